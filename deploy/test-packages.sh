@@ -1,0 +1,42 @@
+#!/bin/sh
+# Sees to it that the real peers the tests talk to are here: DCMTK, Orthanc, dicom3tools.
+# Installs them through apt when root; otherwise says how. Orthanc is installed as a program, never as a service.
+set -eu
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# A program that only this package has: pynetdicom brings a findscu of its own.
+missing=
+command -v dcmdump >/dev/null || missing="$missing dcmtk"
+command -v Orthanc >/dev/null || missing="$missing orthanc"
+command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "== missing:$missing. Tests that need them are skipped (with CI set: fail). To have them:"
+  echo "   sudo apt-get install --no-install-recommends$missing"
+  exit 0
+fi
+
+# While packages are unpacked, policy-rc.d forbids that services start: Orthanc would take ports 4242 and 8042.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+echo "== Debian packages:$missing"
+progress() { sed -u -n -e 's/^Get:[0-9]* /   /p' -e 's/^Setting up/   setting up/p' -e '/^E:/p'; }
+apt-get update -q 2>&1 | progress
+apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 $missing 2>&1 | progress
+
+# Nor shall it start with the machine.
+case "$missing" in *orthanc*)
+  ! command -v update-rc.d >/dev/null || update-rc.d orthanc disable >/dev/null 2>&1 || true ;;
+esac
+
+command -v dcmdump >/dev/null && command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null || {
+  echo "apt-get did not install all of:$missing" >&2
+  exit 1
+}
