@@ -1,0 +1,270 @@
+"""The adapter author's API: what an adapter is given, what it hands back. No adapter is loaded here.
+
+An adapter is a folder: `inbound.py` speaks the system's protocol, `mapping.py` turns what came into drafts (pure),
+`render.py` turns a routed event into what the destination takes (pure), `outbound.py` delivers it. Its `__init__`
+holds the `AdapterSpec`s that the entry-point groups `broker.inbound` and `broker.outbound` name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from broker.event import Event
+
+if TYPE_CHECKING:
+    from broker.net.service import Service
+    from broker.view import View
+
+API_VERSION = 1
+
+Kind = Literal["worklist", "hl7", "dicom"]
+"""What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
+
+
+class Verdict(StrEnum):
+    """What became of one received message."""
+
+    ACCEPTED = "accepted"
+    FILTERED = "filtered"
+    """Acknowledged positively, counted with its reason, nothing made of it."""
+    REJECTED = "rejected"
+    """Answered negatively; the bytes are kept."""
+    JUNK = "junk"
+    """Bytes outside any frame; nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """One received message with its verdict, its answer and its events: what commit 1 writes, all or nothing."""
+
+    message_id: str
+    source: str
+    """Name of the listener in `config/broker.yaml`."""
+    site: str
+    peer: str
+    """Address or AE title of the sender."""
+    protocol: Literal["hl7", "dicom"]
+    received: datetime
+    message_type: str = ""
+    """`ADT^A01`, or the DICOM service (`C-STORE`)."""
+    control_id: str = ""
+    sender: str = ""
+    """MSH-3 and MSH-4 joined with `|`, or the calling AE title."""
+    verdict: Verdict
+    reason: str = ""
+    """Why it was filtered or rejected: names places, never values."""
+    answer_code: str = ""
+    """`AA`, `AE` or `AR`, or the DIMSE status in hex; empty when nobody is answered."""
+    answers: tuple[bytes, ...] = ()
+    """What leaves to the sender, unframed; enhanced mode may want two, or none."""
+    raw: bytes = b""
+    blob: str = ""
+    """Path relative to the data folder, where the bytes are a file of their own (DICOM instances)."""
+    charset: str = ""
+    """Python codec that the text was read with."""
+    flags: tuple[str, ...] = ()
+    """Remarks for the operator (`charset-mismatch`, `synthetic-id` …)."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """Search keys (kind, value): `patient`, `accession`, `study`, `instance`, `order`."""
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What commit 1 says back. The answer may leave now, and only now."""
+
+    answers: tuple[bytes, ...]
+    answer_code: str
+    repeat: bool = False
+    """The same message stood in the journal already: this is its stored answer, nothing was processed again."""
+
+
+class Intake(Protocol):
+    """Commit 1. Returns only when the reception is on disk (invariant 1); raises `StoreError` when it cannot be."""
+
+    async def accept(self, reception: Reception) -> Stored:
+        """For asyncio listeners."""
+
+    def accept_blocking(self, reception: Reception) -> Stored:
+        """For services that run in their own threads (DICOM)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistRow:
+    """One row as modalities see it."""
+
+    key: str
+    status: str
+    attributes: Mapping[str, Any]
+    """DICOM attributes by keyword (`broker.dicom.attributes`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerPlace:
+    """What an adapter needs to read messages as a listener of this name does."""
+
+    name: str
+    site: str
+    config_folder: Path
+
+
+class Reader(Protocol):
+    """A listener without its socket: what `broker explain` and `broker test` feed messages to."""
+
+    def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
+        """Judges one message: an HL7 message, or a DICOM file. Writes nothing."""
+
+
+class WorklistReader(Protocol):
+    """Read side of the worklist register, for the MWL SCP."""
+
+    def candidates(
+        self, *, stations: tuple[str, ...] = (), patient_id: str = "", dates: tuple[str, str] = ("", "")
+    ) -> Iterable[WorklistRow]:
+        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundContext:
+    """What the runtime gives an inbound adapter."""
+
+    name: str
+    site: str
+    bind: str
+    """Address that listeners bind to unless their own options say otherwise."""
+    config_folder: Path
+    """Where `broker.yaml` stands: relative paths of an adapter's options start here."""
+    data_folder: Path
+    intake: Intake
+    worklist: WorklistReader
+    clock: Callable[[], datetime]
+    """Now, UTC, aware."""
+    register_dicom: Callable[[Service], None]
+    """Hosts a DICOM service on the broker's one association server."""
+    known_aets: frozenset[str]
+    """Calling AE titles that the settings name: only these may be metric labels."""
+    count: Callable[[str, Mapping[str, str]], None]
+    """Adds one to a metric of `broker.telemetry`."""
+
+
+class Inbound(Protocol):
+    """A running listener."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """`mllp://127.0.0.1:2575`: where it listens; empty for services on the shared association server."""
+
+    async def start(self) -> None:
+        """Opens the listener; raises `OSError` when the port cannot be had."""
+
+    async def stop(self) -> None:
+        """Stops accepting, finishes what was received, closes. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One `to:` of a route that matched, with its expressions evaluated."""
+
+    route: str
+    version: str
+    place: str
+    """`routes/adt.yaml:14`: the line of the target."""
+    kind: Kind
+    destination: str
+    send: str = ""
+    """HL7 only: `source` forwards the message that caused the event; else the structure to build (`ORM^O01`)."""
+    set: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """What differs from the standard mapping: HL7 path or DICOM keyword to value."""
+    purpose: Literal["care", "contact"] = "care"
+    """Only `contact` may carry address, telephone, next of kin and employer (invariant 11)."""
+    index: int = 0
+    """Which target of the route this is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """What leaves for a destination. Made once, stored, and sent unchanged however often it is retried."""
+
+    payload: bytes
+    summary: str = ""
+    """For operators: message type, control id, tag names; never a patient's values."""
+    keys: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One rendered output on its way to one destination."""
+
+    id: int
+    destination: str
+    lane: str
+    route: str
+    attempt: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The destination took it; `detail` is what it said (`MSA-1 AA`, `0000`), never a patient's values."""
+
+    detail: str
+    answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundContext:
+    """What the runtime gives an outbound adapter."""
+
+    name: str
+    data_folder: Path
+    clock: Callable[[], datetime]
+
+
+class Outbound(Protocol):
+    """An open way to one destination. `deliver` is called from lane threads, several lanes at once."""
+
+    def deliver(self, delivery: Delivery) -> Receipt:
+        """Blocks until the destination took it. Raises a `DeliveryError` subclass otherwise."""
+
+    def close(self) -> None:
+        """Closes connections. Idempotent."""
+
+
+Renderer = Callable[["View", Target], Rendered]
+"""Pure: the same view and target give the same bytes. Raises `UnmappableError` naming the place."""
+
+C = TypeVar("C", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundSpec(Generic[C]):
+    """How the broker makes an inbound adapter (entry-point group `broker.inbound`)."""
+
+    name: str
+    summary: str
+    config: type[C]
+    factory: Callable[[C, InboundContext], Inbound]
+    reader: Callable[[C, ListenerPlace], Reader] | None = None
+    """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
+    api_version: int = API_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundSpec(Generic[C]):
+    """How the broker makes an outbound adapter (entry-point group `broker.outbound`)."""
+
+    name: str
+    summary: str
+    kind: Kind
+    config: type[C]
+    render: Renderer
+    factory: Callable[[C, OutboundContext], Outbound] | None
+    """None: the destination is one of the broker's own registers, written in commit 2 (the worklist)."""
+    api_version: int = API_VERSION

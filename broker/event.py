@@ -1,0 +1,262 @@
+"""Canonical events: what happened, in the broker's own words, whoever said it.
+
+Typed payloads inside a CloudEvents 1.0 envelope. No transport objects, no I/O, and no contact data: address,
+telephone, next of kin and employer have no field here, so that no event can leak them (invariant 11); a route
+with `purpose: contact` forwards the source message instead.
+
+In every payload `None` means "the sender did not say" (keep what is known) and `""` means "the sender cleared
+it" (HL7 null, HL7 v2.5.1 2.5.3).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = "1"
+
+EventType = Literal[
+    "patient.registered",
+    "patient.updated",
+    "patient.merged",
+    "patient.id-changed",
+    "patient.linked",
+    "patient.unlinked",
+    "encounter.started",
+    "encounter.moved",
+    "encounter.ended",
+    "encounter.cancelled",
+    "order.placed",
+    "order.changed",
+    "order.cancelled",
+    "step.scheduled",
+    "step.changed",
+    "step.arrived",
+    "step.started",
+    "step.completed",
+    "step.discontinued",
+    "step.cancelled",
+    "instance.received",
+    "study.completed",
+    "study.stored",
+    "study.committed",
+    "study.rejected",
+    "result.available",
+    "result.withdrawn",
+    "observation.recorded",
+    "document.received",
+    "consent.changed",
+]
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
+
+StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
+
+
+class Payload(BaseModel):
+    """Base of every payload: frozen, strict, unknown keys refused, values never shown in errors."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Identifier(Payload):
+    """An identifier with its issuer (HL7 CX, EI; DICOM Patient ID with issuer)."""
+
+    value: str
+    namespace: str = ""
+    oid: str = ""
+    oid_type: str = ""
+    type_code: str = ""
+
+    @property
+    def issuer(self) -> str:
+        """Who issued it: the universal id where there is one, else the namespace, else empty."""
+        return self.oid or self.namespace
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(issuer, value): what makes two identifiers the same."""
+        return (self.issuer, self.value)
+
+
+class PersonName(Payload):
+    """A person's name in its parts (HL7 XPN, XCN; DICOM PN has the same five plus none for degree)."""
+
+    family: str = ""
+    given: str = ""
+    middle: str = ""
+    prefix: str = ""
+    suffix: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.family or self.given or self.middle)
+
+
+class Code(Payload):
+    """A coded concept (HL7 CE/CWE: identifier, text, coding system)."""
+
+    code: str = ""
+    text: str = ""
+    system: str = ""
+
+
+class Patient(Payload):
+    """Who the patient is: identifiers and the demographics that DICOM needs."""
+
+    identifiers: tuple[Identifier, ...]
+    name: PersonName | None = None
+    birth_date: str | None = None
+    """`YYYYMMDD`, shorter when the sender knows less."""
+    sex: str | None = None
+    """`M`, `F`, `O`, or empty (DICOM CS; HL7 A and N become O, U becomes empty)."""
+
+
+class Encounter(Payload):
+    """A visit: its number, class and place."""
+
+    visit_number: Identifier | None = None
+    patient_class: str | None = None
+    location: str | None = None
+    """PV1-3 point of care, room and bed joined with `^`."""
+    facility: str | None = None
+    attending: PersonName | None = None
+    referring: PersonName | None = None
+    admitted: str | None = None
+    discharged: str | None = None
+
+
+class Order(Payload):
+    """An order as the placer and the filler number it."""
+
+    control: str = ""
+    """ORC-1."""
+    status: str = ""
+    """ORC-5."""
+    placer_number: Identifier | None = None
+    filler_number: Identifier | None = None
+    accession_number: Identifier | None = None
+    procedure: Code | None = None
+    requester: PersonName | None = None
+    reason: str = ""
+    whole: StepStatus | None = None
+    """The order ends as a whole, all its steps with it, in this status; None where steps speak for themselves."""
+
+
+class Step(Payload):
+    """One scheduled procedure step: what a worklist row is made of (PS3.4 K.6.1.2, IHE RAD-4)."""
+
+    key: str
+    """Stable key of the row: filler order and SPS id (derivation: docs/worklist.md)."""
+    status: StepStatus | None = None
+    """None: keep the status it has (ORC-1 XO with empty ORC-5)."""
+    step_id: str
+    accession_number: str = ""
+    accession_issuer: str = ""
+    requested_procedure_id: str = ""
+    study_uid: str
+    study_uid_derived: bool = False
+    """The sender gave none: it was derived (docs/worklist.md)."""
+    modality: str = ""
+    station_aets: tuple[str, ...] = ()
+    """AE titles that the sender itself named (IPC-9)."""
+    station_codes: tuple[str, ...] = ()
+    """Codes of the place or device, the most specific first, for a station table to turn into AE titles."""
+    station_name: str = ""
+    location: str = ""
+    start_date: str = ""
+    """`YYYYMMDD`, local time of the site; empty when the sender gave none. Never invented."""
+    start_time: str = ""
+    """`HHMM` or `HHMMSS`; empty when unknown."""
+    description: str = ""
+    protocol: Code | None = None
+    procedure: Code | None = None
+    performing_physician: PersonName | None = None
+    priority: str = ""
+    """DICOM CS of (0040,1003): STAT, HIGH, ROUTINE, MEDIUM, LOW or empty."""
+
+
+class Instance(Payload):
+    """One DICOM instance that was received and stands on disk."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str
+    series_uid: str
+    transfer_syntax_uid: str
+    accession_number: str = ""
+    modality: str = ""
+    path: str
+    """Relative to the data folder."""
+    size: int
+    sha256: str
+    calling_aet: str
+
+
+class Result(Payload):
+    """A report or a set of observations, passed on whole; only what routing needs is read."""
+
+    placer_number: Identifier | None = None
+    filler_number: Identifier | None = None
+    service: Code | None = None
+    status: str = ""
+    """OBR-25."""
+
+
+class EventData(Payload):
+    """What the event is about. Which parts stand depends on the event's type."""
+
+    patient: Patient | None = None
+    prior: tuple[Identifier, ...] = ()
+    """Identifiers that end here: MRG-1 of a merge or an id change."""
+    encounter: Encounter | None = None
+    order: Order | None = None
+    step: Step | None = None
+    instance: Instance | None = None
+    result: Result | None = None
+
+
+class Draft(Payload):
+    """An event as a mapping makes it: no envelope yet, because a mapping knows no clock and no ids."""
+
+    type: EventType
+    time: str = ""
+    """Event time as the sender wrote it (EVN-6, EVN-2, MSH-7)."""
+    data: EventData
+
+
+class Event(Payload):
+    """A draft in its envelope (CloudEvents 1.0 attributes plus ours)."""
+
+    id: str
+    type: EventType
+    source: str
+    """Name of the listener that took the message."""
+    site: str
+    time: datetime
+    """When the broker received the message, UTC."""
+    event_time: str = ""
+    message_id: str
+    """The message that caused it."""
+    data: EventData
+
+    def to_cloudevent(self) -> dict[str, Any]:
+        """The event as CloudEvents 1.0 JSON (structured mode); the subject is the message, never a patient."""
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "type": f"no.broker.{self.type}",
+            "source": f"/{self.site}/{self.source}",
+            "subject": self.message_id,
+            "time": self.time.isoformat(),
+            "datacontenttype": "application/json",
+            "dataschema": f"urn:hl7-dicom-broker:event:{self.type}:{SCHEMA_VERSION}",
+            "eventtime": self.event_time,
+            "data": self.data.model_dump(exclude_none=True),
+        }
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the event as it is stored and published."""
+    schema = Event.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

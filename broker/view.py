@@ -1,0 +1,142 @@
+"""An event seen through the registers: what routes read and renderers render. Pure; it changes nothing.
+
+Also the field catalogue: every name an expression may use, with its type, derived from the payloads of
+`broker.event` so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from broker.event import (
+    Code,
+    Encounter,
+    Event,
+    Identifier,
+    Instance,
+    Order,
+    Patient,
+    Payload,
+    PersonName,
+    Result,
+    Step,
+)
+from broker.hl7.er7 import Message
+
+FactType = Literal["string", "list", "bool", "int", "name"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One event with what the registers knew once it was folded in."""
+
+    event: Event
+    message: Message | None = None
+    """The HL7 message that caused the event; None for DICOM."""
+    patient: Patient | None = None
+    """The surviving patient as PAS has it (or as the order said, while PAS knows nobody)."""
+    patient_key: str = ""
+    """Key of the patient's lane."""
+    verified: bool = False
+    """PAS knows this patient."""
+    encounter: Encounter | None = None
+    order: Order | None = None
+    step: Step | None = None
+    """The step with everything earlier events said of it."""
+
+    def facts(self) -> dict[str, Any]:
+        """The view as a flat dict over the catalogue: absent texts are `""`, absent lists `()`."""
+        values: dict[str, Any] = dict(_defaults())
+        values["type"] = self.event.type
+        values["site"] = self.event.site
+        values["source"] = self.event.source
+        values["patient.verified"] = self.verified
+        if self.patient is not None and self.patient.identifiers:
+            first = self.patient.identifiers[0]
+            values["patient.id"], values["patient.issuer"] = first.value, first.issuer
+        parts: Mapping[str, Payload | None] = {
+            "patient": self.patient,
+            "encounter": self.encounter or self.event.data.encounter,
+            "order": self.order or self.event.data.order,
+            "step": self.step or self.event.data.step,
+            "instance": self.event.data.instance,
+            "result": self.event.data.result,
+        }
+        for prefix, payload in parts.items():
+            if payload is not None:
+                _fill(values, prefix, payload)
+        return values
+
+
+@cache
+def catalogue() -> Mapping[str, FactType]:
+    """Every name an expression may read, with its type."""
+    names: dict[str, FactType] = {
+        "type": "string",
+        "site": "string",
+        "source": "string",
+        "patient.id": "string",
+        "patient.issuer": "string",
+        "patient.verified": "bool",
+    }
+    roots: Mapping[str, type[Payload]] = {
+        "patient": Patient,
+        "encounter": Encounter,
+        "order": Order,
+        "step": Step,
+        "instance": Instance,
+        "result": Result,
+    }
+    for prefix, model in roots.items():
+        for name, info in model.model_fields.items():
+            names.update(_catalogue_of(f"{prefix}.{name}", info.annotation))
+    return types.MappingProxyType(names)
+
+
+def _catalogue_of(name: str, annotation: Any) -> dict[str, FactType]:
+    kind = _bare(annotation)
+    if kind is PersonName:
+        return {name: "name", **{f"{name}.{part}": "string" for part in PersonName.model_fields}}
+    if kind is Identifier:
+        return {name: "string", f"{name}.issuer": "string"}
+    if kind is Code:
+        return {f"{name}.{part}": "string" for part in Code.model_fields}
+    if get_origin(kind) is tuple:
+        return {name: "list"} if get_args(kind)[0] is str else {}
+    if kind is int:
+        return {name: "int"}
+    return {name: "string"}
+
+
+def _bare(annotation: Any) -> Any:
+    """The annotation without `| None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [a for a in get_args(annotation) if a is not type(None)]
+        return members[0] if len(members) == 1 else annotation
+    return annotation
+
+
+@cache
+def _defaults() -> Mapping[str, Any]:
+    empty: Mapping[FactType, Any] = {"string": "", "list": (), "bool": False, "int": 0, "name": PersonName()}
+    return {name: empty[kind] for name, kind in catalogue().items()}
+
+
+def _fill(values: dict[str, Any], prefix: str, payload: Payload) -> None:
+    for name in type(payload).model_fields:
+        value, key = getattr(payload, name), f"{prefix}.{name}"
+        if isinstance(value, Identifier):
+            values[key], values[f"{key}.issuer"] = value.value, value.issuer
+        elif isinstance(value, PersonName):
+            values[key] = value
+            for part in PersonName.model_fields:
+                values[f"{key}.{part}"] = getattr(value, part)
+        elif isinstance(value, Code):
+            for part in Code.model_fields:
+                values[f"{key}.{part}"] = getattr(value, part)
+        elif value is not None and key in values:
+            values[key] = value
