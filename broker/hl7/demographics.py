@@ -1,0 +1,214 @@
+"""HL7 data types to canonical payloads: CX, EI, XPN, XCN, CE, TS; PID to Patient; PV1 to Encounter. Pure.
+
+What every HL7 adapter reads alike stands here. Address, telephone and next of kin are not read at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from broker.errors import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, Location, UnmappableError
+from broker.event import Code, Encounter, Identifier, Patient, PersonName
+from broker.hl7.er7 import NULL, Message, Repetition, Segment
+
+SEX: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
+"""PID-8 to DICOM CS; anything else, `U` too, is empty (IHE RAD-4)."""
+
+_DIGITS: Final = re.compile(r"\d{4}(\d{2}(\d{2}(\d{2}(\d{2}(\d{2})?)?)?)?)?")
+_ISO: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2}))?)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuers:
+    """The issuers a listener knows. One that is written by name only, or by OID only, becomes the whole one."""
+
+    default: Identifier
+    """Issuer of an identifier that names none; its value is empty."""
+    known: tuple[Identifier, ...] = ()
+
+    def complete(self, value: str, namespace: str, oid: str, oid_type: str, type_code: str) -> Identifier:
+        """An identifier under its whole issuer."""
+        if not namespace and not oid:
+            issuer = self.default
+        else:
+            issuer = Identifier(value="", namespace=namespace, oid=oid, oid_type=oid_type)
+            for candidate in (self.default, *self.known):
+                if (oid and oid == candidate.oid) or (not oid and namespace in (candidate.namespace, candidate.oid)):
+                    issuer = candidate
+                    break
+        return issuer.model_copy(update={"value": value, "type_code": type_code})
+
+
+def read_issuer(text: str) -> Identifier:
+    """`STO&2.999.7001&ISO` as an issuer (HD); raises `ValueError` when it is empty or has more than three parts."""
+    parts = text.split("&")
+    if not text.strip("&") or len(parts) > 3:
+        raise ValueError("an issuer is written namespace&oid&ISO")
+    namespace, oid, oid_type = (*parts, "", "")[:3]
+    return Identifier(value="", namespace=namespace, oid=oid, oid_type=oid_type)
+
+
+def identifier(cx: Repetition, issuers: Issuers) -> Identifier | None:
+    """CX (2.A.14): value, assigning authority, type. None when the value is empty or null.
+
+    The assigning facility (CX-6) stands in where the authority (CX-4) is empty: some senders use only it.
+    """
+    value = cx.get(1).strip()
+    if not value or value == NULL:
+        return None
+    namespace, oid, oid_type = (cx.get(4, n).strip() for n in (1, 2, 3))
+    if not namespace and not oid:
+        namespace, oid, oid_type = (cx.get(6, n).strip() for n in (1, 2, 3))
+    return issuers.complete(value, namespace, oid, oid_type, cx.get(5).strip())
+
+
+def identifiers(segment: Segment, field: int, issuers: Issuers) -> tuple[Identifier, ...]:
+    """Every repetition of a CX field, each identifier once."""
+    found = {i.key: i for cx in segment.repetitions(field) if (i := identifier(cx, issuers)) is not None}
+    return tuple(found.values())
+
+
+def entity(segment: Segment, field: int) -> Identifier | None:
+    """EI (2.A.28), as order numbers are: value, namespace, OID. None when empty."""
+    value = stated(segment.get(field))
+    if not value:
+        return None
+    return Identifier(
+        value=value.strip(),
+        namespace=segment.get(field, 2),
+        oid=segment.get(field, 3),
+        oid_type=segment.get(field, 4),
+    )
+
+
+def name(part: Repetition, *, first: int = 1) -> PersonName:
+    """XPN (2.A.88), or XCN with `first=2`: family, given, middle, suffix, prefix. Null parts are empty."""
+    family, given, middle, suffix, prefix = (
+        text if (text := part.get(first + n).strip()) != NULL else "" for n in range(5)
+    )
+    return PersonName(family=family, given=given, middle=middle, prefix=prefix, suffix=suffix)
+
+
+def person(segment: Segment, field: int) -> PersonName | None:
+    """The first person of an XCN field; a bare name in the place of the id counts as a family name."""
+    for part in segment.repetitions(field):
+        found = name(part, first=2)
+        if found:
+            return found
+        if (text := part.get(1)) and text != NULL and not any(c.isdigit() for c in text):
+            return PersonName(family=text)
+    return None
+
+
+def code(segment: Segment, field: int) -> Code | None:
+    """CE or CWE (2.A.10): the first triplet, else the alternate one. None when empty."""
+    for first in (1, 4):
+        values = [segment.get(field, first + n).strip() for n in range(3)]
+        if any(v and v != NULL for v in values[:2]):
+            return Code(code=values[0], text=values[1], system=values[2])
+    return None
+
+
+def stated(text: str) -> str | None:
+    """None: not said. Empty: cleared (HL7 null). Else the text."""
+    if text == NULL:
+        return ""
+    return text.strip() or None
+
+
+def date_and_time(text: str) -> tuple[str, str] | None:
+    """`YYYYMMDD` and `HHMM` or `HHMMSS` (empty when not given) of a TS, in the sender's local time; None: unreadable.
+
+    The ISO form `2017-04-25 07:31:13` is taken too: some senders write it. Fractions and offset are left out.
+    """
+    text = text.strip()
+    if (iso := _ISO.match(text)) is not None:
+        digits = "".join(part or "" for part in iso.groups())
+    else:
+        digits = re.split(r"[.+-]", text, maxsplit=1)[0]
+    if _DIGITS.fullmatch(digits) is None or len(digits) not in (8, 10, 12, 14) or not _is_date(digits[:8]):
+        return None
+    clock = digits[8:]
+    if clock and not (clock[:2] <= "23" and clock[2:4] <= "59" and clock[4:6] <= "60"):
+        return None
+    return digits[:8], f"{clock}00" if len(clock) == 2 else clock
+
+
+def birth_date(segment: Segment, field: int = 7) -> str | None:
+    """`YYYYMMDD`, or `YYYYMM`, `YYYY` when the sender knows no more. Raises `UnmappableError`."""
+    text = stated(segment.get(field))
+    if not text:
+        return text
+    digits = re.split(r"[.+-]", text.replace("-", "") if _ISO.match(text) else text, maxsplit=1)[0][:8]
+    if re.fullmatch(r"\d{4}(0[1-9]|1[0-2])?", digits) or (
+        len(digits) == 8 and digits.isdigit() and _is_date(digits)
+    ):
+        return digits
+    raise UnmappableError(f"PID-{field} is no date", location=segment.location(field))
+
+
+def patient(message: Message, pid: Segment | None, issuers: Issuers) -> Patient:
+    """PID to Patient. Raises `UnmappableError` when there is no PID or it identifies nobody."""
+    if pid is None:
+        raise UnmappableError(
+            "there is no PID segment", error_code=SEGMENT_SEQUENCE_ERROR, location=Location(segment="PID")
+        )
+    found = identifiers(pid, 3, issuers) or identifiers(pid, 2, issuers)
+    if not found:
+        raise UnmappableError(
+            "PID-3 holds no identifier", error_code=REQUIRED_FIELD_MISSING, location=pid.location(3)
+        )
+    sex = stated(pid.get(8))
+    return Patient(
+        identifiers=found,
+        name=legal_name(pid.repetitions(5)),
+        birth_date=birth_date(pid),
+        sex=None if sex is None else SEX.get(sex.upper(), ""),
+    )
+
+
+def legal_name(names: Sequence[Repetition]) -> PersonName | None:
+    """The legal name (XPN-7 `L`), else the first that is one; an empty name when it was cleared."""
+    if not names:
+        return None
+    if all(part.text == NULL for part in names):
+        return PersonName()
+    found = [part for part in names if name(part)]
+    legal = [part for part in found if part.get(7) == "L"]
+    return name((legal or found)[0]) if found else None
+
+
+def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Encounter | None:
+    """PV1 to Encounter; the account number (PID-18) stands in for a missing visit number (IHE RAD-4)."""
+    if pv1 is None:
+        return None
+    visits = identifiers(pv1, 19, issuers) or (identifiers(pid, 18, issuers) if pid is not None else ())
+    place = "^".join(stated(pv1.get(3, n)) or "" for n in (1, 2, 3)).rstrip("^")
+    admitted, discharged = date_and_time(pv1.get(44)), date_and_time(pv1.get(45))
+    return Encounter(
+        visit_number=visits[0] if visits else None,
+        patient_class=stated(pv1.get(2)),
+        location=place or stated(pv1.get(3)),
+        facility=stated(pv1.get(3, 4)),
+        attending=person(pv1, 7),
+        referring=person(pv1, 8),
+        admitted="".join(admitted) if admitted else None,
+        discharged="".join(discharged) if discharged else None,
+    )
+
+
+def event_time(message: Message) -> str:
+    """When it happened as the sender says: EVN-6, else EVN-2, else MSH-7."""
+    return message["EVN-6"] or message["EVN-2"] or message.header.datetime
+
+
+def _is_date(digits: str) -> bool:
+    month, day = int(digits[4:6]), int(digits[6:8])
+    if not 1 <= month <= 12 or not 1 <= day <= 31:
+        return False
+    year = int(digits[:4])
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return day <= (31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]

@@ -1,0 +1,30 @@
+"""Passing a received message on: whole, with a route's edits, without contact data unless the route is for contact.
+
+Pure. Every byte that is not asked to change stays (the sender's control id too, so that a repeat is the same).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broker import contact
+from broker.errors import UnmappableError
+from broker.hl7.edit import Value, Verbatim, blank, edit
+from broker.hl7.er7 import Message, parse_path
+
+
+def forward(message: Message | None, changes: Mapping[str, Value], *, with_contact: bool, place: str) -> bytes:
+    """The message as it leaves. `place` is the route's line, for errors. Raises `UnmappableError`."""
+    if message is None:
+        raise UnmappableError(f"{place}: the event was not caused by an HL7 message: there is no source to send")
+    raw = message.raw
+    if not with_contact:
+        raw = blank(raw, paths=contact.PATHS, segments=contact.SEGMENTS)
+    return edit(raw, {path: as_written(path, value) for path, value in changes.items()}) if changes else raw
+
+
+def as_written(path: str, value: Value) -> Value:
+    """A whole field stands in a route as ER7; a component is plain text that is escaped."""
+    if parse_path(path).component is not None:
+        return value
+    return Verbatim(value) if isinstance(value, str) else tuple(Verbatim(part) for part in value)
