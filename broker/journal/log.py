@@ -1,0 +1,107 @@
+"""Reading the journal: events that wait for commit 2, the message behind an event, counts, and a message's timeline.
+
+Read-only but for `mark_routed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from broker.event import Event
+from broker.store.sqlite import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """An event in the log, with what is needed to read its source message again."""
+
+    seq: int
+    event: Event
+    raw: bytes
+    """The bytes of the HL7 message behind it; empty for DICOM."""
+    charset: str
+
+
+def unrouted(tx: Transaction, limit: int) -> list[Logged]:
+    """Events that wait for commit 2, in journal order."""
+    rows = tx.rows(
+        "SELECT event.seq, event.body, message.body, message.charset FROM event"
+        " JOIN message ON message.seq = event.message WHERE event.routed IS NULL ORDER BY event.seq LIMIT ?",
+        (limit,),
+    )
+    return [Logged(seq=s, event=Event.model_validate_json(e), raw=b or b"", charset=c) for s, e, b, c in rows]
+
+
+def events_of(tx: Transaction, message_id: str) -> list[Event]:
+    """The events that a message caused."""
+    rows = tx.rows(
+        "SELECT event.body FROM event JOIN message ON message.seq = event.message WHERE message.id=? ORDER BY event.seq",
+        (message_id,),
+    )
+    return [Event.model_validate_json(body) for (body,) in rows]
+
+
+def mark_routed(tx: Transaction, seq: int, version: str) -> None:
+    """Commit 2 of one event: `version` of the routes saw it."""
+    tx.execute("UPDATE event SET routed=? WHERE seq=?", (version, seq))
+
+
+def waiting(tx: Transaction) -> int:
+    """How many events wait for commit 2."""
+    row = tx.one("SELECT count(*) FROM event WHERE routed IS NULL")
+    return int(row[0]) if row else 0
+
+
+def counts(tx: Transaction) -> list[dict[str, Any]]:
+    """Received messages per source and verdict."""
+    rows = tx.rows("SELECT source, verdict, count(*) FROM message GROUP BY source, verdict ORDER BY source, verdict")
+    return [{"source": s, "verdict": v, "messages": n} for s, v, n in rows]
+
+
+def find(tx: Transaction, text: str) -> list[int]:
+    """Messages whose id, control id or search key (accession number, Study UID, order number …) is `text`."""
+    rows = tx.rows(
+        "SELECT seq FROM message WHERE id=?1 OR control_id=?1"
+        " UNION SELECT message FROM message_key WHERE value=?1 ORDER BY 1",
+        (text,),
+    )
+    return [seq for (seq,) in rows]
+
+
+def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
+    """One message with its events, their deliveries and every attempt; bytes and patient values left out."""
+    row = tx.one(
+        "SELECT id, received, source, site, peer, type, control_id, verdict, reason, answer_code, charset, flags"
+        " FROM message WHERE seq=?",
+        (seq,),
+    )
+    assert row is not None, "the journal never deletes a message that it has just found"
+    names = ("id", "received", "source", "site", "peer", "type", "control_id", "verdict", "reason", "answer")
+    message = dict(zip(names, row, strict=False))
+    message["charset"], message["flags"] = row[10], row[11].split()
+    message["events"] = [
+        {"id": i, "type": t, "routes": r, "deliveries": _deliveries(tx, s)}
+        for s, i, t, r in tx.rows("SELECT seq, id, type, routed FROM event WHERE message=? ORDER BY seq", (seq,))
+    ]
+    return message
+
+
+def _deliveries(tx: Transaction, event: int) -> list[dict[str, Any]]:
+    rows = tx.rows(
+        "SELECT id, destination, route, place, version, state, attempt, summary, detail, created, finished"
+        " FROM delivery WHERE event=? ORDER BY id",
+        (event,),
+    )
+    names = ("id", "destination", "route", "place", "version", "state", "attempt", "summary", "detail")
+    deliveries = []
+    for row in rows:
+        delivery = dict(zip((*names, "created", "finished"), row, strict=True))
+        delivery["attempts"] = [
+            {"attempt": n, "at": at, "outcome": outcome, "detail": detail}
+            for n, at, outcome, detail in tx.rows(
+                "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt", (row[0],)
+            )
+        ]
+        deliveries.append(delivery)
+    return deliveries

@@ -1,0 +1,4 @@
+"""The database seam under journal, registers and lanes: one writer with group commit, many readers, migrations.
+
+It knows SQL and durability, and nothing of messages, patients or routes.
+"""

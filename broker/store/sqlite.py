@@ -1,0 +1,200 @@
+"""SQLite through apsw: WAL, `synchronous=FULL`, one writer thread that commits many callers' work with one fsync.
+
+Not here: any table's meaning. apsw and not the standard library's sqlite3, because apsw carries an SQLite without
+the WAL-reset corruption of 3.7.0 to 3.51.2.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import apsw
+
+from broker.errors import StoreError
+
+T = TypeVar("T")
+Value = str | int | float | bytes | None
+
+MAX_GROUP: Final = 256
+"""Jobs that share one fsync; above this, waiting for the group costs more than the fsync saves."""
+
+
+class Transaction:
+    """One open transaction, or a reader's snapshot: parameters are always bound, never formatted in."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: Sequence[Value] = ()) -> None:
+        self._connection.execute(sql, tuple(parameters))
+
+    def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        return list(self._connection.execute(sql, tuple(parameters)))
+
+    def one(self, sql: str, parameters: Sequence[Value] = ()) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+        for row in self._connection.execute(sql, tuple(parameters)):
+            return tuple(row)
+        return None
+
+    def insert(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        """Runs an INSERT and returns the new row's number."""
+        self._connection.execute(sql, tuple(parameters))
+        return self._connection.last_insert_rowid()
+
+    @property
+    def changes(self) -> int:
+        """Rows that the last statement changed."""
+        return self._connection.changes()
+
+
+class _Job(Generic[T]):
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Callable[[Transaction], T]) -> None:
+        self.work = work
+        self.future: Future[T] = Future()
+
+
+class Database:
+    """One SQLite file. `write` returns a future that is done when the work is on disk, or was rolled back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._urgent: deque[_Job[Any]] = deque()
+        self._ordinary: deque[_Job[Any]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._readers = threading.local()
+        self._open_readers: list[apsw.Connection] = []
+
+    def open(self) -> None:
+        """Opens the file, brings its schema up to date and starts the writer. Raises `StoreError`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = self._connect()
+            migrate(connection)
+        except (apsw.Error, OSError) as exc:
+            raise StoreError(f"{self.path}: cannot open the journal: {type(exc).__name__}") from exc
+        self._thread = threading.Thread(target=self._run, args=(connection,), name="journal-writer")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finishes the work that was handed in, then closes. Idempotent."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        while self._open_readers:
+            self._open_readers.pop().close()
+
+    def write(self, work: Callable[[Transaction], T], *, urgent: bool = False) -> Future[T]:
+        """Runs `work` inside the next group commit.
+
+        Urgent work (a sender waits for its acknowledgement) goes before all other; at most one ordinary job shares
+        a group, so that routing never makes an acknowledgement wait for more than one of its batches. An exception
+        in `work` undoes only that work and is handed on; a failing commit gives every job of the group a
+        `StoreError`.
+        """
+        job = _Job(work)
+        with self._wake:
+            if self._closing:
+                raise StoreError("the journal is closed")
+            (self._urgent if urgent else self._ordinary).append(job)
+            self._wake.notify()
+        return job.future
+
+    def read(self) -> Transaction:
+        """The calling thread's reader. Each statement sees what was committed when it began."""
+        connection: apsw.Connection | None = getattr(self._readers, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            self._readers.connection = connection
+            self._open_readers.append(connection)
+        return Transaction(connection)
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path))
+        connection.set_busy_timeout(10_000)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _run(self, connection: apsw.Connection) -> None:
+        transaction = Transaction(connection)
+        while group := self._next_group():
+            self._commit(connection, transaction, group)
+        connection.close()
+
+    def _next_group(self) -> list[_Job[Any]]:
+        """The jobs of the next commit; empty when the database closes and nothing is left."""
+        with self._wake:
+            while not (self._urgent or self._ordinary or self._closing):
+                self._wake.wait()
+            group = [self._urgent.popleft() for _ in range(min(len(self._urgent), MAX_GROUP))]
+            if self._ordinary:
+                group.append(self._ordinary.popleft())
+            return group
+
+    def _commit(self, connection: apsw.Connection, transaction: Transaction, group: list[_Job[Any]]) -> None:
+        results: list[tuple[_Job[Any], Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                connection.execute("SAVEPOINT job")
+                try:
+                    results.append((job, job.work(transaction), None))
+                except apsw.FullError:
+                    raise
+                except Exception as exc:  # noqa: BLE001 - handed to the caller; the others go on
+                    connection.execute("ROLLBACK TO job")
+                    results.append((job, None, exc))
+                connection.execute("RELEASE job")
+            connection.execute("COMMIT")
+        except Exception as exc:  # noqa: BLE001 - nothing of this group is durable, whatever the reason
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            error = StoreError(f"{self.path}: commit failed: {type(exc).__name__}")
+            error.__cause__ = exc
+            for job in group:
+                job.future.set_exception(error)
+            return
+        for job, value, failure in results:
+            if failure is None:
+                job.future.set_result(value)
+            else:
+                job.future.set_exception(failure)
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """The numbered schema changes (number, file name, SQL), in order."""
+    folder = resources.files("broker.store") / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(int(f.name.split("_", 1)[0]), f.name, f.read_text(encoding="utf-8")) for f in files]
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Applies the schema changes that are missing, each in a transaction of its own (`PRAGMA user_version`)."""
+    have = int(connection.pragma("user_version"))
+    steps = migrations()
+    if have > steps[-1][0]:
+        raise StoreError(f"schema {have} is newer than this broker knows ({steps[-1][0]}): run the newer broker")
+    for number, _name, sql in steps:
+        if number > have:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(sql)
+                connection.execute(f"PRAGMA user_version={number}")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
