@@ -1,0 +1,49 @@
+"""What a person must look at, until it is put right: one entry per kind and subject, raised once, cleared once.
+
+A subject is a step, an instance or an event, never a patient; a reason names places, never values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from broker.event import Event
+from broker.store.sqlite import Transaction
+
+Kind = Literal[
+    "step-held",
+    "step-refused",
+    "step-patient-differs",
+    "study-uid-changed",
+    "identity-conflict",
+    "demographics-differ",
+    "instance-unverified",
+    "instance-differs",
+    "event-failed",
+    "delivery-held",
+]
+
+
+def report(tx: Transaction, kind: Kind, subject: str, reason: str, event: Event) -> None:
+    """Opens an entry, or renews its reason while keeping since when it stands."""
+    tx.execute(
+        "INSERT INTO exception (kind, subject, reason, since, event) VALUES (?,?,?,?,?)"
+        " ON CONFLICT (kind, subject) DO UPDATE SET reason=excluded.reason, event=excluded.event",
+        (kind, subject, reason, event.time.isoformat(), event.id),
+    )
+
+
+def clear(tx: Transaction, kind: Kind, subject: str) -> None:
+    """Closes an entry, if there is one."""
+    tx.execute("DELETE FROM exception WHERE kind=? AND subject=?", (kind, subject))
+
+
+def listed(tx: Transaction) -> list[dict[str, Any]]:
+    """Every open entry, the oldest first, with the message that caused it."""
+    rows = tx.rows(
+        "SELECT exception.kind, exception.subject, exception.reason, exception.since, message.id, message.source,"
+        " message.control_id FROM exception LEFT JOIN event ON event.id = exception.event"
+        " LEFT JOIN message ON message.seq = event.message ORDER BY exception.since, exception.subject"
+    )
+    names = ("kind", "subject", "reason", "since", "message", "source", "control_id")
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,0 +1,128 @@
+"""Folds one event into the registers and says how it looks through them: the view that routes read.
+
+Everything here happens inside commit 2. No route is known here; which steps a demographic change touches is said,
+what is made of that is the router's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.event import Event
+from broker.hl7.er7 import Message
+from broker.registers import instances, patients, steps
+from broker.registers.patients import Known
+from broker.store.sqlite import Transaction
+from broker.view import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """What an event did."""
+
+    view: View | None
+    """None: the event was refused by a register (reported as an exception); nothing is routed."""
+    touched: tuple[str, ...] = ()
+    """Steps, other than the event's own, whose rows may look different now."""
+    joined: tuple[tuple[str, str], ...] = ()
+    """(absorbed, surviving) patient keys of a merge: their lanes become one."""
+
+
+def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
+    """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
+    if event.type.startswith("patient."):
+        return _patient(tx, event, message)
+    if event.data.instance is not None and event.data.patient is not None:
+        return _instance(tx, event, message)
+    known = _referred(tx, event)
+    if event.data.step is not None and known is not None:
+        held = steps.fold(tx, event, event.data.step, known.key)
+        if held is None:
+            return Folded(view=None)
+        view = _view(event, message, known)
+        return Folded(view=_through(view, held))
+    touched: tuple[str, ...] = ()
+    if event.type == "order.cancelled" and event.data.order is not None and event.data.order.whole is not None:
+        touched = tuple(steps.cancel_order(tx, event, event.data.order, event.data.order.whole))
+    return Folded(view=_view(event, message, known), touched=touched)
+
+
+def step_view(tx: Transaction, event: Event, key: str) -> View | None:
+    """A step as it stands now, seen because of an event that is not its own (a demographic change, a merge)."""
+    held = steps.get(tx, key)
+    if held is None:
+        return None
+    return _through(_view(event, None, patients.get(tx, held.patient_key)), held)
+
+
+def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
+    if event.data.patient is None:
+        return Folded(view=None)
+    known = patients.assert_from_pas(tx, event, event.data.patient)
+    joined: list[tuple[str, str]] = []
+    if event.type in ("patient.merged", "patient.id-changed"):
+        for absorbed in patients.end_identifiers(tx, event, known, event.data.prior):
+            steps.move(tx, absorbed, known.key)
+            instances.move(tx, absorbed, known.key)
+            joined.append((absorbed, known.key))
+        known = patients.get(tx, known.key)
+    return Folded(
+        view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)), joined=tuple(joined)
+    )
+
+
+def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
+    instance, said = event.data.instance, event.data.patient
+    assert instance is not None, "the caller looked"
+    assert said is not None, "the caller looked"
+    if instances.differs(tx, event, instance):
+        return Folded(view=None)
+    known = instances.fold(tx, event, instance, said)
+    if known is not None:
+        return Folded(view=_view(event, message, known))
+    # Images of a person PAS does not know still keep their order among themselves.
+    lane = "|".join(("unverified", *(said.identifiers[0].key if said.identifiers else (instance.study_uid,))))
+    return Folded(view=View(event=event, message=message, patient=said, patient_key=lane, verified=False))
+
+
+def _referred(tx: Transaction, event: Event) -> Known | None:
+    patient = event.data.patient
+    if patient is None or not patient.identifiers:
+        return None
+    if event.type.startswith("encounter."):
+        # From PAS, behind the patient event of the same message, which said all there is to say.
+        keys = patients.find(tx, patient.identifiers)
+        return patients.get(tx, keys[0]) if keys else patients.assert_from_pas(tx, event, patient)
+    if event.type.startswith("result."):
+        keys = patients.find(tx, patient.identifiers)
+        return patients.get(tx, keys[0]) if keys else None
+    return patients.refer(tx, event, patient)
+
+
+def _view(event: Event, message: Message | None, known: Known | None) -> View:
+    if known is None:
+        return View(event=event, message=message, patient=event.data.patient, patient_key=_laneless(event))
+    return View(
+        event=event, message=message, patient=known.patient, patient_key=known.key, verified=known.verified
+    )
+
+
+def _through(view: View, held: steps.Held) -> View:
+    return View(
+        event=view.event,
+        message=view.message,
+        patient=view.patient,
+        patient_key=view.patient_key,
+        verified=view.verified,
+        encounter=held.encounter,
+        order=held.order,
+        step=held.step,
+    )
+
+
+def _laneless(event: Event) -> str:
+    """Results of a patient that nobody knows keep their order by the id they carry, else per source."""
+    patient = event.data.patient
+    if patient is None or not patient.identifiers:
+        return f"source|{event.source}"
+    return "|".join(("unknown", *patient.identifiers[0].key))

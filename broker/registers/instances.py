@@ -1,0 +1,93 @@
+"""Instances that were received: whose they are as far as PAS can tell, keyed by SOP Instance UID.
+
+It opens no file. An object's patient is found by id and issuer; without an issuer by the step it was made for,
+else by the site's own domain, else by a national number whose form leaves no doubt. Never by name.
+"""
+
+from __future__ import annotations
+
+from broker.event import Event, Instance, Patient
+from broker.registers import exceptions, patients
+from broker.registers.patients import Known
+from broker.store.sqlite import Transaction
+
+
+def differs(tx: Transaction, event: Event, instance: Instance) -> bool:
+    """Whether another object with this SOP Instance UID came before: the first one stays, a person is asked."""
+    before = tx.one("SELECT sha256 FROM instance WHERE sop_instance_uid=?", (instance.sop_instance_uid,))
+    if before is None or before[0] == instance.sha256:
+        return False
+    exceptions.report(
+        tx,
+        "instance-differs",
+        instance.sop_instance_uid,
+        "the same SOP Instance UID came with other content; kept, not passed on",
+        event,
+    )
+    return True
+
+
+def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) -> Known | None:
+    """Files one instance. None: PAS knows no such patient; it is reported as unverified."""
+    known = _owner(tx, instance, patient)
+    tx.execute(
+        "INSERT INTO instance (sop_instance_uid, study_uid, accession, sha256, path, patient, event)"
+        " VALUES (?,?,?,?,?,?,?) ON CONFLICT (sop_instance_uid) DO UPDATE SET path=excluded.path,"
+        " patient=excluded.patient, event=excluded.event",
+        (
+            instance.sop_instance_uid,
+            instance.study_uid,
+            instance.accession_number,
+            instance.sha256,
+            instance.path,
+            known.key if known else "",
+            event.id,
+        ),
+    )
+    if known is None:
+        exceptions.report(
+            tx, "instance-unverified", instance.sop_instance_uid, "PAS knows no patient with this id and issuer", event
+        )
+        return None
+    exceptions.clear(tx, "instance-unverified", instance.sop_instance_uid)
+    if len(patients.differences(known.patient, patient)) > 1:
+        exceptions.report(
+            tx, "demographics-differ", instance.sop_instance_uid, "the object and PAS differ in more than one part", event
+        )
+    return known
+
+
+def move(tx: Transaction, absorbed: str, survivor: str) -> None:
+    """A merge: the absorbed patient's instances are the survivor's."""
+    tx.execute("UPDATE instance SET patient=? WHERE patient=?", (survivor, absorbed))
+
+
+def _owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+    """The verified patient the object belongs to; an id that fits two patients fits none."""
+    made_for = _by_step(tx, instance, patient)
+    if made_for is not None:
+        return made_for
+    keys = patients.find(tx, patient.identifiers)
+    known = patients.get(tx, keys[0]) if len(keys) == 1 else None
+    return known if known is not None and known.verified else None
+
+
+def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+    """The patient of the step the object was made for, if the object's id is one of that patient's."""
+    for (key,) in tx.rows("SELECT DISTINCT patient FROM step WHERE study_uid=?", (instance.study_uid,)):
+        known = patients.get(tx, key)
+        values = {i.value for i in patient.identifiers}
+        if known.verified and any(_owns(tx, known.key, value) for value in values):
+            return known
+    return None
+
+
+def _owns(tx: Transaction, key: str, value: str) -> bool:
+    return tx.one("SELECT 1 FROM patient_identifier WHERE value=? AND patient=?", (value, key)) is not None
+
+
+def listed_unverified(tx: Transaction) -> int:
+    """How many instances stand here whose patient PAS does not know."""
+    row = tx.one("SELECT count(*) FROM instance WHERE patient=''")
+    return int(row[0]) if row else 0
+

@@ -1,0 +1,143 @@
+"""The patient register: identifiers with issuer, aliases that stay valid for ever, demographics as PAS has them.
+
+Only `patient.*` events, which come from PAS alone, change a patient that PAS knows (invariant 10); an order for a
+patient that nobody knows makes a provisional one. Matching is by identifier and issuer, never by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from broker.event import Event, Identifier, Patient
+from broker.registers import exceptions
+from broker.store.sqlite import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A patient as the register has it."""
+
+    key: str
+    patient: Patient
+    verified: bool
+    """PAS has spoken of this patient."""
+
+
+def get(tx: Transaction, key: str) -> Known:
+    """The patient under a key, its survivor if it was merged away."""
+    row = tx.one("SELECT body, verified, merged_into FROM patient WHERE key=?", (key,))
+    if row is None:
+        raise KeyError(key)
+    body, verified, merged_into = row
+    if merged_into is not None:
+        return get(tx, merged_into)
+    return Known(key=key, patient=Patient.model_validate_json(body), verified=bool(verified))
+
+
+def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
+    """Keys of the patients that own any of the identifiers, in the identifiers' order, each once."""
+    keys: dict[str, None] = {}
+    for identifier in identifiers:
+        row = tx.one("SELECT patient FROM patient_identifier WHERE value=? AND issuer=?", (identifier.value, identifier.issuer))
+        if row is not None:
+            keys[row[0]] = None
+    return list(keys)
+
+
+def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> Known:
+    """Folds what PAS says of a patient: the first message registers, later ones update; PAS's word stands."""
+    keys = find(tx, patient.identifiers)
+    if len(keys) > 1:
+        exceptions.report(
+            tx, "identity-conflict", event.id, "the identifiers of PID-3 belong to different known patients", event
+        )
+    if not keys:
+        return _create(tx, event, patient, verified=True)
+    known = get(tx, keys[0])
+    base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
+    return _store(tx, event, known.key, _overlaid(base, patient), verified=True)
+
+
+def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
+    """The patient that an order, a result or an image speaks of: known, or made provisionally. PAS's word stands."""
+    keys = find(tx, patient.identifiers)
+    if not keys:
+        return _create(tx, event, patient, verified=False)
+    known = get(tx, keys[0])
+    if len(keys) > 1:
+        exceptions.report(
+            tx, "identity-conflict", event.id, "the identifiers of PID-3 belong to different known patients", event
+        )
+    if not known.verified:
+        return _store(tx, event, known.key, _overlaid(known.patient, patient), verified=False)
+    if differing := differences(known.patient, patient):
+        exceptions.report(
+            tx, "demographics-differ", f"{event.source}/{event.message_id}", f"{', '.join(differing)}: PAS differs", event
+        )
+    return known
+
+
+def differences(pas: Patient, other: Patient) -> list[str]:
+    """Names of the demographic parts that both state and that differ."""
+    found = []
+    if pas.birth_date and other.birth_date and pas.birth_date[:8] != other.birth_date[:8]:
+        found.append("birth date")
+    if pas.sex and other.sex and pas.sex != other.sex:
+        found.append("sex")
+    if pas.name and other.name and pas.name.family.casefold() != other.name.family.casefold():
+        found.append("family name")
+    return found
+
+
+def end_identifiers(tx: Transaction, event: Event, survivor: Known, prior: tuple[Identifier, ...]) -> list[str]:
+    """Merge and id change: `prior` become aliases of the survivor. Returns the keys of the patients absorbed."""
+    absorbed = [key for key in find(tx, prior) if key != survivor.key]
+    for key in absorbed:
+        tx.execute("UPDATE patient_identifier SET patient=?, current=0 WHERE patient=?", (survivor.key, key))
+        tx.execute("UPDATE patient SET merged_into=?, event=? WHERE key=?", (survivor.key, event.id, key))
+        tx.execute("UPDATE patient SET merged_into=? WHERE merged_into=?", (survivor.key, key))
+    for identifier in prior:
+        _own(tx, survivor.key, identifier, current=False)
+    ended = {identifier.key for identifier in prior}
+    remaining = tuple(i for i in survivor.patient.identifiers if i.key not in ended)
+    if remaining != survivor.patient.identifiers:
+        kept = survivor.patient.model_copy(update={"identifiers": remaining})
+        tx.execute("UPDATE patient SET body=?, event=? WHERE key=?", (kept.model_dump_json(), event.id, survivor.key))
+    return absorbed
+
+
+def _create(tx: Transaction, event: Event, patient: Patient, *, verified: bool) -> Known:
+    return _store(tx, event, f"P{event.id}", patient, verified=verified)
+
+
+def _store(tx: Transaction, event: Event, key: str, patient: Patient, *, verified: bool) -> Known:
+    tx.execute(
+        "INSERT INTO patient (key, body, verified, event) VALUES (?,?,?,?) ON CONFLICT (key) DO UPDATE"
+        " SET body=excluded.body, verified=excluded.verified, event=excluded.event",
+        (key, patient.model_dump_json(), int(verified), event.id),
+    )
+    for identifier in patient.identifiers:
+        _own(tx, key, identifier, current=True)
+    return Known(key=key, patient=patient, verified=verified)
+
+
+def _own(tx: Transaction, key: str, identifier: Identifier, *, current: bool) -> None:
+    """Binds an identifier that is still free, or ends one of our own; another patient's stays with that patient."""
+    tx.execute(
+        "INSERT INTO patient_identifier (value, issuer, patient, current) VALUES (?,?,?,?)"
+        " ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current WHERE patient=excluded.patient",
+        (identifier.value, identifier.issuer, key, int(current)),
+    )
+
+
+def _overlaid(base: Patient, said: Patient) -> Patient:
+    """What is known with what was said on top: None keeps, empty clears (HL7 v2.5.1 2.5.3)."""
+    new = {i.key for i in said.identifiers}
+    identifiers = said.identifiers + tuple(i for i in base.identifiers if i.key not in new)
+    stated = {
+        name: getattr(said, name)
+        for name in ("name", "birth_date", "sex")
+        if getattr(said, name) is not None
+    }
+    return base.model_copy(update={"identifiers": identifiers, **stated})

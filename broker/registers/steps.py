@@ -1,0 +1,160 @@
+"""Scheduled procedure steps: what the orders said of each, under its stable key, and whose it is.
+
+A step is changed only by an order that names it (a cancel of one step never touches its siblings) or by an order
+cancelled as a whole. Which attributes a modality sees is not decided here: routes make the rows (`worklist.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from broker.event import Encounter, Event, EventData, Order, Step, StepStatus
+from broker.registers import exceptions
+from broker.store.sqlite import Transaction
+
+OPEN = frozenset({"SCHEDULED", "ARRIVED"})
+
+TRANSITIONS: MappingProxyType[str, frozenset[str]] = MappingProxyType(
+    {
+        "SCHEDULED": frozenset({"ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"}),
+        "ARRIVED": frozenset({"SCHEDULED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"}),
+        "STARTED": frozenset({"COMPLETED", "DISCONTINUED"}),
+        "CANCELED": frozenset({"SCHEDULED"}),
+        "DISCONTINUED": frozenset({"SCHEDULED"}),
+        "COMPLETED": frozenset(),
+    }
+)
+"""From a status to those that may follow it; staying is always allowed. Anything else is refused and reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A step as the register has it."""
+
+    patient_key: str
+    step: Step
+    order: Order | None
+    encounter: Encounter | None
+
+
+def get(tx: Transaction, key: str) -> Held | None:
+    """The step under a key."""
+    row = tx.one("SELECT patient, body, rest FROM step WHERE key=?", (key,))
+    if row is None:
+        return None
+    rest = EventData.model_validate_json(row[2])
+    return Held(
+        patient_key=row[0], step=Step.model_validate_json(row[1]), order=rest.order, encounter=rest.encounter
+    )
+
+
+def of_patient(tx: Transaction, patient_key: str) -> list[str]:
+    """Keys of a patient's steps that modalities can still see."""
+    rows = tx.rows(
+        "SELECT key FROM step WHERE patient=? AND status IN ('SCHEDULED','ARRIVED') ORDER BY key", (patient_key,)
+    )
+    return [key for (key,) in rows]
+
+
+def of_order(tx: Transaction, order: Order) -> list[str]:
+    """Keys of all steps of an order."""
+    return [key for (key,) in tx.rows("SELECT key FROM step WHERE order_key=? ORDER BY key", (order_key(order),))]
+
+
+def order_key(order: Order) -> str:
+    """What makes two orders the same: the filler's number, else the placer's, with its issuer."""
+    number = order.filler_number or order.placer_number
+    if number is None:
+        return ""
+    return f"{'F' if order.filler_number else 'P'}|{number.issuer}|{number.value}"
+
+
+def move(tx: Transaction, absorbed: str, survivor: str) -> None:
+    """A merge: the absorbed patient's steps are the survivor's."""
+    tx.execute("UPDATE step SET patient=? WHERE patient=?", (survivor, absorbed))
+
+
+def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | None:
+    """Folds one step event. None: refused and reported, nothing changed."""
+    before = get(tx, step.key)
+    data = event.data
+    if before is None:
+        status: StepStatus = step.status or "SCHEDULED"
+        fresh = step.model_copy(update={"status": status})
+        return _store(tx, event, fresh, patient_key, data.order, data.encounter)
+    if before.patient_key != patient_key:
+        exceptions.report(
+            tx, "step-patient-differs", step.key, "the order names another patient than before; not applied", event
+        )
+        return None
+    if not _may(before.step.status, step.status):
+        exceptions.report(
+            tx, "step-refused", step.key, f"{before.step.status} cannot become {step.status}; not applied", event
+        )
+        return None
+    merged = _overlaid(before.step, step)
+    if merged.study_uid != step.study_uid and not step.study_uid_derived:
+        exceptions.report(
+            tx, "study-uid-changed", step.key, "the Study Instance UID was changed; the first one stays", event
+        )
+    return _store(
+        tx, event, merged, patient_key, data.order or before.order, data.encounter or before.encounter
+    )
+
+
+def cancel_order(tx: Transaction, event: Event, order: Order, status: StepStatus) -> list[str]:
+    """An order cancelled or discontinued as a whole: every step of it that still may. Returns their keys."""
+    touched = []
+    for key in of_order(tx, order):
+        before = get(tx, key)
+        if before is None or before.step.status == status:
+            continue
+        if not _may(before.step.status, status):
+            exceptions.report(
+                tx, "step-refused", key, f"{before.step.status} cannot become {status}; not applied", event
+            )
+            continue
+        step = before.step.model_copy(update={"status": status})
+        _store(tx, event, step, before.patient_key, before.order, before.encounter)
+        touched.append(key)
+    return touched
+
+
+def _may(before: StepStatus | None, after: StepStatus | None) -> bool:
+    if after is None or before is None or after == before:
+        return True
+    return after in TRANSITIONS[before]
+
+
+def _overlaid(base: Step, said: Step) -> Step:
+    """What was known with what was said on top: empty keeps; the Study UID, once given, never changes."""
+    stated = {
+        name: value
+        for name in Step.model_fields
+        if name not in ("key", "study_uid", "study_uid_derived") and (value := getattr(said, name))
+    }
+    return base.model_copy(update=stated)
+
+
+def _store(
+    tx: Transaction, event: Event, step: Step, patient_key: str, order: Order | None, encounter: Encounter | None
+) -> Held:
+    rest = EventData(order=order, encounter=encounter)
+    tx.execute(
+        "INSERT INTO step (key, patient, order_key, status, body, rest, accession, study_uid, event)"
+        " VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET status=excluded.status, body=excluded.body,"
+        " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
+        (
+            step.key,
+            patient_key,
+            order_key(order) if order else "",
+            step.status or "",
+            step.model_dump_json(exclude_defaults=True),
+            rest.model_dump_json(exclude_defaults=True),
+            step.accession_number,
+            step.study_uid,
+            event.id,
+        ),
+    )
+    return Held(patient_key=patient_key, step=step, order=order, encounter=encounter)

@@ -1,0 +1,141 @@
+"""Worklist rows: the attributes that a route made of a step, indexed for the queries that modalities ask.
+
+Upserts under (list, step key). A row that lacks what a modality must have is not served: it is held and reported.
+Matching is not here (`broker.dicom.matching`); this narrows by index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from broker.adapter import Rendered, Target, WorklistRow
+from broker.event import Event, Step
+from broker.registers import exceptions
+from broker.store.sqlite import Transaction, Value
+
+SERVED: Final = ("SCHEDULED", "ARRIVED")
+
+REQUIRED: Final[Mapping[str, str]] = {
+    "ScheduledStationAETitle": "no station (IPC-9, or a code that config/stations.csv knows)",
+    "ScheduledProcedureStepStartDate": "no start date (TQ1-7, ORC-7.4, OBR-27.4)",
+    "ScheduledProcedureStepStartTime": "no start time (TQ1-7, ORC-7.4, OBR-27.4)",
+    "Modality": "no modality (IPC-5, OBR-24)",
+}
+"""Type 1 attributes of a step that nobody may invent (PS3.4 K.6.1.2.2), with where a sender would give them."""
+
+
+def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step: Step) -> str:
+    """Writes the row of a step, or holds it. Returns what became of it: `row`, `held: …` or the step's status."""
+    attributes = json.loads(rendered.payload)
+    sps = attributes["ScheduledProcedureStepSequence"][0]
+    missing = [text for keyword, text in REQUIRED.items() if not sps.get(keyword)]
+    if missing:
+        withdraw(tx, target.destination, step.key)
+        reason = "; ".join(missing)
+        if step.status in SERVED:
+            exceptions.report(tx, "step-held", step.key, reason, event)
+            return f"held: {reason}"
+    exceptions.clear(tx, "step-held", step.key)
+    if missing:
+        return str(step.status)
+    row = _id(tx, target.destination, step.key)
+    start_date, stations = sps.get("ScheduledProcedureStepStartDate", ""), sps.get("ScheduledStationAETitle", "")
+    tx.execute(
+        "INSERT INTO worklist (list, key, id, patient_id, start_date, attributes, route, version, event,"
+        " changed) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (list, key) DO UPDATE SET"
+        " patient_id=excluded.patient_id, start_date=excluded.start_date, attributes=excluded.attributes,"
+        " route=excluded.route, version=excluded.version, event=excluded.event, changed=excluded.changed",
+        (
+            target.destination,
+            step.key,
+            row,
+            attributes.get("PatientID", ""),
+            start_date,
+            rendered.payload.decode(),
+            target.place,
+            target.version,
+            event.id,
+            event.time.isoformat(),
+        ),
+    )
+    tx.execute("DELETE FROM worklist_station WHERE row=?", (row,))
+    for aet in {stations} if isinstance(stations, str) else set(stations):
+        tx.execute("INSERT INTO worklist_station (aet, start_date, row) VALUES (?,?,?)", (aet, start_date, row))
+    return "row" if step.status in SERVED else str(step.status)
+
+
+def _id(tx: Transaction, name: str, key: str) -> int:
+    row = tx.one("SELECT id FROM worklist WHERE list=? AND key=?", (name, key))
+    if row is None:
+        row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM worklist")
+    return int(row[0]) if row else 1
+
+
+def withdraw(tx: Transaction, name: str, key: str) -> None:
+    """Takes a step off a list."""
+    tx.execute("DELETE FROM worklist WHERE list=? AND key=?", (name, key))
+
+
+def lists_of(tx: Transaction, key: str) -> list[tuple[str, str]]:
+    """The lists that a step stands on, each with the route that put it there."""
+    return [(name, route) for name, route in tx.rows("SELECT list, route FROM worklist WHERE key=?", (key,))]
+
+
+class Reader:
+    """Read side for the MWL SCP (`broker.adapter.WorklistReader`) and for `broker worklist list`."""
+
+    def __init__(self, read: Callable[[], Transaction]) -> None:
+        self._read = read
+
+    def candidates(
+        self, *, stations: tuple[str, ...] = (), patient_id: str = "", dates: tuple[str, str] = ("", "")
+    ) -> Iterable[WorklistRow]:
+        """See `broker.adapter.WorklistReader`."""
+        where, values = ["step.status IN ('SCHEDULED','ARRIVED')"], list[Value]()
+        if patient_id:
+            where.append("patient_id=?")
+            values.append(patient_id)
+        if stations:
+            marks = ",".join("?" * len(stations))
+            between, limits = _between(dates)
+            where.append(f"id IN (SELECT row FROM worklist_station WHERE aet IN ({marks}){between})")
+            values += [*stations, *limits]
+        else:
+            between, limits = _between(dates)
+            where.append(f"1{between}")
+            values += limits
+        yield from self._rows(" AND ".join(where), values)
+
+    def listed(self, *, everything: bool = False) -> Iterable[WorklistRow]:
+        """Rows for people: the served ones, or all with their status."""
+        yield from self._rows("1" if everything else "step.status IN ('SCHEDULED','ARRIVED')", [])
+
+    def _rows(self, where: str, values: list[Value]) -> Iterable[WorklistRow]:
+        # The step's status decides, not the row's: a row is not rewritten by every event of its step.
+        sql = (
+            "SELECT worklist.key, step.status, attributes FROM worklist JOIN step ON step.key = worklist.key"
+            f" WHERE {where} ORDER BY start_date, id"
+        )
+        for key, status, attributes in self._read().rows(sql, values):
+            yield WorklistRow(key=key, status=status, attributes=_frozen(json.loads(attributes)))
+
+
+def _between(dates: tuple[str, str]) -> tuple[str, list[Value]]:
+    """SQL and values of a date range; the start date may be open at either end."""
+    sql, values = "", list[Value]()
+    if dates[0]:
+        sql, values = f"{sql} AND start_date>=?", [*values, dates[0]]
+    if dates[1]:
+        sql, values = f"{sql} AND start_date<=?", [*values, dates[1]]
+    return sql, values
+
+
+def _frozen(value: Any) -> Any:
+    """JSON lists as the tuples that `broker.dicom.attributes` uses."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
