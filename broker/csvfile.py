@@ -1,0 +1,66 @@
+"""Reads a CSV file that a person edits: a header row, `#` comment lines, every mistake with file, line and column.
+
+It knows columns, not what they mean. UTF-8, comma separated, cells trimmed.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.errors import ConfigError, Fault
+from broker.yamlfile import did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row by column name, and the line it stands on."""
+
+    line: int
+    cells: dict[str, str]
+
+
+def read(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), name: str = "") -> list[Row]:
+    """The rows of a file. Raises `ConfigError` with every fault; `name` is what faults call the file."""
+    name = name or path.as_posix()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "this is not UTF-8"
+        raise ConfigError([Fault(file=name, line=1, column=1, message=f"cannot be read: {reason}.")]) from None
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise ConfigError([Fault(file=name, line=1, column=1, message="has no header row.")])
+    faults: list[Fault] = []
+    header = _cells(lines[0][1])
+    known = (*required, *optional)
+    for column in header:
+        if column not in known:
+            faults.append(_fault(name, lines[0][0], f"no column '{column}' is known here.", did_you_mean(column, known)))
+    faults += [_fault(name, lines[0][0], f"the column '{c}' is missing.") for c in required if c not in header]
+    rows = []
+    for number, line in lines[1:]:
+        cells = _cells(line)
+        if len(cells) > len(header):
+            faults.append(_fault(name, number, f"{len(cells)} cells stand under {len(header)} columns."))
+            continue
+        cells += [""] * (len(header) - len(cells))
+        rows.append(Row(line=number, cells=dict(zip(header, cells, strict=True))))
+    if faults:
+        raise ConfigError(faults)
+    return rows
+
+
+def fault(path: Path, row: Row, message: str, hint: str = "") -> Fault:
+    """A mistake in a row."""
+    return _fault(path.as_posix(), row.line, message, hint)
+
+
+def _fault(file: str, line: int, message: str, hint: str = "") -> Fault:
+    return Fault(file=file, line=line, column=1, message=message, hint=hint)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line]))]

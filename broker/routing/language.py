@@ -1,0 +1,236 @@
+"""The route language: one declaration that gives the loader, the JSON Schema and the documentation.
+
+Says what a route file may hold and of which type. What the names in it mean (destinations, tables, fields) is
+checked by `loader.py`; what the expressions say by `expression.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
+
+from broker.adapter import Kind
+from broker.event import EVENT_TYPES
+from broker.scalars import as_written
+from broker.yamlfile import Duration, Switch, Text, did_you_mean
+
+WILDCARDS = tuple(dict.fromkeys(f"{event.partition('.')[0]}.*" for event in EVENT_TYPES))
+
+_NAME = r"[a-z0-9]+(?:[-_][a-z0-9]+)*"
+
+
+def _name(value: str) -> str:
+    if re.fullmatch(_NAME, value) is None:
+        raise ValueError("a name has small letters, digits and single hyphens only")
+    return value
+
+
+def _event(value: str) -> str:
+    if value not in EVENT_TYPES and value not in WILDCARDS:
+        raise ValueError(f"there is no event '{value}'\n{did_you_mean(value, (*EVENT_TYPES, *WILDCARDS))}")
+    return value
+
+
+def _settable(value: object) -> object:
+    """Text, or a list of texts."""
+    written = tuple(as_written(item) for item in value) if isinstance(value, tuple) else as_written(value)
+    if not all(isinstance(item, str) for item in (written if isinstance(written, tuple) else (written,))):
+        raise ValueError('must be text or a list of texts\nWrite "" for an empty text.')
+    return written
+
+
+def _outputs(value: object) -> object:
+    if not isinstance(value, tuple) or not all(isinstance(output, dict) for output in value):
+        raise ValueError("must be a list of outputs, each with its fields\nOther keys: ack, none, events.")
+    return value
+
+
+def _kind(value: object) -> str | None:
+    """The tag of a target: by the key it has, or by the kind that one of its keys was likely meant to be."""
+    if isinstance(value, BaseModel):
+        return f"<{next(iter(type(value).model_fields))}>"
+    keys = list(value) if isinstance(value, Mapping) else []
+    kinds = [kind for kind in _TARGETS if kind in keys]
+    if not kinds:
+        kinds = [kind for kind in _TARGETS if any(kind in did_you_mean(str(key), _TARGETS) for key in keys)]
+    return f"<{kinds[0]}>" if kinds else None
+
+
+_TARGETS: tuple[Kind, ...] = ("worklist", "hl7", "dicom")
+
+Name = Annotated[Text, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
+EventPattern = Annotated[
+    Text, AfterValidator(_event), WithJsonSchema({"type": "string", "enum": [*WILDCARDS, *EVENT_TYPES]})
+]
+SetValue = Annotated[
+    str | tuple[str, ...],
+    BeforeValidator(_settable),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "number", "boolean"]},
+                {"type": "array", "items": {"type": ["string", "number", "boolean"]}},
+            ]
+        }
+    ),
+]
+
+
+class Part(BaseModel):
+    """Base of everything in a route file. The docstrings below are what editors and docs/routes.md show."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+
+class WorklistTarget(Part):
+    """Puts the step on a worklist, or takes it off."""
+
+    worklist: Name
+    """Destination of kind worklist."""
+    set: dict[str, SetValue] = {}
+    """What differs from the standard mapping (IHE RAD-4): DICOM keyword to value."""
+
+
+class Hl7Target(Part):
+    """Sends an HL7 v2 message."""
+
+    hl7: Name
+    """Destination of kind hl7."""
+    send: Literal["source", "ORM^O01"]
+    """`source` forwards the message that caused the event; `ORM^O01` builds an order status message."""
+    purpose: Literal["care", "contact"] = "care"
+    """`contact` lets address, telephone, next of kin and employer through; `care` takes them out."""
+    set: dict[str, SetValue] = {}
+    """What differs from the standard mapping: HL7 path to value. A whole field (`PV1-3: W3^12`) is
+    written as it stands here, a component (`PV1-3.1`) as plain text."""
+
+
+class DicomTarget(Part):
+    """Sends the instance on with C-STORE."""
+
+    dicom: Name
+    """Destination of kind dicom."""
+
+
+TargetSpec = Annotated[
+    Annotated[WorklistTarget, Tag("<worklist>")]
+    | Annotated[Hl7Target, Tag("<hl7>")]
+    | Annotated[DicomTarget, Tag("<dicom>")],
+    Discriminator(
+        _kind,
+        custom_error_type="no_target",
+        custom_error_message="A target says worklist, hl7 or dicom and the name of a destination",
+    ),
+]
+
+
+class Retry(Part):
+    """How long to wait before the next attempt: first, then factor times as long each time, at most max."""
+
+    first: Duration = 5.0
+    """Pause after the first failure."""
+    factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    """How much longer each pause is than the one before."""
+    max: Duration = 600.0
+    """The longest pause. There is no end: a delivery is tried until the destination takes it."""
+
+
+class OnFailure(Part):
+    """What happens while a destination does not take a delivery of this route."""
+
+    retry: Retry = Retry()
+    """Pauses between attempts."""
+    alert: Text = ""
+    """Who is to know: a label on the failing deliveries in status and metrics."""
+
+
+class Given(Part):
+    """A message as a sender would send it: one of file, hl7 and dicom."""
+
+    source: Name
+    """The listener that takes it."""
+    file: Text = ""
+    """A file beside the route file."""
+    hl7: Text = ""
+    """The message itself, one segment per line."""
+    dicom: dict[str, SetValue] = {}
+    """The attributes of an instance without pixels: DICOM keyword to value."""
+
+
+class Expect(Part):
+    """What must come of it. Further keys are destinations (`epj`, or `hl7.epj`), each with the list of
+    outputs that this route must make there, in order, and the fields that must stand in them."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[tuple[dict[str, SetValue], ...], BeforeValidator(_outputs)]]
+
+    ack: Text | None = None
+    """The acknowledgement code (MSA-1), or the DICOM status in four hexadecimal digits."""
+    none: bool = False
+    """True: this route sends nothing."""
+    events: tuple[EventPattern, ...] | None = None
+    """The types of all events that the message makes, in order."""
+
+    @property
+    def outputs(self) -> dict[str, tuple[dict[str, str | tuple[str, ...]], ...]]:
+        """Destination to what is expected there."""
+        return dict(self.__pydantic_extra__)
+
+
+class RouteTest(Part):
+    """A test of the route, run through the real pipeline by `broker test`."""
+
+    name: Text
+    """What it shows, as a sentence."""
+    before: tuple[Given, ...] = ()
+    """Messages that were taken earlier; nothing is expected of them."""
+    given: Given
+    """The message under test."""
+    expect: Expect
+    """What must come of it."""
+
+
+class RouteFile(Part):
+    """One route: which events go where, and what differs from the standard mapping on the way."""
+
+    route: Name
+    """The route's name, unique in the folder."""
+    description: Text = ""
+    """What it is for, in the words of those who ask."""
+    enabled: Switch = True
+    """`false` turns it off. With `${env:BROKER_X_PORT:-false}` it is on where that variable is set."""
+    on: Annotated[tuple[EventPattern, ...], Field(min_length=1)]
+    """The events it takes; `patient.*` stands for all that begin so."""
+    where: Text = ""
+    """An expression that must be true as well."""
+    to: Annotated[tuple[TargetSpec, ...], Field(min_length=1)]
+    """Where the event goes."""
+    on_failure: OnFailure = OnFailure()
+    """What happens while a destination does not take it."""
+    tests: tuple[RouteTest, ...] = ()
+    """Examples that must hold."""
+
+
+def events_of(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The event types that patterns stand for, in the catalogue's order."""
+    return tuple(e for e in EVENT_TYPES if any(p in (e, f"{e.partition('.')[0]}.*") for p in patterns))
+
+
+def target_of(spec: Any) -> tuple[Kind, str]:
+    """Kind and destination of a target."""
+    kind: Kind = next(k for k in _TARGETS if k in type(spec).model_fields)
+    return kind, getattr(spec, kind)

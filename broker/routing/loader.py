@@ -1,0 +1,318 @@
+"""Reads a folder of route files into a `RouteSet`, or says everything that is wrong with all of them at once.
+
+Checks what the names mean: destinations and their kinds, events that a destination can take, HL7 paths, DICOM
+keywords and literal values, tables, contact data. Opens no connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_dict, tag_for_keyword
+
+from broker import yamlfile
+from broker.adapter import Kind
+from broker.dicom import attributes
+from broker.errors import ConfigError, Fault
+from broker.hl7.er7 import parse_path
+from broker import contact
+from broker.routing.engine import Route, RouteSet, RouteTarget, SetField
+from broker.routing.expression import (
+    Expression,
+    Scope,
+    Template,
+    compile_condition,
+    compile_template,
+    literal_template,
+)
+from broker.routing.language import (
+    Given,
+    Hl7Target,
+    RouteFile,
+    RouteTest,
+    WorklistTarget,
+    events_of,
+    target_of,
+)
+from broker.routing.syntax import ExpressionError
+from broker.routing.tables import Table
+from broker.yamlfile import Document, NodePath, did_you_mean
+
+_TAKES: Mapping[Kind, tuple[str, ...]] = {"worklist": ("step",), "dicom": ("instance",)}
+_SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step")}
+_NO_MESSAGE = ("instance", "study")
+"""Events that no HL7 message causes: there is no source message to forward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What route files may refer to."""
+
+    destinations: Mapping[str, Kind]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    sources: Collection[str] | None = None
+    """Names of the listeners, for tests; None: not checked."""
+
+
+def load_folder(
+    folder: Path,
+    *,
+    destinations: Mapping[str, Kind],
+    tables: Mapping[str, Table] | None = None,
+    env: Mapping[str, str] | None = None,
+    sources: Collection[str] | None = None,
+    shown_as: str = "",
+) -> RouteSet:
+    """All `*.yaml` of a folder, in the order of their names. `shown_as` is what faults call the folder.
+
+    Raises:
+        ConfigError: with every fault of every file.
+    """
+    site = Site(destinations=destinations, tables=tables or {}, env=env or {}, sources=sources)
+    shown = shown_as or folder.as_posix()
+    return load_files({f"{shown}/{path.name}": path for path in sorted(folder.glob("*.yaml"))}, site)
+
+
+def load_files(files: Mapping[str, Path], site: Site) -> RouteSet:
+    """Route files by the name that faults call them; see `load_folder`."""
+    routes: list[Route] = []
+    faults: list[Fault] = []
+    digest = hashlib.sha256()
+    for table in sorted(site.tables.values(), key=lambda table: table.name):
+        digest.update(f"{table.name} {table.digest}\n".encode())
+    for name, path in files.items():
+        try:
+            document = yamlfile.load(path, env=site.env, name=name)
+            spec = yamlfile.validate(document, RouteFile)
+        except ConfigError as error:
+            faults += error.faults
+            continue
+        # The values too: an environment reference changes what the same text means.
+        digest.update(f"{name}\n{document.source}\n{json.dumps(document.value)}\n".encode())
+        reader = _Reader(document, spec, path.parent, site)
+        routes.append(reader.route())
+        faults += reader.faults
+        first = next((route for route in routes[:-1] if route.name == spec.route), None)
+        if first is not None:
+            faults.append(
+                document.fault(("route",), f"'{spec.route}' is the name of the route in {first.place}")
+            )
+    if faults:
+        raise ConfigError(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column)))
+    return RouteSet(routes, version=digest.hexdigest()[:12], scope=Scope(tables=site.tables))
+
+
+class _Reader:
+    """One file: its declaration compiled, its faults collected."""
+
+    def __init__(self, document: Document, spec: RouteFile, folder: Path, site: Site) -> None:
+        self.faults: list[Fault] = []
+        self._document, self._spec, self._folder, self._site = document, spec, folder, site
+        self._scope = Scope(tables=site.tables)
+        self._events = events_of(spec.on)
+
+    def route(self) -> Route:
+        spec = self._spec
+        where: NodePath = ("where",)
+        return Route(
+            name=spec.route,
+            file=self._document.file,
+            line=self._document.key_mark(("route",))[0],
+            description=spec.description,
+            enabled=spec.enabled,
+            events=self._events,
+            condition=self._condition(where) if where in self._document else None,
+            where=self._place(where) if where in self._document else "",
+            targets=tuple(self._targets()),
+            on_failure=spec.on_failure,
+            tests=dict(self._test(n, test) for n, test in enumerate(spec.tests)),
+        )
+
+    def _fault(self, path: NodePath, message: str, hint: str = "", *, key: bool = False) -> None:
+        self.faults.append(self._document.fault(path, message, hint, key=key))
+
+    def _place(self, path: NodePath) -> str:
+        return f"{self._document.file}:{self._document.key_mark(path)[0]}"
+
+    def _expression_fault(self, path: NodePath, error: ExpressionError) -> None:
+        fault = self._document.fault(path, error.message, error.hint, offset=error.offset)
+        self.faults.append(fault)
+
+    def _condition(self, path: NodePath) -> Expression | None:
+        try:
+            condition = compile_condition(self._spec.where, self._scope)
+        except ExpressionError as error:
+            self._expression_fault(path, error)
+            return None
+        if condition.paths and any(isinstance(target, WorklistTarget) for target in self._spec.to):
+            self._fault(path, *_NOT_FOR_WORKLISTS)
+        return condition
+
+    def _targets(self) -> Iterator[RouteTarget]:
+        for index, spec in enumerate(self._spec.to):
+            path: NodePath = ("to", index)
+            kind, destination = target_of(spec)
+            self._destination((*path, kind), kind, destination)
+            self._takes(path, kind, getattr(spec, "send", ""))
+            hl7 = isinstance(spec, Hl7Target)
+            purpose = spec.purpose if isinstance(spec, Hl7Target) else "care"
+            lines: dict[str, SetField] = {}
+            for name, value in getattr(spec, "set", {}).items():
+                at = (*path, "set", name)
+                found = len(self.faults)
+                self._name(at, name, hl7=hl7, purpose=purpose)
+                template = self._value(at, name, value, hl7=hl7, purpose=purpose)
+                if len(self.faults) == found and template is not None:
+                    lines[name] = SetField(template=template, place=self._place(at))
+            yield RouteTarget(
+                place=self._place(path),
+                kind=kind,
+                destination=destination,
+                send=getattr(spec, "send", ""),
+                purpose=purpose,
+                set=lines,
+                index=index,
+            )
+
+    def _destination(self, path: NodePath, kind: Kind, name: str) -> None:
+        known = self._site.destinations
+        if name not in known:
+            hint = did_you_mean(name, known) or f"There are {', '.join(sorted(known))}."
+            self._fault(path, f"there is no destination '{name}'", hint)
+        elif known[name] != kind:
+            self._fault(path, f"'{name}' is of kind {known[name]}", f"Write {known[name]}: {name}.", key=True)
+
+    def _takes(self, path: NodePath, kind: Kind, send: str) -> None:
+        """Faults for events that a target can make nothing of."""
+        takes, what = _TAKES.get(kind), f"a {kind}"
+        if send in _SENDS:
+            takes, what = _SENDS[send], send
+        for event in self._events:
+            root = event.partition(".")[0]
+            if takes is not None and root not in takes:
+                events = " and ".join(f"{name}.*" for name in takes)
+                self._fault(path, f"{what} is made of {events} events, not of {event}", key=True)
+                return
+            if send == "source" and root in _NO_MESSAGE:
+                self._fault((*path, "send"), f"no HL7 message causes {event}, so none can be forwarded")
+                return
+
+    def _name(self, path: NodePath, name: str, *, hl7: bool, purpose: str) -> None:
+        """Faults of the left side of a `set:` line."""
+        if hl7:
+            try:
+                where = parse_path(name)
+            except ValueError as error:
+                self._fault(path, str(error), key=True)
+                return
+            if where.segment == "MSH" and where.field in (1, 2, 18):
+                self._fault(path, "MSH-1, MSH-2 and MSH-18 are the destination's to say", key=True)
+            if purpose != "contact" and contact.is_contact_path(name):
+                self._fault(path, *_CONTACT, key=True)
+        elif self._keyword(path, name) and name in contact.KEYWORDS:
+            self._fault(path, "contact data never leaves on a worklist or by DICOM", key=True)
+
+    def _keyword(self, path: NodePath, name: str) -> bool:
+        tag = tag_for_keyword(name)
+        if tag is None:
+            self._fault(
+                path, f"there is no DICOM keyword '{name}'", did_you_mean(name, keyword_dict), key=True
+            )
+        elif dictionary_VR(tag) == "SQ":
+            self._fault(path, f"'{name}' is a sequence and cannot be set", key=True)
+            return False
+        return tag is not None
+
+    def _value(
+        self, path: NodePath, name: str, value: str | tuple[str, ...], *, hl7: bool, purpose: str
+    ) -> Template | tuple[Template, ...] | None:
+        """The right side of a `set:` line, compiled; None when it has faults."""
+        several = isinstance(value, tuple)
+        er7 = hl7 and "." not in name
+        texts = [((*path, n), text) for n, text in enumerate(value)] if several else [(path, str(value))]
+        templates = [
+            t for at, text in texts if (t := self._template(at, text, er7, hl7, purpose)) is not None
+        ]
+        if len(templates) < len(texts):
+            return None
+        lists = [at for (at, _), template in zip(texts, templates, strict=True) if template.is_list]
+        if hl7 and (several or lists):
+            self._fault(path, "an HL7 path holds one text", "Write first(…) for the first of a list.")
+        elif lists and several:
+            self._fault(lists[0], "a list cannot hold lists", "Let the expression stand alone.")
+        elif not hl7 and (tag := tag_for_keyword(name)) is not None and dictionary_VR(tag) != "SQ":
+            if lists and dictionary_VM(tag) == "1":
+                self._fault(path, f"'{name}' holds one value", "Write first(…) for the first of a list.")
+            literals = tuple(t.literal for t in templates if t.literal is not None)
+            if literals and len(literals) == len(templates):
+                for broken in attributes.faults({name: literals if several else literals[0]}):
+                    self._fault(path, broken.text)
+        return tuple(templates) if several else templates[0]
+
+    def _template(self, path: NodePath, text: str, er7: bool, hl7: bool, purpose: str) -> Template | None:
+        if path in self._document.references:  # what the environment says is never an expression
+            return literal_template(text, er7=er7)
+        try:
+            template = compile_template(text, self._scope, er7=er7)
+        except ExpressionError as error:
+            self._expression_fault(path, error)
+            return None
+        paths = {at for expression in template.expressions for at in expression.paths}
+        if paths and not hl7:
+            self._fault(path, *_NOT_FOR_WORKLISTS)
+        elif purpose != "contact" and any(contact.is_contact_path(at) for at in paths):
+            self._fault(path, *_CONTACT)
+        return template
+
+    def _test(self, number: int, test: RouteTest) -> tuple[str, RouteTest]:
+        path: NodePath = ("tests", number)
+        given = [((*path, "given"), test.given)]
+        given += [((*path, "before", n), message) for n, message in enumerate(test.before)]
+        for at, message in given:
+            self._given(at, message)
+        for name, outputs in test.expect.outputs.items():
+            self._expected((*path, "expect", name), name, outputs)
+        if test.expect.none and any(test.expect.outputs.values()):
+            self._fault((*path, "expect", "none"), "nothing and something cannot both be expected", key=True)
+        return self._place(path), test
+
+    def _given(self, path: NodePath, given: Given) -> None:
+        said = [name for name in ("file", "hl7", "dicom") if (*path, name) in self._document]
+        if len(said) != 1:
+            self._fault(path, "a message is given by one of file, hl7 and dicom", key=True)
+        if given.file and not (self._folder / given.file).is_file():
+            self._fault((*path, "file"), "there is no such file beside the route file")
+        for name in given.dicom:
+            self._keyword((*path, "dicom", name), name)
+        known = self._site.sources
+        if known is not None and given.source not in known:
+            hint = did_you_mean(given.source, known) or f"There are {', '.join(sorted(known))}."
+            self._fault((*path, "source"), f"there is no listener '{given.source}'", hint)
+
+    def _expected(self, path: NodePath, name: str, outputs: tuple[Mapping[str, object], ...]) -> None:
+        own = {destination: kind for kind, destination in map(target_of, self._spec.to)}
+        destination = name.partition(".")[2] or name
+        if destination not in own or (destination != name and name != f"{own[destination]}.{destination}"):
+            known = ("ack", "none", "events", *own, *(f"{kind}.{target}" for target, kind in own.items()))
+            hint = did_you_mean(name, known) or f"Known here: {', '.join(known)}."
+            self._fault(path, f"this route has no destination '{name}'", hint, key=True)
+            return
+        for number, output in enumerate(outputs):
+            for at in output:
+                place = (*path, number, at)
+                if own[destination] == "hl7":
+                    self._name(place, at, hl7=True, purpose="contact")
+                else:
+                    self._keyword(place, at)
+
+
+_CONTACT = ("this is contact data (address, telephone, next of kin, employer)", "It needs purpose: contact.")
+_NOT_FOR_WORKLISTS = (
+    "msg() cannot be used for a worklist",
+    "Rows are rebuilt when demographics change, without the order's message: use a field of step or order.",
+)

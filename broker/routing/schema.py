@@ -1,0 +1,77 @@
+"""Turns the declaration of the route language into JSON Schema and a documentation page. Loads no routes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from broker.routing.functions import FUNCTIONS, METHODS, Function
+from broker.routing.language import (
+    WILDCARDS,
+    DicomTarget,
+    Expect,
+    Given,
+    Hl7Target,
+    OnFailure,
+    Part,
+    Retry,
+    RouteFile,
+    RouteTest,
+    WorklistTarget,
+)
+from broker.view import catalogue
+
+_PARTS: tuple[type[Part], ...] = (
+    RouteFile,
+    WorklistTarget,
+    Hl7Target,
+    DicomTarget,
+    OnFailure,
+    Retry,
+    RouteTest,
+    Given,
+    Expect,
+)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of a route file."""
+    schema = RouteFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Route file"}
+
+
+def schema_text() -> str:
+    """`config/route.schema.json` as it must stand."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def markdown() -> str:
+    """The reference part of `docs/routes.md`: keys, functions, fields."""
+    lines = ["## Keys", ""]
+    for part in _PARTS:
+        lines += _keys(part)
+    lines += ["## Events", "", f"Wildcards: {', '.join(f'`{name}`' for name in WILDCARDS)}.", ""]
+    lines += ["## Functions", "", "| Call | Result |", "| --- | --- |"]
+    lines += _functions((*FUNCTIONS.values(), *METHODS.values()))
+    lines += ["", "## Fields", "", "| Field | Type |", "| --- | --- |"]
+    lines += [f"| `{name}` | {kind} |" for name, kind in catalogue().items()]
+    return "\n".join(lines) + "\n"
+
+
+def _keys(part: type[Part]) -> Iterator[str]:
+    yield f"### {part.__name__}"
+    yield ""
+    yield " ".join((part.__doc__ or "").split())
+    yield ""
+    yield "| Key | Needed | Meaning |"
+    yield "| --- | --- | --- |"
+    for name, info in part.model_fields.items():
+        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        yield f"| `{name}` | {'yes' if info.is_required() else ''} | {meaning} |"
+    yield ""
+
+
+def _functions(functions: Iterable[Function]) -> Iterator[str]:
+    for function in functions:
+        yield f"| `{function.signature}` | {function.summary} |"
