@@ -1,0 +1,98 @@
+"""Lanes as a value: which delivery may leave next for one destination. No clock, no thread, no database.
+
+Order holds per patient (invariant 4): only the head of a lane may leave, and a lane has at most one in flight.
+A merge joins two lanes: what the survivor's lane does next waits for what both had before.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Lane:
+    waiting: list[int] = field(default_factory=list)  # heap of delivery ids: journal order
+    in_flight: int = 0  # two only while lanes that both had one were joined
+    due: float = 0.0
+
+
+class LaneBook:
+    """The open deliveries of one destination, by lane."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+        self._in_flight: dict[int, str] = {}  # delivery id to its lane
+        self._ready: list[tuple[int, str]] = []  # heap of (head's id, lane); stale entries are skipped
+        self._later: list[tuple[float, str]] = []  # heap of (due, lane); stale entries are harmless
+
+    def __len__(self) -> int:
+        return sum(len(lane.waiting) for lane in self._lanes.values()) + len(self._in_flight)
+
+    def add(self, delivery: int, lane: str, due: float = 0.0) -> None:
+        """A new open delivery; `due` delays the whole lane, as a retry does."""
+        entry = self._lanes.setdefault(lane, _Lane())
+        heapq.heappush(entry.waiting, delivery)
+        entry.due = max(entry.due, due)
+        self._offer(lane)
+
+    def take(self, now: float) -> int | None:
+        """The next delivery that may leave, oldest first; it is in flight from now on."""
+        while self._later and self._later[0][0] <= now:
+            self._offer(heapq.heappop(self._later)[1])
+        while self._ready:
+            head, lane = heapq.heappop(self._ready)
+            entry = self._lanes.get(lane)
+            if entry is None or entry.in_flight or not entry.waiting or entry.waiting[0] != head:
+                continue
+            if entry.due > now:
+                heapq.heappush(self._later, (entry.due, lane))
+                continue
+            heapq.heappop(entry.waiting)
+            entry.in_flight += 1
+            self._in_flight[head] = lane
+            return head
+        return None
+
+    def done(self, delivery: int) -> None:
+        """The delivery left, or was taken out of its lane."""
+        lane = self._in_flight.pop(delivery)
+        entry = self._lanes[lane]
+        entry.in_flight -= 1
+        entry.due = 0.0
+        if entry.waiting:
+            self._offer(lane)
+        elif not entry.in_flight:
+            del self._lanes[lane]
+
+    def again(self, delivery: int, due: float) -> None:
+        """The delivery failed: it is the head of its lane again, at `due`."""
+        lane = self._in_flight.pop(delivery)
+        entry = self._lanes[lane]
+        entry.in_flight -= 1
+        heapq.heappush(entry.waiting, delivery)
+        entry.due = due
+        self._offer(lane)
+
+    def join(self, absorbed: str, survivor: str) -> None:
+        """A merge: one lane from now on, in the order of the journal."""
+        gone = self._lanes.pop(absorbed, None) if absorbed != survivor else None
+        if gone is None:
+            return
+        entry = self._lanes.setdefault(survivor, _Lane())
+        entry.waiting = sorted(entry.waiting + gone.waiting)
+        entry.in_flight += gone.in_flight
+        entry.due = max(entry.due, gone.due)
+        for delivery, lane in self._in_flight.items():
+            if lane == absorbed:
+                self._in_flight[delivery] = survivor
+        self._offer(survivor)
+
+    def wake_at(self) -> float | None:
+        """When the earliest delayed lane is due; None when nothing waits for time."""
+        return self._later[0][0] if self._later else None
+
+    def _offer(self, lane: str) -> None:
+        entry = self._lanes.get(lane)
+        if entry is not None and not entry.in_flight and entry.waiting:
+            heapq.heappush(self._ready, (entry.waiting[0], lane))
