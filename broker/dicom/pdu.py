@@ -1,0 +1,232 @@
+"""Builds and reads the PDUs and command sets of an association requestor, as bytes.
+
+Only what a C-STORE and C-ECHO SCU needs: no acceptor side, no role selection, no extended negotiation, no
+user identity. No socket and no state; the order of things is `broker.net.requestor`'s.
+
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.5 and Annex E (command sets).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
+from broker.errors import RemoteProtocolError
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+
+ASSOCIATE_AC = 0x02
+ASSOCIATE_RJ = 0x03
+P_DATA = 0x04
+RELEASE_RQ = 0x05
+RELEASE_RP = 0x06
+ABORT = 0x07
+
+C_STORE_RSP = 0x8001
+C_ECHO_RSP = 0x8030
+
+HEADER_LENGTH = 6
+PDV_OVERHEAD = 6
+"""What a PDV adds inside its PDU: length, context id, control header (PS3.8 9.3.5.1, Annex E.2)."""
+
+_DATASET_ABSENT = 0x0101
+_DATASET_PRESENT = 0x0001
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One proposed presentation context: one transfer syntax each, so that the answer is unambiguous."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An A-ASSOCIATE-AC: context ids with their results (0: accepted), and the peer's maximum PDU length."""
+
+    results: Mapping[int, int]
+    max_length: int
+    """0: no limit."""
+
+
+def associate_rq(
+    *, called_aet: str, calling_aet: str, contexts: Mapping[int, Context], max_length: int
+) -> bytes:
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2). `contexts` by odd id, 128 at most."""
+    items = [_item(0x10, APPLICATION_CONTEXT.encode())]
+    for number, context in contexts.items():
+        abstract, transfer = context.abstract_syntax.encode("ascii"), context.transfer_syntax.encode("ascii")
+        items.append(_item(0x20, bytes((number, 0, 0, 0)) + _item(0x30, abstract) + _item(0x40, transfer)))
+    user = _item(0x51, struct.pack(">L", max_length))
+    user += _item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+    items.append(_item(0x50, user))
+    titles = called_aet.encode("ascii").ljust(16) + calling_aet.encode("ascii").ljust(16)
+    return _pdu(0x01, struct.pack(">HH", 1, 0) + titles + bytes(32) + b"".join(items))
+
+
+def read_associate_ac(body: bytes) -> Accepted:
+    """Reads the variable items of an A-ASSOCIATE-AC (PS3.8 9.3.3); unknown items are passed over."""
+    results: dict[int, int] = {}
+    max_length = 0
+    for kind, value in _items(body[68:]):
+        if kind == 0x21 and len(value) >= 4:
+            results[value[0]] = value[2]
+        elif kind == 0x50:
+            for sub_kind, sub_value in _items(value):
+                if sub_kind == 0x51 and len(sub_value) == 4:
+                    max_length = struct.unpack(">L", sub_value)[0]
+    return Accepted(results, max_length)
+
+
+def describe_rejection(body: bytes) -> str:
+    """What an A-ASSOCIATE-RJ says (PS3.8 table 9-21), for an operator."""
+    result, source, reason = (body + bytes(4))[1:4]
+    reasons = {
+        (1, 2): "application context name not supported",
+        (1, 3): "calling AE title not recognised",
+        (1, 7): "called AE title not recognised",
+        (2, 2): "protocol version not supported",
+        (3, 1): "temporary congestion",
+        (3, 2): "local limit exceeded",
+    }
+    text = reasons.get((source, reason), f"no reason given (source {source}, reason {reason})")
+    return f"{text}, {'transient' if result == 2 else 'permanent'}"
+
+
+def describe_abort(body: bytes) -> str:
+    """Who aborted and why (PS3.8 table 9-26)."""
+    source, reason = (body + bytes(4))[2:4]
+    return "by the peer's application" if source == 0 else f"by the peer's protocol layer, reason {reason}"
+
+
+def release_rq() -> bytes:
+    """A-RELEASE-RQ (PS3.8 9.3.6)."""
+    return _pdu(RELEASE_RQ, bytes(4))
+
+
+def release_rp() -> bytes:
+    """A-RELEASE-RP (PS3.8 9.3.7)."""
+    return _pdu(RELEASE_RP, bytes(4))
+
+
+def abort() -> bytes:
+    """A-ABORT by the service user (PS3.8 9.3.8)."""
+    return _pdu(ABORT, bytes(4))
+
+
+def store_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """P-DATA-TF with the command set of a C-STORE-RQ, priority medium (PS3.7 9.3.1.1)."""
+    return _command(
+        context_id,
+        {
+            0x0002: _uid(sop_class_uid),
+            0x0100: _us(0x0001),
+            0x0110: _us(message_id),
+            0x0700: _us(0x0000),
+            0x0800: _us(_DATASET_PRESENT),
+            0x1000: _uid(sop_instance_uid),
+        },
+    )
+
+
+def echo_rq(context_id: int, message_id: int) -> bytes:
+    """P-DATA-TF with the command set of a C-ECHO-RQ (PS3.7 9.3.5.1)."""
+    return _command(
+        context_id,
+        {
+            0x0002: _uid(VERIFICATION),
+            0x0100: _us(0x0030),
+            0x0110: _us(message_id),
+            0x0800: _us(_DATASET_ABSENT),
+        },
+    )
+
+
+def fragment_header(context_id: int, length: int, *, last: bool) -> bytes:
+    """The 12 bytes before a data set fragment of `length` bytes that fills a P-DATA-TF alone."""
+    return struct.pack(">BBLLBB", P_DATA, 0, length + 6, length + 2, context_id, 2 if last else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A DIMSE response."""
+
+    command_field: int
+    message_id: int
+    status: int
+
+
+class ResponseReader:
+    """Collects the fragments of one response that carries no data set (PS3.8 Annex E)."""
+
+    def __init__(self) -> None:
+        self._command = b""
+
+    def feed(self, body: bytes) -> Response | None:
+        """Takes the body of one P-DATA-TF; the response once it is whole. Raises `RemoteProtocolError`."""
+        position = 0
+        while position < len(body):
+            if position + PDV_OVERHEAD > len(body):
+                raise RemoteProtocolError("P-DATA-TF with an incomplete PDV")
+            length, _, control = struct.unpack_from(">LBB", body, position)
+            end = position + 4 + length
+            if length < 2 or end > len(body):
+                raise RemoteProtocolError("P-DATA-TF with a PDV of a wrong length")
+            if not control & 1:
+                raise RemoteProtocolError("data set fragment where a response was due")
+            self._command += body[position + PDV_OVERHEAD : end]
+            if control & 2:
+                return _read_response(self._command)
+            position = end
+        return None
+
+
+def _read_response(command: bytes) -> Response:
+    values: dict[int, int] = {}
+    position = 0
+    while position + 8 <= len(command):
+        group, element, length = struct.unpack_from("<HHL", command, position)
+        position += 8
+        if group == 0 and length == 2 and position + 2 <= len(command):
+            values[element] = struct.unpack_from("<H", command, position)[0]
+        position += length
+    try:
+        return Response(values[0x0100], values[0x0120], values[0x0900])
+    except KeyError as error:
+        raise RemoteProtocolError(f"response without (0000,{error.args[0]:04X})") from None
+
+
+def _command(context_id: int, elements: Mapping[int, bytes]) -> bytes:
+    body = b"".join(struct.pack("<HHL", 0, number, len(value)) + value for number, value in elements.items())
+    body = struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+    return _pdu(P_DATA, struct.pack(">LBB", len(body) + 2, context_id, 3) + body)
+
+
+def _uid(value: str) -> bytes:
+    raw = value.encode("ascii")
+    return raw + b"\0" * (len(raw) % 2)
+
+
+def _us(value: int) -> bytes:
+    return struct.pack("<H", value)
+
+
+def _pdu(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BBL", kind, 0, len(body)) + body
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(value)) + value
+
+
+def _items(data: bytes) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    position = 0
+    while position + 4 <= len(data):
+        kind, _, length = struct.unpack_from(">BBH", data, position)
+        found.append((kind, data[position + 4 : position + 4 + length]))
+        position += 4 + length
+    return found

@@ -1,0 +1,1 @@
+"""The sockets that several adapters share: MLLP and DICOM associations."""

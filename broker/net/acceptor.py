@@ -1,0 +1,158 @@
+"""The listening socket below `broker.net.association`: pynetdicom as acceptor.
+
+Makes an association of each connection (`broker.net.provider`) and ends them. Turns pynetdicom's own
+logging of data sets off: it is slow and shows patients. PS3.8 9.1.4 (transport connection), 9.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any, cast
+
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.transport import AssociationServer as TransportServer
+from pynetdicom.transport import AssociationSocket, RequestHandler
+
+from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from broker.net.provider import ServedAssociation
+
+if TYPE_CHECKING:
+    from broker.net.association import AssociationServer
+
+logger = logging.getLogger(__name__)
+
+# Longest PDU that is read into memory. An A-ASSOCIATE-RQ with 128 contexts stays below 64 KiB, and no peer
+# may send P-DATA longer than the maximum it was told.
+_LONGEST_PDU = 16 * 1024 * 1024
+
+
+class Acceptor:
+    """Listens for one `AssociationServer`."""
+
+    def __init__(
+        self,
+        server: AssociationServer,
+        host: str,
+        port: int,
+        *,
+        max_associations: int,
+        max_pdu: int,
+        network_timeout: float,
+        negotiation_timeout: float,
+    ) -> None:
+        self._server = server
+        self._address = (host, port)
+        self._transport: _Transport | None = None
+        self._ae = ApplicationEntity(server.ae_title)
+        self._ae.maximum_associations = max_associations
+        self._ae.maximum_pdu_size = max_pdu
+        self._ae.network_timeout = network_timeout
+        self._ae.dimse_timeout = network_timeout
+        self._ae.acse_timeout = negotiation_timeout
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+
+    @property
+    def port(self) -> int:
+        """Where it listens, 0 when it does not."""
+        return int(self._transport.server_address[1]) if self._transport else 0
+
+    def start(self) -> None:
+        """Opens the port; `OSError` when it cannot be had."""
+        pynetdicom_config.LOG_HANDLER_LEVEL = "none"
+        pynetdicom_config.LOG_REQUEST_IDENTIFIERS = False
+        pynetdicom_config.LOG_RESPONSE_IDENTIFIERS = False
+        self._transport = _Transport(self._ae, self._address, self._server)
+        threading.Thread(
+            target=self._transport.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="dicom-accept",
+            daemon=True,
+        ).start()
+
+    def stop(self, grace: float) -> None:
+        """Ends idle associations at once, those that serve after their request, all after `grace` seconds."""
+        if self._transport is None:
+            return
+        transport, self._transport = self._transport, None
+        transport.shutdown()
+        deadline = time.monotonic() + grace
+        while living := [a for a in transport.active_associations if isinstance(a, ServedAssociation)]:
+            late = time.monotonic() >= deadline
+            for association in living:
+                if late or not association.busy:
+                    association.end()
+            if late:
+                break
+            time.sleep(0.01)
+
+
+class _Socket(AssociationSocket):
+    """Reads a PDU in as few calls as the kernel allows (pynetdicom: 4 KiB each), and writes it whole."""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        if nr_bytes > _LONGEST_PDU:
+            raise OSError(f"PDU of {nr_bytes} bytes")
+        received = bytearray(nr_bytes)
+        view = memoryview(received)
+        done = 0
+        while done < nr_bytes:
+            count = cast(socket.socket, self.socket).recv_into(view[done:])
+            if not count:
+                return received[:done]
+            done += count
+        return received
+
+    def send(self, bytestream: bytes) -> None:
+        try:
+            cast(socket.socket, self.socket).sendall(bytestream)
+        except (OSError, AttributeError):  # AttributeError: closed meanwhile, there is no socket any more
+            self.event_queue.put("Evt17")
+
+
+class _Handler(RequestHandler):
+    """Makes the association of a connection."""
+
+    server: _Transport
+
+    def _create_association(self) -> ServedAssociation:
+        association = ServedAssociation(self.ae, self.server.host)
+        association._server = self.server
+        association.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
+        association.set_socket(_Socket(association, client_socket=self.request))
+        acceptor, ae = association.acceptor, self.ae
+        acceptor.maximum_length = ae.maximum_pdu_size
+        acceptor.ae_title = self.server.ae_title
+        acceptor.address_info = self.local
+        acceptor.implementation_class_uid = ae.implementation_class_uid
+        acceptor.implementation_version_name = ae.implementation_version_name
+        association.requestor.address_info = self.remote
+        return association
+
+
+class _Transport(TransportServer):
+    """The listening socket. Making an association does not block, so the accept loop makes it itself."""
+
+    request_queue_size = 128
+
+    def __init__(self, ae: ApplicationEntity, address: tuple[str, int], host: AssociationServer) -> None:
+        self.host = host
+        super().__init__(ae, address, host.ae_title, [], request_handler=_Handler)
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        connection, address = super().get_request()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(self.ae.network_timeout)  # a peer that stops inside a PDU
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        logger.exception("connection could not be taken")
+
+    def shutdown(self) -> None:
+        TCPServer.shutdown(self)
+        self.server_close()

@@ -1,0 +1,168 @@
+"""The DICOM association server: one port, many services.
+
+Services (`broker.net.service`) get a request and the peer and give answers. What a query or an object means
+is their business, and so is durability. Nothing of the layer below (`broker.net.acceptor`, pynetdicom)
+shows through, so that it can be exchanged. Received objects are files: never held in memory, decoded or
+transcoded. Data sets are not logged.
+
+PS3.7 9 (DIMSE-C services), PS3.8 7 (association establishment).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from broker.dicom import status
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, VERIFICATION
+from broker.errors import BrokerError, LocalProtocolError, StoreError
+from broker.net.acceptor import Acceptor
+from broker.net.incoming import PART
+from broker.net.service import (
+    STORAGE_SOP_CLASSES,
+    Answer,
+    FindRequest,
+    FindService,
+    Peer,
+    Service,
+    StoreRequest,
+    StoreService,
+)
+
+__all__ = [
+    "STORAGE_SOP_CLASSES",
+    "Answer",
+    "AssociationServer",
+    "FindRequest",
+    "FindService",
+    "Peer",
+    "Service",
+    "StoreRequest",
+    "StoreService",
+]
+
+logger = logging.getLogger(__name__)
+
+# What a query or a DIMSE-N service speaks, in order of liking; images are taken as proposed.
+_MESSAGE_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+
+
+class AssociationServer:
+    """Accepts associations on one port and hands their requests to the registered services."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ae_title: str = "BROKER",
+        spool: Path,
+        admit: Callable[[Peer], bool],
+        max_associations: int = 200,
+        max_pdu: int = 131072,
+        network_timeout: float = 60.0,
+        negotiation_timeout: float = 30.0,
+    ) -> None:
+        """`port` 0 takes a free one. `spool`: a folder of this server alone, on the file system of the
+        archive.
+
+        `admit`: whether a calling AE title may associate; called in the association's thread. Time-outs in
+        seconds: of silence within an association, and from connecting to the A-ASSOCIATE-RQ.
+        """
+        self.ae_title = ae_title
+        self.spool = spool
+        self._port = port
+        self._admit = admit
+        self._finders: dict[str, FindService] = {}
+        self._stores: dict[str, StoreService] = {}
+        self._acceptor = Acceptor(
+            self,
+            host,
+            port,
+            max_associations=max_associations,
+            max_pdu=max_pdu,
+            network_timeout=network_timeout,
+            negotiation_timeout=negotiation_timeout,
+        )
+
+    def register(self, service: Service) -> None:
+        """Hosts the service. Before `start`; `LocalProtocolError` when one of its SOP classes is taken."""
+        table: dict[str, Any] = self._finders if hasattr(service, "find") else self._stores
+        for sop_class in service.sop_classes:
+            if sop_class in table:
+                raise LocalProtocolError(f"{sop_class}: two services for one SOP class")
+            table[sop_class] = service
+
+    @property
+    def port(self) -> int:
+        """Where it listens; what was asked for before `start`."""
+        return self._acceptor.port or self._port
+
+    def start(self) -> None:
+        """Opens the port and accepts. `OSError` when the port or the spool folder cannot be had."""
+        self.spool.mkdir(parents=True, exist_ok=True)
+        # Of a process that died: never answered, so never promised.
+        for leftover in self.spool.glob(f"*{PART}"):
+            leftover.unlink()
+        self._acceptor.start()
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Stops accepting, lets served requests end within `grace` seconds, aborts the rest. Idempotent."""
+        self._acceptor.stop(grace)
+
+    # --- for the layer below ---
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether the calling AE title may associate. An exception of `admit` refuses."""
+        try:
+            return self._admit(peer)
+        except Exception as exc:  # noqa: BLE001 - the edge of somebody else's code
+            _failed("A-ASSOCIATE", peer, exc)
+            return False
+
+    def syntaxes(self, sop_class: str, proposed: Sequence[str]) -> Sequence[str]:
+        """Transfer syntaxes to accept for a SOP class, the best first; none when it has no service."""
+        if sop_class in self._stores:
+            return proposed
+        return _MESSAGE_SYNTAXES if sop_class in self._finders or sop_class == VERIFICATION else ()
+
+    def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
+        """The service's answers; an exception ends them with a failure status."""
+        service = self._finders.get(request.sop_class)
+        if service is None:
+            yield Answer(status=status.SOP_CLASS_NOT_SUPPORTED)
+            return
+        try:
+            yield from service.find(request, peer)
+        except Exception as exc:  # noqa: BLE001 - the edge of the service
+            yield _failed("C-FIND", peer, exc)
+
+    def store(self, request: StoreRequest, peer: Peer) -> Answer:
+        """The service's answer; an exception becomes a failure status."""
+        service = self._stores.get(request.sop_class_uid)
+        if service is None:
+            return Answer(status=status.SOP_CLASS_NOT_SUPPORTED)
+        try:
+            return service.store(request, peer)
+        except Exception as exc:  # noqa: BLE001 - the edge of the service
+            return _failed("C-STORE", peer, exc)
+
+    def failed(self, operation: str, peer: Peer, exc: Exception) -> Answer:
+        """What the peer gets when this side failed before a service could answer."""
+        return _failed(operation, peer, exc)
+
+
+def _failed(operation: str, peer: Peer, exc: Exception) -> Answer:
+    """Logs an exception once, with its place; with its text only where that is ours and names no value."""
+    frames = [f for f in traceback.extract_tb(exc.__traceback__) if "site-packages" not in f.filename]
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown place"
+    text = f": {exc}" if isinstance(exc, BrokerError) else ""
+    logger.error("%s of %r failed: %s at %s%s", operation, peer.calling_aet, type(exc).__name__, place, text)
+    later = isinstance(exc, (StoreError, OSError))
+    return Answer(
+        status=status.OUT_OF_RESOURCES if later else status.CANNOT_UNDERSTAND,
+        comment="not now, try again later" if later else "internal error",
+    )

@@ -1,0 +1,195 @@
+"""An HL7 listener over MLLP: every frame is judged, written to the journal, and only then answered.
+
+What a message means is the adapter's mapping; how frames are cut is `broker.hl7.framing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from broker import csvfile
+from broker.adapter import InboundContext, ListenerPlace, Reception, Verdict
+from broker.errors import AckCode, ConfigError, Refused, RemoteProtocolError, StoreError
+from broker.hl7.ack import mode
+from broker.hl7.demographics import Issuers, read_issuer
+from broker.hl7.er7 import Header
+from broker.hl7.framing import Junk
+from broker.ids import message_id
+from broker.net.mllp import MllpServer, Peer
+from broker.reception import Profile, Hl7Reader, acknowledge
+from broker.scalars import Duration, Text
+
+log = structlog.get_logger("broker.hl7")
+
+C = TypeVar("C", bound="Hl7Listener")
+
+
+class Hl7Listener(BaseModel):
+    """Options of every HL7 listener."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    port: int = Field(ge=0, le=65535, description="TCP port (MLLP).")
+    bind: Text = Field(default="", description="Address; empty: the broker's `bind`.")
+    site: Text = Field(default="", description="Site of what comes in here; empty: the broker's `site`.")
+    issuer: Text = Field(description="Issuer of an identifier that names none: namespace&oid&ISO.")
+    issuers: tuple[Text, ...] = Field(default=(), description="Known issuers; a name alone is completed from them.")
+    charset: Text = Field(default="8859/1", description="MSH-18 where it is empty and the bytes are not UTF-8.")
+    fallback_charset: Text = Field(default="", description="Used, and flagged, where the bytes are not what MSH-18 says.")
+    processing_ids: tuple[Text, ...] = Field(default=(), description="MSH-11 that is taken; empty: any.")
+    ignore: tuple[Text, ...] = Field(default=(), description="Types answered AA and counted: ADT^A60, MDM^*.")
+    validate_: Literal["off", "warn", "strict"] = Field(
+        default="off", alias="validate", description="Deep validation by the sender's version: off, warn or strict."
+    )
+    max_frame: int = Field(default=64 * 1024 * 1024, ge=1024, description="Longest message in bytes.")
+    max_connections: int = Field(default=500, ge=1, description="Connections at once.")
+    idle_timeout: Duration | None = Field(default=None, description="Close a silent connection; unset: never.")
+
+    @field_validator("issuer", "issuers")
+    @classmethod
+    def _is_issuer(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for text in (value,) if isinstance(value, str) else value:
+            read_issuer(text)
+        return value
+
+
+def profile(
+    config: Hl7Listener, place: ListenerPlace, tables: Mapping[str, Mapping[str, str]] | None = None
+) -> Profile:
+    """How a listener with these options reads."""
+    issuers = Issuers(default=read_issuer(config.issuer), known=tuple(read_issuer(text) for text in config.issuers))
+    return Profile(
+        name=place.name,
+        site=config.site or place.site,
+        issuers=issuers,
+        charset=config.charset,
+        fallback_charset=config.fallback_charset,
+        processing_ids=config.processing_ids,
+        ignore=config.ignore,
+        validate=config.validate_,
+        tables=tables or {},
+    )
+
+
+def read_table(folder: Path, file: str, keys: Sequence[str], value: str) -> dict[str, str]:
+    """A code table of a listener: key columns joined with `|`, and one value. Raises `ConfigError`."""
+    path = folder / file
+    table: dict[str, str] = {}
+    for row in csvfile.read(path, required=(*keys, value)):
+        key = "|".join(row.cells[column] for column in keys)
+        if key in table:
+            raise ConfigError([csvfile.fault(path, row, f"the key {key} stands twice.")])
+        table[key] = row.cells[value]
+    return table
+
+
+class Listener(Generic[C]):
+    """A running HL7 listener (`broker.adapter.Inbound`); `read` is the adapter's `reader`."""
+
+    def __init__(self, config: C, context: InboundContext, read: Callable[[C, ListenerPlace], Hl7Reader]) -> None:
+        place = ListenerPlace(name=context.name, site=context.site, config_folder=context.config_folder)
+        self._reader = read(config, place)
+        self._context = context
+        self._host = config.bind or context.bind
+        self._server = MllpServer(
+            self._host,
+            config.port,
+            self._handle,
+            max_frame=config.max_frame,
+            max_connections=config.max_connections,
+            idle_timeout=config.idle_timeout,
+            on_junk=self._junk,
+            on_oversize=self._oversize,
+        )
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (f"mllp://{self._host}:{self._server.port}",)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=5.0)
+
+    async def _handle(self, raw: bytes, peer: Peer) -> Sequence[bytes]:
+        now = self._context.clock()
+        reception = self._reader.receive(raw, message_id=message_id(now), now=now, peer=peer.host)
+        return await self._accept(reception)
+
+    async def _accept(self, reception: Reception) -> Sequence[bytes]:
+        """Commit 1, then the answer. While the journal cannot be written the sender is told so (invariant 1)."""
+        try:
+            stored = await self._context.intake.accept(reception)
+        except StoreError:
+            log.exception("the journal cannot be written", listener=reception.source)
+            return _unavailable(reception)
+        self._context.count(
+            "broker_messages_received_total",
+            {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},
+        )
+        if reception.verdict is Verdict.REJECTED:
+            log.warning(
+                "message refused",
+                listener=reception.source,
+                message=reception.message_id,
+                answer=reception.answer_code,
+                reason=reception.reason,
+            )
+        return stored.answers
+
+    async def _junk(self, junk: Junk, peer: Peer) -> None:
+        """Bytes outside any frame: kept and counted, nobody to answer."""
+        await self._accept(self._kept(junk.data, Verdict.JUNK, junk.reason, peer))
+        log.warning(
+            "bytes outside any frame were kept",
+            listener=self._context.name,
+            reason=junk.reason,
+            bytes=len(junk.data),
+        )
+
+    async def _oversize(self, head: bytes, size: int, peer: Peer) -> Sequence[bytes]:
+        """A message above the limit: refused by its header; its beginning is kept."""
+        now = self._context.clock()
+        error = Refused(f"the message is longer than the {size} bytes that this listener takes")
+        try:
+            header: Header | None = Header.read(head)
+        except RemoteProtocolError:
+            header = None
+        answer = acknowledge(header, "AR", message_id=message_id(now), now=now, error=error)
+        reception = self._kept(head, Verdict.REJECTED, str(error), peer, answers=answer)
+        return await self._accept(reception)
+
+    def _kept(
+        self, data: bytes, verdict: Verdict, reason: str, peer: Peer, *, answers: tuple[bytes, ...] = ()
+    ) -> Reception:
+        now = self._context.clock()
+        return Reception(
+            message_id=message_id(now),
+            source=self._context.name,
+            site=self._reader.profile.site,
+            peer=peer.host,
+            protocol="hl7",
+            received=now,
+            verdict=verdict,
+            reason=reason,
+            answer_code="AR" if answers else "",
+            answers=answers,
+            raw=data,
+        )
+
+
+def _unavailable(reception: Reception) -> tuple[bytes, ...]:
+    """AR, or CE in enhanced mode: the message was read but cannot be kept. Nothing is acknowledged from memory."""
+    error = Refused("the broker cannot store messages at present; send again later", ack_code="AR")
+    try:
+        header = Header.read(reception.raw)
+    except RemoteProtocolError:
+        return ()
+    outcome: AckCode = "AR" if mode(header) == "original" else "AE"  # enhanced: CE, send again later
+    return acknowledge(header, outcome, message_id=reception.message_id, now=reception.received, error=error)

@@ -1,0 +1,63 @@
+"""The file that one object is received into. What receives it is `broker.net.provider`, what becomes of it
+a service.
+
+A full disk is remembered and not raised: the rest of the object is read and dropped, and the peer gets an
+answer.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+PART = ".part"
+"""How the name of a file ends that is being received, or waits for its service."""
+
+
+class Incoming:
+    """A new file in the spool folder, the given head written."""
+
+    def __init__(self, spool: Path, head: bytes) -> None:
+        self.path = spool / f"{uuid.uuid4().hex}{PART}"
+        self.error: OSError | None = None
+        self._file: BinaryIO | None = None
+        try:
+            # Closed by `close`, when the data set is complete.
+            self._file = open(self.path, "xb", buffering=1 << 20, opener=_private)  # noqa: SIM115
+        except OSError as exc:
+            self.error = exc
+        self.write(head)
+
+    @property
+    def file(self) -> Incoming:
+        """pynetdicom flushes `.file` after each fragment; the buffer knows better."""
+        return self
+
+    def flush(self) -> None:
+        """Not yet."""
+
+    def write(self, data: bytes) -> None:
+        if self._file is not None and self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as exc:
+                self.error = exc
+
+    def close(self) -> None:
+        """Completes the file. Idempotent."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as exc:
+                self.error = self.error or exc
+
+    def remove(self) -> None:
+        """Closes it, and deletes it unless the service has renamed it away."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,231 @@
+"""One association as its requestor: opens it, sends C-STORE and C-ECHO, releases it. Blocking, no threads.
+
+Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
+than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
+polls between two threads. Here one buffer of one PDU is read from the file and written to the socket.
+
+PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.5 (C-ECHO).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from broker.dicom import pdu
+from broker.errors import RemoteProtocolError, TransientDeliveryError
+
+MAX_CONTEXTS = 128
+"""PS3.8 9.3.2.2: context ids are the odd numbers of one byte."""
+
+# Responses are a few hundred bytes; a longer PDU is not one.
+_LONGEST_RECEIVED = 1 << 20
+
+# Orthanc and DCMTK as shipped write a response in two pieces and hold the second back until the first is
+# acknowledged (Nagle); Linux would acknowledge only after 40 ms, for each object. The option does not last.
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+# How long a peer may take to agree to a release; nothing is lost when it does not.
+_RELEASE_TIMEOUT = 2.0
+
+
+class Requestor:
+    """An open association. Every failure closes it and raises `TransientDeliveryError`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        called_aet: str,
+        calling_aet: str,
+        contexts: Sequence[pdu.Context],
+        connect_timeout: float,
+        response_timeout: float,
+        max_pdu: int,
+    ) -> None:
+        self.accepted: dict[pdu.Context, int] = {}
+        """Accepted contexts and their ids."""
+        self._response_timeout = response_timeout
+        self._message_id = 0
+        try:
+            self._socket = socket.create_connection((host, port), timeout=connect_timeout)
+        except OSError as error:
+            raise TransientDeliveryError(f"no connection to {host}:{port}: {_reason(error)}") from error
+        # A PDU leaves when it is written: without this each command waits 40 ms for a delayed ACK.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(response_timeout)
+        proposed = {2 * index + 1: context for index, context in enumerate(contexts)}
+        self._write(
+            pdu.associate_rq(
+                called_aet=called_aet, calling_aet=calling_aet, contexts=proposed, max_length=max_pdu
+            )
+        )
+        kind, body = self._read_pdu(time.monotonic() + response_timeout)
+        if kind == pdu.ASSOCIATE_RJ:
+            self._close()
+            reason = pdu.describe_rejection(body)
+            raise TransientDeliveryError(f"association rejected by {called_aet}: {reason}")
+        if kind != pdu.ASSOCIATE_AC:
+            raise self._unexpected(kind, body)
+        answer = pdu.read_associate_ac(body)
+        self.accepted = {
+            context: number for number, context in proposed.items() if answer.results.get(number) == 0
+        }
+        longest = min(answer.max_length or max_pdu, max_pdu)
+        # Fragments of even length (PS3.8 Annex E.1); a peer that announces less than that cannot be served.
+        self._fragment = (longest - pdu.PDV_OVERHEAD) & ~1
+        if self._fragment < 2:
+            self.abort()
+            raise TransientDeliveryError(f"{called_aet} takes PDUs of {answer.max_length} bytes at most")
+
+    def store(
+        self, file: BinaryIO, length: int, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+    ) -> int:
+        """Sends `length` bytes of data set from the file's position; the status of the answer.
+
+        A data set of odd length gets a zero byte at its end: deflated ones are padded so (PS3.5 A.5), others
+        break PS3.5 7.1.1, but DCMTK's receivers never answer a fragment of odd length.
+        `OSError` from reading the file passes through, after the association was aborted.
+        """
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.store_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
+        padding = length % 2
+        header = pdu.HEADER_LENGTH + pdu.PDV_OVERHEAD
+        buffer = memoryview(bytearray(header + min(self._fragment, length + padding)))
+        while length:
+            count = min(len(buffer) - header, length)
+            self._fill(file, buffer[header : header + count])
+            length -= count
+            if not length and padding:
+                buffer[header + count] = 0
+                count += 1
+            buffer[:header] = pdu.fragment_header(context_id, count, last=not length)
+            self._write(buffer[: header + count])
+        return self._response(pdu.C_STORE_RSP)
+
+    def echo(self, context_id: int) -> int:
+        """C-ECHO; the status of the answer."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.echo_rq(context_id, self._message_id))
+        return self._response(pdu.C_ECHO_RSP)
+
+    def usable(self) -> bool:
+        """Whether the peer left the association alone: release, abort and close, sent unasked, end it."""
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        if not readable:
+            return True
+        with contextlib.suppress(TransientDeliveryError):
+            kind, _ = self._read_pdu(time.monotonic() + _RELEASE_TIMEOUT)
+            if kind == pdu.RELEASE_RQ:
+                self._write(pdu.release_rp())
+        self._close()
+        return False
+
+    def release(self) -> None:
+        """Ends the association in order; closes in any case."""
+        with contextlib.suppress(TransientDeliveryError):
+            self._write(pdu.release_rq())
+            deadline = time.monotonic() + _RELEASE_TIMEOUT
+            while True:
+                kind, _ = self._read_pdu(deadline)
+                if kind != pdu.RELEASE_RQ:
+                    break
+                # Both sides asked at once: the requestor answers first (PS3.8 7.2.2.7).
+                self._write(pdu.release_rp())
+        self._close()
+
+    def abort(self) -> None:
+        """Ends the association at once."""
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(_RELEASE_TIMEOUT)
+            self._socket.sendall(pdu.abort())
+        self._close()
+
+    def _fill(self, file: BinaryIO, space: memoryview) -> None:
+        """Reads until `space` is full."""
+        filled = 0
+        try:
+            while filled < len(space):
+                count = file.readinto(space[filled:])  # type: ignore[attr-defined]
+                if not count:
+                    raise OSError("the file is shorter than it was")
+                filled += count
+        except OSError:
+            self.abort()
+            raise
+
+    def _response(self, command_field: int) -> int:
+        deadline = time.monotonic() + self._response_timeout
+        reader = pdu.ResponseReader()
+        while True:
+            kind, body = self._read_pdu(deadline)
+            if kind != pdu.P_DATA:
+                raise self._unexpected(kind, body)
+            try:
+                response = reader.feed(body)
+            except RemoteProtocolError as error:
+                self.abort()
+                raise TransientDeliveryError(str(error)) from error
+            if response is not None:
+                break
+        if (response.command_field, response.message_id) != (command_field, self._message_id):
+            self.abort()
+            raise TransientDeliveryError("the peer answered another request than the one sent")
+        return response.status
+
+    def _unexpected(self, kind: int, body: bytes) -> TransientDeliveryError:
+        if kind == pdu.ABORT:
+            self._close()
+            return TransientDeliveryError(f"association aborted {pdu.describe_abort(body)}")
+        self.abort()
+        return TransientDeliveryError(f"PDU of type {kind} where an answer was due")
+
+    def _write(self, data: bytes | memoryview) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            self._close()
+            raise TransientDeliveryError(f"association broke while sending: {_reason(error)}") from error
+
+    def _read_pdu(self, deadline: float) -> tuple[int, bytes]:
+        head = self._read(pdu.HEADER_LENGTH, deadline)
+        length = int.from_bytes(head[2:], "big")
+        if length > _LONGEST_RECEIVED:
+            self.abort()
+            raise TransientDeliveryError(f"the peer sent a PDU of {length} bytes")
+        return head[0], self._read(length, deadline)
+
+    def _read(self, count: int, deadline: float) -> bytes:
+        data = b""
+        try:
+            while len(data) < count:
+                # One deadline for the whole answer: a peer that trickles bytes does not extend it.
+                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                if _QUICKACK is not None:
+                    self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+                chunk = self._socket.recv(count - len(data))
+                if not chunk:
+                    raise ConnectionResetError("closed by the peer")
+                data += chunk
+            self._socket.settimeout(self._response_timeout)
+        except TimeoutError as error:
+            self.abort()
+            raise TransientDeliveryError("no answer in time") from error
+        except OSError as error:
+            self._close()
+            raise TransientDeliveryError(f"association broke while waiting: {_reason(error)}") from error
+        return data
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for it, which never carry data."""
+    return error.strerror or str(error) or type(error).__name__
