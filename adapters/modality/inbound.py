@@ -1,0 +1,86 @@
+"""The Modality Worklist SCP (PS3.4 K.4): a thin face of the worklist register.
+
+Matching and the answer's shape are `broker.dicom.matching`'s; associations are `broker.net`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.adapter import InboundContext, InboundSpec
+from broker.dicom import attributes as dicom
+from broker.dicom import charset, status
+from broker.dicom.matching import Query
+from broker.net.service import Answer, FindRequest, Peer
+from broker.scalars import Text
+
+MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
+
+
+class WorklistService(BaseModel):
+    """Options of the worklist SCP."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    charsets: tuple[Text, ...] = Field(
+        default=("ISO_IR 100", "ISO_IR 192"),
+        min_length=1,
+        description="Specific Character Sets to answer in: the first that shows the whole row.",
+    )
+
+
+class WorklistScp:
+    """Answers C-FIND from the register (`broker.net.service.FindService`)."""
+
+    sop_classes = (MODALITY_WORKLIST,)
+
+    def __init__(self, config: WorklistService, context: InboundContext) -> None:
+        self._charsets = config.charsets
+        self._context = context
+
+    def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
+        """Every row that matches, narrowed by index first."""
+        query = Query.read(request.identifier)
+        terms = self._terms(query)
+        pending = status.PENDING_UNSUPPORTED_KEYS if query.unsupported else status.PENDING
+        self._context.count("broker_worklist_queries_total", {"calling_aet": self._known(peer)})
+        for row in self._context.worklist.candidates(
+            stations=query.stations, patient_id=query.patient_id, dates=query.dates
+        ):
+            if query.matches(row.attributes):
+                answer = query.answer(row.attributes)
+                term = charset.choose(dicom.texts(answer), terms)
+                yield Answer(status=pending, identifier=dicom.to_dataset(answer, charset=term))
+
+    def _terms(self, query: Query) -> tuple[str, ...]:
+        """(0008,0005) is no key, yet devices name in it what they can show: that is tried first."""
+        asked = query.attributes.get("SpecificCharacterSet", "")
+        return (asked, *self._charsets) if isinstance(asked, str) and charset.known(asked) else self._charsets
+
+    def _known(self, peer: Peer) -> str:
+        return peer.calling_aet if peer.calling_aet in self._context.known_aets else "other"
+
+
+class _Worklist:
+    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
+
+    addresses: tuple[str, ...] = ()
+
+    def __init__(self, config: WorklistService, context: InboundContext) -> None:
+        context.register_dicom(WorklistScp(config, context))
+
+    async def start(self) -> None:
+        """The association server starts with the broker."""
+
+    async def stop(self) -> None:
+        """The association server stops with the broker."""
+
+
+INBOUND = InboundSpec(
+    name="modality",
+    summary="Modality Worklist SCP",
+    config=WorklistService,
+    factory=_Worklist,
+)

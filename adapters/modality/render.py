@@ -1,0 +1,168 @@
+"""A step seen through the registers to the attributes of its worklist row (PS3.4 K.6.1.2.2, IHE RAD-5). Pure.
+
+No address, telephone, next of kin or free clinical text for anyone (invariant 11): there is nothing to leave out,
+because there is nothing here that would read it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.adapter import Rendered, Target
+from broker.dicom import attributes as dicom
+from broker.dicom.attributes import Attributes, Value
+from broker.errors import LocalProtocolError, UnmappableError
+from broker.event import Code, Identifier, Patient, Step
+from broker.view import View
+
+LO: Final = 64
+PN_GROUP: Final = 64
+LOCAL_SCHEME: Final = "99LOCAL"
+"""PS3.3 8.2: a scheme name that begins with 99 is private."""
+
+STEP_KEYWORDS: Final = frozenset(
+    {
+        "Modality",
+        "ScheduledStationAETitle",
+        "ScheduledStationName",
+        "ScheduledProcedureStepLocation",
+        "ScheduledProcedureStepStartDate",
+        "ScheduledProcedureStepStartTime",
+        "ScheduledPerformingPhysicianName",
+        "ScheduledProcedureStepDescription",
+        "ScheduledProtocolCodeSequence",
+        "ScheduledProcedureStepID",
+        "ScheduledProcedureStepStatus",
+        "CommentsOnTheScheduledProcedureStep",
+        "RequestedContrastAgent",
+        "PreMedication",
+    }
+)
+"""What a route's `set` puts into the one item of (0040,0100); everything else stands beside it."""
+
+
+def render_row(view: View, target: Target) -> Rendered:
+    """The row as JSON of `broker.dicom.attributes`. Raises `UnmappableError` naming the attribute."""
+    if view.step is None or view.patient is None:
+        raise UnmappableError(f"{target.place}: a {view.event.type} has no step to make a worklist row of")
+    shortened: list[str] = []
+    row: dict[str, Value] = {**_patient(view.patient), **_request(view, view.step, shortened)}
+    item = _step(view.step, shortened)
+    for keyword, value in target.set.items():
+        (item if keyword in STEP_KEYWORDS else row)[keyword] = value
+    row["ScheduledProcedureStepSequence"] = (item,)
+    broken = dicom.faults(row)
+    if broken:
+        raise UnmappableError(f"{target.place}: {broken[0].keyword}: {broken[0].text}")
+    summary = f"worklist row {len(row)} attributes"
+    if shortened:
+        summary += f"; shortened to fit: {', '.join(shortened)}"
+    return Rendered(payload=dicom.to_json(row).encode(), summary=summary)
+
+
+def _patient(patient: Patient) -> Attributes:
+    """The Patient module: the first identifier is Patient ID, the others stand beside it."""
+    if not patient.identifiers:
+        raise LocalProtocolError("a patient in the register has an identifier")
+    first, *others = patient.identifiers
+    birth_date = patient.birth_date or ""
+    found: dict[str, Value] = {
+        "PatientName": _fit_name(dicom.person_name(patient.name)) if patient.name else "",
+        "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
+        "PatientSex": patient.sex or "",
+        **_identified(first),
+    }
+    if others:
+        found["OtherPatientIDsSequence"] = tuple(_identified(other) for other in others)
+    return found
+
+
+def _identified(identifier: Identifier) -> dict[str, Value]:
+    found: dict[str, Value] = {"PatientID": identifier.value}
+    if identifier.namespace:
+        found["IssuerOfPatientID"] = identifier.namespace
+    if identifier.oid:
+        found["IssuerOfPatientIDQualifiersSequence"] = (
+            {"UniversalEntityID": identifier.oid, "UniversalEntityIDType": identifier.oid_type or "ISO"},
+        )
+    return found
+
+
+def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
+    """Imaging Service Request, Requested Procedure and Visit modules."""
+    order, encounter = view.order, view.encounter
+    placer = order.placer_number if order else None
+    filler = order.filler_number if order else None
+    procedure = step.procedure or (order.procedure if order else None)
+    found: dict[str, Value] = {
+        "AccessionNumber": step.accession_number,
+        "StudyInstanceUID": step.study_uid,
+        "RequestedProcedureID": step.requested_procedure_id,
+        "RequestedProcedureDescription": _fit("RequestedProcedureDescription", _text(procedure), shortened),
+        "RequestedProcedurePriority": step.priority,
+        "ReferringPhysicianName": "",
+        "RequestingPhysician": _fit_name(dicom.person_name(order.requester)) if order and order.requester else "",
+        "ReferencedStudySequence": (),
+        "ReferencedPatientSequence": (),
+        "PlacerOrderNumberImagingServiceRequest": placer.value if placer else "",
+        "FillerOrderNumberImagingServiceRequest": filler.value if filler else "",
+    }
+    if step.accession_issuer:
+        found["IssuerOfAccessionNumberSequence"] = ({"LocalNamespaceEntityID": step.accession_issuer},)
+    if codes := _codes(procedure):
+        found["RequestedProcedureCodeSequence"] = codes
+    if encounter is not None:
+        found["AdmissionID"] = encounter.visit_number.value if encounter.visit_number else ""
+        found["CurrentPatientLocation"] = _fit("CurrentPatientLocation", encounter.location or "", shortened)
+        if encounter.referring:
+            found["ReferringPhysicianName"] = _fit_name(dicom.person_name(encounter.referring))
+    return found
+
+
+def _step(step: Step, shortened: list[str]) -> dict[str, Value]:
+    """The Scheduled Procedure Step module, but for the station, which is the route's to say."""
+    performer = step.performing_physician
+    item: dict[str, Value] = {
+        "Modality": step.modality,
+        "ScheduledStationAETitle": step.station_aets,
+        "ScheduledStationName": step.station_name,
+        "ScheduledProcedureStepLocation": step.location,
+        "ScheduledProcedureStepStartDate": step.start_date,
+        "ScheduledProcedureStepStartTime": step.start_time,
+        "ScheduledPerformingPhysicianName": _fit_name(dicom.person_name(performer)) if performer else "",
+        "ScheduledProcedureStepDescription": _fit(
+            "ScheduledProcedureStepDescription", step.description or _text(step.protocol), shortened
+        ),
+        "ScheduledProcedureStepID": step.step_id,
+        "ScheduledProcedureStepStatus": step.status or "",
+    }
+    if codes := _codes(step.protocol):
+        item["ScheduledProtocolCodeSequence"] = codes
+    return item
+
+
+def _codes(code: Code | None) -> tuple[Attributes, ...]:
+    """A code sequence (PS3.3 8.8); a code above 16 characters stands in Long Code Value."""
+    if code is None or not code.code:
+        return ()
+    value = "CodeValue" if len(code.code) <= 16 else "LongCodeValue"
+    scheme = code.system if 0 < len(code.system) <= 16 else LOCAL_SCHEME
+    return ({value: code.code, "CodingSchemeDesignator": scheme, "CodeMeaning": (code.text or code.code)[:LO]},)
+
+
+def _text(code: Code | None) -> str:
+    return (code.text or code.code) if code else ""
+
+
+def _fit(keyword: str, text: str, shortened: list[str]) -> str:
+    """A description, shortened to what LO holds and noted: it is for reading, not for matching."""
+    text = text.replace("\\", "/").replace("\n", " ").strip()
+    if len(text) > LO:
+        shortened.append(keyword)
+        return text[:LO].rstrip()
+    return text
+
+
+def _fit_name(name: str) -> str:
+    """A name cut to a component group of PN (PS3.5 6.2); the register keeps the whole one."""
+    return name[:PN_GROUP].rstrip("^ ")

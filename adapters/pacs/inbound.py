@@ -1,0 +1,139 @@
+"""The Storage SCP (PS3.4 B): an object is synced to disk and in the journal before `0000` leaves (invariant 1).
+
+Objects are never decoded beyond their head and never transcoded; pixel data passes from socket to file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from io import BytesIO
+from typing import BinaryIO
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydicom import dcmread
+
+from adapters.pacs import mapping, spool
+from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Reception, Verdict
+from broker.dicom import attributes as dicom
+from broker.dicom import elements, status
+from broker.dicom.attributes import Attributes
+from broker.dicom.elements import Layout
+from broker.errors import RemoteProtocolError
+from broker.hl7.demographics import Issuers, read_issuer
+from broker.ids import message_id
+from broker.net.service import STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
+from broker.scalars import Text
+
+
+class StorageService(BaseModel):
+    """Options of the storage SCP."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    issuer: Text = Field(description="Issuer of a Patient ID whose object names none: namespace&oid&ISO.")
+    issuers: tuple[Text, ...] = Field(default=(), description="Known issuers; a name alone is completed from them.")
+    national: tuple[Text, ...] = Field(
+        default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
+    )
+
+
+def profile(config: StorageService, name: str, site: str) -> mapping.Profile:
+    """How a storage service with these options reads."""
+    national = tuple(read_issuer(text) for text in config.national)
+    known = (*(read_issuer(text) for text in config.issuers), *national)
+    issuers = Issuers(default=read_issuer(config.issuer), known=known)
+    return mapping.Profile(name=name, site=site, issuers=issuers, national=national)
+
+
+class StorageScp:
+    """Takes every storage SOP class (`broker.net.service.StoreService`)."""
+
+    sop_classes = STORAGE_SOP_CLASSES
+
+    def __init__(self, config: StorageService, context: InboundContext) -> None:
+        self._context = context
+        self._profile = profile(config, context.name, context.site)
+
+    def store(self, request: StoreRequest, peer: Peer) -> Answer:
+        """Keeps the object, then writes it to the journal, then answers."""
+        context = self._context
+        try:
+            with request.path.open("rb") as file:
+                layout, head = _head(file)
+        except RemoteProtocolError as exc:
+            return self._refused(str(exc))
+        if mapping.text(head, "SOPInstanceUID") != request.sop_instance_uid:
+            return self._refused("(0008,0018) is not the Affected SOP Instance UID")
+        path, sha256, size = spool.keep(request.path, context.data_folder, layout.dataset_offset)
+        arrived = mapping.Arrived(
+            path=path,
+            size=size,
+            sha256=sha256,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            calling_aet=peer.calling_aet,
+        )
+        now = context.clock()
+        reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
+        context.intake.accept_blocking(reception)
+        self._count(Verdict.ACCEPTED)
+        return Answer(status=status.SUCCESS)
+
+    def _refused(self, reason: str) -> Answer:
+        self._count(Verdict.REJECTED)
+        return Answer(status=status.DATA_SET_MISMATCH, comment=reason)
+
+    def _count(self, verdict: Verdict) -> None:
+        labels = {"source": self._context.name, "verdict": verdict.value}
+        self._context.count("broker_messages_received_total", labels)
+
+
+class InstanceReader:
+    """The storage SCP without its association: reads a DICOM file as it would (`broker.adapter.Reader`)."""
+
+    def __init__(self, config: StorageService, place: ListenerPlace) -> None:
+        self._profile = profile(config, place.name, place.site)
+
+    def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
+        """Judges one DICOM file, whole in memory."""
+        layout, head = _head(BytesIO(raw))
+        sha256 = hashlib.sha256(raw[layout.dataset_offset :]).hexdigest()
+        arrived = mapping.Arrived(
+            path=spool.path_of(sha256).as_posix(),
+            size=len(raw),
+            sha256=sha256,
+            transfer_syntax_uid=layout.transfer_syntax_uid,
+            calling_aet=peer,
+        )
+        return mapping.receive(head, arrived, self._profile, message_id=message_id, now=now, raw=b"")
+
+
+def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
+    """Where the data set begins, and the attributes that are read of it. Raises `RemoteProtocolError`."""
+    layout = elements.scan(file)
+    file.seek(0)
+    return layout, dicom.from_dataset(dcmread(file, stop_before_pixels=True, specific_tags=list(mapping.HEAD)))
+
+
+class _Storage:
+    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
+
+    addresses: tuple[str, ...] = ()
+
+    def __init__(self, config: StorageService, context: InboundContext) -> None:
+        context.register_dicom(StorageScp(config, context))
+
+    async def start(self) -> None:
+        """The association server starts with the broker."""
+
+    async def stop(self) -> None:
+        """The association server stops with the broker."""
+
+
+INBOUND = InboundSpec(
+    name="pacs",
+    summary="Storage SCP (store and forward)",
+    config=StorageService,
+    factory=_Storage,
+    reader=InstanceReader,
+)

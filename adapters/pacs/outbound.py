@@ -1,0 +1,105 @@
+"""Instances to the PACS: the kept file, coerced as rendered, sent from disk over a reused association.
+
+Any status but `0000` and `Bxxx` is a failure and is tried again; nothing is called sent that the PACS did not take.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.pacs.render import render_hl7, render_instance
+from broker.adapter import Delivery, OutboundContext, OutboundSpec, Receipt
+from broker.dicom import attributes as dicom
+from broker.dicom import coerce
+from broker.errors import PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
+from broker.net.hl7_sender import Hl7Destination, Hl7Sender
+from broker.net.store_scu import StoreScu
+from broker.scalars import Duration, Text
+
+
+class StorageDestination(BaseModel):
+    """Options of a PACS."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    host: Text = Field(description="Host name or address.")
+    port: int = Field(ge=1, le=65535, description="TCP port (DICOM).")
+    called_aet: Text = Field(min_length=1, max_length=16, description="AE title of the PACS.")
+    calling_aet: Text = Field(default="BROKER", min_length=1, max_length=16, description="AE title we come as.")
+    connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
+    response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
+
+
+class PacsSender:
+    """A kept association to the PACS (`broker.adapter.Outbound`)."""
+
+    def __init__(self, config: StorageDestination, context: OutboundContext) -> None:
+        self._data_folder = context.data_folder
+        self._work_folder = context.data_folder / "tmp"
+        self._scu = StoreScu(
+            config.host,
+            config.port,
+            called_aet=config.called_aet,
+            calling_aet=config.calling_aet,
+            connect_timeout=config.connect_timeout,
+            response_timeout=config.response_timeout,
+        )
+
+    def deliver(self, delivery: Delivery) -> Receipt:
+        """Sends the instance; the coerced copy lives only as long as the sending."""
+        order = json.loads(delivery.payload)
+        kept = self._data_folder / order["path"]
+        coerced = self._coerced(kept, order, delivery) if order["coerce"] is not None else None
+        try:
+            code = self._scu.send(coerced or kept)
+        finally:
+            if coerced is not None:
+                coerced.unlink(missing_ok=True)
+        return Receipt(detail=f"{code:04X}")
+
+    def close(self) -> None:
+        """Releases the association."""
+        self._scu.close()
+
+    def _coerced(self, kept: Path, order: dict[str, str], delivery: Delivery) -> Path | None:
+        """A copy with what PAS says; None when the object says so already."""
+        coercion = coerce.Coercion(attributes=dicom.from_json(json.dumps(order["coerce"])))
+        try:
+            with kept.open("rb") as source:
+                splice = coerce.plan(source, coercion, now=order["time"], source=order["source"], system="BROKER")
+                if splice is None:
+                    return None
+                self._work_folder.mkdir(exist_ok=True)
+                target = self._work_folder / f"{delivery.id}-{os.getpid()}.dcm"
+                with target.open("wb") as copy:
+                    coerce.apply(source, copy, splice)
+                return target
+        except FileNotFoundError as exc:
+            raise PermanentDeliveryError("the kept file of the instance is gone") from exc
+        except RemoteProtocolError as exc:
+            raise PermanentDeliveryError(f"the instance cannot be coerced: {exc}") from exc
+        except OSError as exc:
+            raise TransientDeliveryError(f"the instance cannot be copied: {type(exc).__name__}") from exc
+
+
+OUTBOUND = OutboundSpec(
+    name="pacs",
+    summary="Storage SCU to a PACS",
+    kind="dicom",
+    config=StorageDestination,
+    render=render_instance,
+    factory=PacsSender,
+)
+
+HL7_OUTBOUND = OutboundSpec(
+    name="pacs-hl7",
+    summary="ADT to a PACS's HL7 listener",
+    kind="hl7",
+    config=Hl7Destination,
+    render=render_hl7,
+    factory=Hl7Sender,
+)

@@ -1,0 +1,180 @@
+"""Orders to canonical events (IHE RAD-4, RAD-13): ORM^O01 with or without ZDS, OMG^O19, OMI^O23 with IPC. Pure.
+
+Every ORC, every OBR under it, every IPC or TQ1 under that is one scheduled step. Nothing is invented: what a step
+lacks stays empty, and the worklist holds the row. What a status means stands in a table, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, cast, get_args
+
+from adapters.ris import step
+from broker.errors import SEGMENT_SEQUENCE_ERROR, TABLE_VALUE_NOT_FOUND, Location, UnmappableError
+from broker.event import Draft, Encounter, EventData, EventType, Order, Patient, StepStatus
+from broker.hl7 import demographics
+from broker.hl7.er7 import Message, Segment
+from broker.reception import Mapper, Profile
+
+STATUS_TABLE: Final = "order-status"
+KEEP: Final = "keep"
+
+_STEP_EVENTS: Final[Mapping[str, EventType]] = MappingProxyType(
+    {
+        "ARRIVED": "step.arrived",
+        "STARTED": "step.started",
+        "COMPLETED": "step.completed",
+        "DISCONTINUED": "step.discontinued",
+        "CANCELED": "step.cancelled",
+    }
+)
+_NEW: Final = frozenset({"NW", "SN", "NA"})  # table 0119: a new order, or the number of one
+_ENDED: Final = frozenset({"CANCELED", "DISCONTINUED"})
+
+
+@dataclass(slots=True)
+class Group:
+    """One ORC with what stands under it."""
+
+    orc: Segment
+    tq1: list[Segment] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    zds: Segment | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """One OBR with its IPC and timing segments."""
+
+    obr: Segment
+    tq1: list[Segment] = field(default_factory=list)
+    ipc: list[Segment] = field(default_factory=list)
+    zds: Segment | None = None
+
+
+def map_order(message: Message, profile: Profile) -> Sequence[Draft]:
+    """Every order of a message: its `order.*` event, then one `step.*` event for each of its steps."""
+    pid = message.first("PID")
+    patient = demographics.patient(message, pid, profile.issuers)
+    encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
+    time = demographics.event_time(message)
+    drafts: list[Draft] = []
+    for group in groups(message):
+        for kind, data in _order(group, patient, encounter, message, profile):
+            drafts.append(Draft(type=kind, time=time, data=data))
+    return drafts
+
+
+def groups(message: Message) -> list[Group]:
+    """The orders of a message in its order. Raises `UnmappableError` when there is no ORC."""
+    found: list[Group] = []
+    for segment in message:
+        if segment.name == "ORC":
+            found.append(Group(orc=segment))
+        elif not found:
+            continue
+        elif segment.name == "OBR":
+            found[-1].requests.append(Request(obr=segment))
+        elif segment.name == "TQ1":
+            at = found[-1].requests[-1].tq1 if found[-1].requests else found[-1].tq1
+            at.append(segment)
+        elif segment.name == "IPC" and found[-1].requests:
+            found[-1].requests[-1].ipc.append(segment)
+        elif segment.name == "ZDS":
+            if found[-1].requests:
+                found[-1].requests[-1].zds = segment
+            else:
+                found[-1].zds = segment
+    if not found:
+        raise UnmappableError(
+            "there is no ORC segment", error_code=SEGMENT_SEQUENCE_ERROR, location=Location(segment="ORC")
+        )
+    return found
+
+
+def _order(
+    group: Group, patient: Patient, encounter: Encounter | None, message: Message, profile: Profile
+) -> Iterator[tuple[EventType, EventData]]:
+    orc = group.orc
+    status = status_of(orc, profile)
+    control = orc.get(1).upper()
+    requests: list[Request | None] = [*group.requests] or [None]
+    for request in requests:
+        order = _numbers(orc, request, control)
+        named = request is not None and step.named(request.obr, request.ipc)
+        if status in _ENDED and not named:
+            # Cancelled without naming a step: the order ends as a whole.
+            whole = order.model_copy(update={"whole": status})
+            yield "order.cancelled", EventData(patient=patient, encounter=encounter, order=whole)
+            continue
+        data = EventData(patient=patient, encounter=encounter, order=order)
+        yield _order_event(control, status), data
+        if request is None:
+            continue
+        source = step.Source(
+            orc=orc, obr=request.obr, tq1=request.tq1 or group.tq1, ipc=request.ipc,
+            zds=request.zds or group.zds, pv1=message.first("PV1"), pid=message.first("PID"),
+        )  # fmt: skip
+        for found in step.steps(source, order, status, profile):
+            yield _step_event(control, status), data.model_copy(update={"step": found})
+
+
+def status_of(orc: Segment, profile: Profile) -> StepStatus | None:
+    """What (ORC-1, ORC-5) means by the status table; None keeps the status. Raises `UnmappableError`."""
+    pair = f"{orc.get(1).strip().upper()}|{orc.get(5).strip().upper()}"
+    found = profile.tables[STATUS_TABLE].get(pair)
+    if found is None:
+        raise UnmappableError(
+            "the pair of ORC-1 and ORC-5 is not in the order status table",
+            error_code=TABLE_VALUE_NOT_FOUND,
+            location=orc.location(5 if orc.get(5) else 1),
+        )
+    return None if found == KEEP else cast(StepStatus, found)
+
+
+def status_table(rows: Mapping[str, str]) -> Mapping[str, str]:
+    """The table as the mapping needs it. Raises `ValueError` naming a pair whose meaning is no status."""
+    allowed = (*get_args(StepStatus), KEEP)
+    for pair, meaning in rows.items():
+        if meaning not in allowed:
+            raise ValueError(f"{pair}: '{meaning}' is none of {', '.join(allowed)}")
+    return MappingProxyType(dict(rows))
+
+
+def _numbers(orc: Segment, request: Request | None, control: str) -> Order:
+    obr = request.obr if request else None
+    placer, filler = demographics.entity(orc, 2), demographics.entity(orc, 3)
+    if obr is not None:
+        placer, filler = placer or demographics.entity(obr, 2), filler or demographics.entity(obr, 3)
+    if placer is None and filler is None:
+        raise UnmappableError("neither ORC-2 nor ORC-3 holds an order number", location=orc.location(3))
+    return Order(
+        control=control,
+        status=orc.get(5).strip().upper(),
+        placer_number=placer,
+        filler_number=filler,
+        procedure=demographics.code(obr, 4) if obr else None,
+        requester=(demographics.person(obr, 16) if obr else None) or demographics.person(orc, 12),
+        reason=demographics.stated(obr.get(31, 2) or obr.get(31)) or "" if obr else "",
+    )
+
+
+def _order_event(control: str, status: StepStatus | None) -> EventType:
+    if status in _ENDED:
+        return "order.cancelled"
+    return "order.placed" if control in _NEW else "order.changed"
+
+
+def _step_event(control: str, status: StepStatus | None) -> EventType:
+    if status is None:
+        return "step.changed"
+    if status == "SCHEDULED":
+        return "step.scheduled" if control in _NEW else "step.changed"
+    return _STEP_EVENTS[status]
+
+
+MAPPERS: Final[Mapping[str, Mapper]] = MappingProxyType(
+    {"ORM^O01": map_order, "OMG^O19": map_order, "OMI^O23": map_order}
+)
