@@ -1,0 +1,72 @@
+"""The `broker` command: nouns and verbs, each in a module of its own, loaded only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import rich_click as click
+
+from broker import __version__
+from broker.errors import BrokerError, ConfigError
+
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "run": "Start the broker.",
+        "check": "Read settings, tables and routes; say what is wrong, and where.",
+        "test": "Run the tests that stand in the route files.",
+        "explain": "Show what a message would come to; nothing is sent.",
+        "send": "Send an HL7 message to a listener and show its answer.",
+        "trace": "Show the timeline of a message, an accession number or a Study UID.",
+        "status": "Show what came in, what waits, and what a person must look at.",
+        "worklist": "Rows that modalities see.",
+        "adapters": "Adapters that are installed.",
+        "schema": "JSON Schemas of settings, routes and events.",
+    }
+)
+
+
+class Lazy(click.RichGroup):
+    """Imports a command's module when the command is called, so that `--help` and completion are quick."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return super().get_command(ctx, name)
+        module = importlib.import_module(f"broker.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, text in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from broker.yamlfile import did_you_mean  # noqa: PLC0415 - only for a mistake
+
+            hint = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"there is no command '{args[0]}'. {hint}".strip(), ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="broker")
+def broker() -> None:
+    """HL7/DICOM integration broker: ADT, orders, worklists, images and results through one journal."""
+
+
+def main() -> None:
+    """Entry point. Errors of configuration end with 2, any other known error with 1; none shows a traceback."""
+    try:
+        broker(standalone_mode=True)
+    except ConfigError as exc:
+        click.echo(f"broker: {exc}", err=True)
+        raise SystemExit(2) from None
+    except BrokerError as exc:
+        click.echo(f"broker: {exc}", err=True)
+        raise SystemExit(1) from None

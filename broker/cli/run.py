@@ -1,0 +1,56 @@
+"""`broker run`: starts the embedded broker and keeps it until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import rich_click as click
+
+from broker.cli.options import config_option, load_settings
+from broker.errors import BrokerError
+from broker.runtime.broker import Broker
+from broker.runtime.offline import configure
+from broker.telemetry import configure_logging
+
+
+@click.command("run")
+@config_option
+def command(config: Path) -> None:
+    """Start the broker: every listener, the router, the lanes and the HTTP pages.
+
+    Prints each address it listens on, then `ready`. SIGTERM or Ctrl-C stops it: what was acknowledged is in the
+    journal, and the next start goes on from there.
+
+    Examples:  broker run    ·    BROKER_DATA=/var/lib/broker broker run --config /etc/broker/broker.yaml
+    """
+    configure_logging()
+    broker = Broker(configure(load_settings(config), os.environ), lambda: datetime.now(UTC))
+    try:
+        code = asyncio.run(_run(broker))
+    except OSError as exc:
+        raise BrokerError(f"a listener cannot be opened: {exc.strerror or exc}; is another broker running?") from exc
+    # A lane may be inside a destination that does not answer; its delivery is in the journal, so it need not end.
+    os._exit(code) if code is not None else None
+
+
+async def _run(broker: Broker) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await broker.start()
+    except BaseException:
+        await broker.stop()
+        raise
+    for address in broker.addresses():
+        click.echo(f"listening on {address}")
+    click.echo("ready")
+    await stopping.wait()
+    click.echo("stopping")
+    await broker.stop()
+    return 0

@@ -1,0 +1,64 @@
+"""`broker send`: a message file to a listener over MLLP, with its answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from broker.cli.options import config_option, format_option, load_settings, print_json
+from broker.errors import ConfigError
+from broker.hl7.ack import read_ack
+from broker.net.mllp import MllpClient
+
+
+@click.command("send")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", "listener", default="pas", show_default=True, help="Listener of the settings.")
+@click.option("--host", help="Send to this host instead.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Send to this port instead.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for an answer.")
+@config_option
+@format_option
+def command(
+    files: tuple[Path, ...],
+    listener: str,
+    host: str | None,
+    port: int | None,
+    timeout: float,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Send HL7 messages, a file each, and show what is answered. Ends with 0 only if every answer is positive.
+
+    Examples:  broker send adt.hl7    ·    broker send --to orders order.hl7    ·    broker send --host ris --port 2575 a.hl7
+    """
+    host, port = _address(config, listener, host, port)
+    client = MllpClient(host, port, ack_timeout=timeout)
+    results = []
+    try:
+        for file in files:
+            answer = client.send(file.read_bytes())
+            ack = read_ack(answer) if answer else None
+            code = ack.code if ack else ""
+            results.append({"file": str(file), "answer": code, "positive": ack is None or ack.positive})
+            if not as_json:
+                text = f" {ack.text}" if ack and ack.text else ""
+                click.echo(f"{code or 'no answer was asked for'}{text}  {file}")
+    finally:
+        client.close()
+    if as_json:
+        print_json(results)
+    if not all(result["positive"] for result in results):
+        raise SystemExit(1)
+
+
+def _address(config: Path, listener: str, host: str | None, port: int | None) -> tuple[str, int]:
+    if port is not None:
+        return host or "127.0.0.1", port
+    settings = load_settings(config)
+    for setting in settings.inbound:
+        if setting.name == listener and hasattr(setting.config, "port"):
+            return host or settings.broker.bind, int(setting.config.port)
+    names = ", ".join(s.name for s in settings.inbound if hasattr(s.config, "port"))
+    raise ConfigError(f"there is no MLLP listener '{listener}' in {config} (there are: {names})")

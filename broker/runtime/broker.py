@@ -1,0 +1,217 @@
+"""The running broker: opens everything in order, says where it listens, and closes in the opposite order.
+
+The only module that knows every concrete class. What it wires is decided by `config/broker.yaml`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from broker.adapter import Inbound, InboundContext, Outbound, OutboundContext
+from broker.delivery import ledger
+from broker.delivery.executor import Executor
+from broker.errors import ConfigError, StoreError
+from broker.journal import log as journal
+from broker.journal.intake import JournalIntake
+from broker.net.association import AssociationServer
+from broker.registers import exceptions, worklist
+from broker.runtime.offline import Configured
+from broker.runtime.pipeline import Pipeline
+from broker.runtime.router import Router
+from broker.runtime.web import WebServer, application
+from broker.settings import InboundSetting, OutboundSetting
+from broker.store.sqlite import Database, Transaction
+from broker.telemetry import Telemetry, age
+
+log = structlog.get_logger("broker")
+
+JOURNAL_FILE: Final = "journal.sqlite"
+STOP_SECONDS: Final = 6.0
+"""What may take time at a stop, all together, so that it ends within 10 s."""
+
+
+class Broker:
+    """One embedded broker: every role in one process."""
+
+    def __init__(self, configured: Configured, clock: Callable[[], datetime]) -> None:
+        self._configured = configured
+        self._clock = clock
+        settings = configured.settings
+        self._data = settings.data_folder
+        self._ready = False
+        self._lock: int | None = None
+        self._database = Database(self._data / JOURNAL_FILE)
+        self._telemetry = Telemetry(self._gauges)
+        self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
+        pipeline = Pipeline(configured.routes, configured.renderers)
+        self._router = Router(self._database, pipeline, self._executors)
+        self._dicom = AssociationServer(
+            settings.broker.bind,
+            settings.broker.dicom.port,
+            ae_title=settings.broker.dicom.ae_title,
+            spool=self._data / "incoming",
+            admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
+            max_associations=settings.broker.dicom.max_associations,
+        )
+        self._intake = JournalIntake(self._database, self._router.wake)
+        self._inbound: list[Inbound] = []
+        app = application(self.why_not_ready, self._telemetry, self.status)
+        self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
+        self._web_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Opens the journal, then what delivers, then what receives. Raises `ConfigError`, `StoreError`, `OSError`."""
+        self._claim()
+        self._database.open()
+        found = list(ledger.open_deliveries(self._database.read()))
+        waiting = journal.waiting(self._database.read())
+        log.info("journal open", deliveries_to_make=len(found), events_to_route=waiting)
+        for queued in found:
+            if queued.destination in self._executors:
+                self._executors[queued.destination].add(queued)
+            else:
+                log.warning("a delivery's destination is not configured", destination=queued.destination)
+        for executor in self._executors.values():
+            executor.start()
+        self._router.start()
+        await self._web.start()
+        self._web_task = asyncio.create_task(self._web.serve())
+        for setting in self._configured.settings.inbound:
+            if setting.entry.enabled:
+                self._inbound.append(setting.spec.factory(setting.config, self._context(setting)))
+        for inbound in self._inbound:
+            await inbound.start()
+        await asyncio.to_thread(self._dicom.start)
+        self._ready = True
+
+    async def stop(self) -> None:
+        """Stops accepting, answers what was received, lets deliveries in flight end. What is left is in the journal."""
+        self._ready = False
+        await asyncio.gather(*(inbound.stop() for inbound in self._inbound))
+        await asyncio.to_thread(self._dicom.stop, STOP_SECONDS / 3)
+        await asyncio.to_thread(self._router.stop)
+        await asyncio.gather(
+            *(asyncio.to_thread(executor.stop, STOP_SECONDS / 2) for executor in self._executors.values())
+        )
+        self._web.stop()
+        if self._web_task is not None:
+            await self._web_task
+        await asyncio.to_thread(self._database.close)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def addresses(self) -> Iterable[str]:
+        """Where the broker listens."""
+        for inbound in self._inbound:
+            yield from inbound.addresses
+        broker = self._configured.settings.broker
+        yield f"dicom://{broker.bind}:{self._dicom.port} (AE title {broker.dicom.ae_title})"
+        yield self._web.address
+
+    def why_not_ready(self) -> str:
+        """What keeps the broker from being ready; empty when nothing does. Destinations do not count."""
+        if not self._ready:
+            return "starting or stopping"
+        try:
+            self._database.write(lambda tx: tx.execute("PRAGMA user_version")).result(timeout=2.0)
+        except (StoreError, TimeoutError):
+            return "the journal cannot be written"
+        return ""
+
+    def status(self) -> dict[str, Any]:
+        """The state as `broker status` shows it."""
+        return status(self._database.read())
+
+    def _claim(self) -> None:
+        """One broker per data folder: two would each think the journal theirs."""
+        self._data.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._data / "broker.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(handle)
+            raise ConfigError(
+                f"{self._data}: another broker runs on this data folder; stop it, or set BROKER_DATA"
+            ) from exc
+        self._lock = handle
+
+    def _sends(self, setting: OutboundSetting) -> bool:
+        return setting.entry.enabled and setting.spec.factory is not None
+
+    def _executor(self, setting: OutboundSetting) -> Executor:
+        context = OutboundContext(name=setting.name, data_folder=self._data, clock=self._clock)
+
+        def outbound() -> Outbound:
+            assert setting.spec.factory is not None, "the caller looked"
+            made: Outbound = setting.spec.factory(setting.config, context)
+            return made
+
+        return Executor(
+            setting.name,
+            self._database,
+            outbound,
+            setting.entry.retry,
+            self._clock,
+            connections=setting.entry.connections,
+            observe=lambda destination, outcome: self._telemetry.count(
+                "broker_deliveries_total", {"destination": destination, "outcome": outcome}
+            ),
+        )
+
+    def _context(self, setting: InboundSetting) -> InboundContext:
+        settings = self._configured.settings
+        return InboundContext(
+            name=setting.name,
+            site=settings.broker.site,
+            bind=settings.broker.bind,
+            config_folder=settings.file.parent,
+            data_folder=self._data,
+            intake=self._intake,
+            worklist=worklist.Reader(self._database.read),
+            clock=self._clock,
+            register_dicom=self._dicom.register,
+            known_aets=frozenset(settings.broker.dicom.peers),
+            count=self._telemetry.count,
+        )
+
+    def _gauges(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
+        yield "broker_ready", {}, float(self._ready)
+        tx, now = self._database.read(), self._clock()
+        yield "broker_events_waiting", {}, journal.waiting(tx)
+        for row in journal.counts(tx):
+            labels = {"source": row["source"], "verdict": row["verdict"]}
+            yield "broker_messages_stored", labels, row["messages"]
+        for row in ledger.summary(tx):
+            labels = {"destination": row["destination"]}
+            yield "broker_deliveries_queued", labels, row["queued"]
+            yield "broker_deliveries_held", labels, row["held"]
+            yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
+        kinds: dict[str, int] = {}
+        for entry in exceptions.listed(tx):
+            kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
+        for kind, number in kinds.items():
+            yield "broker_exceptions", {"kind": kind}, number
+
+
+def status(tx: Transaction) -> dict[str, Any]:
+    """What came in, what left, what waits, and what a person must look at; no patient's values."""
+    return {
+        "received": journal.counts(tx),
+        "events_waiting": journal.waiting(tx),
+        "destinations": ledger.summary(tx),
+        "exceptions": exceptions.listed(tx),
+    }
+
+
+def journal_file(data: Path) -> Path:
+    """Where the journal of a data folder stands."""
+    return data / JOURNAL_FILE

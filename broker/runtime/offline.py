@@ -1,0 +1,248 @@
+"""The broker without sockets: reads the settings, and runs messages through everything but the sending.
+
+For `broker check`, `test` and `explain`. The registers stand in memory and are gone afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import apsw
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from broker.adapter import Kind, ListenerPlace, Reader, Reception, Renderer
+from broker.dicom.attributes import from_dataset, from_json, to_dataset
+from broker.errors import ConfigError, Fault
+from broker.hl7.er7 import Message, parse_path
+from broker.ids import message_id
+from broker.journal import intake
+from broker.journal import log as journal
+from broker.registers import exceptions
+from broker.routing import tables
+from broker.routing.engine import RouteSet
+from broker.routing.language import Given
+from broker.routing.loader import load_folder
+from broker.routing.testing import Case, Field, Outcome, Output
+from broker.runtime.pipeline import Pipeline
+from broker.settings import InboundSetting, Settings
+from broker.store.sqlite import Transaction, migrate
+from broker.view import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """Everything the configuration folder says, checked: what a start would use."""
+
+    settings: Settings
+    routes: RouteSet
+    renderers: Mapping[str, Renderer]
+    readers: Mapping[str, Reader]
+    """Listeners whose messages can be tried without a socket, by name."""
+
+
+def configure(settings: Settings, env: Mapping[str, str]) -> Configured:
+    """Loads tables, routes and listeners' readers. Raises `ConfigError` with every fault of all of them."""
+    faults: list[Fault] = []
+    broken: list[str] = []
+    readers: dict[str, Reader] = {}
+    for setting in settings.inbound:
+        if setting.spec.reader is not None:
+            try:
+                readers[setting.name] = setting.spec.reader(setting.config, place_of(settings, setting))
+            except ConfigError as exc:
+                _collect(exc, faults, broken)
+    loaded: dict[str, tables.Table] = {}
+    for name, file in settings.broker.tables.items():
+        try:
+            path = settings.table_file(name)
+            loaded[name] = tables.load_table(name, path, shown_as=_shown(path))
+        except ConfigError as exc:
+            _collect(exc, faults, broken)
+            loaded[name] = tables.Table(name=name, file=file, rows={})
+    kinds: dict[str, Kind] = {s.name: s.spec.kind for s in settings.outbound}
+    routes: RouteSet | None = None
+    try:
+        routes = load_folder(
+            settings.routes_folder,
+            destinations=kinds,
+            tables=loaded,
+            env=env,
+            sources=[setting.name for setting in settings.inbound],
+            shown_as=_shown(settings.routes_folder),
+        )
+    except ConfigError as exc:
+        _collect(exc, faults, broken)
+    if faults or broken or routes is None:
+        raise ConfigError(faults if faults else "\n".join(broken))
+    renderers = {s.name: s.spec.render for s in settings.outbound}
+    return Configured(settings=settings, routes=routes, renderers=renderers, readers=readers)
+
+
+def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:
+    """What a listener's reader is told of where it stands."""
+    return ListenerPlace(name=setting.name, site=settings.broker.site, config_folder=settings.file.parent)
+
+
+def _collect(error: ConfigError, faults: list[Fault], broken: list[str]) -> None:
+    faults.extend(error.faults)
+    if not error.faults:
+        broken.append(str(error))
+
+
+def _shown(path: Path) -> str:
+    """A path as a person in the current folder would write it."""
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+class Bench:
+    """Registers in memory, and what each message comes to."""
+
+    def __init__(self, configured: Configured, clock: Callable[[], datetime]) -> None:
+        self._configured = configured
+        self._clock = clock
+        self._views: list[View] = []
+        self._pipeline = Pipeline(configured.routes, configured.renderers, on_view=self._views.append)
+        connection = apsw.Connection(":memory:")
+        migrate(connection)
+        self._tx = Transaction(connection)
+
+    def feed(self, source: str, raw: bytes) -> Outcome:
+        """Receives one message as a listener would, and routes it. Raises `ConfigError` for an unknown listener."""
+        reception, deliveries = self._receive(source, raw)
+        return Outcome(
+            ack=reception.answer_code,
+            events=tuple(event.type for event in reception.events),
+            outputs=tuple(_output(row, raw) for row in deliveries),
+        )
+
+    def explain(self, source: str, raw: bytes) -> dict[str, Any]:
+        """Everything a message comes to: verdict, answer, events, what each route said, deliveries as rendered."""
+        self._views.clear()
+        reception, deliveries = self._receive(source, raw)
+        verdicts = [
+            {"event": view.event.type, "route": v.route, "place": v.place, "matched": v.matched, "reason": v.reason}
+            for view in self._views
+            for v in self._configured.routes.explain(view)
+        ]
+        return {
+            **_described(reception),
+            "routes": verdicts,
+            "deliveries": [_delivery(row) for row in deliveries],
+            "exceptions": exceptions.listed(self._tx),
+        }
+
+    def run(self, case: Case) -> Outcome:
+        """A route's test: the messages before, then the one under test (`broker.routing.testing.Run`)."""
+        for given in case.before:
+            self.feed(given.source, _bytes(given, case.folder))
+        return self.feed(case.given.source, _bytes(case.given, case.folder))
+
+    def _receive(self, source: str, raw: bytes) -> tuple[Reception, list[tuple[Any, ...]]]:
+        reader = self._configured.readers.get(source)
+        if reader is None:
+            known = ", ".join(sorted(self._configured.readers))
+            raise ConfigError(f"there is no listener '{source}' whose messages can be tried (there are: {known})")
+        now = self._clock()
+        reception = reader.receive(raw, message_id=message_id(now), now=now)
+        before = self._tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,)
+        intake.append(self._tx, reception)
+        for logged in journal.unrouted(self._tx, max(1, len(reception.events))):
+            self._pipeline.route(self._tx, logged)
+        deliveries = self._tx.rows(
+            "SELECT route, destination, kind, place, state, payload, summary, detail FROM delivery"
+            " WHERE id>? ORDER BY id",
+            before,
+        )
+        return reception, deliveries
+
+
+def _bytes(given: Given, folder: Path) -> bytes:
+    """The message as it would come in: a file, inline ER7 a segment a line, or an instance without pixels."""
+    if given.file:
+        return (folder / given.file).read_bytes()
+    if given.hl7:
+        return "\r".join(line.strip() for line in given.hl7.splitlines() if line.strip()).encode() + b"\r"
+    return instance(given.dicom)
+
+
+def instance(attributes: Mapping[str, Any]) -> bytes:
+    """A DICOM file with these attributes, explicit VR little endian, without pixels."""
+    dataset = to_dataset(attributes)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", SecondaryCaptureImageStorage)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "")
+    written = BytesIO()
+    dcmwrite(written, dataset, enforce_file_format=True)
+    return written.getvalue()
+
+
+def _described(reception: Reception) -> dict[str, Any]:
+    return {
+        "message": reception.message_type,
+        "control_id": reception.control_id,
+        "verdict": reception.verdict.value,
+        "reason": reception.reason,
+        "answer": reception.answer_code,
+        "answers": [answer.decode(errors="replace").replace("\r", "\n") for answer in reception.answers],
+        "charset": reception.charset,
+        "flags": list(reception.flags),
+        "events": [event.to_cloudevent() for event in reception.events],
+    }
+
+
+def _delivery(row: tuple[Any, ...]) -> dict[str, Any]:
+    route, destination, kind, place, state, payload, summary, detail = row
+    shown: Any = payload.decode(errors="replace").replace("\r", "\n") if kind == "hl7" else None
+    if kind != "hl7" and payload:
+        shown = json.loads(payload)
+    return {
+        "route": route,
+        "place": place,
+        "destination": destination,
+        "kind": kind,
+        "state": state,
+        "summary": summary,
+        "detail": detail,
+        "rendered": shown,
+    }
+
+
+def _output(row: tuple[Any, ...], received: bytes) -> Output:
+    route, destination, kind, _place, _state, payload, _summary, _detail = row
+    if kind == "hl7":
+        message = Message.parse(payload) if payload else None
+        return Output(route=route, destination=destination, kind=kind, read=lambda path: _hl7_field(message, path))
+    attributes: Mapping[str, Any] = from_json(payload.decode()) if payload and kind == "worklist" else {}
+    if kind == "dicom" and payload:
+        # What leaves is the received object with what PAS says on top.
+        sent = from_dataset(dcmread(BytesIO(received), stop_before_pixels=True))
+        attributes = {**sent, **(json.loads(payload)["coerce"] or {})}
+    return Output(route=route, destination=destination, kind=kind, read=lambda path: _attribute(attributes, path))
+
+
+def _hl7_field(message: Message | None, path: str) -> Field:
+    """What stands at a path: a whole field with its separators, a component as text."""
+    if message is None:
+        return None
+    return message.text(path) if parse_path(path).component is None else message[path]
+
+
+def _attribute(attributes: Mapping[str, Any], keyword: str) -> Field:
+    """An attribute of a row, or of its one scheduled procedure step."""
+    if keyword in attributes:
+        value = attributes[keyword]
+    else:
+        value = attributes.get("ScheduledProcedureStepSequence", ({},))[0].get(keyword)
+    return value if isinstance(value, str | tuple) or value is None else str(value)

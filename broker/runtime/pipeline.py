@@ -1,0 +1,147 @@
+"""Commit 2 of one event: folded into the registers, routed, rendered, and its deliveries written, all or nothing.
+
+The same code serves the running broker, `broker explain` and `broker test`; only the database under it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from broker.adapter import Renderer, Target
+from broker.delivery import ledger
+from broker.delivery.ledger import Queued
+from broker.errors import UnmappableError
+from broker.event import Event, Step
+from broker.hl7.er7 import Header, Message
+from broker.journal import log as journal
+from broker.journal.log import Logged
+from broker.registers import exceptions, worklist
+from broker.registers.fold import fold, step_view
+from broker.routing.engine import REFRESH, RouteSet
+from broker.store.sqlite import Transaction
+from broker.view import View
+
+log = structlog.get_logger("broker.router")
+
+
+@dataclass(slots=True)
+class Routed:
+    """What commit 2 opened: to be told to the lanes once it is on disk."""
+
+    queued: list[Queued] = field(default_factory=list)
+    joined: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Pipeline:
+    """Routes events with one set of routes."""
+
+    def __init__(
+        self, routes: RouteSet, renderers: Mapping[str, Renderer], *, on_view: Callable[[View], None] | None = None
+    ) -> None:
+        """`renderers`: by destination. `on_view` is shown every view that is routed (`broker explain`)."""
+        self.routes = routes
+        self._renderers = renderers
+        self._on_view = on_view
+
+    def route(self, tx: Transaction, logged: Logged) -> Routed:
+        """Commit 2 of one event. An event that fails is reported and kept, and holds nobody else up."""
+        routed = Routed()
+        tx.execute("SAVEPOINT event")
+        try:
+            self._route(tx, logged, routed)
+            journal.mark_routed(tx, logged.seq, self.routes.version)
+        except Exception as exc:
+            tx.execute("ROLLBACK TO event")
+            routed = Routed()
+            log.exception("an event could not be routed", event_id=logged.event.id, event_type=logged.event.type)
+            reason = f"{logged.event.type}: {type(exc).__name__}; the log has the place"
+            exceptions.report(tx, "event-failed", logged.event.id, reason, logged.event)
+            journal.mark_routed(tx, logged.seq, "failed")
+        tx.execute("RELEASE event")
+        return routed
+
+    def _route(self, tx: Transaction, logged: Logged, routed: Routed) -> None:
+        event = logged.event
+        folded = fold(tx, event, _message(logged))
+        for absorbed, survivor in folded.joined:
+            ledger.join(tx, absorbed, survivor)
+            routed.joined.append((absorbed, survivor))
+        if folded.view is not None:
+            self._deliver(tx, logged, folded.view, routed)
+        for key in folded.touched:
+            view = step_view(tx, event, key)
+            if view is not None:
+                self._refresh(tx, logged, view)
+
+    def _deliver(self, tx: Transaction, logged: Logged, view: View, routed: Routed) -> None:
+        """Every target of an event's own view."""
+        if self._on_view is not None:
+            self._on_view(view)
+        found = self.routes.route(view)
+        for target in found.targets:
+            if target.kind == "worklist":
+                self._put(tx, logged, view, target)
+            else:
+                self._enqueue(tx, logged, view, target, routed)
+        for failure in found.failures:
+            self._hold(tx, logged, view, failure.target, failure.error)
+        if view.step is not None:
+            self._withdraw(tx, view.step, {t.destination for t in found.targets if t.kind == "worklist"})
+
+    def _refresh(self, tx: Transaction, logged: Logged, view: View) -> None:
+        """The rows of a step that looks different now, though no event of its own came."""
+        targets = self.routes.worklist_targets(view)
+        for target in targets:
+            self._put(tx, logged, view, target)
+        if view.step is not None:
+            self._withdraw(tx, view.step, {target.destination for target in targets})
+
+    def _put(self, tx: Transaction, logged: Logged, view: View, target: Target) -> None:
+        if view.step is None:
+            raise UnmappableError(f"{target.place}: a {view.event.type} has no step for a worklist")
+        try:
+            rendered = self._renderers[target.destination](view, target)
+        except UnmappableError as exc:
+            self._hold(tx, logged, view, target, exc)
+            return
+        detail = worklist.put(tx, view.event, target, rendered, view.step)
+        ledger.record(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event), detail)
+
+    def _enqueue(self, tx: Transaction, logged: Logged, view: View, target: Target, routed: Routed) -> None:
+        try:
+            rendered = self._renderers[target.destination](view, target)
+        except UnmappableError as exc:
+            self._hold(tx, logged, view, target, exc)
+            return
+        routed.queued.append(ledger.enqueue(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event)))
+
+    def _hold(self, tx: Transaction, logged: Logged, view: View, target: Target, error: UnmappableError) -> None:
+        """An output that cannot be made is kept in sight; the others of the event go on."""
+        number = ledger.hold(tx, logged.seq, view.patient_key, target, str(error), _at(logged.event))
+        exceptions.report(tx, "delivery-held", f"delivery {number}", str(error), logged.event)
+
+    def _withdraw(self, tx: Transaction, step: Step, kept: set[str]) -> None:
+        """A route that put a step on a list and no longer matches it takes it off again."""
+        for name, route in worklist.lists_of(tx, step.key):
+            if name not in kept and self._follows(route):
+                worklist.withdraw(tx, name, step.key)
+
+    def _follows(self, route: str) -> bool:
+        return any(r.name == route and r.enabled and REFRESH in r.events for r in self.routes.routes)
+
+
+def _message(logged: Logged) -> Message | None:
+    return Message(logged.raw, Header.read(logged.raw), logged.charset) if logged.raw else None
+
+
+def _at(event: Event) -> str:
+    return event.time.isoformat()
+
+
+def drain(tx: Transaction, pipeline: Pipeline, limit: int) -> Iterator[Routed]:
+    """Commit 2 of up to `limit` waiting events, in journal order."""
+    for logged in journal.unrouted(tx, limit):
+        yield pipeline.route(tx, logged)

@@ -1,0 +1,88 @@
+"""The thread that makes commit 2: takes events from the journal in its order and tells the lanes what was opened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from broker.delivery.executor import Executor
+from broker.errors import StoreError
+from broker.runtime.pipeline import Pipeline, Routed, drain
+from broker.store.sqlite import Database, Transaction
+
+log = structlog.get_logger("broker.router")
+
+BATCH: Final = 16
+"""Events per commit: an acknowledgement may have to wait for one batch."""
+
+RETRY_SECONDS: Final = 1.0
+"""Pause after the journal could not be written."""
+
+
+class Router:
+    """Routes until stopped. `wake` is called after each commit 1; a missed wake costs nothing: the journal has it."""
+
+    def __init__(self, database: Database, pipeline: Pipeline, executors: Mapping[str, Executor]) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._executors = executors
+        self._work = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="router")
+
+    def start(self) -> None:
+        """Starts with what a crash left unrouted."""
+        self._work.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Events were committed."""
+        self._work.set()
+
+    def stop(self) -> None:
+        """Routes what waits, then ends."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait()
+            self._work.clear()
+            stopping = self._stopping.is_set()
+            try:
+                while self._batch():
+                    pass
+            except StoreError:
+                log.exception("the journal cannot be written: routing waits")
+                if not stopping and not self._stopping.wait(RETRY_SECONDS):
+                    self._work.set()
+                    continue
+            if stopping:
+                return
+
+    def _batch(self) -> bool:
+        routed = self._database.write(self._commit).result()
+        for one in routed:
+            self._tell(one)
+        return len(routed) == BATCH
+
+    def _commit(self, tx: Transaction) -> list[Routed]:
+        return list(drain(tx, self._pipeline, BATCH))
+
+    def _tell(self, routed: Routed) -> None:
+        for absorbed, survivor in routed.joined:
+            for executor in self._executors.values():
+                executor.join_lanes(absorbed, survivor)
+        for queued in routed.queued:
+            executor_of(self._executors, queued.destination)(queued)
+
+
+def executor_of(executors: Mapping[str, Executor], destination: str) -> Callable[..., None]:
+    """Where a delivery goes. A destination that the settings no longer name keeps its deliveries in the journal."""
+    executor = executors.get(destination)
+    return executor.add if executor is not None else lambda queued: None

@@ -1,0 +1,207 @@
+"""`config/broker.yaml` as typed settings: one declaration per option gives loader, JSON Schema and docs page.
+
+An adapter declares its own options; they are checked here under the adapter's name. Reads files, opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from broker import registry, yamlfile
+from broker.adapter import InboundSpec, OutboundSpec
+from broker.delivery.retry import RetryPolicy
+from broker.errors import ConfigError, Fault
+from broker.yamlfile import Document, Switch, Text, did_you_mean
+
+S = TypeVar("S")
+
+
+class Section(BaseModel):
+    """Base of every part of the settings: frozen, strict, unknown keys refused, values never shown in errors."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class DicomSettings(Section):
+    """The one association server that hosts worklist, storage and verification."""
+
+    port: int = Field(ge=0, le=65535, description="TCP port of every DICOM service.")
+    ae_title: Text = Field(default="BROKER", min_length=1, max_length=16, description="Called AE title.")
+    open_ae: Switch | None = Field(
+        default=None,
+        description="Accept calling AE titles that `peers` does not name. Unset: only while bound to loopback.",
+    )
+    peers: tuple[Text, ...] = Field(default=(), description="Calling AE titles that are known.")
+    max_associations: int = Field(default=200, ge=1, description="Associations at once.")
+
+
+class HttpSettings(Section):
+    """Health, readiness and metrics."""
+
+    port: int = Field(ge=0, le=65535, description="TCP port.")
+
+
+class InboundEntry(Section):
+    """What every inbound adapter has."""
+
+    adapter: Text = Field(description="Name of the adapter (`broker adapters list`).")
+    enabled: Switch = Field(default=True, description="Off: the listener is not opened.")
+
+
+class OutboundEntry(Section):
+    """What every outbound adapter has."""
+
+    adapter: Text = Field(description="Name of the adapter (`broker adapters list`).")
+    enabled: Switch = Field(default=True, description="Off: routes that name it are off.")
+    connections: int = Field(default=1, ge=1, le=64, description="Ways that are used at once; order holds per patient.")
+    retry: RetryPolicy = Field(default_factory=RetryPolicy, description="Waits between attempts.")
+
+
+class BrokerSettings(Section):
+    """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
+
+    site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
+    data: Text = Field(default="./data", description="Folder of journal and spool; relative to where broker runs.")
+    bind: Text = Field(default="127.0.0.1", description="Address that every listener binds to.")
+    routes: Text = Field(default="../routes", description="Folder of the route files; relative to this file.")
+    tables: Mapping[str, Text] = Field(default_factory=dict, description="Code tables by name; relative to this file.")
+    dicom: DicomSettings
+    http: HttpSettings
+    inbound: Mapping[str, Any] = Field(description="Listeners by name.")
+    outbound: Mapping[str, Any] = Field(description="Destinations by name.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundSetting:
+    """One listener: common options, the adapter's own, and the adapter."""
+
+    name: str
+    entry: InboundEntry
+    config: BaseModel
+    spec: InboundSpec[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundSetting:
+    """One destination: common options, the adapter's own, and the adapter."""
+
+    name: str
+    entry: OutboundEntry
+    config: BaseModel
+    spec: OutboundSpec[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything `config/broker.yaml` says."""
+
+    file: Path
+    broker: BrokerSettings
+    inbound: tuple[InboundSetting, ...]
+    outbound: tuple[OutboundSetting, ...]
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.broker.data).resolve()
+
+    @property
+    def routes_folder(self) -> Path:
+        return (self.file.parent / self.broker.routes).resolve()
+
+    def table_file(self, name: str) -> Path:
+        """Where a code table stands."""
+        return (self.file.parent / self.broker.tables[name]).resolve()
+
+    @property
+    def open_ae(self) -> bool:
+        """Whether unknown calling AE titles are accepted: as told, else only on loopback."""
+        told = self.broker.dicom.open_ae
+        return self.broker.bind in ("127.0.0.1", "localhost", "::1") if told is None else told
+
+
+def load(path: Path, *, env: Mapping[str, str]) -> Settings:
+    """Reads the settings with every fault at once. Raises `ConfigError`."""
+    document = yamlfile.load(path, env=env)
+    broker = yamlfile.validate(document, BrokerSettings)
+    faults: list[Fault] = []
+    inbound = [
+        InboundSetting(name=name, entry=entry, config=config, spec=spec)
+        for name, entry, config, spec in _entries(
+            document, "inbound", InboundEntry, registry.installed("broker.inbound"), registry.load_inbound, faults
+        )
+    ]
+    outbound = [
+        OutboundSetting(name=name, entry=entry, config=config, spec=spec)
+        for name, entry, config, spec in _entries(
+            document, "outbound", OutboundEntry, registry.installed("broker.outbound"), registry.load_outbound, faults
+        )
+    ]
+    if faults:
+        raise ConfigError(sorted(faults, key=lambda f: (f.line, f.column)))
+    return Settings(file=path.resolve(), broker=broker, inbound=tuple(inbound), outbound=tuple(outbound))
+
+
+def _entries(
+    document: Document,
+    section: Literal["inbound", "outbound"],
+    common: type[Section],
+    adapters: Mapping[str, EntryPoint],
+    load_adapter: Callable[[EntryPoint], S],
+    faults: list[Fault],
+) -> list[tuple[str, Any, Any, S]]:
+    """Every entry of a section as (name, common options, adapter's options, adapter)."""
+    found = []
+    for name, value in document.get((section,)).items():
+        at = (section, name)
+        wanted = value.get("adapter") if isinstance(value, dict) else None
+        if not isinstance(wanted, str) or wanted not in adapters:
+            place = (*at, "adapter") if wanted is not None else at
+            hint = did_you_mean(str(wanted), adapters) if wanted is not None else ""
+            faults.append(document.fault(place, f"no {section} adapter '{wanted}' is installed.", hint))
+            continue
+        spec: Any = load_adapter(adapters[wanted])
+        try:
+            both = yamlfile.validate(document, entry_model(common, spec.config), at=at)
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+            continue
+        # Checked already, as one: taken apart without checking again.
+        entry = common.model_construct(**{n: getattr(both, n) for n in common.model_fields})
+        config = spec.config.model_construct(**{n: getattr(both, n) for n in spec.config.model_fields})
+        found.append((name, entry, config, spec))
+    return found
+
+
+def entry_model(common: type[Section], config: type[BaseModel]) -> type[BaseModel]:
+    """An entry's model: what every entry has, and what the adapter asks for."""
+    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in config.model_fields.items()}
+    for name, info in config.model_fields.items():
+        if info.metadata:
+            fields[name] = (info.rebuild_annotation(), info)
+    return create_model(f"{config.__name__}Entry", __base__=common, __doc__=config.__doc__, **fields)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the file with the options of every installed adapter, for editors."""
+    schema = BrokerSettings.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    for section, common, adapters, load_adapter in (
+        ("inbound", InboundEntry, registry.installed("broker.inbound"), registry.load_inbound),
+        ("outbound", OutboundEntry, registry.installed("broker.outbound"), registry.load_outbound),
+    ):
+        choices = []
+        for name, point in sorted(adapters.items()):
+            spec: Any = load_adapter(point)
+            entry = entry_model(common, spec.config).model_json_schema(ref_template="#/$defs/{model}")
+            definitions.update(entry.pop("$defs", {}))
+            entry["title"], entry["description"] = name, spec.summary
+            entry["properties"]["adapter"] = {"const": name}
+            choices.append(entry)
+        schema["properties"][section]["additionalProperties"] = {"oneOf": choices}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

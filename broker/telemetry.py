@@ -1,0 +1,156 @@
+"""Metrics and logs: every metric name in one table, every log line as one JSON object without patient data.
+
+Labels come from the settings (listeners, destinations, known AE titles) and from fixed words, never from messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """One metric."""
+
+    help: str
+    labels: tuple[str, ...] = ()
+    kind: str = "counter"
+
+
+METRICS: Final[Mapping[str, Name]] = MappingProxyType(
+    {
+        "broker_messages_received_total": Name(
+            help="Messages received, by listener and verdict (accepted, filtered, rejected, repeat, junk).",
+            labels=("source", "verdict"),
+        ),
+        "broker_deliveries_total": Name(
+            help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable).",
+            labels=("destination", "outcome"),
+        ),
+        "broker_worklist_queries_total": Name(
+            help="Worklist queries, by calling AE title where the settings name it, else `other`.",
+            labels=("calling_aet",),
+        ),
+        "broker_messages_stored": Name(
+            help="Messages in the journal, by listener and verdict.", labels=("source", "verdict"), kind="gauge"
+        ),
+        "broker_events_waiting": Name(help="Events that no route has seen yet.", kind="gauge"),
+        "broker_deliveries_queued": Name(
+            help="Deliveries that still have to leave.", labels=("destination",), kind="gauge"
+        ),
+        "broker_deliveries_held": Name(
+            help="Outputs that could not be made and wait for a person.", labels=("destination",), kind="gauge"
+        ),
+        "broker_delivery_oldest_seconds": Name(
+            help="Age of the oldest delivery that still has to leave.", labels=("destination",), kind="gauge"
+        ),
+        "broker_exceptions": Name(
+            help="Things a person must look at (`broker status`).", labels=("kind",), kind="gauge"
+        ),
+        "broker_ready": Name(help="1 while every listener is open and the journal can be written.", kind="gauge"),
+    }
+)
+
+Gauges = Callable[[], Iterable[tuple[str, Mapping[str, str], float]]]
+"""Read at each scrape: (metric, labels, value)."""
+
+
+class Telemetry:
+    """The counters of one broker, and the gauges that are read from the journal when somebody asks."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(name.removesuffix("_total"), m.help, m.labels, registry=self._registry)
+            for name, m in METRICS.items()
+            if m.kind == "counter"
+        }
+        self._registry.register(_Gauges(gauges))
+
+    def count(self, name: str, labels: Mapping[str, str]) -> None:
+        """Adds one."""
+        self._counters[name].labels(**labels).inc()
+
+    def page(self) -> bytes:
+        """The metrics as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+class _Gauges(Collector):
+    def __init__(self, read: Gauges) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        families = {
+            name: GaugeMetricFamily(name, m.help, labels=m.labels) for name, m in METRICS.items() if m.kind == "gauge"
+        }
+        for name, labels, value in self._read():
+            families[name].add_metric([labels[label] for label in METRICS[name].labels], value)
+        return families.values()
+
+
+def configure_logging(*, level: int = logging.INFO) -> None:
+    """Sends structlog's and the libraries' lines to standard error, one JSON object each."""
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_values,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+
+
+def _without_values(_logger: Any, _method: str, line: Any) -> Any:
+    """A traceback's place without its text: foreign exceptions quote what they were given."""
+    info = line.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    if isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if isinstance(info, tuple) and info[0] is not None:
+        places, trace = [], info[2]
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+            trace = trace.tb_next
+        line["exception"] = info[0].__name__
+        line["at"] = places[-8:]
+    return line
+
+
+def age(since: str, now: datetime) -> float:
+    """Seconds since an ISO 8601 time."""
+    return max(0.0, (now - datetime.fromisoformat(since)).total_seconds())
