@@ -1,0 +1,118 @@
+"""A real Orthanc on free ports, its storage in a temporary folder, and the little of its REST API we need."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+
+from tests.support.needs import needs
+from tests.support.ports import free_port
+from tests.support.processes import Program, wait_until
+
+AE_TITLE = "ORTHANC"
+
+
+class Orthanc:
+    """A PACS that takes everything from everybody.
+
+    `modalities` names the AEs it can send to: name to (AE title, port), on loopback.
+    """
+
+    def __init__(self, folder: Path, modalities: Mapping[str, tuple[str, int]] | None = None) -> None:
+        self._program = needs("Orthanc")
+        self._folder = folder
+        self.port = free_port()
+        self.http_port = free_port()
+        peers = (modalities or {}).items()
+        self._modalities = {name: [aet, "127.0.0.1", port] for name, (aet, port) in peers}
+        self._process: Program | None = None
+
+    def start(self) -> None:
+        """Returns when it answers. The same folder and ports after `stop`: what it held is still there."""
+        configuration = self._folder / "orthanc.json"
+        configuration.write_text(json.dumps(self._configuration()))
+        self._process = Program([self._program, configuration], self._folder / "orthanc.log")
+        self._process.wait_until(self._answers, "it answers on its REST API")
+        self._process.wait_for_port(self.port)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def clear(self) -> None:
+        """Forgets every patient."""
+        for patient in self._get_json("/patients"):
+            self._request("DELETE", f"/patients/{patient}")
+
+    def instances(self) -> list[str]:
+        """Orthanc's own ids of what it holds."""
+        found: list[str] = self._get_json("/instances")
+        return found
+
+    def wait_for_instances(self, count: int, timeout: float = 30.0) -> list[str]:
+        """Its ids once it holds at least so many instances."""
+        wait_until(lambda: len(self.instances()) >= count, f"Orthanc holds {count} instances", timeout)
+        return self.instances()
+
+    def file(self, instance: str) -> bytes:
+        """The instance as a DICOM file, byte for byte as Orthanc stored it."""
+        return self._request("GET", f"/instances/{instance}/file")
+
+    def dataset(self, instance: str) -> pydicom.FileDataset:
+        return pydicom.dcmread(BytesIO(self.file(instance)))
+
+    def by_uid(self, sop_instance_uid: str) -> pydicom.FileDataset:
+        """The instance with this SOP Instance UID; fails unless there is exactly one."""
+        found = json.loads(self._request("POST", "/tools/lookup", sop_instance_uid.encode()))
+        (instance,) = [entry["ID"] for entry in found if entry["Type"] == "Instance"]
+        return self.dataset(instance)
+
+    def send(self, modality: str, instance: str) -> None:
+        """C-STORE to one of its modalities; raises `urllib.error.HTTPError` when that fails."""
+        self._request("POST", f"/modalities/{modality}/store", json.dumps([instance]).encode())
+
+    def _configuration(self) -> dict[str, Any]:
+        storage = self._folder / "storage"
+        return {
+            "Name": "Orthanc of the tests",
+            "StorageDirectory": str(storage),
+            "IndexDirectory": str(storage),
+            "Plugins": [],
+            "DicomAet": AE_TITLE,
+            "DicomPort": self.port,
+            "DicomCheckCalledAet": False,
+            "DicomAlwaysAllowEcho": True,
+            "DicomAlwaysAllowStore": True,
+            "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowGet": True,
+            "DicomModalities": self._modalities,
+            "UnknownSopClassAccepted": True,
+            "OverwriteInstances": True,
+            "HttpPort": self.http_port,
+            "RemoteAccessAllowed": True,
+            "AuthenticationEnabled": False,
+            "SaveJobs": False,
+        }
+
+    def _answers(self) -> bool:
+        try:
+            self._request("GET", "/system")
+        except OSError:
+            return False
+        return True
+
+    def _get_json(self, path: str) -> Any:
+        return json.loads(self._request("GET", path))
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", body, method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            content: bytes = response.read()
+        return content

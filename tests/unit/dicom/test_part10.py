@@ -1,0 +1,29 @@
+"""`broker.dicom.part10`: the head is what pydicom reads as file meta information."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from pydicom import dcmread
+
+from broker.dicom import part10, uid
+
+
+@pytest.mark.parametrize("calling_aet", ["CAMERA", "CAMERA1"])
+def test_the_head_of_a_file(calling_aet: str) -> None:
+    head = part10.head(
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid=uid.EXPLICIT_LITTLE_ENDIAN,
+        calling_aet=calling_aet,
+    )
+    body = b"\x10\x00\x10\x00PN\x04\x00Test"
+    ds = dcmread(io.BytesIO(head + body))
+    assert ds.PatientName == "Test"
+    assert ds.file_meta.MediaStorageSOPClassUID == "1.2.840.10008.5.1.4.1.1.2"
+    assert ds.file_meta.MediaStorageSOPInstanceUID == "1.2.3"
+    assert ds.file_meta.TransferSyntaxUID == uid.EXPLICIT_LITTLE_ENDIAN
+    assert ds.file_meta.ImplementationClassUID == uid.IMPLEMENTATION_CLASS_UID
+    assert ds.file_meta.SourceApplicationEntityTitle == calling_aet
+    assert ds.file_meta.FileMetaInformationGroupLength == len(head) - 132 - 12

@@ -1,0 +1,125 @@
+"""What we build, pynetdicom reads; what we read, survives any bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, DIMSEMessage
+from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
+
+from broker.dicom import pdu
+from broker.dicom.uid import IMPLEMENTATION_CLASS_UID
+from broker.errors import RemoteProtocolError
+
+CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+
+
+def message(data: bytes) -> DIMSEMessage:
+    decoded = P_DATA_TF()
+    decoded.decode(data)
+    found = DIMSEMessage()
+    found.decode_msg(decoded.to_primitive())
+    return found
+
+
+def test_associate_rq_is_what_pynetdicom_understands() -> None:
+    contexts = {2 * n + 1: pdu.Context(CT, f"1.2.{n}") for n in range(128)}
+    data = pdu.associate_rq(called_aet="ORTHANC", calling_aet="BROKER", contexts=contexts, max_length=131072)
+    decoded = A_ASSOCIATE_RQ()
+    decoded.decode(data)
+    primitive = decoded.to_primitive()
+    assert (primitive.called_ae_title, primitive.calling_ae_title) == ("ORTHANC", "BROKER")
+    proposed = {
+        cx.context_id: pdu.Context(str(cx.abstract_syntax), str(cx.transfer_syntax[0]))
+        for cx in primitive.presentation_context_definition_list
+    }
+    assert proposed == contexts
+    assert primitive.maximum_length_received == 131072
+    assert primitive.implementation_class_uid == IMPLEMENTATION_CLASS_UID
+
+
+def test_commands_are_what_pynetdicom_understands() -> None:
+    store = message(pdu.store_rq(3, 7, CT, "2.25.1"))
+    assert isinstance(store, C_STORE_RQ)
+    assert store.context_id == 3
+    command = store.command_set
+    assert (command.MessageID, command.AffectedSOPClassUID, command.AffectedSOPInstanceUID) == (
+        7,
+        CT,
+        "2.25.1",
+    )
+    assert command.CommandDataSetType != 0x0101
+    echo = message(pdu.echo_rq(1, 8))
+    assert isinstance(echo, C_ECHO_RQ)
+    assert echo.command_set.CommandDataSetType == 0x0101
+
+
+def test_fragment_header() -> None:
+    decoded = P_DATA_TF()
+    decoded.decode(pdu.fragment_header(5, 4, last=True) + b"abcd")
+    ((context_id, data),) = decoded.to_primitive().presentation_data_value_list
+    assert (context_id, data) == (5, b"\x02abcd")
+
+
+def accept(*items: bytes) -> bytes:
+    return bytes(68) + b"".join(items)
+
+
+def test_associate_ac_is_read_and_unknown_items_are_passed_over() -> None:
+    accepted = b"\x21\0\0\x08\x01\0\0\0\x40\0\0\0"
+    refused = b"\x21\0\0\x08\x03\0\x04\0\x40\0\0\0"
+    user = b"\x50\0\0\x0d\x51\0\0\x04\0\0\x40\0\x59\0\0\x01x"
+    answer = pdu.read_associate_ac(accept(b"\x10\0\0\x01a", accepted, refused, b"\x77\0\0\x02zz", user))
+    assert answer == pdu.Accepted({1: 0, 3: 4}, 16384)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"\0\1\1\7", "called AE title not recognised, permanent"),
+        (b"\0\2\3\1", "temporary congestion, transient"),
+        (b"\0\1\1\x63", "no reason given (source 1, reason 99), permanent"),
+        (b"", "no reason given (source 0, reason 0), permanent"),
+    ],
+)
+def test_rejections_are_told_in_words(body: bytes, text: str) -> None:
+    assert pdu.describe_rejection(body) == text
+
+
+def command(**values: int) -> bytes:
+    return b"".join(struct.pack("<HHLH", 0, int(name[1:], 16), 2, value) for name, value in values.items())
+
+
+def pdv(data: bytes, control: int) -> bytes:
+    return struct.pack(">LBB", len(data) + 2, 1, control) + data
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.booleans())
+def test_a_response_is_read_however_it_is_cut(first: int, second: int, together: bool) -> None:
+    data = command(x0100=pdu.C_STORE_RSP, x0120=9, x0900=0xA700)
+    pieces = [data[:first], data[first : first + second], data[first + second :]]
+    fragments = [pdv(piece, 3 if index == 2 else 1) for index, piece in enumerate(pieces)]
+    reader = pdu.ResponseReader()
+    if together:
+        fragments = [b"".join(fragments)]
+    *before, last = [reader.feed(fragment) for fragment in fragments]
+    assert before == [None] * len(before)
+    assert last == pdu.Response(pdu.C_STORE_RSP, 9, 0xA700)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    pdu.read_associate_ac(body)
+    pdu.describe_abort(body)
+    pdu.describe_rejection(body)
+    with contextlib.suppress(RemoteProtocolError):
+        pdu.ResponseReader().feed(body)
+
+
+def test_a_response_without_a_status_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match=r"\(0000,0900\)"):
+        pdu.ResponseReader().feed(pdv(command(x0100=0x8001, x0120=1), 3))

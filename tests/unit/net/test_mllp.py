@@ -1,0 +1,551 @@
+"""Server and client over real sockets on loopback. Waiting is for conditions, never for time to pass."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+import pytest
+
+from broker.errors import LocalProtocolError, TransientDeliveryError
+from broker.hl7.ack import read_ack
+from broker.hl7.er7 import Header
+from broker.hl7.framing import END, START, Frame, FrameDecoder, Junk, frame
+from broker.net.mllp import MllpClient, MllpServer, Peer
+
+LIMIT = 20.0
+"""Seconds after which a test that hangs fails."""
+
+
+def message(control_id: str, accept: str = "", application: str = "") -> bytes:
+    return f"MSH|^~\\&|A|B|C|D|2026||ADT^A01|{control_id}|P|2.5|||{accept}|{application}\rPID|1\r".encode()
+
+
+def ack(control_id: str, code: str = "AA") -> bytes:
+    return f"MSH|^~\\&|C|D|A|B|2026||ACK|x{control_id}|P|2.5\rMSA|{code}|{control_id}\r".encode()
+
+
+async def echo(payload: bytes, peer: Peer) -> Sequence[bytes]:
+    return [ack(Header.read(payload).control_id)]
+
+
+class Sender:
+    """A peer that sends what it is told, in the pieces it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.decoder = FrameDecoder()
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def answer(self) -> bytes:
+        """The next answer's payload; empty when the server closed."""
+        while (event := self.decoder.next_event()) is None:
+            data = await self.reader.read(65536)
+            if not data:
+                return b""
+            self.decoder.receive_data(data)
+        assert isinstance(event, Frame)
+        return event.payload
+
+
+@contextlib.asynccontextmanager
+async def running(server: MllpServer) -> AsyncIterator[Callable[[], Awaitable[Sender]]]:
+    await server.start()
+    senders: list[Sender] = []
+
+    async def connect() -> Sender:
+        senders.append(Sender(*await asyncio.open_connection("127.0.0.1", server.port)))
+        return senders[-1]
+
+    try:
+        yield connect
+    finally:
+        await server.stop(1.0)
+        for sender in senders:
+            sender.writer.close()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(LIMIT):
+            await test()
+
+    asyncio.run(limited())
+
+
+def server(handler: object = echo, **settings: object) -> MllpServer:
+    return MllpServer("127.0.0.1", 0, handler, **settings)  # type: ignore[arg-type]
+
+
+def test_a_message_is_answered_and_the_connection_kept() -> None:
+    async def test() -> None:
+        async with running(server()) as connect:
+            sender = await connect()
+            for control_id in ("1", "2"):
+                await sender.send(frame(message(control_id)))
+                assert await sender.answer() == ack(control_id)
+
+    run(test)
+
+
+def test_pipelined_frames_are_answered_in_order_whatever_the_pieces() -> None:
+    async def test() -> None:
+        async with running(server()) as connect:
+            sender = await connect()
+            data = b"\r\n".join(frame(message(str(n))) for n in range(30))
+            await sender.send(*(data[n : n + 7] for n in range(0, len(data), 7)))
+            assert [await sender.answer() for _ in range(30)] == [ack(str(n)) for n in range(30)]
+
+    run(test)
+
+
+def test_frames_of_one_connection_wait_for_each_other_but_not_for_other_connections() -> None:
+    async def test() -> None:
+        first_may_end, began = asyncio.Event(), []
+
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            control_id = Header.read(payload).control_id
+            began.append(control_id)
+            if control_id == "slow":
+                await first_may_end.wait()
+            return [ack(control_id)]
+
+        async with running(server(handler)) as connect:
+            one, two = await connect(), await connect()
+            await one.send(frame(message("slow")) + frame(message("after")))
+            while began != ["slow"]:
+                await asyncio.sleep(0)
+            await two.send(frame(message("other")))
+            assert await two.answer() == ack("other")
+            assert began == ["slow", "other"]
+            first_may_end.set()
+            assert [await one.answer(), await one.answer()] == [ack("slow"), ack("after")]
+
+    run(test)
+
+
+def test_two_answers_leave_together_and_none_leaves_none() -> None:
+    async def test() -> None:
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            control_id = Header.read(payload).control_id
+            return {"both": [ack("both", "CA"), ack("both")], "none": []}.get(control_id, [ack(control_id)])
+
+        async with running(server(handler)) as connect:
+            sender = await connect()
+            await sender.send(frame(message("both")) + frame(message("none")) + frame(message("one")))
+            assert [await sender.answer() for _ in range(3)] == [ack("both", "CA"), ack("both"), ack("one")]
+
+    run(test)
+
+
+def test_junk_is_handed_over_and_the_next_frame_found() -> None:
+    async def test() -> None:
+        junk: list[Junk] = []
+
+        async def on_junk(found: Junk, peer: Peer) -> None:
+            junk.append(found)
+
+        async with running(server(on_junk=on_junk)) as connect:
+            sender = await connect()
+            await sender.send(b"GET / HTTP/1.1\r\n\r\n" + START + b"MSH|lost\r" + frame(message("1")) + b"\n")
+            assert await sender.answer() == ack("1")
+            await sender.send(START + b"MSH|cut")
+            sender.writer.write_eof()
+            assert await sender.answer() == b""
+
+        assert junk == [
+            Junk(b"GET / HTTP/1.1\r\n\r\n", "outside-frame"),
+            Junk(b"MSH|lost\r", "restarted"),
+            Junk(b"MSH|cut", "unfinished"),
+        ]
+
+    run(test)
+
+
+def test_an_oversized_frame_is_refused_by_name_and_the_next_one_taken() -> None:
+    async def test() -> None:
+        async with running(server(max_frame=200)) as connect:
+            sender = await connect()
+            await sender.send(frame(message("big") + b"x" * 5000), frame(message("1")))
+            refusal = read_ack(await sender.answer())
+            assert (refusal.code, refusal.control_id) == ("AR", "big")
+            assert await sender.answer() == ack("1")
+
+    run(test)
+
+
+def test_the_owner_can_answer_oversized_frames() -> None:
+    async def test() -> None:
+        async def on_oversize(head: bytes, size: int, peer: Peer) -> Sequence[bytes]:
+            return [ack(Header.read(head).control_id, "AE") + str(size).encode()]
+
+        async with running(server(max_frame=200, on_oversize=on_oversize)) as connect:
+            sender = await connect()
+            big = message("big") + b"x" * 5000
+            await sender.send(frame(big))
+            assert await sender.answer() == ack("big", "AE") + str(len(big)).encode()
+
+    run(test)
+
+
+def test_a_peer_that_hangs_up_its_sending_side_still_gets_its_answers() -> None:
+    async def test() -> None:
+        async with running(server()) as connect:
+            sender = await connect()
+            await sender.send(frame(message("1")) + frame(message("2")) + START + message("3") + b"\x1c")
+            sender.writer.write_eof()
+            assert [await sender.answer() for _ in range(4)] == [ack("1"), ack("2"), ack("3"), b""]
+
+    run(test)
+
+
+def test_an_end_without_cr_is_taken_after_a_short_silence() -> None:
+    async def test() -> None:
+        async with running(server(end_wait=0.01)) as connect:
+            sender = await connect()
+            await sender.send(START + message("1") + b"\x1c")
+            assert await sender.answer() == ack("1")
+            await sender.send(b"\r" + frame(message("2")))
+            assert await sender.answer() == ack("2")
+
+    run(test)
+
+
+def test_a_silent_connection_is_closed_where_a_limit_is_set() -> None:
+    async def test() -> None:
+        async with running(server(idle_timeout=0.01)) as connect:
+            sender = await connect()
+            assert await sender.answer() == b""
+
+    run(test)
+
+
+def test_a_handler_that_fails_closes_its_own_connection_only(capsys: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            if Header.read(payload).control_id == "bad":
+                raise RuntimeError(payload.decode())
+            return await echo(payload, peer)
+
+        async with running(server(handler)) as connect:
+            one, two = await connect(), await connect()
+            await one.send(frame(message("bad")))
+            assert await one.answer() == b""
+            await two.send(frame(message("1")))
+            assert await two.answer() == ack("1")
+
+    run(test)
+
+    logged = capsys.readouterr().out
+    assert "mllp.handler-failed" in logged
+    assert "RuntimeError" in logged
+    assert "PID|1" not in logged
+
+
+def test_a_connection_over_the_limit_is_refused_by_name() -> None:
+    async def test() -> None:
+        listener = server(max_connections=1, refusal_wait=0.05, linger=0.01)
+        async with running(listener) as connect:
+            one = await connect()
+            await one.send(frame(message("1")))
+            assert await one.answer() == ack("1")
+            two, silent = await connect(), await connect()
+            await two.send(frame(message("2", "AL", "NE")))
+            refusal = read_ack(await two.answer())
+            assert (refusal.code, refusal.control_id) == ("CR", "2")
+            assert await two.answer() == b""
+            assert await silent.answer() == b""
+            assert listener.connections == 1
+            one.writer.close()
+            while listener.connections:
+                await asyncio.sleep(0)
+            three = await connect()
+            await three.send(frame(message("3")))
+            assert await three.answer() == ack("3")
+
+    run(test)
+
+
+def test_stopping_answers_what_was_begun_and_no_more() -> None:
+    async def test() -> None:
+        may_end, began = asyncio.Event(), []
+
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            began.append(Header.read(payload).control_id)
+            await may_end.wait()
+            return await echo(payload, peer)
+
+        listener = server(handler, linger=0.01)
+        async with running(listener) as connect:
+            busy, idle = await connect(), await connect()
+            await busy.send(frame(message("1")) + frame(message("2")))
+            while not began:
+                await asyncio.sleep(0)
+            stopping = asyncio.create_task(listener.stop(LIMIT))
+            assert await idle.answer() == b""
+            with pytest.raises(OSError, match="onnect"):
+                await asyncio.open_connection("127.0.0.1", listener.port)
+            may_end.set()
+            await stopping
+            assert [await busy.answer(), await busy.answer()] == [ack("1"), b""]
+            assert began == ["1"]
+
+    run(test)
+
+
+def test_stopping_does_not_wait_longer_than_its_grace() -> None:
+    async def test() -> None:
+        began = asyncio.Event()
+
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            began.set()
+            await asyncio.Event().wait()
+            return []
+
+        listener = server(handler)
+        async with running(listener) as connect:
+            sender = await connect()
+            await sender.send(frame(message("1")))
+            await began.wait()
+            await listener.stop(0.01)
+            assert await sender.answer() == b""
+
+    run(test)
+
+
+def test_a_peer_that_does_not_read_its_answers_is_cut_off() -> None:
+    async def test() -> None:
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            return [b"x" * 1_000_000]
+
+        listener = server(handler, write_timeout=0.05)
+        async with running(listener) as connect:
+            sender = await connect()
+            sender.writer.write(frame(message("1")) * 100)
+            while not listener.connections:
+                await asyncio.sleep(0)
+            while listener.connections:
+                await asyncio.sleep(0)
+
+    run(test)
+
+
+def test_reading_ahead_is_bounded_while_a_message_is_handled() -> None:
+    async def test() -> None:
+        may_end, began, seen = asyncio.Event(), asyncio.Event(), 0
+
+        async def handler(payload: bytes, peer: Peer) -> Sequence[bytes]:
+            nonlocal seen
+            began.set()
+            await may_end.wait()
+            seen += 1
+            return []
+
+        listener = server(handler)
+        async with running(listener) as connect:
+            sender = await connect()
+            await sender.send(frame(message("1")))
+            await began.wait()
+            data = frame(message("2") + b"x" * 100_000) * 200
+            sending = asyncio.create_task(sender.send(data))
+            (connection,) = listener._connections
+            while not connection._paused:
+                await asyncio.sleep(0)
+            assert len(connection._decoder._buffer) < 2_000_000
+            may_end.set()
+            await sending
+            while seen < 201:
+                await asyncio.sleep(0)
+
+    run(test)
+
+
+# The client, against a scripted peer in a thread.
+
+
+class Scripted:
+    """A peer that answers each message by the next step: bytes are sent, None closes the connection."""
+
+    def __init__(self, *steps: bytes | None) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(LIMIT)
+        self.port = self.listener.getsockname()[1]
+        self.received: list[list[bytes]] = []
+        self.steps = list(steps)
+        self.closed = threading.Event()
+        """Set when a connection was closed by a step."""
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with self.listener:
+            while self.steps:
+                connection, _ = self.listener.accept()
+                with connection:
+                    self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(LIMIT)
+        decoder = FrameDecoder()
+        self.received.append([])
+        while self.steps:
+            while (event := decoder.next_event()) is None:
+                data = connection.recv(65536)
+                if not data:
+                    return
+                decoder.receive_data(data)
+            assert isinstance(event, Frame)
+            self.received[-1].append(event.payload)
+            step = self.steps.pop(0)
+            if step is None:
+                return
+            connection.sendall(step)
+            if self.steps and self.steps[0] is None:
+                self.steps.pop(0)
+                connection.close()
+                self.closed.set()
+                return
+
+
+@pytest.fixture
+def client_of() -> Iterator[Callable[..., MllpClient]]:
+    made: list[MllpClient] = []
+    peers: list[Scripted] = []
+
+    def make(peer: Scripted, ack_timeout: float = LIMIT) -> MllpClient:
+        made.append(MllpClient("127.0.0.1", peer.port, ack_timeout=ack_timeout))
+        peers.append(peer)
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+    for peer in peers:
+        peer.thread.join(LIMIT)
+
+
+def test_the_client_keeps_its_connection(client_of: Callable[..., MllpClient]) -> None:
+    peer = Scripted(frame(ack("1")) + b"\n", b"\r" + frame(ack("2", "AE")))
+    client = client_of(peer)
+
+    assert client.send(message("1")) == ack("1")
+    assert client.send(message("2")) == ack("2", "AE")
+    assert peer.received == [[message("1"), message("2")]]
+
+
+def test_the_client_reconnects_when_the_peer_has_closed(client_of: Callable[..., MllpClient]) -> None:
+    peer = Scripted(frame(ack("1")), None, frame(ack("2")))
+    client = client_of(peer)
+
+    assert client.send(message("1")) == ack("1")
+    assert peer.closed.wait(LIMIT)
+    assert client.send(message("2")) == ack("2")
+    assert peer.received == [[message("1")], [message("2")]]
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (frame(ack("0")), "MSA-2"),
+        (frame(b"MSH|^~\\&|A\r"), "not an acknowledgement"),
+        (frame(b""), "not an acknowledgement"),
+        (None, "closed before the answer"),
+    ],
+)
+def test_without_a_matching_answer_the_connection_is_given_up(
+    step: bytes | None, why: str, client_of: Callable[..., MllpClient]
+) -> None:
+    peer = Scripted(step, frame(ack("1")))
+    client = client_of(peer)
+
+    with pytest.raises(TransientDeliveryError, match=why):
+        client.send(message("1"))
+
+    assert client.send(message("1")) == ack("1")
+    assert len(peer.received) == 2
+
+
+def test_a_late_answer_is_never_taken_for_the_next_message(client_of: Callable[..., MllpClient]) -> None:
+    peer = Scripted(b"\x0b", frame(ack("2")))
+    client = client_of(peer, ack_timeout=0.05)
+
+    with pytest.raises(TransientDeliveryError, match="no answer in time"):
+        client.send(message("1"))
+
+    client = client_of(peer)
+    assert client.send(message("2")) == ack("2")
+    assert peer.received == [[message("1")], [message("2")]]
+
+
+def test_an_unasked_answer_ends_the_connection(client_of: Callable[..., MllpClient]) -> None:
+    peer = Scripted(frame(ack("1")) + frame(ack("1")), frame(ack("2")))
+    client = client_of(peer)
+
+    assert client.send(message("1")) == ack("1")
+    assert client.send(message("2")) == ack("2")
+    assert len(peer.received) == 2
+
+
+def test_an_accept_acknowledgement_is_passed_over_where_another_follows(
+    client_of: Callable[..., MllpClient],
+) -> None:
+    peer = Scripted(
+        frame(ack("1", "CA")) + frame(ack("1")), frame(ack("2", "CR")), frame(ack("3", "CA")), frame(ack("4"))
+    )
+    client = client_of(peer)
+
+    assert client.send(message("1", "AL", "AL")) == ack("1")
+    assert client.send(message("2", "AL", "AL")) == ack("2", "CR")
+    assert client.send(message("3", "AL", "NE")) == ack("3", "CA")
+    assert client.send(message("9", "NE", "NE")) == b""
+
+
+def test_an_answer_whose_end_lacks_its_cr_is_taken_when_the_peer_closes(
+    client_of: Callable[..., MllpClient],
+) -> None:
+    peer = Scripted(START + ack("1") + b"\x1c", None)
+
+    assert client_of(peer).send(message("1")) == ack("1")
+
+
+def test_nobody_listening_is_transient() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    with pytest.raises(TransientDeliveryError, match=f"127.0.0.1:{port}"):
+        MllpClient("127.0.0.1", port).send(message("1"))
+
+
+def test_what_has_no_header_is_not_sent() -> None:
+    with pytest.raises(LocalProtocolError):
+        MllpClient("127.0.0.1", 1).send(b"PID|1")
+
+
+def test_client_and_server_together() -> None:
+    async def test() -> None:
+        listener = server()
+        await listener.start()
+        client = MllpClient("127.0.0.1", listener.port, ack_timeout=LIMIT)
+        for n in range(20):
+            assert await asyncio.to_thread(client.send, message(str(n))) == ack(str(n))
+        assert listener.connections == 1
+        client.close()
+        await listener.stop()
+
+    run(test)
+
+
+def test_the_end_bytes_are_what_the_standard_says() -> None:
+    assert frame(b"x") == START + b"x" + END == b"\x0bx\x1c\x0d"
+
+
+def test_peers_print_as_addresses() -> None:
+    assert str(Peer("10.0.0.1", 2575)) == "10.0.0.1:2575"
+    assert str(Peer("::1", 2575)) == "[::1]:2575"

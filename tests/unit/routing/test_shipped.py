@@ -1,0 +1,97 @@
+"""The shipped routes, their samples, and the schema that editors read. `broker test` runs the tests in the files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydicom import config as pydicom_config  # noqa: F401 - imported here, so that no test is charged for it
+
+from broker.hl7.er7 import Message
+from broker.routing import schema
+from broker.routing.check import lint
+from broker.routing.contact import KEYWORDS
+from broker.routing.engine import RouteSet
+from broker.routing.loader import load_folder
+from broker.routing.tables import load_tables
+
+HOUSE = Path(__file__).parents[3]
+SAMPLES = sorted((HOUSE / "routes" / "tests").glob("*.hl7"))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> RouteSet:
+    return load_folder(
+        HOUSE / "routes",
+        destinations={"worklist": "worklist", "epj": "hl7", "pacs-hl7": "hl7", "pacs": "dicom"},
+        tables=load_tables({"stations": HOUSE / "config" / "stations.csv"}),
+        env={"BROKER_PACS_HL7_PORT": "2580"},
+        sources=["pas", "orders", "results", "images"],
+    )
+
+
+def test_they_load_without_a_warning(shipped: RouteSet) -> None:
+    assert lint(shipped) == []
+    assert {route.name for route in shipped.routes} == {
+        "adt-to-epj",
+        "adt-to-pacs",
+        "instances-to-pacs",
+        "order-status-to-epj",
+        "results-to-epj",
+        "steps-to-worklist",
+    }
+    assert all(route.enabled for route in shipped.routes)
+
+
+def test_each_file_is_named_after_its_route(shipped: RouteSet) -> None:
+    assert all(Path(route.file).stem == route.name for route in shipped.routes)
+
+
+def test_only_the_epj_gets_contact_data(shipped: RouteSet) -> None:
+    targets = [target for route in shipped.routes for target in route.targets]
+
+    assert {t.destination for t in targets if t.purpose == "contact"} == {"epj"}
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_is_whole_and_used(sample: Path, shipped: RouteSet) -> None:
+    lines = [line for line in sample.read_text(encoding="utf-8").splitlines() if line]
+    message = Message.parse(sample.read_bytes())
+
+    assert [segment.name for segment in message] == [line[:3] for line in lines]
+    assert message["PID-3(1).4.2"].startswith("2.16.578.1.12.4.1.4.")
+    assert message["MSH-11"] == "T"
+    tests = [test for route in shipped.routes for test in route.tests.values()]
+    used = {given.file for test in tests for given in (*test.before, test.given)}
+    assert f"tests/{sample.name}" in used
+
+
+def test_control_ids_are_unique() -> None:
+    assert len({Message.parse(path.read_bytes())["MSH-10"] for path in SAMPLES}) == len(SAMPLES)
+
+
+def test_the_schema_is_fresh() -> None:
+    path = HOUSE / "config" / "route.schema.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(schema.schema_text(), encoding="utf-8")
+
+    assert path.read_text(encoding="utf-8") == schema.schema_text(), "run this test with UPDATE_GOLDEN=1"
+
+
+def test_the_page_names_every_key_function_and_field() -> None:
+    page = schema.markdown()
+
+    for name in (
+        "`on_failure`",
+        "`lookup(table, code[, default])`",
+        "`text.startsWith(text)`",
+        "`step.station_aets`",
+    ):
+        assert name in page
+
+
+def test_every_contact_keyword_is_a_keyword() -> None:
+    from pydicom.datadict import tag_for_keyword
+
+    assert [keyword for keyword in sorted(KEYWORDS) if tag_for_keyword(keyword) is None] == []
