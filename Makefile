@@ -74,6 +74,7 @@ static: dev
 	@echo "== configuration and routes"
 	@$(BIN)/broker check
 	@$(BIN)/broker test
+	@$(BIN)/broker docs --check
 
 .PHONY: packages
 packages:

@@ -7,8 +7,6 @@ chapters 3, 4, 6, 11 and 15; PS3.6 6. Changes no message: that is the renderer's
 
 from __future__ import annotations
 
-from broker.hl7.er7 import parse_path
-
 SEGMENTS = frozenset(("NK1", "GT1", "IN1", "IN2", "IN3"))
 """Segments that are contact data as a whole."""
 
@@ -57,9 +55,3 @@ KEYWORDS = frozenset(
         "ResponsiblePersonRole",
     )
 )
-
-
-def is_contact_path(path: str) -> bool:
-    """Whether an HL7 path lies in contact data; raises `ValueError` when it is no path."""
-    where = parse_path(path)
-    return where.segment in SEGMENTS or (where.segment, where.field) in FIELDS

@@ -29,8 +29,12 @@ def read(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), n
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or "this is not UTF-8"
-        raise ConfigError([Fault(file=name, line=1, column=1, message=f"cannot be read: {reason}.")]) from None
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+        raise ConfigError(
+            [Fault(file=name, line=1, column=1, message=f"cannot be read: {reason}.")]
+        ) from None
+    lines = [
+        (n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")
+    ]
     if not lines:
         raise ConfigError([Fault(file=name, line=1, column=1, message="has no header row.")])
     faults: list[Fault] = []
@@ -38,8 +42,12 @@ def read(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), n
     known = (*required, *optional)
     for column in header:
         if column not in known:
-            faults.append(_fault(name, lines[0][0], f"no column '{column}' is known here.", did_you_mean(column, known)))
-    faults += [_fault(name, lines[0][0], f"the column '{c}' is missing.") for c in required if c not in header]
+            faults.append(
+                _fault(name, lines[0][0], f"no column '{column}' is known here.", did_you_mean(column, known))
+            )
+    faults += [
+        _fault(name, lines[0][0], f"the column '{c}' is missing.") for c in required if c not in header
+    ]
     rows = []
     for number, line in lines[1:]:
         cells = _cells(line)

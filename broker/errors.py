@@ -96,7 +96,12 @@ class RemoteProtocolError(BrokerError):
     """What the peer sent cannot be taken. `ack_code` and `error_code` (table 0357) say what to answer."""
 
     def __init__(
-        self, message: str, *, ack_code: AckCode = "AR", error_code: str = "207", location: Location | None = None
+        self,
+        message: str,
+        *,
+        ack_code: AckCode = "AR",
+        error_code: str = "207",
+        location: Location | None = None,
     ) -> None:
         super().__init__(message)
         self.ack_code: AckCode = ack_code
@@ -115,7 +120,9 @@ class Refused(RemoteProtocolError):  # noqa: N818 - as above
 class UnmappableError(RemoteProtocolError):
     """A value cannot be mapped; a person at the sender must correct it (answered AE)."""
 
-    def __init__(self, message: str, *, error_code: str = DATA_TYPE_ERROR, location: Location | None = None) -> None:
+    def __init__(
+        self, message: str, *, error_code: str = DATA_TYPE_ERROR, location: Location | None = None
+    ) -> None:
         super().__init__(message, ack_code="AE", error_code=error_code, location=location)
 
 

@@ -93,7 +93,9 @@ def receive(
         if kind is None:
             reason = f"{header.message_type} is listed as ignorable"
             return stamp.reception(header, Verdict.FILTERED, reason, answer="AA")
-        message = Message.parse(raw, default_charset=profile.charset, fallback_charset=profile.fallback_charset)
+        message = Message.parse(
+            raw, default_charset=profile.charset, fallback_charset=profile.fallback_charset
+        )
         if SEVERAL_FLAG in message.flags:
             raise Refused(
                 "several messages stand in one frame", ack_code="AE", error_code=SEGMENT_SEQUENCE_ERROR,
@@ -103,9 +105,11 @@ def receive(
         events = stamp.events(mappers[kind](message, profile))
     except RemoteProtocolError as exc:
         return stamp.refusal(header, exc)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the edge of somebody else's mapping
         # A bug in a mapping must not cost the message: it is kept, refused for now, and the operator is told.
-        broken = Refused("the message could not be mapped", ack_code="AE", error_code=APPLICATION_INTERNAL_ERROR)
+        broken = Refused(
+            "the message could not be mapped", ack_code="AE", error_code=APPLICATION_INTERNAL_ERROR
+        )
         broken.__cause__ = exc
         return stamp.refusal(header, broken, flag=f"bug-{type(exc).__name__}")
     verdict = Verdict.ACCEPTED if events else Verdict.FILTERED
@@ -196,7 +200,9 @@ class _Stamp:
     def refusal(self, header: Header | None, error: RemoteProtocolError, *, flag: str = "") -> Reception:
         reason = f"{error.location}: {error}" if error.location else str(error)
         flags = (flag,) if flag else ()
-        return self.reception(header, Verdict.REJECTED, reason, answer=error.ack_code, error=error, flags=flags)
+        return self.reception(
+            header, Verdict.REJECTED, reason, answer=error.ack_code, error=error, flags=flags
+        )
 
     def reception(
         self,

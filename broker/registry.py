@@ -44,7 +44,9 @@ def load_outbound(point: EntryPoint) -> OutboundSpec[Any]:
     """Imports one outbound adapter. Raises `ConfigError` with distribution, version and cause."""
     spec = _load(point)
     if not isinstance(spec, OutboundSpec):
-        raise ConfigError(f"adapter '{point.name}' ({_distribution(point)}): {point.value} is no OutboundSpec")
+        raise ConfigError(
+            f"adapter '{point.name}' ({_distribution(point)}): {point.value} is no OutboundSpec"
+        )
     return spec
 
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, OutboundSpec
-from broker.delivery.retry import RetryPolicy
 from broker.errors import ConfigError, Fault
 from broker.yamlfile import Document, Switch, Text, did_you_mean
 
@@ -59,18 +58,23 @@ class OutboundEntry(Section):
 
     adapter: Text = Field(description="Name of the adapter (`broker adapters list`).")
     enabled: Switch = Field(default=True, description="Off: routes that name it are off.")
-    connections: int = Field(default=1, ge=1, le=64, description="Ways that are used at once; order holds per patient.")
-    retry: RetryPolicy = Field(default_factory=RetryPolicy, description="Waits between attempts.")
+    connections: int = Field(
+        default=1, ge=1, le=64, description="Ways that are used at once; order holds per patient."
+    )
 
 
 class BrokerSettings(Section):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
-    data: Text = Field(default="./data", description="Folder of journal and spool; relative to where broker runs.")
+    data: Text = Field(
+        default="./data", description="Folder of journal and spool; relative to where broker runs."
+    )
     bind: Text = Field(default="127.0.0.1", description="Address that every listener binds to.")
     routes: Text = Field(default="../routes", description="Folder of the route files; relative to this file.")
-    tables: Mapping[str, Text] = Field(default_factory=dict, description="Code tables by name; relative to this file.")
+    tables: Mapping[str, Text] = Field(
+        default_factory=dict, description="Code tables by name; relative to this file."
+    )
     dicom: DicomSettings
     http: HttpSettings
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
@@ -133,13 +137,23 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
     inbound = [
         InboundSetting(name=name, entry=entry, config=config, spec=spec)
         for name, entry, config, spec in _entries(
-            document, "inbound", InboundEntry, registry.installed("broker.inbound"), registry.load_inbound, faults
+            document,
+            "inbound",
+            InboundEntry,
+            registry.installed("broker.inbound"),
+            registry.load_inbound,
+            faults,
         )
     ]
     outbound = [
         OutboundSetting(name=name, entry=entry, config=config, spec=spec)
         for name, entry, config, spec in _entries(
-            document, "outbound", OutboundEntry, registry.installed("broker.outbound"), registry.load_outbound, faults
+            document,
+            "outbound",
+            OutboundEntry,
+            registry.installed("broker.outbound"),
+            registry.load_outbound,
+            faults,
         )
     ]
     if faults:

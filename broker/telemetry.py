@@ -43,14 +43,18 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             labels=("calling_aet",),
         ),
         "broker_messages_stored": Name(
-            help="Messages in the journal, by listener and verdict.", labels=("source", "verdict"), kind="gauge"
+            help="Messages in the journal, by listener and verdict.",
+            labels=("source", "verdict"),
+            kind="gauge",
         ),
         "broker_events_waiting": Name(help="Events that no route has seen yet.", kind="gauge"),
         "broker_deliveries_queued": Name(
             help="Deliveries that still have to leave.", labels=("destination",), kind="gauge"
         ),
         "broker_deliveries_held": Name(
-            help="Outputs that could not be made and wait for a person.", labels=("destination",), kind="gauge"
+            help="Outputs that could not be made and wait for a person.",
+            labels=("destination",),
+            kind="gauge",
         ),
         "broker_delivery_oldest_seconds": Name(
             help="Age of the oldest delivery that still has to leave.", labels=("destination",), kind="gauge"
@@ -58,7 +62,9 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
         "broker_exceptions": Name(
             help="Things a person must look at (`broker status`).", labels=("kind",), kind="gauge"
         ),
-        "broker_ready": Name(help="1 while every listener is open and the journal can be written.", kind="gauge"),
+        "broker_ready": Name(
+            help="1 while every listener is open and the journal can be written.", kind="gauge"
+        ),
     }
 )
 
@@ -96,7 +102,9 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         families = {
-            name: GaugeMetricFamily(name, m.help, labels=m.labels) for name, m in METRICS.items() if m.kind == "gauge"
+            name: GaugeMetricFamily(name, m.help, labels=m.labels)
+            for name, m in METRICS.items()
+            if m.kind == "gauge"
         }
         for name, labels, value in self._read():
             families[name].add_metric([labels[label] for label in METRICS[name].labels], value)

@@ -28,7 +28,9 @@ STATUS: Final[Mapping[str, str]] = {
 def render_hl7(view: View, target: Target) -> Rendered:
     """The message as it leaves. Raises `UnmappableError` naming the route's line."""
     if target.send == "source":
-        payload = forward(view.message, target.set, with_contact=target.purpose == "contact", place=target.place)
+        payload = forward(
+            view.message, target.set, with_contact=target.purpose == "contact", place=target.place
+        )
     else:
         payload = order_status(view, target)
     header = Header.read(payload)
@@ -42,7 +44,9 @@ def order_status(view: View, target: Target) -> bytes:
     if step is None or order is None or patient is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} has no order status to tell")
     # The control id is a function of the event and the route: a repeat carries the same (invariant 7).
-    control_id = hashlib.sha256(f"{view.event.id}|{target.route}|{target.index}|{step.key}".encode()).hexdigest()[:20]
+    control_id = hashlib.sha256(
+        f"{view.event.id}|{target.route}|{target.index}|{step.key}".encode()
+    ).hexdigest()[:20]
     start = step.start_date + step.start_time
     message = build(
         [

@@ -22,7 +22,9 @@ def map_result(message: Message, profile: Profile) -> Sequence[Draft]:
     obr = message.first("OBR")
     if obr is None and message.first("OBX") is None:
         raise UnmappableError(
-            "there is neither OBR nor OBX: no result", error_code=SEGMENT_SEQUENCE_ERROR, location=Location(segment="OBR")
+            "there is neither OBR nor OBX: no result",
+            error_code=SEGMENT_SEQUENCE_ERROR,
+            location=Location(segment="OBR"),
         )
     result = Result()
     if obr is not None:
@@ -32,7 +34,13 @@ def map_result(message: Message, profile: Profile) -> Sequence[Draft]:
             service=demographics.code(obr, 4),
             status=obr.get(25),
         )
-    return [Draft(type="result.available", time=demographics.event_time(message), data=_data(message, profile, result))]
+    return [
+        Draft(
+            type="result.available",
+            time=demographics.event_time(message),
+            data=_data(message, profile, result),
+        )
+    ]
 
 
 def _data(message: Message, profile: Profile, result: Result) -> EventData:

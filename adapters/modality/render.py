@@ -101,7 +101,9 @@ def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
         "RequestedProcedureDescription": _fit("RequestedProcedureDescription", _text(procedure), shortened),
         "RequestedProcedurePriority": step.priority,
         "ReferringPhysicianName": "",
-        "RequestingPhysician": _fit_name(dicom.person_name(order.requester)) if order and order.requester else "",
+        "RequestingPhysician": _fit_name(dicom.person_name(order.requester))
+        if order and order.requester
+        else "",
         "ReferencedStudySequence": (),
         "ReferencedPatientSequence": (),
         "PlacerOrderNumberImagingServiceRequest": placer.value if placer else "",
@@ -147,7 +149,9 @@ def _codes(code: Code | None) -> tuple[Attributes, ...]:
         return ()
     value = "CodeValue" if len(code.code) <= 16 else "LongCodeValue"
     scheme = code.system if 0 < len(code.system) <= 16 else LOCAL_SCHEME
-    return ({value: code.code, "CodingSchemeDesignator": scheme, "CodeMeaning": (code.text or code.code)[:LO]},)
+    return (
+        {value: code.code, "CodingSchemeDesignator": scheme, "CodeMeaning": (code.text or code.code)[:LO]},
+    )
 
 
 def _text(code: Code | None) -> str:

@@ -22,7 +22,7 @@ from broker.dicom.elements import Layout
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.ids import message_id
-from broker.net.service import STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
+from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
 from broker.scalars import Text
 
 
@@ -32,7 +32,9 @@ class StorageService(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     issuer: Text = Field(description="Issuer of a Patient ID whose object names none: namespace&oid&ISO.")
-    issuers: tuple[Text, ...] = Field(default=(), description="Known issuers; a name alone is completed from them.")
+    issuers: tuple[Text, ...] = Field(
+        default=(), description="Known issuers; a name alone is completed from them."
+    )
     national: tuple[Text, ...] = Field(
         default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
     )
@@ -47,9 +49,9 @@ def profile(config: StorageService, name: str, site: str) -> mapping.Profile:
 
 
 class StorageScp:
-    """Takes every storage SOP class (`broker.net.service.StoreService`)."""
+    """Takes every storage SOP class, the vendors' own too (`broker.net.service.StoreService`)."""
 
-    sop_classes = STORAGE_SOP_CLASSES
+    sop_classes = (*STORAGE_SOP_CLASSES, PRIVATE_STORAGE)
 
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
@@ -112,7 +114,9 @@ def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
     """Where the data set begins, and the attributes that are read of it. Raises `RemoteProtocolError`."""
     layout = elements.scan(file)
     file.seek(0)
-    return layout, dicom.from_dataset(dcmread(file, stop_before_pixels=True, specific_tags=list(mapping.HEAD)))
+    return layout, dicom.from_dataset(
+        dcmread(file, stop_before_pixels=True, specific_tags=list(mapping.HEAD))
+    )
 
 
 class _Storage:

@@ -119,7 +119,9 @@ def text(head: Attributes, keyword: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _identifiers(head: Attributes, issuers: Issuers, national: tuple[Identifier, ...]) -> tuple[Identifier, ...]:
+def _identifiers(
+    head: Attributes, issuers: Issuers, national: tuple[Identifier, ...]
+) -> tuple[Identifier, ...]:
     """The object's id under its own issuer; without one under each that it may be of, the site's first."""
     value = text(head, "PatientID")
     if not value:

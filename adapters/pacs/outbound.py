@@ -29,7 +29,9 @@ class StorageDestination(BaseModel):
     host: Text = Field(description="Host name or address.")
     port: int = Field(ge=1, le=65535, description="TCP port (DICOM).")
     called_aet: Text = Field(min_length=1, max_length=16, description="AE title of the PACS.")
-    calling_aet: Text = Field(default="BROKER", min_length=1, max_length=16, description="AE title we come as.")
+    calling_aet: Text = Field(
+        default="BROKER", min_length=1, max_length=16, description="AE title we come as."
+    )
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
 
@@ -70,7 +72,9 @@ class PacsSender:
         coercion = coerce.Coercion(attributes=dicom.from_json(json.dumps(order["coerce"])))
         try:
             with kept.open("rb") as source:
-                splice = coerce.plan(source, coercion, now=order["time"], source=order["source"], system="BROKER")
+                splice = coerce.plan(
+                    source, coercion, now=order["time"], source=order["source"], system="BROKER"
+                )
                 if splice is None:
                     return None
                 self._work_folder.mkdir(exist_ok=True)

@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from broker.errors import DUPLICATE_KEY, REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, Location, UnmappableError
+from broker.errors import (
+    DUPLICATE_KEY,
+    REQUIRED_FIELD_MISSING,
+    SEGMENT_SEQUENCE_ERROR,
+    Location,
+    UnmappableError,
+)
 from broker.event import Draft, EventData, EventType, Identifier
 from broker.hl7 import demographics
 from broker.hl7.er7 import Message, Segment
@@ -36,14 +42,16 @@ PERSONS: Final[Mapping[str, EventType]] = MappingProxyType(
     {"A08": "patient.updated", "A28": "patient.registered", "A31": "patient.updated"}
 )
 
-MERGES: Final[Mapping[str, EventType]] = MappingProxyType({"A40": "patient.merged", "A47": "patient.id-changed"})
+MERGES: Final[Mapping[str, EventType]] = MappingProxyType(
+    {"A40": "patient.merged", "A47": "patient.id-changed"}
+)
 
 
 def map_encounter(message: Message, profile: Profile) -> Sequence[Draft]:
     """A visit's trigger: who the patient is, then what became of the visit."""
     of_patient, of_visit = ENCOUNTERS[message.header.trigger.upper()]
     pid, time = message.first("PID"), demographics.event_time(message)
-    patient = demographics.patient(message, pid, profile.issuers)
+    patient = demographics.patient(pid, profile.issuers)
     encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
     drafts = [Draft(type=of_patient, time=time, data=EventData(patient=patient, encounter=encounter))]
     if encounter is not None:
@@ -55,7 +63,7 @@ def map_person(message: Message, profile: Profile) -> Sequence[Draft]:
     """A person's trigger: demographics, and the visit they came with where there is one."""
     pid = message.first("PID")
     data = EventData(
-        patient=demographics.patient(message, pid, profile.issuers),
+        patient=demographics.patient(pid, profile.issuers),
         encounter=demographics.encounter(message.first("PV1"), pid, profile.issuers),
     )
     kind = PERSONS[message.header.trigger.upper()]
@@ -67,7 +75,7 @@ def map_merge(message: Message, profile: Profile) -> Sequence[Draft]:
     kind = MERGES[message.header.trigger.upper()]
     drafts = []
     for pid, mrg in _pairs(message):
-        patient = demographics.patient(message, pid, profile.issuers)
+        patient = demographics.patient(pid, profile.issuers)
         prior = _prior(mrg, profile)
         if {i.key for i in prior} & {i.key for i in patient.identifiers}:
             raise UnmappableError(

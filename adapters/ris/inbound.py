@@ -17,10 +17,12 @@ class OrderListener(Hl7Listener):
     """Options of an order listener."""
 
     order_status: Text = Field(
-        default="order-status.csv", description="What ORC-1 and ORC-5 mean: columns control, order_status, status."
+        default="order-status.csv",
+        description="What ORC-1 and ORC-5 mean: columns control, order_status, status.",
     )
     modalities: Text = Field(
-        default="modalities.csv", description="Diagnostic service codes that stand for a modality: code, modality."
+        default="modalities.csv",
+        description="Diagnostic service codes that stand for a modality: code, modality.",
     )
 
 

@@ -57,7 +57,7 @@ class Request:
 def map_order(message: Message, profile: Profile) -> Sequence[Draft]:
     """Every order of a message: its `order.*` event, then one `step.*` event for each of its steps."""
     pid = message.first("PID")
-    patient = demographics.patient(message, pid, profile.issuers)
+    patient = demographics.patient(pid, profile.issuers)
     encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
     time = demographics.event_time(message)
     drafts: list[Draft] = []

@@ -173,7 +173,9 @@ def _stations(source: Source, ipc: Segment | None) -> tuple[str, ...]:
     for segment, field in places:
         if segment is None:
             continue
-        parts = [segment.get(field, n).strip() for n in (2, 1)] if field == 13 else [segment.get(field).strip()]
+        parts = (
+            [segment.get(field, n).strip() for n in (2, 1)] if field == 13 else [segment.get(field).strip()]
+        )
         found += [part for part in parts if part and part != NULL]
     if ipc is None and source.pv1 is not None:
         rooms = [source.pv1.get(3, n).strip() for n in (2, 1)]

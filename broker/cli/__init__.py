@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "worklist": "Rows that modalities see.",
         "adapters": "Adapters that are installed.",
         "schema": "JSON Schemas of settings, routes and events.",
+        "docs": "Write the reference pages and schemas anew from the code.",
     }
 )
 
@@ -41,13 +42,13 @@ class Lazy(click.RichGroup):
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, text in COMMANDS.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from broker.yamlfile import did_you_mean  # noqa: PLC0415 - only for a mistake
+            from broker.yamlfile import did_you_mean
 
             hint = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command '{args[0]}'. {hint}".strip(), ctx)

@@ -49,7 +49,9 @@ def command(file: Path, source: str, before: tuple[str, ...], config: Path, as_j
 
 
 def _print(found: dict[str, Any]) -> None:
-    click.echo(f"{found['message']} control id {found['control_id']}: {found['verdict']}, answer {found['answer']}")
+    click.echo(
+        f"{found['message']} control id {found['control_id']}: {found['verdict']}, answer {found['answer']}"
+    )
     if found["reason"]:
         click.echo(f"  why: {found['reason']}")
     if found["flags"]:
@@ -58,7 +60,9 @@ def _print(found: dict[str, Any]) -> None:
         click.echo(f"event {event['type']}")
     for verdict in found["routes"]:
         sign = "matched" if verdict["matched"] else "not    "
-        click.echo(f"{sign} {verdict['route']} ({verdict['place']}) for {verdict['event']}: {verdict['reason']}")
+        click.echo(
+            f"{sign} {verdict['route']} ({verdict['place']}) for {verdict['event']}: {verdict['reason']}"
+        )
     for delivery in found["deliveries"]:
         click.echo(f"delivery to {delivery['destination']} by {delivery['place']}: {delivery['summary']}")
         if delivery["detail"]:

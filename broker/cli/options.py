@@ -52,7 +52,7 @@ def load_settings(config: Path) -> Settings:
 
 def open_journal(settings: Settings) -> Transaction:
     """The journal for reading, beside a running broker. Raises `ConfigError` when there is none yet."""
-    from broker.runtime.broker import journal_file  # noqa: PLC0415 - imports the whole broker
+    from broker.runtime.broker import journal_file
 
     path = journal_file(settings.data_folder)
     if not path.is_file():

@@ -13,7 +13,9 @@ from broker.net.mllp import MllpClient
 
 
 @click.command("send")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--to", "listener", default="pas", show_default=True, help="Listener of the settings.")
 @click.option("--host", help="Send to this host instead.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Send to this port instead.")
@@ -31,14 +33,15 @@ def command(
 ) -> None:
     """Send HL7 messages, a file each, and show what is answered. Ends with 0 only if every answer is positive.
 
-    Examples:  broker send adt.hl7    ·    broker send --to orders order.hl7    ·    broker send --host ris --port 2575 a.hl7
+    Examples:  broker send adt.hl7    ·    broker send --to orders order.hl7
+    ·    broker send --host ris --port 2575 adt.hl7
     """
     host, port = _address(config, listener, host, port)
     client = MllpClient(host, port, ack_timeout=timeout)
     results = []
     try:
         for file in files:
-            answer = client.send(file.read_bytes())
+            answer = client.send(_as_sent(file.read_bytes()))
             ack = read_ack(answer) if answer else None
             code = ack.code if ack else ""
             results.append({"file": str(file), "answer": code, "positive": ack is None or ack.positive})
@@ -62,3 +65,8 @@ def _address(config: Path, listener: str, host: str | None, port: int | None) ->
             return host or settings.broker.bind, int(setting.config.port)
     names = ", ".join(s.name for s in settings.inbound if hasattr(s.config, "port"))
     raise ConfigError(f"there is no MLLP listener '{listener}' in {config} (there are: {names})")
+
+
+def _as_sent(raw: bytes) -> bytes:
+    """Segments end with CR on the wire (HL7 v2.5.1 2.4.3); a file that a person edited has line feeds."""
+    return raw if b"\r" in raw else raw.replace(b"\n", b"\r")

@@ -34,13 +34,14 @@ def _print(found: dict[str, Any]) -> None:
         click.echo(f"  {found['events_waiting']} events wait to be routed")
     click.echo("destinations")
     for row in found["destinations"]:
-        click.echo(f"  {row['destination']:<12} {row['delivered']} delivered, {row['queued']} queued, {row['held']} held")
+        click.echo(
+            f"  {row['destination']:<12} {row['delivered']} delivered, {row['queued']} queued, {row['held']} held"
+        )
         if row["queued"]:
             click.echo(f"    the oldest waits since {row['oldest']}")
         if failing := row["failing"]:
-            click.echo(
-                f"    delivery {failing['delivery']} failed {failing['attempts']} times, is tried again: {failing['detail']}"
-            )
+            number, times = failing["delivery"], failing["attempts"]
+            click.echo(f"    delivery {number} failed {times} times, is tried again: {failing['detail']}")
     click.echo(f"exceptions: {len(found['exceptions'])}")
     for entry in found["exceptions"]:
         click.echo(f"  {entry['kind']:<22} {entry['subject']}  {entry['reason']}")

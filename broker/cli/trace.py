@@ -52,4 +52,6 @@ def _print(message: dict[str, Any]) -> None:
                 f" {delivery['detail']}  [{delivery['summary']}]"
             )
             for attempt in delivery["attempts"]:
-                click.echo(f"      {attempt['at']}  attempt {attempt['attempt']}: {attempt['outcome']} {attempt['detail']}")
+                click.echo(
+                    f"      {attempt['at']}  attempt {attempt['attempt']}: {attempt['outcome']} {attempt['detail']}"
+                )

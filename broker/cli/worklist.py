@@ -19,7 +19,9 @@ def command() -> None:
 @command.command("list")
 @click.option("--ae", help="Only rows of this station AE title.")
 @click.option("--date", help="Only rows that start on this day, YYYYMMDD.")
-@click.option("--all", "everything", is_flag=True, help="Also rows that are done or cancelled, with their status.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also rows that are done or cancelled, with their status."
+)
 @click.option("--names", is_flag=True, help="Show patients' names and ids, not only accession numbers.")
 @config_option
 @format_option

@@ -15,9 +15,9 @@ import structlog
 
 from broker.adapter import Delivery, Outbound, Receipt
 from broker.delivery import ledger
-from broker.delivery.ledger import Queued
 from broker.delivery.lanes import LaneBook
-from broker.delivery.retry import RetryPolicy, delay
+from broker.delivery.ledger import Queued
+from broker.delivery.retry import OnFailure, delay
 from broker.errors import BrokerError, StoreError, TransientDeliveryError, UnreachableError
 from broker.store.sqlite import Database
 
@@ -25,23 +25,26 @@ log = structlog.get_logger("broker.delivery")
 
 
 class Executor:
-    """Delivers what is open for one destination over `connections` ways, each with a thread of its own."""
+    """Delivers what is open for one destination over `connections` ways, each with a thread of its own.
+
+    `on_failure` says what a route wants, by its name.
+    """
 
     def __init__(
         self,
         destination: str,
         database: Database,
         outbound: Callable[[], Outbound],
-        policy: RetryPolicy,
+        on_failure: Callable[[str], OnFailure],
         clock: Callable[[], datetime],
         *,
         connections: int = 1,
-        observe: Callable[[str, str], None] = lambda destination, outcome: None,
+        observe: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._destination = destination
         self._database = database
         self._outbound = outbound
-        self._policy = policy
+        self._on_failure = on_failure
         self._clock = clock
         self._observe = observe
         self._book = LaneBook()
@@ -50,7 +53,8 @@ class Executor:
         self._paused_until = 0.0
         self._unreachable = 0  # failures in a row to reach the destination
         self._threads = [
-            threading.Thread(target=self._work, name=f"deliver-{destination}-{n}") for n in range(connections)
+            threading.Thread(target=self._work, name=f"deliver-{destination}-{n}", daemon=True)
+            for n in range(connections)
         ]
 
     def start(self) -> None:
@@ -121,7 +125,9 @@ class Executor:
 
     def _delivered(self, delivery: Delivery, receipt: Receipt) -> None:
         at = self._clock().isoformat()
-        self._store(lambda: self._database.write(lambda tx: ledger.finish(tx, delivery, receipt, at)).result())
+        self._store(
+            lambda: self._database.write(lambda tx: ledger.finish(tx, delivery, receipt, at)).result()
+        )
         self._observe(self._destination, "delivered")
         with self._changed:
             self._unreachable, self._paused_until = 0, 0.0
@@ -135,21 +141,26 @@ class Executor:
             if unreachable:
                 self._unreachable += 1
                 failures = self._unreachable
-        wait = delay(self._policy, failures, random.random())  # noqa: S311 - spreads retries, guards nothing
+        wanted = self._on_failure(delivery.route)
+        wait = delay(wanted.retry, failures, random.random())
         due, at = self._now() + wait, self._clock().isoformat()
         outcome, detail = _outcome(error), str(error)
         self._store(
-            lambda: self._database.write(lambda tx: ledger.retry(tx, delivery, outcome, detail, due, at)).result()
+            lambda: self._database.write(
+                lambda tx: ledger.retry(tx, delivery, outcome, detail, due, at)
+            ).result()
         )
         self._observe(self._destination, outcome)
         log.warning(
             "not delivered, will be tried again",
             destination=self._destination,
+            route=delivery.route,
             delivery=delivery.id,
             attempt=delivery.attempt,
             outcome=outcome,
             detail=detail,
             wait_seconds=round(wait, 1),
+            alert=wanted.alert,
         )
         with self._changed:
             if unreachable:

@@ -28,7 +28,9 @@ def enqueue(tx: Transaction, event: int, lane: str, target: Target, rendered: Re
     return Queued(id=number, destination=target.destination, lane=lane)
 
 
-def record(tx: Transaction, event: int, lane: str, target: Target, rendered: Rendered, at: str, detail: str) -> None:
+def record(
+    tx: Transaction, event: int, lane: str, target: Target, rendered: Rendered, at: str, detail: str
+) -> None:
     """Records an output that was done within commit 2: a worklist row."""
     number = _insert(tx, event, lane, target, rendered, at, state="delivered")
     tx.execute("UPDATE delivery SET detail=?, finished=? WHERE id=?", (detail, at, number))
@@ -82,7 +84,9 @@ def load(tx: Transaction, number: int) -> Delivery:
     if row is None:
         raise KeyError(number)
     destination, lane, route, attempt, payload = row
-    return Delivery(id=number, destination=destination, lane=lane, route=route, attempt=attempt + 1, payload=payload)
+    return Delivery(
+        id=number, destination=destination, lane=lane, route=route, attempt=attempt + 1, payload=payload
+    )
 
 
 def finish(tx: Transaction, delivery: Delivery, receipt: Receipt, at: str) -> None:
@@ -97,7 +101,8 @@ def finish(tx: Transaction, delivery: Delivery, receipt: Receipt, at: str) -> No
 def retry(tx: Transaction, delivery: Delivery, outcome: str, detail: str, due: float, at: str) -> None:
     """The destination did not take it; it stays the head of its lane until `due`."""
     tx.execute(
-        "UPDATE delivery SET attempt=?, due=?, detail=? WHERE id=?", (delivery.attempt, due, detail, delivery.id)
+        "UPDATE delivery SET attempt=?, due=?, detail=? WHERE id=?",
+        (delivery.attempt, due, detail, delivery.id),
     )
     _attempt(tx, delivery, at, outcome, detail)
 

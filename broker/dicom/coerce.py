@@ -4,6 +4,7 @@ Only the top-level elements that really change are written anew; everything else
 copied byte for byte by `apply`. The instance's transfer syntax never changes. Its character set changes only
 when it cannot show what PAS says: to ISO_IR 100 or ISO_IR 192 while all its text is ASCII, else to ISO_IR 192
 with all its text re-encoded. Digital signatures over changed attributes do not survive and are not looked at.
+Contact data is removed from the top level only, where the patient's stands (PS3.3 C.7.1.1, C.2.3).
 
 Decides nothing about identity: whose demographics these are is for the caller to know. PS3.3 C.12.1.1.9
 (Original Attributes), C.12.1.1.2 (character sets), PS3.5 7.2 (group lengths).
@@ -216,7 +217,11 @@ class _Plan:
             return recode.element(tag_of(key), vr, content, self._layout.encoding)
         if vr not in recode.TEXT_VRS and vr not in _ASCII_VRS:
             raise LocalProtocolError(f"{key}: a value of VR {vr} cannot be coerced")
-        raw = _joined(value).encode(self._codec if vr in recode.TEXT_VRS else "ascii")
+        try:
+            raw = _joined(value).encode(self._codec if vr in recode.TEXT_VRS else "ascii")
+        except UnicodeEncodeError:
+            # Without its cause, whose text shows the value.
+            raise LocalProtocolError(f"{key}: a value of VR {vr} is not ASCII") from None
         padding = (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)
         return recode.element(tag_of(key), vr, (raw + padding,), self._layout.encoding)
 

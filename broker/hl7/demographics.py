@@ -36,7 +36,9 @@ class Issuers:
         else:
             issuer = Identifier(value="", namespace=namespace, oid=oid, oid_type=oid_type)
             for candidate in (self.default, *self.known):
-                if (oid and oid == candidate.oid) or (not oid and namespace in (candidate.namespace, candidate.oid)):
+                if (oid and oid == candidate.oid) or (
+                    not oid and namespace in (candidate.namespace, candidate.oid)
+                ):
                     issuer = candidate
                     break
         return issuer.model_copy(update={"value": value, "type_code": type_code})
@@ -150,7 +152,7 @@ def birth_date(segment: Segment, field: int = 7) -> str | None:
     raise UnmappableError(f"PID-{field} is no date", location=segment.location(field))
 
 
-def patient(message: Message, pid: Segment | None, issuers: Issuers) -> Patient:
+def patient(pid: Segment | None, issuers: Issuers) -> Patient:
     """PID to Patient. Raises `UnmappableError` when there is no PID or it identifies nobody."""
     if pid is None:
         raise UnmappableError(

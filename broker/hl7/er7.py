@@ -9,12 +9,33 @@ asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from broker.errors import Location, Refused, Unreadable
-from broker.hl7 import charset as charsets_
+from broker.errors import Location, Refused
+from broker.hl7 import charset as charsets
+from broker.hl7.header import BOM, Header, is_batch, split_messages
+from broker.hl7.separators import Separators, part, read_separators, unescape
+
+__all__ = [
+    "BAD_ID",
+    "BOM_FLAG",
+    "LINE_FEED_FLAG",
+    "NULL",
+    "SEVERAL_FLAG",
+    "Header",
+    "Message",
+    "Path",
+    "Repetition",
+    "Segment",
+    "Separators",
+    "is_batch",
+    "parse_path",
+    "read_separators",
+    "split_messages",
+    "unescape",
+]
 
 NULL = '""'
 """HL7 null: the sender says that the value is to be removed (2.5.3). Distinct from empty: nothing said."""
@@ -27,157 +48,6 @@ BAD_ID = "???"
 """Name of a segment without a proper id, as of a line that broke: what stands there may be a patient's."""
 
 _SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{2}")
-_BOM = b"\xef\xbb\xbf"
-_HEADERS = (b"MSH", b"FHS", b"BHS")
-_BLANKS = b" \t\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Separators:
-    """The signs of one message. An empty `escape` or `truncation` means that the message has none."""
-
-    field: str = "|"
-    component: str = "^"
-    repetition: str = "~"
-    escape: str = "\\"
-    subcomponent: str = "&"
-    truncation: str = ""
-    encoding_characters: str = "^~\\&"
-    """MSH-2 as it stood."""
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Field, component, repetition, escape, subcomponent, truncation."""
-        return (self.field, self.component, self.repetition, self.escape, self.subcomponent, self.truncation)
-
-
-@lru_cache(maxsize=256)
-def read_separators(field: str, encoding_characters: str) -> Separators:
-    """Separators of MSH-1 and MSH-2.
-
-    MSH-2 counts by position. XML's `&amp;` and a doubled backslash are undone. Where it is too short, the
-    usual signs in it keep their usual roles (`^~&` has no escape character, `^&` no repetition), and a
-    separator that is left out is the usual one; an escape character that is left out does not exist.
-    """
-    signs = encoding_characters.replace("&amp;", "&").replace("\\\\", "\\").strip() or "^~\\&"
-    if len(signs) < 4:
-        component, rest = signs[0], signs[1:]
-        repetition = rest[0] if rest and rest[0] not in "\\&" else "~"
-        rest = rest.removeprefix(repetition)
-        escape = rest[0] if rest and rest[0] != "&" else ""
-        rest = rest.removeprefix(escape)
-        roles = [component, repetition, escape, rest or "&", ""]
-    else:
-        roles = [*signs[:4], signs[4] if len(signs) == 5 else ""]
-    for place, sign in enumerate(roles):
-        if sign in (field, *roles[:place]):  # one sign cannot have two roles: the first one has it
-            roles[place] = ""
-    if not all(map(_is_sign, filter(None, roles))) or not roles[0]:
-        raise Unreadable("MSH-2 does not hold separators", location=Location(segment="MSH", field=2))
-    component, repetition, escape, subcomponent, truncation = roles
-    return Separators(field, component, repetition, escape, subcomponent, truncation, encoding_characters)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """MSH, read by hand so that even a message which cannot be read further gets a proper answer.
-
-    Applications, facilities and the control id are full field text with their escapes, to be echoed as they
-    stand. Of a batch it is FHS or BHS: no message type, the batch's own control id.
-    """
-
-    separators: Separators
-    sending_application: str = ""
-    sending_facility: str = ""
-    receiving_application: str = ""
-    receiving_facility: str = ""
-    datetime: str = ""
-    message_code: str = ""
-    trigger: str = ""
-    structure: str = ""
-    control_id: str = ""
-    processing_id: str = ""
-    version: str = ""
-    accept_ack: str = ""
-    """MSH-15."""
-    application_ack: str = ""
-    """MSH-16."""
-    charset: str = ""
-    """MSH-18, first repetition."""
-    charsets: tuple[str, ...] = ()
-    codec: str = "utf-8"
-    """What this header was read with, so that what is echoed keeps its bytes."""
-
-    @property
-    def message_type(self) -> str:
-        """`ADT^A01`, whatever the message's own component separator is."""
-        return f"{self.message_code}^{self.trigger}" if self.trigger else self.message_code
-
-    @classmethod
-    def read(cls, raw: bytes) -> Header:
-        """Raises `Unreadable` when `raw` does not begin with MSH (or FHS, BHS) and separators."""
-        start = _start(raw)
-        line = raw[start : _line_end(raw, start)]
-        name = line[:3]
-        if name not in _HEADERS:
-            raise Unreadable("the message does not begin with MSH", location=Location(segment="MSH"))
-        text, codec = _decode_header(line)
-        field = text[3:4]
-        if not _is_sign(field):
-            raise Unreadable("MSH-1 is not a field separator", location=Location(segment="MSH", field=1))
-        fields = [value.strip() for value in text.split(field)]
-        if name == b"MSH":
-            control_id = fields[9] if len(fields) > 9 else ""
-        else:
-            control_id = fields[10] if len(fields) > 10 else ""
-            del fields[7:]  # what follows in FHS and BHS means other things
-        fields += [""] * (18 - len(fields))
-        separators = read_separators(field, fields[1])
-        repetition, component = separators.repetition, separators.component
-
-        def first(value: str) -> str:
-            return value and _nth(_nth(value, repetition, 1), component, 1).strip()
-
-        code, trigger, structure, *_ = [*map(str.strip, fields[8].split(component)), "", ""]
-        sets = tuple(map(first, fields[17].split(repetition or None))) if fields[17] else ()
-        return cls(
-            separators=separators,
-            sending_application=fields[2],
-            sending_facility=fields[3],
-            receiving_application=fields[4],
-            receiving_facility=fields[5],
-            datetime=first(fields[6]),
-            message_code=code,
-            trigger=trigger,
-            structure=structure,
-            control_id=control_id,
-            processing_id=first(fields[10]),
-            version=first(fields[11]),
-            accept_ack=fields[14],
-            application_ack=fields[15],
-            charset=sets[0] if sets else "",
-            charsets=sets,
-            codec=codec,
-        )
-
-
-def is_batch(raw: bytes) -> bool:
-    """Whether it begins with FHS or BHS (2.10.3)."""
-    start = _start(raw)
-    return raw[start : start + 3] in (b"FHS", b"BHS")
-
-
-def split_messages(raw: bytes) -> tuple[bytes, ...]:
-    """The messages of a batch or of a crowded frame, each from its MSH on; batch segments are left out."""
-    lines = re.findall(rb"[^\r\n]*(?:[\r\n]+|$)", raw.removeprefix(_BOM))
-    messages: list[bytearray] = []
-    for line in lines:
-        name = line.lstrip()[:3]
-        if name == b"MSH":
-            messages.append(bytearray())
-        if messages and name not in (b"FHS", b"BHS", b"BTS", b"FTS"):
-            messages[-1] += line
-    return tuple(bytes(message) for message in messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +158,7 @@ class Segment:
         separator = self._message.header.separators.repetition
         if not separator or (field <= 2 and self.name == "MSH"):
             return (Repetition(self._message, text),)
-        return tuple(Repetition(self._message, part) for part in text.split(separator))
+        return tuple(Repetition(self._message, one) for one in text.split(separator))
 
     def location(self, field: int | None = None, component: int | None = None) -> Location:
         return Location(segment=self.name, sequence=self.sequence, field=field, component=component)
@@ -309,8 +179,8 @@ class Message:
     def __init__(self, raw: bytes, header: Header, charset: str, flags: tuple[str, ...] = ()) -> None:
         """For a caller that knows the codec; `parse` finds it out. The bytes must be valid in it."""
         text = raw.decode(charset)
-        if raw.startswith(_BOM):
-            text, flags = text[len(_BOM.decode(charset)) :], (*flags, BOM_FLAG)
+        if raw.startswith(BOM):
+            text, flags = text[len(BOM.decode(charset)) :], (*flags, BOM_FLAG)
         if "\n" in text:
             text, flags = text.replace("\n", "\r"), (*flags, LINE_FEED_FLAG)
         lines = [line for line in text.split("\r") if line and not line.isspace()]
@@ -355,7 +225,7 @@ class Message:
         if is_batch(raw):
             where = Location(segment="MSH")
             raise Refused("a batch stands where one message is expected", error_code="200", location=where)
-        charset, flags = charsets_.decode(raw, header.charsets, default_charset, fallback_charset)
+        charset, flags = charsets.decode(raw, header.charsets, default_charset, fallback_charset)
         return cls(raw, header, charset, flags)
 
     @property
@@ -389,11 +259,11 @@ class Message:
         where = parse_path(path)
         text, separators = self._field(where), self.header.separators
         if (where.repetition or where.component) and not (where.field <= 2 and where.segment == "MSH"):
-            text = _nth(text, separators.repetition, where.repetition or 1)
+            text = part(text, separators.repetition, where.repetition or 1)
         if where.component:
-            text = _nth(text, separators.component, where.component)
+            text = part(text, separators.component, where.component)
         if where.subcomponent:
-            text = _nth(text, separators.subcomponent, where.subcomponent)
+            text = part(text, separators.subcomponent, where.subcomponent)
         return text
 
     def _field(self, where: Path) -> str:
@@ -417,101 +287,17 @@ class Message:
         """One unescaped value of a field's text."""
         separators = self.header.separators
         if repetition > 1 or (separators.repetition and separators.repetition in text):
-            text = _nth(text, separators.repetition, repetition)
+            text = part(text, separators.repetition, repetition)
         if text == NULL:
             return NULL
         if component > 1 or separators.component in text:
-            text = _nth(text, separators.component, component)
+            text = part(text, separators.component, component)
             if text == NULL:
                 return NULL
-        text = _nth(text, separators.subcomponent, subcomponent)
+        text = part(text, separators.subcomponent, subcomponent)
         if separators.escape and separators.escape in text:
             return unescape(text, separators, self.charset)
         return text
 
     def __repr__(self) -> str:
         return f"<Message {self.header.message_type}, {len(self._lines)} segments>"
-
-
-def unescape(text: str, separators: Separators, codec: str = "utf-8") -> str:
-    r"""Escape sequences resolved once, from left to right (2.7).
-
-    `\F\ \S\ \T\ \R\ \E\ \P\` are the separators, `\Xhh…\` octets in the message's character set (neighbours
-    are taken together), `\.br\`, `\.sp n\` and `\.ce\` line ends, `\.sk n\` blanks; `\H\ \N\` and the other
-    formatting commands disappear. Character set switches (`\C…\`, `\M…\`), local escapes and lone escape
-    characters stay as they are.
-    """
-    if not separators.escape:
-        return text
-    return _unescaper(separators, codec)(text)
-
-
-@lru_cache(maxsize=256)
-def _unescaper(separators: Separators, codec: str) -> Callable[[str], str]:
-    e = re.escape(separators.escape)
-    pattern = re.compile(
-        rf"(?P<hex>(?:{e}X(?:[0-9A-Fa-f]{{2}})+{e})+)"
-        rf"|{e}(?P<sign>[FSTREPHN]){e}"
-        rf"|{e}\.(?P<command>br|sp|ce|sk|fi|nf|in|ti)\s?(?P<count>[+-]?\d{{0,2}}){e}"
-    )
-    signs = {
-        "F": separators.field,
-        "S": separators.component,
-        "T": separators.subcomponent or "&",
-        "R": separators.repetition or "~",
-        "E": separators.escape,
-        "P": separators.truncation or "#",
-        "H": "",
-        "N": "",
-    }
-
-    def replace(match: re.Match[str]) -> str:
-        if match["sign"]:
-            return signs[match["sign"]]
-        if match["command"]:
-            count = abs(int(match["count"])) if match["count"].strip("+-") else 1
-            return {"br": "\n", "ce": "\n", "sp": "\n" * count, "sk": " " * count}.get(match["command"], "")
-        octets = bytes.fromhex("".join(re.findall(rf"X([0-9A-Fa-f]+){e}", match["hex"])))
-        try:
-            return octets.decode(codec)
-        except UnicodeDecodeError:
-            return match[0]
-
-    return lambda text: pattern.sub(replace, text)
-
-
-def _nth(text: str, separator: str, number: int) -> str:
-    if not separator or separator not in text:
-        return text if number == 1 else ""
-    if number == 1:
-        return text.partition(separator)[0]
-    parts = text.split(separator, number)
-    return parts[number - 1] if number <= len(parts) else ""
-
-
-def _start(raw: bytes) -> int:
-    """Where the first segment begins: after a BOM, blank lines and blanks."""
-    if raw.startswith(b"MSH"):
-        return 0
-    body = raw.removeprefix(_BOM)
-    return len(raw) - len(body.lstrip(_BLANKS))
-
-
-def _line_end(raw: bytes, start: int) -> int:
-    end = raw.find(b"\r", start)
-    end = end if end >= 0 else len(raw)
-    line_feed = raw.find(b"\n", start, end)
-    return line_feed if line_feed >= 0 else end
-
-
-def _is_sign(character: str) -> bool:
-    """Whether it can separate: printable ASCII, no letter, digit or blank."""
-    return "!" <= character <= "~" and not character.isalnum()
-
-
-def _decode_header(line: bytes) -> tuple[str, str]:
-    """Text and codec of the header, whose MSH-18 is not known yet: UTF-8, else Latin-1, which holds all."""
-    try:
-        return line.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        return line.decode("iso8859-1"), "iso8859-1"

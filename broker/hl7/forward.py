@@ -13,10 +13,14 @@ from broker.hl7.edit import Value, Verbatim, blank, edit
 from broker.hl7.er7 import Message, parse_path
 
 
-def forward(message: Message | None, changes: Mapping[str, Value], *, with_contact: bool, place: str) -> bytes:
+def forward(
+    message: Message | None, changes: Mapping[str, Value], *, with_contact: bool, place: str
+) -> bytes:
     """The message as it leaves. `place` is the route's line, for errors. Raises `UnmappableError`."""
     if message is None:
-        raise UnmappableError(f"{place}: the event was not caused by an HL7 message: there is no source to send")
+        raise UnmappableError(
+            f"{place}: the event was not caused by an HL7 message: there is no source to send"
+        )
     raw = message.raw
     if not with_contact:
         raw = blank(raw, paths=contact.PATHS, segments=contact.SEGMENTS)

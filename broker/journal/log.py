@@ -33,15 +33,6 @@ def unrouted(tx: Transaction, limit: int) -> list[Logged]:
     return [Logged(seq=s, event=Event.model_validate_json(e), raw=b or b"", charset=c) for s, e, b, c in rows]
 
 
-def events_of(tx: Transaction, message_id: str) -> list[Event]:
-    """The events that a message caused."""
-    rows = tx.rows(
-        "SELECT event.body FROM event JOIN message ON message.seq = event.message WHERE message.id=? ORDER BY event.seq",
-        (message_id,),
-    )
-    return [Event.model_validate_json(body) for (body,) in rows]
-
-
 def mark_routed(tx: Transaction, seq: int, version: str) -> None:
     """Commit 2 of one event: `version` of the routes saw it."""
     tx.execute("UPDATE event SET routed=? WHERE seq=?", (version, seq))
@@ -55,7 +46,9 @@ def waiting(tx: Transaction) -> int:
 
 def counts(tx: Transaction) -> list[dict[str, Any]]:
     """Received messages per source and verdict."""
-    rows = tx.rows("SELECT source, verdict, count(*) FROM message GROUP BY source, verdict ORDER BY source, verdict")
+    rows = tx.rows(
+        "SELECT source, verdict, count(*) FROM message GROUP BY source, verdict ORDER BY source, verdict"
+    )
     return [{"source": s, "verdict": v, "messages": n} for s, v, n in rows]
 
 
@@ -82,7 +75,9 @@ def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
     message["charset"], message["flags"] = row[10], row[11].split()
     message["events"] = [
         {"id": i, "type": t, "routes": r, "deliveries": _deliveries(tx, s)}
-        for s, i, t, r in tx.rows("SELECT seq, id, type, routed FROM event WHERE message=? ORDER BY seq", (seq,))
+        for s, i, t, r in tx.rows(
+            "SELECT seq, id, type, routed FROM event WHERE message=? ORDER BY seq", (seq,)
+        )
     ]
     return message
 
@@ -100,7 +95,8 @@ def _deliveries(tx: Transaction, event: int) -> list[dict[str, Any]]:
         delivery["attempts"] = [
             {"attempt": n, "at": at, "outcome": outcome, "detail": detail}
             for n, at, outcome, detail in tx.rows(
-                "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt", (row[0],)
+                "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt",
+                (row[0],),
             )
         ]
         deliveries.append(delivery)

@@ -6,6 +6,7 @@ logging of data sets off: it is slow and shows patients. PS3.8 9.1.4 (transport 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -82,7 +83,7 @@ class Acceptor:
         transport, self._transport = self._transport, None
         transport.shutdown()
         deadline = time.monotonic() + grace
-        while living := [a for a in transport.active_associations if isinstance(a, ServedAssociation)]:
+        while living := [a for a in transport.served if not a.ended]:
             late = time.monotonic() >= deadline
             for association in living:
                 if late or not association.busy:
@@ -114,6 +115,13 @@ class _Socket(AssociationSocket):
         except (OSError, AttributeError):  # AttributeError: closed meanwhile, there is no socket any more
             self.event_queue.put("Evt17")
 
+    def _shutdown_socket(self) -> None:
+        """Closes in any case: pynetdicom leaves a socket open that the peer has closed first."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
 
 class _Handler(RequestHandler):
     """Makes the association of a connection."""
@@ -144,6 +152,11 @@ class _Transport(TransportServer):
         self.host = host
         super().__init__(ae, address, host.ae_title, [], request_handler=_Handler)
 
+    @property
+    def served(self) -> list[ServedAssociation]:
+        """Associations whose thread lives."""
+        return [a for a in self.active_associations if isinstance(a, ServedAssociation)]
+
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,6 +165,9 @@ class _Transport(TransportServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         logger.exception("connection could not be taken")
+
+    def service_actions(self) -> None:
+        """Nothing: pynetdicom collects garbage here, which stops the whole process every few seconds."""
 
     def shutdown(self) -> None:
         TCPServer.shutdown(self)

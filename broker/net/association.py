@@ -22,6 +22,7 @@ from broker.errors import BrokerError, LocalProtocolError, StoreError
 from broker.net.acceptor import Acceptor
 from broker.net.incoming import PART
 from broker.net.service import (
+    PRIVATE_STORAGE,
     STORAGE_SOP_CLASSES,
     Answer,
     FindRequest,
@@ -125,7 +126,7 @@ class AssociationServer:
 
     def syntaxes(self, sop_class: str, proposed: Sequence[str]) -> Sequence[str]:
         """Transfer syntaxes to accept for a SOP class, the best first; none when it has no service."""
-        if sop_class in self._stores:
+        if self._store_of(sop_class) is not None:
             return proposed
         return _MESSAGE_SYNTAXES if sop_class in self._finders or sop_class == VERIFICATION else ()
 
@@ -142,13 +143,18 @@ class AssociationServer:
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
         """The service's answer; an exception becomes a failure status."""
-        service = self._stores.get(request.sop_class_uid)
+        service = self._store_of(request.sop_class_uid)
         if service is None:
             return Answer(status=status.SOP_CLASS_NOT_SUPPORTED)
         try:
             return service.store(request, peer)
         except Exception as exc:  # noqa: BLE001 - the edge of the service
             return _failed("C-STORE", peer, exc)
+
+    def _store_of(self, sop_class: str) -> StoreService | None:
+        """A vendor's own class is one outside the standard's root (PS3.5 9.2)."""
+        private = not sop_class.startswith("1.2.840.10008.")
+        return self._stores.get(sop_class) or (self._stores.get(PRIVATE_STORAGE) if private else None)
 
     def failed(self, operation: str, peer: Peer, exc: Exception) -> Answer:
         """What the peer gets when this side failed before a service could answer."""

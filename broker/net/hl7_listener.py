@@ -21,7 +21,7 @@ from broker.hl7.er7 import Header
 from broker.hl7.framing import Junk
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
-from broker.reception import Profile, Hl7Reader, acknowledge
+from broker.reception import Hl7Reader, Profile, acknowledge
 from broker.scalars import Duration, Text
 
 log = structlog.get_logger("broker.hl7")
@@ -38,17 +38,27 @@ class Hl7Listener(BaseModel):
     bind: Text = Field(default="", description="Address; empty: the broker's `bind`.")
     site: Text = Field(default="", description="Site of what comes in here; empty: the broker's `site`.")
     issuer: Text = Field(description="Issuer of an identifier that names none: namespace&oid&ISO.")
-    issuers: tuple[Text, ...] = Field(default=(), description="Known issuers; a name alone is completed from them.")
-    charset: Text = Field(default="8859/1", description="MSH-18 where it is empty and the bytes are not UTF-8.")
-    fallback_charset: Text = Field(default="", description="Used, and flagged, where the bytes are not what MSH-18 says.")
+    issuers: tuple[Text, ...] = Field(
+        default=(), description="Known issuers; a name alone is completed from them."
+    )
+    charset: Text = Field(
+        default="8859/1", description="MSH-18 where it is empty and the bytes are not UTF-8."
+    )
+    fallback_charset: Text = Field(
+        default="", description="Used, and flagged, where the bytes are not what MSH-18 says."
+    )
     processing_ids: tuple[Text, ...] = Field(default=(), description="MSH-11 that is taken; empty: any.")
     ignore: tuple[Text, ...] = Field(default=(), description="Types answered AA and counted: ADT^A60, MDM^*.")
     validate_: Literal["off", "warn", "strict"] = Field(
-        default="off", alias="validate", description="Deep validation by the sender's version: off, warn or strict."
+        default="off",
+        alias="validate",
+        description="Deep validation by the sender's version: off, warn or strict.",
     )
     max_frame: int = Field(default=64 * 1024 * 1024, ge=1024, description="Longest message in bytes.")
     max_connections: int = Field(default=500, ge=1, description="Connections at once.")
-    idle_timeout: Duration | None = Field(default=None, description="Close a silent connection; unset: never.")
+    idle_timeout: Duration | None = Field(
+        default=None, description="Close a silent connection; unset: never."
+    )
 
     @field_validator("issuer", "issuers")
     @classmethod
@@ -62,7 +72,9 @@ def profile(
     config: Hl7Listener, place: ListenerPlace, tables: Mapping[str, Mapping[str, str]] | None = None
 ) -> Profile:
     """How a listener with these options reads."""
-    issuers = Issuers(default=read_issuer(config.issuer), known=tuple(read_issuer(text) for text in config.issuers))
+    issuers = Issuers(
+        default=read_issuer(config.issuer), known=tuple(read_issuer(text) for text in config.issuers)
+    )
     return Profile(
         name=place.name,
         site=config.site or place.site,
@@ -91,7 +103,9 @@ def read_table(folder: Path, file: str, keys: Sequence[str], value: str) -> dict
 class Listener(Generic[C]):
     """A running HL7 listener (`broker.adapter.Inbound`); `read` is the adapter's `reader`."""
 
-    def __init__(self, config: C, context: InboundContext, read: Callable[[C, ListenerPlace], Hl7Reader]) -> None:
+    def __init__(
+        self, config: C, context: InboundContext, read: Callable[[C, ListenerPlace], Hl7Reader]
+    ) -> None:
         place = ListenerPlace(name=context.name, site=context.site, config_folder=context.config_folder)
         self._reader = read(config, place)
         self._context = context

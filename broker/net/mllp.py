@@ -20,7 +20,7 @@ from typing import cast
 
 import structlog
 
-from broker.errors import LocalProtocolError, TransientDeliveryError, Unreadable
+from broker.errors import LocalProtocolError, TransientDeliveryError, UnreachableError, Unreadable
 from broker.hl7.ack import AckError, Acknowledgement, answers, build_ack, is_ack, mode, read_ack
 from broker.hl7.er7 import Header
 from broker.hl7.framing import MAX_FRAME, Frame, FrameDecoder, Junk, Oversize, frame
@@ -428,7 +428,10 @@ class MllpClient:
             self._close()
         if self._socket is None:
             address = (self._peer.host, self._peer.port)
-            self._socket = socket.create_connection(address, timeout=self._connect_timeout)
+            try:
+                self._socket = socket.create_connection(address, timeout=self._connect_timeout)
+            except OSError as error:
+                raise UnreachableError(f"{self._peer}: {_reason(error)}") from error
             _tune(self._socket)
         return self._socket
 

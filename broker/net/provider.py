@@ -156,6 +156,8 @@ class ServedAssociation(Association):
         self.acse = _Acse(self)
         self.dul.daemon = True  # a stuck peer must not keep the process from ending
         self._serving = False
+        self.ended = False
+        """`end` was called; the thread may need a while yet."""
 
     @property
     def peer(self) -> Peer:
@@ -180,6 +182,7 @@ class ServedAssociation(Association):
 
     def end(self) -> None:
         """Aborts from another thread, and does not wait for the peer."""
+        self.ended = True
         if self.is_established:
             self.abort(block=False)
             # The A-ABORT leaves through the upper layer's thread, which is idle or reading.

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from broker.dicom import pdu
-from broker.errors import RemoteProtocolError, TransientDeliveryError
+from broker.errors import RemoteProtocolError, TransientDeliveryError, UnreachableError
 
 MAX_CONTEXTS = 128
 """PS3.8 9.3.2.2: context ids are the odd numbers of one byte."""
@@ -34,7 +34,8 @@ _RELEASE_TIMEOUT = 2.0
 
 
 class Requestor:
-    """An open association. Every failure closes it and raises `TransientDeliveryError`."""
+    """An open association. Every failure closes it and raises `TransientDeliveryError`;
+    no connection and a rejected association are its `UnreachableError`."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Requestor:
         try:
             self._socket = socket.create_connection((host, port), timeout=connect_timeout)
         except OSError as error:
-            raise TransientDeliveryError(f"no connection to {host}:{port}: {_reason(error)}") from error
+            raise UnreachableError(f"no connection to {host}:{port}: {_reason(error)}") from error
         # A PDU leaves when it is written: without this each command waits 40 ms for a delayed ACK.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(response_timeout)
@@ -69,7 +70,7 @@ class Requestor:
         if kind == pdu.ASSOCIATE_RJ:
             self._close()
             reason = pdu.describe_rejection(body)
-            raise TransientDeliveryError(f"association rejected by {called_aet}: {reason}")
+            raise UnreachableError(f"association rejected by {called_aet}: {reason}")
         if kind != pdu.ASSOCIATE_AC:
             raise self._unexpected(kind, body)
         answer = pdu.read_associate_ac(body)

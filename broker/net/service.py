@@ -28,6 +28,9 @@ STORAGE_SOP_CLASSES: tuple[str, ...] = tuple(
 )
 """Every standard storage SOP class, retired ones included: old archives and devices still send those."""
 
+PRIVATE_STORAGE = "private"
+"""Listed among a store service's SOP classes: it takes objects of every class that a vendor defined, too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:

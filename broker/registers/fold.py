@@ -42,17 +42,25 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         view = _view(event, message, known)
         return Folded(view=_through(view, held))
     touched: tuple[str, ...] = ()
-    if event.type == "order.cancelled" and event.data.order is not None and event.data.order.whole is not None:
+    if (
+        event.type == "order.cancelled"
+        and event.data.order is not None
+        and event.data.order.whole is not None
+    ):
         touched = tuple(steps.cancel_order(tx, event, event.data.order, event.data.order.whole))
     return Folded(view=_view(event, message, known), touched=touched)
 
 
 def step_view(tx: Transaction, event: Event, key: str) -> View | None:
-    """A step as it stands now, seen because of an event that is not its own (a demographic change, a merge)."""
+    """A step as it stands now, seen because of an event that is not its own (a demographic change, a merge).
+
+    Source and site are the order's: a route that asks for them means where the step came from.
+    """
     held = steps.get(tx, key)
     if held is None:
         return None
-    return _through(_view(event, None, patients.get(tx, held.patient_key)), held)
+    seen = event.model_copy(update={"source": held.source, "site": held.site})
+    return _through(_view(seen, None, patients.get(tx, held.patient_key)), held)
 
 
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
@@ -67,7 +75,9 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
             joined.append((absorbed, known.key))
         known = patients.get(tx, known.key)
     return Folded(
-        view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)), joined=tuple(joined)
+        view=_view(event, message, known),
+        touched=tuple(steps.of_patient(tx, known.key)),
+        joined=tuple(joined),
     )
 
 

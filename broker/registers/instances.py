@@ -46,13 +46,21 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
     )
     if known is None:
         exceptions.report(
-            tx, "instance-unverified", instance.sop_instance_uid, "PAS knows no patient with this id and issuer", event
+            tx,
+            "instance-unverified",
+            instance.sop_instance_uid,
+            "PAS knows no patient with this id and issuer",
+            event,
         )
         return None
     exceptions.clear(tx, "instance-unverified", instance.sop_instance_uid)
     if len(patients.differences(known.patient, patient)) > 1:
         exceptions.report(
-            tx, "demographics-differ", instance.sop_instance_uid, "the object and PAS differ in more than one part", event
+            tx,
+            "demographics-differ",
+            instance.sop_instance_uid,
+            "the object and PAS differ in more than one part",
+            event,
         )
     return known
 
@@ -90,4 +98,3 @@ def listed_unverified(tx: Transaction) -> int:
     """How many instances stand here whose patient PAS does not know."""
     row = tx.one("SELECT count(*) FROM instance WHERE patient=''")
     return int(row[0]) if row else 0
-

@@ -39,7 +39,10 @@ def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     """Keys of the patients that own any of the identifiers, in the identifiers' order, each once."""
     keys: dict[str, None] = {}
     for identifier in identifiers:
-        row = tx.one("SELECT patient FROM patient_identifier WHERE value=? AND issuer=?", (identifier.value, identifier.issuer))
+        row = tx.one(
+            "SELECT patient FROM patient_identifier WHERE value=? AND issuer=?",
+            (identifier.value, identifier.issuer),
+        )
         if row is not None:
             keys[row[0]] = None
     return list(keys)
@@ -50,7 +53,11 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> Known:
     keys = find(tx, patient.identifiers)
     if len(keys) > 1:
         exceptions.report(
-            tx, "identity-conflict", event.id, "the identifiers of PID-3 belong to different known patients", event
+            tx,
+            "identity-conflict",
+            event.id,
+            "the identifiers of PID-3 belong to different known patients",
+            event,
         )
     if not keys:
         return _create(tx, event, patient, verified=True)
@@ -67,13 +74,21 @@ def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
     known = get(tx, keys[0])
     if len(keys) > 1:
         exceptions.report(
-            tx, "identity-conflict", event.id, "the identifiers of PID-3 belong to different known patients", event
+            tx,
+            "identity-conflict",
+            event.id,
+            "the identifiers of PID-3 belong to different known patients",
+            event,
         )
     if not known.verified:
         return _store(tx, event, known.key, _overlaid(known.patient, patient), verified=False)
     if differing := differences(known.patient, patient):
         exceptions.report(
-            tx, "demographics-differ", f"{event.source}/{event.message_id}", f"{', '.join(differing)}: PAS differs", event
+            tx,
+            "demographics-differ",
+            f"{event.source}/{event.message_id}",
+            f"{', '.join(differing)}: PAS differs",
+            event,
         )
     return known
 
@@ -90,7 +105,9 @@ def differences(pas: Patient, other: Patient) -> list[str]:
     return found
 
 
-def end_identifiers(tx: Transaction, event: Event, survivor: Known, prior: tuple[Identifier, ...]) -> list[str]:
+def end_identifiers(
+    tx: Transaction, event: Event, survivor: Known, prior: tuple[Identifier, ...]
+) -> list[str]:
     """Merge and id change: `prior` become aliases of the survivor. Returns the keys of the patients absorbed."""
     absorbed = [key for key in find(tx, prior) if key != survivor.key]
     for key in absorbed:
@@ -103,7 +120,9 @@ def end_identifiers(tx: Transaction, event: Event, survivor: Known, prior: tuple
     remaining = tuple(i for i in survivor.patient.identifiers if i.key not in ended)
     if remaining != survivor.patient.identifiers:
         kept = survivor.patient.model_copy(update={"identifiers": remaining})
-        tx.execute("UPDATE patient SET body=?, event=? WHERE key=?", (kept.model_dump_json(), event.id, survivor.key))
+        tx.execute(
+            "UPDATE patient SET body=?, event=? WHERE key=?", (kept.model_dump_json(), event.id, survivor.key)
+        )
     return absorbed
 
 
@@ -136,8 +155,6 @@ def _overlaid(base: Patient, said: Patient) -> Patient:
     new = {i.key for i in said.identifiers}
     identifiers = said.identifiers + tuple(i for i in base.identifiers if i.key not in new)
     stated = {
-        name: getattr(said, name)
-        for name in ("name", "birth_date", "sex")
-        if getattr(said, name) is not None
+        name: getattr(said, name) for name in ("name", "birth_date", "sex") if getattr(said, name) is not None
     }
     return base.model_copy(update={"identifiers": identifiers, **stated})

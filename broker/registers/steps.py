@@ -6,7 +6,7 @@ cancelled as a whole. Which attributes a modality sees is not decided here: rout
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from broker.event import Encounter, Event, EventData, Order, Step, StepStatus
@@ -36,30 +36,41 @@ class Held:
     step: Step
     order: Order | None
     encounter: Encounter | None
+    source: str
+    """Listener that took the order."""
+    site: str
 
 
 def get(tx: Transaction, key: str) -> Held | None:
     """The step under a key."""
-    row = tx.one("SELECT patient, body, rest FROM step WHERE key=?", (key,))
+    row = tx.one("SELECT patient, body, rest, source, site FROM step WHERE key=?", (key,))
     if row is None:
         return None
     rest = EventData.model_validate_json(row[2])
     return Held(
-        patient_key=row[0], step=Step.model_validate_json(row[1]), order=rest.order, encounter=rest.encounter
+        patient_key=row[0],
+        step=Step.model_validate_json(row[1]),
+        order=rest.order,
+        encounter=rest.encounter,
+        source=row[3],
+        site=row[4],
     )
 
 
 def of_patient(tx: Transaction, patient_key: str) -> list[str]:
     """Keys of a patient's steps that modalities can still see."""
     rows = tx.rows(
-        "SELECT key FROM step WHERE patient=? AND status IN ('SCHEDULED','ARRIVED') ORDER BY key", (patient_key,)
+        "SELECT key FROM step WHERE patient=? AND status IN ('SCHEDULED','ARRIVED') ORDER BY key",
+        (patient_key,),
     )
     return [key for (key,) in rows]
 
 
 def of_order(tx: Transaction, order: Order) -> list[str]:
     """Keys of all steps of an order."""
-    return [key for (key,) in tx.rows("SELECT key FROM step WHERE order_key=? ORDER BY key", (order_key(order),))]
+    return [
+        key for (key,) in tx.rows("SELECT key FROM step WHERE order_key=? ORDER BY key", (order_key(order),))
+    ]
 
 
 def order_key(order: Order) -> str:
@@ -81,25 +92,53 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
     data = event.data
     if before is None:
         status: StepStatus = step.status or "SCHEDULED"
-        fresh = step.model_copy(update={"status": status})
-        return _store(tx, event, fresh, patient_key, data.order, data.encounter)
+        fresh = Held(
+            patient_key=patient_key,
+            step=step.model_copy(update={"status": status}),
+            order=data.order,
+            encounter=data.encounter,
+            source=event.source,
+            site=event.site,
+        )
+        return _store(tx, event, fresh)
     if before.patient_key != patient_key:
         exceptions.report(
-            tx, "step-patient-differs", step.key, "the order names another patient than before; not applied", event
+            tx,
+            "step-patient-differs",
+            step.key,
+            "the order names another patient than before; not applied",
+            event,
         )
         return None
     if not _may(before.step.status, step.status):
         exceptions.report(
-            tx, "step-refused", step.key, f"{before.step.status} cannot become {step.status}; not applied", event
+            tx,
+            "step-refused",
+            step.key,
+            f"{before.step.status} cannot become {step.status}; not applied",
+            event,
         )
         return None
     merged = _overlaid(before.step, step)
     if merged.study_uid != step.study_uid and not step.study_uid_derived:
         exceptions.report(
-            tx, "study-uid-changed", step.key, "the Study Instance UID was changed; the first one stays", event
+            tx,
+            "study-uid-changed",
+            step.key,
+            "the Study Instance UID was changed; the first one stays",
+            event,
         )
     return _store(
-        tx, event, merged, patient_key, data.order or before.order, data.encounter or before.encounter
+        tx,
+        event,
+        replace(
+            before,
+            step=merged,
+            order=data.order or before.order,
+            encounter=data.encounter or before.encounter,
+            source=event.source,
+            site=event.site,
+        ),
     )
 
 
@@ -115,8 +154,7 @@ def cancel_order(tx: Transaction, event: Event, order: Order, status: StepStatus
                 tx, "step-refused", key, f"{before.step.status} cannot become {status}; not applied", event
             )
             continue
-        step = before.step.model_copy(update={"status": status})
-        _store(tx, event, step, before.patient_key, before.order, before.encounter)
+        _store(tx, event, replace(before, step=before.step.model_copy(update={"status": status})))
         touched.append(key)
     return touched
 
@@ -137,18 +175,20 @@ def _overlaid(base: Step, said: Step) -> Step:
     return base.model_copy(update=stated)
 
 
-def _store(
-    tx: Transaction, event: Event, step: Step, patient_key: str, order: Order | None, encounter: Encounter | None
-) -> Held:
-    rest = EventData(order=order, encounter=encounter)
+def _store(tx: Transaction, event: Event, held: Held) -> Held:
+    step, order = held.step, held.order
+    rest = EventData(order=order, encounter=held.encounter)
     tx.execute(
-        "INSERT INTO step (key, patient, order_key, status, body, rest, accession, study_uid, event)"
-        " VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET status=excluded.status, body=excluded.body,"
+        "INSERT INTO step (key, patient, order_key, source, site, status, body, rest, accession, study_uid, event)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET order_key=excluded.order_key,"
+        " source=excluded.source, site=excluded.site, status=excluded.status, body=excluded.body,"
         " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
         (
             step.key,
-            patient_key,
+            held.patient_key,
             order_key(order) if order else "",
+            held.source,
+            held.site,
             step.status or "",
             step.model_dump_json(exclude_defaults=True),
             rest.model_dump_json(exclude_defaults=True),
@@ -157,4 +197,4 @@ def _store(
             event.id,
         ),
     )
-    return Held(patient_key=patient_key, step=step, order=order, encounter=encounter)
+    return held

@@ -41,7 +41,10 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     if missing:
         return str(step.status)
     row = _id(tx, target.destination, step.key)
-    start_date, stations = sps.get("ScheduledProcedureStepStartDate", ""), sps.get("ScheduledStationAETitle", "")
+    start_date, stations = (
+        sps.get("ScheduledProcedureStepStartDate", ""),
+        sps.get("ScheduledStationAETitle", ""),
+    )
     tx.execute(
         "INSERT INTO worklist (list, key, id, patient_id, start_date, attributes, route, version, event,"
         " changed) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (list, key) DO UPDATE SET"
@@ -62,7 +65,9 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     )
     tx.execute("DELETE FROM worklist_station WHERE row=?", (row,))
     for aet in {stations} if isinstance(stations, str) else set(stations):
-        tx.execute("INSERT INTO worklist_station (aet, start_date, row) VALUES (?,?,?)", (aet, start_date, row))
+        tx.execute(
+            "INSERT INTO worklist_station (aet, start_date, row) VALUES (?,?,?)", (aet, start_date, row)
+        )
     return "row" if step.status in SERVED else str(step.status)
 
 

@@ -65,7 +65,8 @@ def _never(condition: Expression, events: tuple[str, ...]) -> str:
             and "" not in values
             and not any(e.partition(".")[0] in _PARTS[part] for e in events)
         ):
-            return f"{name} is always empty in {' and '.join(events)}"
+            roots = dict.fromkeys(f"{event.partition('.')[0]}.*" for event in events)
+            return f"{name} is always empty in {' and '.join(roots)}"
         allowed[name] = allowed.get(name, values) & values
         if not allowed[name]:
             return f"{name} is none of these" if name == "type" else f"{name} cannot be both"

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_dict, tag_for_keyword
 
-from broker import yamlfile
+from broker import contact, yamlfile
 from broker.adapter import Kind
 from broker.dicom import attributes
 from broker.errors import ConfigError, Fault
 from broker.hl7.er7 import parse_path
-from broker import contact
 from broker.routing.engine import Route, RouteSet, RouteTarget, SetField
 from broker.routing.expression import (
     Expression,
@@ -212,7 +211,7 @@ class _Reader:
                 return
             if where.segment == "MSH" and where.field in (1, 2, 18):
                 self._fault(path, "MSH-1, MSH-2 and MSH-18 are the destination's to say", key=True)
-            if purpose != "contact" and contact.is_contact_path(name):
+            if purpose != "contact" and _is_contact(name):
                 self._fault(path, *_CONTACT, key=True)
         elif self._keyword(path, name) and name in contact.KEYWORDS:
             self._fault(path, "contact data never leaves on a worklist or by DICOM", key=True)
@@ -265,7 +264,7 @@ class _Reader:
         paths = {at for expression in template.expressions for at in expression.paths}
         if paths and not hl7:
             self._fault(path, *_NOT_FOR_WORKLISTS)
-        elif purpose != "contact" and any(contact.is_contact_path(at) for at in paths):
+        elif purpose != "contact" and any(_is_contact(at) for at in paths):
             self._fault(path, *_CONTACT)
         return template
 
@@ -309,6 +308,11 @@ class _Reader:
                     self._name(place, at, hl7=True, purpose="contact")
                 else:
                     self._keyword(place, at)
+
+
+def _is_contact(path: str) -> bool:
+    where = parse_path(path)
+    return where.segment in contact.SEGMENTS or (where.segment, where.field) in contact.FIELDS
 
 
 _CONTACT = ("this is contact data (address, telephone, next of kin, employer)", "It needs purpose: contact.")

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import pydicom.config
 import structlog
 
 from broker.adapter import Inbound, InboundContext, Outbound, OutboundContext
@@ -23,6 +24,7 @@ from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
+from broker.routing.language import OnFailure
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.runtime.router import Router
@@ -50,6 +52,7 @@ class Broker:
         self._lock: int | None = None
         self._database = Database(self._data / JOURNAL_FILE)
         self._telemetry = Telemetry(self._gauges)
+        self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
         pipeline = Pipeline(configured.routes, configured.renderers)
         self._router = Router(self._database, pipeline, self._executors)
@@ -69,6 +72,8 @@ class Broker:
 
     async def start(self) -> None:
         """Opens the journal, then what delivers, then what receives. Raises `ConfigError`, `StoreError`, `OSError`."""
+        # pydicom warns of values that break the standard by quoting them; what arrives is judged elsewhere.
+        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         self._claim()
         self._database.open()
         found = list(ledger.open_deliveries(self._database.read()))
@@ -159,13 +164,18 @@ class Broker:
             setting.name,
             self._database,
             outbound,
-            setting.entry.retry,
+            self._on_failure,
             self._clock,
             connections=setting.entry.connections,
             observe=lambda destination, outcome: self._telemetry.count(
                 "broker_deliveries_total", {"destination": destination, "outcome": outcome}
             ),
         )
+
+    def _on_failure(self, route: str) -> OnFailure:
+        """What a route wants when it fails; a delivery whose route is gone gets what routes get by default."""
+        found = self._routes.get(route)
+        return found.on_failure if found is not None else OnFailure()
 
     def _context(self, setting: InboundSetting) -> InboundContext:
         settings = self._configured.settings

@@ -131,7 +131,13 @@ class Bench:
         self._views.clear()
         reception, deliveries = self._receive(source, raw)
         verdicts = [
-            {"event": view.event.type, "route": v.route, "place": v.place, "matched": v.matched, "reason": v.reason}
+            {
+                "event": view.event.type,
+                "route": v.route,
+                "place": v.place,
+                "matched": v.matched,
+                "reason": v.reason,
+            }
             for view in self._views
             for v in self._configured.routes.explain(view)
         ]
@@ -152,7 +158,9 @@ class Bench:
         reader = self._configured.readers.get(source)
         if reader is None:
             known = ", ".join(sorted(self._configured.readers))
-            raise ConfigError(f"there is no listener '{source}' whose messages can be tried (there are: {known})")
+            raise ConfigError(
+                f"there is no listener '{source}' whose messages can be tried (there are: {known})"
+            )
         now = self._clock()
         reception = reader.receive(raw, message_id=message_id(now), now=now)
         before = self._tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,)
@@ -223,13 +231,17 @@ def _output(row: tuple[Any, ...], received: bytes) -> Output:
     route, destination, kind, _place, _state, payload, _summary, _detail = row
     if kind == "hl7":
         message = Message.parse(payload) if payload else None
-        return Output(route=route, destination=destination, kind=kind, read=lambda path: _hl7_field(message, path))
+        return Output(
+            route=route, destination=destination, kind=kind, read=lambda path: _hl7_field(message, path)
+        )
     attributes: Mapping[str, Any] = from_json(payload.decode()) if payload and kind == "worklist" else {}
     if kind == "dicom" and payload:
         # What leaves is the received object with what PAS says on top.
         sent = from_dataset(dcmread(BytesIO(received), stop_before_pixels=True))
         attributes = {**sent, **(json.loads(payload)["coerce"] or {})}
-    return Output(route=route, destination=destination, kind=kind, read=lambda path: _attribute(attributes, path))
+    return Output(
+        route=route, destination=destination, kind=kind, read=lambda path: _attribute(attributes, path)
+    )
 
 
 def _hl7_field(message: Message | None, path: str) -> Field:

@@ -39,7 +39,11 @@ class Pipeline:
     """Routes events with one set of routes."""
 
     def __init__(
-        self, routes: RouteSet, renderers: Mapping[str, Renderer], *, on_view: Callable[[View], None] | None = None
+        self,
+        routes: RouteSet,
+        renderers: Mapping[str, Renderer],
+        *,
+        on_view: Callable[[View], None] | None = None,
     ) -> None:
         """`renderers`: by destination. `on_view` is shown every view that is routed (`broker explain`)."""
         self.routes = routes
@@ -56,7 +60,9 @@ class Pipeline:
         except Exception as exc:
             tx.execute("ROLLBACK TO event")
             routed = Routed()
-            log.exception("an event could not be routed", event_id=logged.event.id, event_type=logged.event.type)
+            log.exception(
+                "an event could not be routed", event_id=logged.event.id, event_type=logged.event.type
+            )
             reason = f"{logged.event.type}: {type(exc).__name__}; the log has the place"
             exceptions.report(tx, "event-failed", logged.event.id, reason, logged.event)
             journal.mark_routed(tx, logged.seq, "failed")
@@ -116,9 +122,13 @@ class Pipeline:
         except UnmappableError as exc:
             self._hold(tx, logged, view, target, exc)
             return
-        routed.queued.append(ledger.enqueue(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event)))
+        routed.queued.append(
+            ledger.enqueue(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event))
+        )
 
-    def _hold(self, tx: Transaction, logged: Logged, view: View, target: Target, error: UnmappableError) -> None:
+    def _hold(
+        self, tx: Transaction, logged: Logged, view: View, target: Target, error: UnmappableError
+    ) -> None:
         """An output that cannot be made is kept in sight; the others of the event go on."""
         number = ledger.hold(tx, logged.seq, view.patient_key, target, str(error), _at(logged.event))
         exceptions.report(tx, "delivery-held", f"delivery {number}", str(error), logged.event)

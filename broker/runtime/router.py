@@ -85,4 +85,4 @@ class Router:
 def executor_of(executors: Mapping[str, Executor], destination: str) -> Callable[..., None]:
     """Where a delivery goes. A destination that the settings no longer name keeps its deliveries in the journal."""
     executor = executors.get(destination)
-    return executor.add if executor is not None else lambda queued: None
+    return executor.add if executor is not None else lambda *_: None

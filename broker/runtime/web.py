@@ -16,7 +16,9 @@ from starlette.routing import Route
 from broker.telemetry import Telemetry
 
 
-def application(ready: Callable[[], str], telemetry: Telemetry, status: Callable[[], dict[str, Any]]) -> Starlette:
+def application(
+    ready: Callable[[], str], telemetry: Telemetry, status: Callable[[], dict[str, Any]]
+) -> Starlette:
     """`ready` says what keeps the broker from being ready, empty when nothing does."""
 
     def healthz(_request: Request) -> Response:
@@ -59,7 +61,13 @@ class WebServer:
 
     def __init__(self, host: str, port: int, app: Starlette) -> None:
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
         self._server = _Server(config)
         self._host, self._port = host, port

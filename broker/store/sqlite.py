@@ -187,7 +187,9 @@ def migrate(connection: apsw.Connection) -> None:
     have = int(connection.pragma("user_version"))
     steps = migrations()
     if have > steps[-1][0]:
-        raise StoreError(f"schema {have} is newer than this broker knows ({steps[-1][0]}): run the newer broker")
+        raise StoreError(
+            f"schema {have} is newer than this broker knows ({steps[-1][0]}): run the newer broker"
+        )
     for number, _name, sql in steps:
         if number > have:
             connection.execute("BEGIN IMMEDIATE")

@@ -1,9 +1,8 @@
-"""The storage SCU against Orthanc, DCMTK's storescp, pynetdicom (which answers any status) and bare sockets."""
+"""The storage SCU against Orthanc, DCMTK's storescp, pynetdicom (for any status) and bare sockets."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import socket
 import threading
@@ -173,9 +172,9 @@ def accept_association(connection: socket.socket, max_length: int = 16384) -> No
     connection.sendall(b"\x02\0" + len(body).to_bytes(4, "big") + body)
 
 
-def pixel_digest(dataset: Dataset) -> str:
-    data = dataset.get("PixelData") or b""
-    return hashlib.sha256(data + b"\0" * (len(data) % 2)).hexdigest()
+def padded(value: Any) -> Any:
+    """Bytes of even length, as every value should be (PS3.5 7.1.1); Orthanc pads the odd ones."""
+    return value + b"\0" * (len(value) % 2) if isinstance(value, bytes) else value
 
 
 def storable(path: Path) -> bool:
@@ -226,10 +225,10 @@ def test_real_objects_arrive_at_orthanc_identical_but_for_what_was_coerced(
             sent = pydicom.dcmread(io.BytesIO(expected[stored.file_meta.MediaStorageSOPInstanceUID]))
             assert stored.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
             assert stored.PatientName == "Ødegård^Åse"
-            assert pixel_digest(stored) == pixel_digest(sent), name
+            assert ("PixelData" in stored) == ("PixelData" in sent)
             for element in sent:
                 if element.tag.element and element.tag.group < 0xFFFC:  # Orthanc drops group lengths, padding
-                    assert stored[element.tag].value == element.value, element.tag
+                    assert stored[element.tag].value == padded(element.value), element.tag
 
 
 def test_one_association_is_reused_and_grows_with_what_is_needed(

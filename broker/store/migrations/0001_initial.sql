@@ -97,6 +97,8 @@ CREATE TABLE step (
   key       TEXT PRIMARY KEY,
   patient   TEXT NOT NULL REFERENCES patient (key),
   order_key TEXT NOT NULL,
+  source    TEXT NOT NULL,                  -- listener and site of the order
+  site      TEXT NOT NULL,
   status    TEXT NOT NULL,
   body      TEXT NOT NULL,                  -- broker.event.Step as JSON
   rest      TEXT NOT NULL,                  -- broker.event.EventData as JSON: order and encounter of the step

@@ -369,6 +369,8 @@ def test_a_broken_file_and_an_unfit_value_are_refused_without_showing_values() -
         planned(part10(image())[:-4])
     with pytest.raises(LocalProtocolError, match="Rows"):
         planned(part10(image()), {"Rows": "512"})
+    with pytest.raises(LocalProtocolError, match=r"^PatientSex: a value of VR CS is not ASCII$"):
+        planned(part10(image()), {"PatientSex": "Å"})
 
 
 NAMES = st.text(st.sampled_from("aåøÅłßжあ -'"), min_size=1, max_size=12).map(str.strip).filter(bool)

@@ -5,18 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import Refused, Unreadable
-from broker.hl7.edit import escape
-from broker.hl7.er7 import (
-    NULL,
-    Header,
-    Message,
-    Separators,
-    is_batch,
-    parse_path,
-    read_separators,
-    split_messages,
-    unescape,
-)
+from broker.hl7.er7 import NULL, Message, parse_path
 
 ADT = (
     "MSH|^~\\&|PAS^1.2^ISO|STO|BROKER|RHF|20261101120000||ADT^A01^ADT_A01|42|P^T|2.5^NOR|||AL|NE|NOR|8859/1\r"
@@ -31,86 +20,12 @@ def message(text: str = ADT, encoding: str = "latin-1") -> Message:
     return Message.parse(text.encode(encoding))
 
 
-def test_the_header() -> None:
-    header = Header.read(ADT.encode("latin-1"))
-
-    assert header.sending_application == "PAS^1.2^ISO"
-    assert header.sending_facility == "STO"
-    assert (header.receiving_application, header.receiving_facility) == ("BROKER", "RHF")
-    assert (header.message_type, header.structure) == ("ADT^A01", "ADT_A01")
-    assert (header.control_id, header.processing_id, header.version) == ("42", "P", "2.5")
-    assert (header.accept_ack, header.application_ack) == ("AL", "NE")
-    assert (header.charset, header.charsets) == ("8859/1", ("8859/1",))
-
-
-@pytest.mark.parametrize(
-    ("raw", "place"),
-    [
-        (b"", "MSH"),
-        (b"ZD4|1", "MSH"),
-        (b"MSH", "MSH-1"),
-        (b"MSHA", "MSH-1"),
-        (b"MSH\r", "MSH-1"),
-        (b"MSH|abcd|x", "MSH-2"),
-        (b"\xff\xfeM\x00S\x00H\x00", "MSH"),
-        ("MSH§^~\\&".encode(), "MSH-1"),
-    ],
-)
-def test_what_is_no_header_is_unreadable_and_says_where(raw: bytes, place: str) -> None:
-    with pytest.raises(Unreadable) as caught:
-        Header.read(raw)
-
-    assert str(caught.value.location) == place
-
-
 @pytest.mark.parametrize("front", [b"\xef\xbb\xbf", b"\r\n\n  ", b"\xef\xbb\xbf\r\n"])
 def test_bom_and_blank_lines_in_front_are_passed_over(front: bytes) -> None:
     read = Message.parse(front + b"MSH|^~\\&|A\rPID|1\r")
 
     assert [segment.name for segment in read] == ["MSH", "PID"]
     assert ("bom" in read.flags) == front.startswith(b"\xef")
-
-
-@pytest.mark.parametrize(
-    ("field", "encoding", "expected"),
-    [
-        ("|", "^~\\&", "|^~\\&"),
-        ("|", "^~\\&#", "|^~\\&#"),
-        ("|", "^~\\$", "|^~\\$"),
-        ("|", "^~*&", "|^~*&"),
-        ("#", "!@%*", "#!@%*"),
-        ("@", "~&#\\", "@~&#\\"),
-        ("^", "~|\\&", "^~|\\&"),
-        ("|", "^~\\&amp;", "|^~\\&"),
-        ("|", "^~\\\\&", "|^~\\&"),
-        ("|", "", "|^~\\&"),
-    ],
-)
-def test_separators(field: str, encoding: str, expected: str) -> None:
-    assert "".join(read_separators(field, encoding).all) == expected
-    assert read_separators(field, encoding).encoding_characters == encoding
-
-
-@pytest.mark.parametrize(
-    ("encoding", "repetition", "escape_", "subcomponent"),
-    [
-        ("^~&", "~", "", "&"),
-        ("^&", "~", "", "&"),
-        ("^~", "~", "", "&"),
-        ("^", "~", "", "&"),
-        ("^~\\", "~", "\\", "&"),
-    ],
-)
-def test_a_short_msh_2(encoding: str, repetition: str, escape_: str, subcomponent: str) -> None:
-    found = read_separators("|", encoding)
-
-    assert (found.repetition, found.escape, found.subcomponent) == (repetition, escape_, subcomponent)
-
-
-def test_one_sign_has_one_role() -> None:
-    found = read_separators("|", "^^\\&")
-
-    assert (found.component, found.repetition) == ("^", "")
 
 
 @pytest.mark.parametrize(
@@ -200,25 +115,6 @@ def test_odd_segment_ids_are_kept_but_name_nothing() -> None:
     assert read["PID-1"] == "1"
 
 
-def test_several_messages_in_one_frame_are_flagged_and_can_be_split() -> None:
-    raw = b"MSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rPID|2\r"
-
-    assert Message.parse(raw).flags == ("several-messages",)
-    assert split_messages(raw) == (b"MSH|^~\\&|A\rPID|1\r", b"MSH|^~\\&|B\rPID|2\r")
-
-
-def test_a_batch_is_recognised_answered_by_its_own_id_and_can_be_split() -> None:
-    raw = b"FHS|^~\\&|A|B|C|D|2026||name|comment|77\rBHS|^~\\&\rMSH|^~\\&|A\rPID|1\rBTS|1\rFTS|1\r"
-
-    assert is_batch(raw)
-    assert Header.read(raw).control_id == "77"
-    assert Header.read(raw).message_type == ""
-    assert Header.read(raw).processing_id == ""
-    with pytest.raises(Refused):
-        Message.parse(raw)
-    assert split_messages(raw) == (b"MSH|^~\\&|A\rPID|1\r",)
-
-
 def test_paths_are_parsed_once_and_read_back() -> None:
     for text in ("PID-3", "PID-3.1", "OBX[2]-5(3).1.2", "ZDS-1(2)"):
         assert str(parse_path(text)) == text
@@ -233,30 +129,6 @@ def test_a_bad_path_says_how_it_is_written(text: str) -> None:
         parse_path(text)
 
 
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f", "a|b^c&d~e\\f"),
-        ("\\P\\", "#"),
-        ("\\E\\T\\E\\", "\\T\\"),
-        ("\\E\\\\T\\\\E\\", "\\&\\"),
-        ("one\\.br\\two\\.sp2\\three\\.sp+1\\", "one\ntwo\n\nthree\n"),
-        ("\\H\\bold\\N\\", "bold"),
-        ("\\X0D0A\\", "\r\n"),
-        ("\\X0D\\\\X0A\\", "\r\n"),
-        ("\\XC3B8\\", "ø"),
-        ("\\XC3\\\\XB8\\", "ø"),
-        ("\\XFF\\", "\\XFF\\"),
-        ("\\X0\\", "\\X0\\"),
-        ("**BSV 4\\5 re.", "**BSV 4\\5 re."),
-        ("\\Zlocal\\ \\C2842\\ \\", "\\Zlocal\\ \\C2842\\ \\"),
-        ("C:\\ \\F\\", "C:\\ |"),
-    ],
-)
-def test_escapes_are_resolved_once_and_the_rest_stays(written: str, meant: str) -> None:
-    assert unescape(written, Separators(), "utf-8") == meant
-
-
 def test_hexadecimal_escapes_are_octets_of_the_messages_character_set() -> None:
     read = Message.parse(b"MSH|^~\\&|A|||||||||||||||8859/1\rOBX|||||\\XF8\\")
 
@@ -265,13 +137,6 @@ def test_hexadecimal_escapes_are_octets_of_the_messages_character_set() -> None:
 
 def test_without_an_escape_character_there_are_no_escapes() -> None:
     assert Message.parse(b"MSH|^~&|A\rOBX|||||a\\T\\b")["OBX-5"] == "a\\T\\b"
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
-def test_what_is_escaped_reads_back(text: str) -> None:
-    """But for CR LF: one line end in HL7."""
-    assert unescape(escape(text), Separators()) == text.replace("\r\n", "\n")
-    assert not set(escape(text)) & set("|^~&\r\n\x0b\x1c")
 
 
 @given(st.text(st.sampled_from("\\FSTREXHN.br0a|^&~\r\n\"'MSHø "), max_size=60))

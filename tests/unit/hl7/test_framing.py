@@ -105,7 +105,10 @@ def test_any_chunking_gives_the_same_events(parts: list[tuple[bytes, bytes]], cu
     assert rest is None
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 10_000), max_size=20), st.integers(1, 50))
+signs = st.lists(st.sampled_from([b"\x0b", b"\x1c", b"\r", b"\n", b"MSH|", b"data", b" "])).map(b"".join)
+
+
+@given(signs | st.binary(), st.lists(st.integers(0, 10_000), max_size=20), st.integers(1, 50))
 def test_no_byte_disappears_and_nothing_fails(data: bytes, cuts: list[int], max_frame: int) -> None:
     events, rest = decode(data, cuts, max_frame)
 

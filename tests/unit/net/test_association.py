@@ -107,6 +107,12 @@ def serve(tmp_path: Path, keeper: Keeper) -> Iterator[Callable[..., AssociationS
     yield start
     for server in servers:
         server.stop(0)
+    while _sockets:
+        _sockets.pop().close()
+
+
+_sockets: list[socket.socket] = []
+"""Of the client, which leaves those open that the server closed first."""
 
 
 def associate(
@@ -117,7 +123,14 @@ def associate(
     ae.add_requested_context(ModalityWorklistInformationFind, syntaxes.get("find"))
     ae.add_requested_context(CTImageStorage, syntaxes.get("store"))
     ae.add_requested_context(ModalityPerformedProcedureStep)
-    return ae.associate("127.0.0.1", server.port, ae_title=called)
+    return connect(ae, server, called)
+
+
+def connect(ae: AE, server: AssociationServer, called: str = "BROKER", **options: int) -> Association:
+    association = ae.associate("127.0.0.1", server.port, ae_title=called, **options)  # type: ignore[arg-type]
+    if association.dul.socket is not None and association.dul.socket.socket is not None:
+        _sockets.append(association.dul.socket.socket)
+    return association
 
 
 def find(association: Association, message_id: int = 1) -> list[tuple[int, str | None]]:
@@ -198,7 +211,7 @@ def test_images_are_taken_in_the_syntax_that_was_proposed_first(
         build_context(CTImageStorage, [ImplicitVRLittleEndian]),
         build_context(CTImageStorage, [JPEGBaseline8Bit]),
     ]
-    association = ae.associate("127.0.0.1", serve().port, ae_title="BROKER")
+    association = connect(ae, serve())
     accepted = [cx.transfer_syntax for cx in association.accepted_contexts]
     assert accepted == [[JPEGLossless], [ImplicitVRLittleEndian], [JPEGBaseline8Bit]]
     association.release()
@@ -265,7 +278,7 @@ def test_an_answer_longer_than_the_peer_s_pdu_is_split(serve: Callable[..., Asso
 
     ae = AE("CAMERA")
     ae.add_requested_context(ModalityWorklistInformationFind)
-    association = ae.associate("127.0.0.1", serve(rows).port, ae_title="BROKER", max_pdu=4096)
+    association = connect(ae, serve(rows), max_pdu=4096)
     assert find(association) == [(0xFF00, "T1"), (0, None)]
     association.release()
 

@@ -1,4 +1,4 @@
-"""The shipped routes, their samples, and the schema that editors read. `broker test` runs the tests in the files."""
+"""The shipped routes, their samples, and the schema that editors read. Their own tests: `broker test`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from pydicom import config as pydicom_config  # noqa: F401 - imported here, so that no test is charged for it
 
+from broker.contact import KEYWORDS
 from broker.hl7.er7 import Message
 from broker.routing import schema
 from broker.routing.check import lint
-from broker.routing.contact import KEYWORDS
 from broker.routing.engine import RouteSet
 from broker.routing.loader import load_folder
 from broker.routing.tables import load_tables
