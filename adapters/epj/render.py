@@ -39,68 +39,47 @@ def render_hl7(view: View, target: Target) -> Rendered:
 
 
 def order_status(view: View, target: Target) -> bytes:
-    """ORM^O01 with ORC-1 SC: where the order's step stands (IHE RAD-3)."""
-    step, order, patient = view.step, view.order, view.patient
-    if step is None or order is None or patient is None:
+    """ORM^O01 with ORC-1 SC: where the order's step stands, or an order that ended as a whole (IHE RAD-3)."""
+    step, order, patient = view.step, view.order or view.event.data.order, view.patient
+    if order is None or patient is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} has no order status to tell")
+    status = step.status if step is not None else order.whole
     # The control id is a function of the event and the route: a repeat carries the same (invariant 7).
-    control_id = hashlib.sha256(
-        f"{view.event.id}|{target.route}|{target.index}|{step.key}".encode()
-    ).hexdigest()[:20]
-    start = step.start_date + step.start_time
-    message = build(
-        [
-            (
-                "MSH",
-                {
-                    3: "BROKER",
-                    4: view.event.site,
-                    5: "EPJ",
-                    6: view.event.site,
-                    7: view.event.time.strftime("%Y%m%d%H%M%S%z"),
-                    9: components("ORM", "O01", "ORM_O01"),
-                    10: control_id.upper(),
-                    11: "P",
-                },
-            ),
-            (
-                "PID",
-                {
-                    1: "1",
-                    3: tuple(_cx(i) for i in patient.identifiers),
-                    5: _xpn(patient.name),
-                    7: patient.birth_date or "",
-                    8: patient.sex or "",
-                },
-            ),
-            (
-                "ORC",
-                {
-                    1: "SC",
-                    2: _ei(order.placer_number),
-                    3: _ei(order.filler_number),
-                    5: STATUS.get(step.status or "", ""),
-                    "7.4": start,
-                },
-            ),
-            (
-                "OBR",
-                {
-                    1: "1",
-                    2: _ei(order.placer_number),
-                    3: _ei(order.filler_number),
-                    4: _ce(order.procedure or step.procedure or step.protocol),
-                    18: step.accession_number,
-                    19: step.requested_procedure_id,
-                    20: step.step_id,
-                    24: step.modality,
-                    "27.4": start,
-                },
-            ),
-            ("ZDS", {1: components(step.study_uid, "", "Application", "DICOM")}),
-        ],
-        version="2.5",
-    )
+    seed = f"{view.event.id}|{target.route}|{target.index}|{step.key if step else ''}"
+    start = step.start_date + step.start_time if step else ""
+    numbers: dict[int | str, Value] = {2: _ei(order.placer_number), 3: _ei(order.filler_number)}
+    msh: dict[int | str, Value] = {
+        3: "BROKER",
+        4: view.event.site,
+        5: "EPJ",
+        6: view.event.site,
+        7: view.event.time.strftime("%Y%m%d%H%M%S%z"),
+        9: components("ORM", "O01", "ORM_O01"),
+        10: hashlib.sha256(seed.encode()).hexdigest()[:20].upper(),
+        11: (view.message.header.processing_id if view.message else "") or "P",
+    }
+    pid: dict[int | str, Value] = {
+        1: "1",
+        3: tuple(_cx(identifier) for identifier in patient.identifiers),
+        5: _xpn(patient.name),
+        7: patient.birth_date or "",
+        8: patient.sex or "",
+    }
+    orc: dict[int | str, Value] = {1: "SC", **numbers, 5: STATUS.get(status or "", ""), "7.4": start}
+    segments = [("MSH", msh), ("PID", pid), ("ORC", orc)]
+    if step is not None:
+        obr: dict[int | str, Value] = {
+            1: "1",
+            **numbers,
+            4: _ce(order.procedure or step.procedure or step.protocol),
+            18: step.accession_number,
+            19: step.requested_procedure_id,
+            20: step.step_id,
+            24: step.modality,
+            "27.4": start,
+        }
+        segments += [("OBR", obr), ("ZDS", {1: components(step.study_uid, "", "Application", "DICOM")})]
+    message = build(segments, version="2.5")
     changes: dict[str, Value] = {path: as_written(path, value) for path, value in target.set.items()}
     return edit(message, changes, add=True) if changes else message
 
