@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from broker.event import Event
 
@@ -26,6 +26,15 @@ API_VERSION = 1
 
 Kind = Literal["worklist", "hl7", "dicom"]
 """What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
+
+
+class Options(BaseModel):
+    """Base of an adapter's options: frozen, strict, unknown keys refused, values never shown in errors.
+
+    Every option has a description; it becomes the editor's help and the settings page.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Verdict(StrEnum):
@@ -240,7 +249,7 @@ class Outbound(Protocol):
 Renderer = Callable[["View", Target], Rendered]
 """Pure: the same view and target give the same bytes. Raises `UnmappableError` naming the place."""
 
-C = TypeVar("C", bound=BaseModel)
+C = TypeVar("C", bound=Options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,23 +11,17 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from broker import registry, yamlfile
-from broker.adapter import InboundSpec, OutboundSpec
+from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.errors import ConfigError, Fault
 from broker.yamlfile import Document, Switch, Text, did_you_mean
 
 S = TypeVar("S")
 
 
-class Section(BaseModel):
-    """Base of every part of the settings: frozen, strict, unknown keys refused, values never shown in errors."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
-
-
-class DicomSettings(Section):
+class DicomSettings(Options):
     """The one association server that hosts worklist, storage and verification."""
 
     port: int = Field(ge=0, le=65535, description="TCP port of every DICOM service.")
@@ -40,20 +34,20 @@ class DicomSettings(Section):
     max_associations: int = Field(default=200, ge=1, description="Associations at once.")
 
 
-class HttpSettings(Section):
+class HttpSettings(Options):
     """Health, readiness and metrics."""
 
     port: int = Field(ge=0, le=65535, description="TCP port.")
 
 
-class InboundEntry(Section):
+class InboundEntry(Options):
     """What every inbound adapter has."""
 
     adapter: Text = Field(description="Name of the adapter (`broker adapters list`).")
     enabled: Switch = Field(default=True, description="Off: the listener is not opened.")
 
 
-class OutboundEntry(Section):
+class OutboundEntry(Options):
     """What every outbound adapter has."""
 
     adapter: Text = Field(description="Name of the adapter (`broker adapters list`).")
@@ -63,7 +57,7 @@ class OutboundEntry(Section):
     )
 
 
-class BrokerSettings(Section):
+class BrokerSettings(Options):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
@@ -164,7 +158,7 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
 def _entries(
     document: Document,
     section: Literal["inbound", "outbound"],
-    common: type[Section],
+    common: type[Options],
     adapters: Mapping[str, EntryPoint],
     load_adapter: Callable[[EntryPoint], S],
     faults: list[Fault],
@@ -192,7 +186,7 @@ def _entries(
     return found
 
 
-def entry_model(common: type[Section], config: type[BaseModel]) -> type[BaseModel]:
+def entry_model(common: type[Options], config: type[BaseModel]) -> type[BaseModel]:
     """An entry's model: what every entry has, and what the adapter asks for."""
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in config.model_fields.items()}
     for name, info in config.model_fields.items():

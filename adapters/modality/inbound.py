@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from broker.adapter import InboundContext, InboundSpec
+from broker.adapter import InboundContext, InboundSpec, Options
 from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
 from broker.dicom.matching import Query
@@ -19,10 +19,8 @@ from broker.scalars import Text
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 
 
-class WorklistService(BaseModel):
+class WorklistService(Options):
     """Options of the worklist SCP."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     charsets: tuple[Text, ...] = Field(
         default=("ISO_IR 100", "ISO_IR 192"),

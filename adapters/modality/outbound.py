@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from adapters.modality.render import render_row
-from broker.adapter import OutboundSpec
+from broker.adapter import Options, OutboundSpec
 
 
-class WorklistDestination(BaseModel):
+class WorklistDestination(Options):
     """A worklist of the broker; it has no options."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 OUTBOUND = OutboundSpec(

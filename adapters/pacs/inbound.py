@@ -10,11 +10,11 @@ from datetime import datetime
 from io import BytesIO
 from typing import BinaryIO
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydicom import dcmread
 
 from adapters.pacs import mapping, spool
-from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Reception, Verdict
+from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import elements, status
 from broker.dicom.attributes import Attributes
@@ -26,10 +26,8 @@ from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Pee
 from broker.scalars import Text
 
 
-class StorageService(BaseModel):
+class StorageService(Options):
     """Options of the storage SCP."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     issuer: Text = Field(description="Issuer of a Patient ID whose object names none: namespace&oid&ISO.")
     issuers: tuple[Text, ...] = Field(

@@ -9,10 +9,10 @@ import json
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from adapters.pacs.render import render_hl7, render_instance
-from broker.adapter import Delivery, OutboundContext, OutboundSpec, Receipt
+from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import attributes as dicom
 from broker.dicom import coerce
 from broker.errors import PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
@@ -21,10 +21,8 @@ from broker.net.store_scu import StoreScu
 from broker.scalars import Duration, Text
 
 
-class StorageDestination(BaseModel):
+class StorageDestination(Options):
     """Options of a PACS."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     host: Text = Field(description="Host name or address.")
     port: int = Field(ge=1, le=65535, description="TCP port (DICOM).")

@@ -65,7 +65,11 @@ def command(check: bool, folder: Path) -> None:
     if check and stale:
         click.echo(f"not what the code says: {', '.join(stale)}; run `broker docs`", err=True)
         raise SystemExit(1)
-    click.echo(f"{len(pages())} files are what the code says" if check or not stale else f"{len(stale)} files written")
+    click.echo(
+        f"{len(pages())} files are what the code says"
+        if check or not stale
+        else f"{len(stale)} files written"
+    )
 
 
 def pages() -> Mapping[str, str]:
@@ -182,5 +186,3 @@ def _described(usage: str, found: click.Command) -> Iterator[str]:
             choices = f" ({', '.join(option.type.choices)})" if isinstance(option.type, click.Choice) else ""
             yield f"| {names} | {option.help or ''}{choices} |"
         yield ""
-
-

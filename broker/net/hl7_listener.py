@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from broker import csvfile
-from broker.adapter import InboundContext, ListenerPlace, Reception, Verdict
+from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Verdict
 from broker.errors import AckCode, ConfigError, Refused, RemoteProtocolError, StoreError
 from broker.hl7.ack import mode
 from broker.hl7.demographics import Issuers, read_issuer
@@ -29,10 +29,8 @@ log = structlog.get_logger("broker.hl7")
 C = TypeVar("C", bound="Hl7Listener")
 
 
-class Hl7Listener(BaseModel):
+class Hl7Listener(Options):
     """Options of every HL7 listener."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     port: int = Field(ge=0, le=65535, description="TCP port (MLLP).")
     bind: Text = Field(default="", description="Address; empty: the broker's `bind`.")

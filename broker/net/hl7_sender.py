@@ -5,19 +5,17 @@ What is sent was rendered and stored before; nothing is built here.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from broker.adapter import Delivery, OutboundContext, Receipt
+from broker.adapter import Delivery, Options, OutboundContext, Receipt
 from broker.errors import PermanentDeliveryError, TransientDeliveryError, Unreadable
 from broker.hl7.ack import read_ack
 from broker.net.mllp import MllpClient
 from broker.scalars import Duration, Text
 
 
-class Hl7Destination(BaseModel):
+class Hl7Destination(Options):
     """Options of an HL7 destination."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     host: Text = Field(description="Host name or address.")
     port: int = Field(ge=1, le=65535, description="TCP port (MLLP).")

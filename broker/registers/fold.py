@@ -34,6 +34,9 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return _patient(tx, event, message)
     if event.data.instance is not None and event.data.patient is not None:
         return _instance(tx, event, message)
+    said = event.data.patient
+    if said is not None and event.type.startswith(("order.", "step.")) and patients.conflicting(tx, event, said):
+        return Folded(view=None)
     known = _referred(tx, event)
     if event.data.step is not None and known is not None:
         held = steps.fold(tx, event, event.data.step, known.key)

@@ -49,47 +49,43 @@ def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
 
 
 def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> Known:
-    """Folds what PAS says of a patient: the first message registers, later ones update; PAS's word stands."""
-    keys = find(tx, patient.identifiers)
-    if len(keys) > 1:
-        exceptions.report(
-            tx,
-            "identity-conflict",
-            event.id,
-            "the identifiers of PID-3 belong to different known patients",
-            event,
-        )
+    """Folds what PAS says of a patient: the first message registers, later ones update; PAS's word stands.
+
+    Where PID-3 names identifiers of several known patients, the first one's is meant and the others keep theirs:
+    only a merge says that two are one. A merge or id change to identifiers that are new goes on with the record
+    that the prior ones have.
+    """
+    keys = find(tx, patient.identifiers) or find(tx, event.data.prior)
     if not keys:
         return _create(tx, event, patient, verified=True)
+    if conflicting(tx, event, patient):
+        own = tuple(i for i in patient.identifiers if find(tx, (i,)) in ([], [keys[0]]))
+        patient = patient.model_copy(update={"identifiers": own})
     known = get(tx, keys[0])
     base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
     return _store(tx, event, known.key, _overlaid(base, patient), verified=True)
 
 
+def conflicting(tx: Transaction, event: Event, patient: Patient) -> bool:
+    """Whether the identifiers belong to different known patients; reported, because only a person can tell."""
+    if len(find(tx, patient.identifiers)) < 2:
+        return False
+    reason = "the identifiers of PID-3 belong to different known patients"
+    exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
+    return True
+
+
 def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
-    """The patient that an order, a result or an image speaks of: known, or made provisionally. PAS's word stands."""
+    """The patient that an order speaks of: known, or made provisionally. PAS's word stands."""
     keys = find(tx, patient.identifiers)
     if not keys:
         return _create(tx, event, patient, verified=False)
     known = get(tx, keys[0])
-    if len(keys) > 1:
-        exceptions.report(
-            tx,
-            "identity-conflict",
-            event.id,
-            "the identifiers of PID-3 belong to different known patients",
-            event,
-        )
     if not known.verified:
         return _store(tx, event, known.key, _overlaid(known.patient, patient), verified=False)
     if differing := differences(known.patient, patient):
-        exceptions.report(
-            tx,
-            "demographics-differ",
-            f"{event.source}/{event.message_id}",
-            f"{', '.join(differing)}: PAS differs",
-            event,
-        )
+        reason = f"{', '.join(differing)}: PAS differs"
+        exceptions.report(tx, "demographics-differ", f"{event.source}/{event.message_id}", reason, event)
     return known
 
 

@@ -197,7 +197,9 @@ def _pdv(context: int, flags: int, value: bytes | memoryview) -> bytes:
 def _command(fields: Mapping[int, str | int]) -> bytes:
     content = b""
     for element, value in sorted(fields.items()):
-        text = struct.pack("<H", value) if isinstance(value, int) else value.encode() + b"\0" * (len(value) % 2)
+        text = (
+            struct.pack("<H", value) if isinstance(value, int) else value.encode() + b"\0" * (len(value) % 2)
+        )
         content += struct.pack("<HHI", 0, element, len(text)) + text
     return struct.pack("<HHII", 0, 0, 4, len(content)) + content
 

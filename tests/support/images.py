@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.dataelem import RawDataElement
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid

@@ -38,7 +38,20 @@ class Person:
         numbers = [f"{self.number}^^^{SITE}^PI"]
         if self.national:
             numbers.insert(0, f"{self.national}^^^{NATIONAL}^NNNOR")
-        fields = ["PID", "1", "", "~".join(numbers), "", self.name, "", self.birth_date, self.sex, "", "", self.contact]
+        fields = [
+            "PID",
+            "1",
+            "",
+            "~".join(numbers),
+            "",
+            self.name,
+            "",
+            self.birth_date,
+            self.sex,
+            "",
+            "",
+            self.contact,
+        ]
         return "|".join(fields).rstrip("|")
 
 
@@ -50,7 +63,9 @@ def message(kind: str, control_id: str, *segments: str, sender: str = "PAS") -> 
 
 def adt(trigger: str, control_id: str, person: Person, *segments: str) -> bytes:
     """ADT with EVN, PID and, where none is given, a plain PV1."""
-    structure = {"A04": "ADT_A01", "A08": "ADT_A01", "A31": "ADT_A05", "A40": "ADT_A39", "A47": "ADT_A30"}[trigger]
+    structure = {"A04": "ADT_A01", "A08": "ADT_A01", "A31": "ADT_A05", "A40": "ADT_A39", "A47": "ADT_A30"}[
+        trigger
+    ]
     rest = segments or ("PV1|1|O|OYE^ROM2^^STO",)
     return message(f"ADT^{trigger}^{structure}", control_id, "EVN||20260309080000", person.pid(), *rest)
 
@@ -111,7 +126,8 @@ def omi(
 ) -> bytes:
     """OMI^O23 with an IPC for each step; all at the same time."""
     ipc = [
-        f"IPC|A{number}|R{number}|{study_uid(number)}|S{number}-{step}|{modality}|||{room}|{aet}" for step in steps
+        f"IPC|A{number}|R{number}|{study_uid(number)}|S{number}-{step}|{modality}|||{room}|{aet}"
+        for step in steps
     ]
     return message(
         "OMI^O23^OMI_O23",

@@ -16,7 +16,17 @@ class Storescp:
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.folder = folder
-        self._command = [needs("storescp"), "-aet", "STORESCP", "+B", "+xa", "-od", folder, *options, str(self.port)]
+        self._command = [
+            needs("storescp"),
+            "-aet",
+            "STORESCP",
+            "+B",
+            "+xa",
+            "-od",
+            folder,
+            *options,
+            str(self.port),
+        ]
         self._process: Program | None = None
 
     def start(self) -> None:
