@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
+from traceback import extract_tb
 from typing import Final, Literal
 
 from broker.adapter import Reception, Verdict
@@ -29,13 +31,15 @@ from broker.errors import (
     RemoteProtocolError,
 )
 from broker.event import Draft, Event
-from broker.hl7.ack import AckError, answers, build_ack
+from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.demographics import Issuers
 from broker.hl7.er7 import SEVERAL_FLAG, Header, Message, is_batch
 from broker.hl7.validate import validate
 
 VERSIONS: Final = re.compile(r"(2\.[1-8](\.\d{1,2})*\+?|P)?")
 """MSH-12 that is taken: 2.1 to 2.8 with what senders append, and the two odd ones that are seen (empty, `P`)."""
+
+_NOT_ANSWERED: Final = "an acknowledgement is not answered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +91,14 @@ def receive(
     header: Header | None = None
     try:
         header = Header.read(raw)
-        if header.message_code == "ACK":
-            return stamp.reception(header, Verdict.FILTERED, "an acknowledgement is not answered")
-        kind = _admit(raw, header, profile, mappers)
-        if kind is None:
-            reason = f"{header.message_type} is listed as ignorable"
+        if is_ack(header):
+            return stamp.reception(header, Verdict.FILTERED, _NOT_ANSWERED)
+        _check(raw, header, profile)
+        kind = f"{header.message_code}^{header.trigger.upper()}"
+        if ignored := [pattern for pattern in profile.ignore if fnmatchcase(kind, pattern)]:
+            reason = f"listed as ignorable: {ignored[0]}"
             return stamp.reception(header, Verdict.FILTERED, reason, answer="AA")
+        mapper = _mapper(kind, header, mappers)
         message = Message.parse(
             raw, default_charset=profile.charset, fallback_charset=profile.fallback_charset
         )
@@ -102,7 +108,7 @@ def receive(
                 location=Location(segment="MSH", sequence=2),
             )  # fmt: skip
         flags = (*message.flags, *_validated(message, profile))
-        events = stamp.events(mappers[kind](message, profile))
+        events = stamp.events(mapper(message, profile))
     except RemoteProtocolError as exc:
         return stamp.refusal(header, exc)
     except Exception as exc:  # noqa: BLE001 - the edge of somebody else's mapping
@@ -110,17 +116,32 @@ def receive(
         broken = Refused(
             "the message could not be mapped", ack_code="AE", error_code=APPLICATION_INTERNAL_ERROR
         )
-        broken.__cause__ = exc
-        return stamp.refusal(header, broken, flag=f"bug-{type(exc).__name__}")
+        place = extract_tb(exc.__traceback__)[-1]
+        flag = f"bug-{type(exc).__name__}-{Path(place.filename).name}:{place.lineno}"
+        return stamp.refusal(header, broken, flag=flag)
     verdict = Verdict.ACCEPTED if events else Verdict.FILTERED
-    reason = "" if events else f"{header.message_type} holds nothing to do"
+    reason = "" if events else f"{kind} holds nothing to do"
     return stamp.reception(
         header, verdict, reason, answer="AA", events=events, charset=message.charset, flags=flags
     )
 
 
-def _admit(raw: bytes, header: Header, profile: Profile, mappers: Mapping[str, Mapper]) -> str | None:
-    """The key of the mapper, None for what is ignorable. Raises `Refused` by the header alone."""
+def refuse(
+    raw: bytes, error: Refused, profile: Profile, *, message_id: str, now: datetime, peer: str = ""
+) -> Reception:
+    """A message that is refused before it is read: too long, say. `raw` is its beginning, answered by its header."""
+    stamp = _Stamp(profile=profile, message_id=message_id, now=now, peer=peer, raw=raw)
+    try:
+        header: Header | None = Header.read(raw)
+    except RemoteProtocolError:
+        header = None
+    if header is not None and is_ack(header):
+        return stamp.reception(header, Verdict.FILTERED, _NOT_ANSWERED)
+    return stamp.refusal(header, error)
+
+
+def _check(raw: bytes, header: Header, profile: Profile) -> None:
+    """Raises `Refused` for what no listener of this profile takes, by the header alone."""
     if is_batch(raw):
         raise Refused(
             "a batch is not taken on this listener; send its messages one by one",
@@ -143,11 +164,12 @@ def _admit(raw: bytes, header: Header, profile: Profile, mappers: Mapping[str, M
             error_code=UNSUPPORTED_PROCESSING_ID,
             location=Location(segment="MSH", field=11),
         )
-    kind = f"{header.message_code}^{header.trigger.upper()}"
-    if any(fnmatchcase(kind, pattern) for pattern in profile.ignore):
-        return None
+
+
+def _mapper(kind: str, header: Header, mappers: Mapping[str, Mapper]) -> Mapper:
+    """What this type and trigger mean. Raises `Refused` for those that nobody reads."""
     if kind in mappers:
-        return kind
+        return mappers[kind]
     if any(known.startswith(f"{header.message_code}^") for known in mappers):
         raise Refused(
             "the trigger event in MSH-9.2 is not supported by this listener",
@@ -229,7 +251,13 @@ class _Stamp:
             verdict=verdict,
             reason=reason,
             answer_code=answer or "",
-            answers=acknowledge(header, answer, message_id=self.message_id, now=self.now, error=error),
+            answers=acknowledge(
+                header,
+                answers(header, answer) if answer else (),
+                message_id=self.message_id,
+                now=self.now,
+                error=error,
+            ),
             raw=self.raw,
             charset=charset,
             flags=flags,
@@ -240,13 +268,13 @@ class _Stamp:
 
 def acknowledge(
     header: Header | None,
-    outcome: AckCode | None,
+    codes: Sequence[str],
     *,
     message_id: str,
     now: datetime,
     error: RemoteProtocolError | None = None,
 ) -> tuple[bytes, ...]:
-    """What leaves to the sender for an outcome, by its acknowledgement mode; None: nothing."""
+    """What leaves to the sender: one acknowledgement for each of these codes of MSA-1."""
     return tuple(
         build_ack(
             header,
@@ -256,7 +284,7 @@ def acknowledge(
             text="" if error is None else str(error),
             error=None if error is None else AckError.of(error),
         )
-        for number, code in enumerate(answers(header, outcome) if outcome else ())
+        for number, code in enumerate(codes)
     )
 
 

@@ -188,11 +188,8 @@ def _entries(
 
 def entry_model(common: type[Options], config: type[BaseModel]) -> type[BaseModel]:
     """An entry's model: what every entry has, and what the adapter asks for."""
-    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in config.model_fields.items()}
-    for name, info in config.model_fields.items():
-        if info.metadata:
-            fields[name] = (info.rebuild_annotation(), info)
-    return create_model(f"{config.__name__}Entry", __base__=common, __doc__=config.__doc__, **fields)
+    # Both as bases: fields alone would leave the adapter's own validators behind.
+    return create_model(f"{config.__name__}Entry", __base__=(config, common), __doc__=config.__doc__)
 
 
 def json_schema() -> dict[str, Any]:

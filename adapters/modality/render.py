@@ -12,9 +12,10 @@ from broker.adapter import Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes, Value
 from broker.errors import LocalProtocolError, UnmappableError
-from broker.event import Code, Identifier, Patient, Step
+from broker.event import Code, Identifier, Patient, PersonName, Step
 from broker.view import View
 
+SH: Final = 16
 LO: Final = 64
 PN_GROUP: Final = 64
 LOCAL_SCHEME: Final = "99LOCAL"
@@ -46,7 +47,7 @@ def render_row(view: View, target: Target) -> Rendered:
     if view.step is None or view.patient is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} has no step to make a worklist row of")
     shortened: list[str] = []
-    row: dict[str, Value] = {**_patient(view.patient), **_request(view, view.step, shortened)}
+    row: dict[str, Value] = {**_patient(view.patient, shortened), **_request(view, view.step, shortened)}
     item = _step(view.step, shortened)
     for keyword, value in target.set.items():
         (item if keyword in STEP_KEYWORDS else row)[keyword] = value
@@ -60,20 +61,22 @@ def render_row(view: View, target: Target) -> Rendered:
     return Rendered(payload=dicom.to_json(row).encode(), summary=summary)
 
 
-def _patient(patient: Patient) -> Attributes:
+def _patient(patient: Patient, shortened: list[str]) -> Attributes:
     """The Patient module: the first identifier is Patient ID, the others stand beside it."""
     if not patient.identifiers:
         raise LocalProtocolError("a patient in the register has an identifier")
     first, *others = patient.identifiers
     birth_date = patient.birth_date or ""
     found: dict[str, Value] = {
-        "PatientName": _fit_name(dicom.person_name(patient.name)) if patient.name else "",
+        "PatientName": _fit_name("PatientName", patient.name, shortened),
         "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
         "PatientSex": patient.sex or "",
         **_identified(first),
     }
     if others:
-        found["OtherPatientIDsSequence"] = tuple(_identified(other) for other in others)
+        # PS3.3 C.7.1.1: an item of it, unlike the Patient ID itself, must say its type.
+        typed = {"TypeOfPatientID": "TEXT"}
+        found["OtherPatientIDsSequence"] = tuple({**_identified(other), **typed} for other in others)
     return found
 
 
@@ -101,9 +104,9 @@ def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
         "RequestedProcedureDescription": _fit("RequestedProcedureDescription", _text(procedure), shortened),
         "RequestedProcedurePriority": step.priority,
         "ReferringPhysicianName": "",
-        "RequestingPhysician": _fit_name(dicom.person_name(order.requester))
-        if order and order.requester
-        else "",
+        "RequestingPhysician": _fit_name(
+            "RequestingPhysician", order.requester if order else None, shortened
+        ),
         "ReferencedStudySequence": (),
         "ReferencedPatientSequence": (),
         "PlacerOrderNumberImagingServiceRequest": placer.value if placer else "",
@@ -111,19 +114,17 @@ def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
     }
     if step.accession_issuer:
         found["IssuerOfAccessionNumberSequence"] = ({"LocalNamespaceEntityID": step.accession_issuer},)
-    if codes := _codes(procedure):
+    if codes := _codes(procedure, shortened):
         found["RequestedProcedureCodeSequence"] = codes
     if encounter is not None:
         found["AdmissionID"] = encounter.visit_number.value if encounter.visit_number else ""
         found["CurrentPatientLocation"] = _fit("CurrentPatientLocation", encounter.location or "", shortened)
-        if encounter.referring:
-            found["ReferringPhysicianName"] = _fit_name(dicom.person_name(encounter.referring))
+        found["ReferringPhysicianName"] = _fit_name("ReferringPhysicianName", encounter.referring, shortened)
     return found
 
 
 def _step(step: Step, shortened: list[str]) -> dict[str, Value]:
     """The Scheduled Procedure Step module, but for the station, which is the route's to say."""
-    performer = step.performing_physician
     item: dict[str, Value] = {
         "Modality": step.modality,
         "ScheduledStationAETitle": step.station_aets,
@@ -131,27 +132,28 @@ def _step(step: Step, shortened: list[str]) -> dict[str, Value]:
         "ScheduledProcedureStepLocation": step.location,
         "ScheduledProcedureStepStartDate": step.start_date,
         "ScheduledProcedureStepStartTime": step.start_time,
-        "ScheduledPerformingPhysicianName": _fit_name(dicom.person_name(performer)) if performer else "",
+        "ScheduledPerformingPhysicianName": _fit_name(
+            "ScheduledPerformingPhysicianName", step.performing_physician, shortened
+        ),
         "ScheduledProcedureStepDescription": _fit(
             "ScheduledProcedureStepDescription", step.description or _text(step.protocol), shortened
         ),
         "ScheduledProcedureStepID": step.step_id,
         "ScheduledProcedureStepStatus": step.status or "",
     }
-    if codes := _codes(step.protocol):
+    if codes := _codes(step.protocol, shortened):
         item["ScheduledProtocolCodeSequence"] = codes
     return item
 
 
-def _codes(code: Code | None) -> tuple[Attributes, ...]:
+def _codes(code: Code | None, shortened: list[str]) -> tuple[Attributes, ...]:
     """A code sequence (PS3.3 8.8); a code above 16 characters stands in Long Code Value."""
     if code is None or not code.code:
         return ()
-    value = "CodeValue" if len(code.code) <= 16 else "LongCodeValue"
-    scheme = code.system if 0 < len(code.system) <= 16 else LOCAL_SCHEME
-    return (
-        {value: code.code, "CodingSchemeDesignator": scheme, "CodeMeaning": (code.text or code.code)[:LO]},
-    )
+    value = "CodeValue" if len(code.code) <= SH else "LongCodeValue"
+    scheme = code.system if 0 < len(code.system) <= SH else LOCAL_SCHEME
+    meaning = _fit("CodeMeaning", _text(code), shortened)
+    return ({value: code.code, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning},)
 
 
 def _text(code: Code | None) -> str:
@@ -161,12 +163,15 @@ def _text(code: Code | None) -> str:
 def _fit(keyword: str, text: str, shortened: list[str]) -> str:
     """A description, shortened to what LO holds and noted: it is for reading, not for matching."""
     text = text.replace("\\", "/").replace("\n", " ").strip()
-    if len(text) > LO:
+    return _cut(keyword, text, LO, shortened).rstrip()
+
+
+def _fit_name(keyword: str, name: PersonName | None, shortened: list[str]) -> str:
+    """A name cut to a component group of PN (PS3.5 6.2) and noted; the register keeps the whole one."""
+    return _cut(keyword, dicom.person_name(name), PN_GROUP, shortened).rstrip("^ ") if name else ""
+
+
+def _cut(keyword: str, text: str, length: int, shortened: list[str]) -> str:
+    if len(text) > length and keyword not in shortened:
         shortened.append(keyword)
-        return text[:LO].rstrip()
-    return text
-
-
-def _fit_name(name: str) -> str:
-    """A name cut to a component group of PN (PS3.5 6.2); the register keeps the whole one."""
-    return name[:PN_GROUP].rstrip("^ ")
+    return text[:length]

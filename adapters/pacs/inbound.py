@@ -22,18 +22,18 @@ from broker.dicom.elements import Layout
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.ids import message_id
+from broker.net.hl7_listener import Issuer
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
-from broker.scalars import Text
 
 
 class StorageService(Options):
     """Options of the storage SCP."""
 
-    issuer: Text = Field(description="Issuer of a Patient ID whose object names none: namespace&oid&ISO.")
-    issuers: tuple[Text, ...] = Field(
+    issuer: Issuer = Field(description="Issuer of a Patient ID whose object names none: namespace&oid&ISO.")
+    issuers: tuple[Issuer, ...] = Field(
         default=(), description="Known issuers; a name alone is completed from them."
     )
-    national: tuple[Text, ...] = Field(
+    national: tuple[Issuer, ...] = Field(
         default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
     )
 
@@ -62,9 +62,9 @@ class StorageScp:
             with request.path.open("rb") as file:
                 layout, head = _head(file)
         except RemoteProtocolError as exc:
-            return self._refused(str(exc))
+            return self._refused(str(exc), peer)
         if mapping.text(head, "SOPInstanceUID") != request.sop_instance_uid:
-            return self._refused("(0008,0018) is not the Affected SOP Instance UID")
+            return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
         path, sha256, size = spool.keep(request.path, context.data_folder, layout.dataset_offset)
         arrived = mapping.Arrived(
             path=path,
@@ -79,7 +79,12 @@ class StorageScp:
         self._count(Verdict.ACCEPTED)
         return Answer(status=status.SUCCESS)
 
-    def _refused(self, reason: str) -> Answer:
+    def _refused(self, reason: str, peer: Peer) -> Answer:
+        """Written down, so that it can be counted; the object stays the sender's."""
+        now = self._context.clock()
+        self._context.intake.accept_blocking(
+            mapping.refused(reason, self._profile, message_id=message_id(now), now=now, peer=peer.calling_aet)
+        )
         self._count(Verdict.REJECTED)
         return Answer(status=status.DATA_SET_MISMATCH, comment=reason)
 
@@ -96,7 +101,12 @@ class InstanceReader:
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one DICOM file, whole in memory."""
-        layout, head = _head(BytesIO(raw))
+        try:
+            layout, head = _head(BytesIO(raw))
+        except RemoteProtocolError as exc:
+            return mapping.refused(
+                str(exc), self._profile, message_id=message_id, now=now, peer=peer, raw=raw
+            )
         sha256 = hashlib.sha256(raw[layout.dataset_offset :]).hexdigest()
         arrived = mapping.Arrived(
             path=spool.path_of(sha256).as_posix(),

@@ -87,6 +87,26 @@ def receive(
     )
 
 
+def refused(
+    reason: str, profile: Profile, *, message_id: str, now: datetime, peer: str = "", raw: bytes = b""
+) -> Reception:
+    """What is no DICOM object, or not the one that was announced."""
+    return Reception(
+        message_id=message_id,
+        source=profile.name,
+        site=profile.site,
+        peer=peer,
+        protocol="dicom",
+        received=now,
+        message_type="C-STORE",
+        sender=peer,
+        verdict=Verdict.REJECTED,
+        reason=reason,
+        answer_code=f"{status.DATA_SET_MISMATCH:04X}",
+        raw=raw,
+    )
+
+
 def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
     """The object's identity as it states it, and where its bytes are."""
     name = text(head, "PatientName")

@@ -13,6 +13,8 @@ from typing import Final
 
 FOLDER: Final = "instances"
 _CHUNK: Final = 1 << 20
+_durable: set[Path] = set()
+"""Folders whose names this process has synced: at most 256 for a data folder."""
 
 
 def path_of(sha256: str) -> Path:
@@ -32,10 +34,13 @@ def keep(received: Path, data_folder: Path, dataset_offset: int) -> tuple[str, s
     name = digest.hexdigest()
     relative = path_of(name)
     target = data_folder / relative
-    if not target.parent.is_dir():
+    if (
+        target.parent not in _durable or not target.parent.is_dir()
+    ):  # that it is there does not say that its name was synced
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
         sync_folder(target.parent.parent.parent)
+        _durable.add(target.parent)
     received.replace(target)
     sync_folder(target.parent)
     return relative.as_posix(), name, size

@@ -50,7 +50,7 @@ MERGES: Final[Mapping[str, EventType]] = MappingProxyType(
 def map_encounter(message: Message, profile: Profile) -> Sequence[Draft]:
     """A visit's trigger: who the patient is, then what became of the visit."""
     of_patient, of_visit = ENCOUNTERS[message.header.trigger.upper()]
-    pid, time = message.first("PID"), demographics.event_time(message)
+    pid, time = demographics.only_pid(message), demographics.event_time(message)
     patient = demographics.patient(pid, profile.issuers)
     encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
     drafts = [Draft(type=of_patient, time=time, data=EventData(patient=patient, encounter=encounter))]
@@ -61,7 +61,7 @@ def map_encounter(message: Message, profile: Profile) -> Sequence[Draft]:
 
 def map_person(message: Message, profile: Profile) -> Sequence[Draft]:
     """A person's trigger: demographics, and the visit they came with where there is one."""
-    pid = message.first("PID")
+    pid = demographics.only_pid(message)
     data = EventData(
         patient=demographics.patient(pid, profile.issuers),
         encounter=demographics.encounter(message.first("PV1"), pid, profile.issuers),
@@ -98,23 +98,18 @@ def _prior(mrg: Segment, profile: Profile) -> tuple[Identifier, ...]:
 
 
 def _pairs(message: Message) -> Iterator[tuple[Segment, Segment]]:
-    """Each PID with the MRG that follows it, in the message's order."""
-    pid: Segment | None = None
-    found = False
-    for segment in message:
-        if segment.name == "PID":
-            pid = segment
-        elif segment.name == "MRG":
-            if pid is None:
-                break
-            yield pid, segment
-            found, pid = True, None
-    if not found:
-        raise UnmappableError(
-            "there is no MRG segment behind a PID",
-            error_code=SEGMENT_SEQUENCE_ERROR,
-            location=Location(segment="MRG"),
-        )
+    """Each PID with the MRG that follows it, in the message's order. One without the other makes no sense."""
+    segments = [segment for segment in message if segment.name in ("PID", "MRG")]
+    for place in range(0, max(2, len(segments)), 2):
+        match segments[place : place + 2]:
+            case [pid, mrg] if (pid.name, mrg.name) == ("PID", "MRG"):
+                yield pid, mrg
+            case _:
+                raise UnmappableError(
+                    "each PID must have one MRG behind it",
+                    error_code=SEGMENT_SEQUENCE_ERROR,
+                    location=Location(segment="MRG", sequence=place // 2 + 1),
+                )
 
 
 MAPPERS: Final[Mapping[str, Mapper]] = MappingProxyType(

@@ -6,14 +6,21 @@ lacks stays empty, and the worklist holds the row. What a status means stands in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, cast, get_args
 
 from adapters.ris import step
-from broker.errors import SEGMENT_SEQUENCE_ERROR, TABLE_VALUE_NOT_FOUND, Location, UnmappableError
-from broker.event import Draft, Encounter, EventData, EventType, Order, Patient, StepStatus
+from broker.errors import (
+    REQUIRED_FIELD_MISSING,
+    SEGMENT_SEQUENCE_ERROR,
+    TABLE_VALUE_NOT_FOUND,
+    Location,
+    UnmappableError,
+)
+from broker.event import Draft, EventData, EventType, Order, StepStatus
 from broker.hl7 import demographics
 from broker.hl7.er7 import Message, Segment
 from broker.reception import Mapper, Profile
@@ -56,15 +63,16 @@ class Request:
 
 def map_order(message: Message, profile: Profile) -> Sequence[Draft]:
     """Every order of a message: its `order.*` event, then one `step.*` event for each of its steps."""
-    pid = message.first("PID")
+    pid, pv1 = demographics.only_pid(message), message.first("PV1")
     patient = demographics.patient(pid, profile.issuers)
-    encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
+    encounter = demographics.encounter(pv1, pid, profile.issuers)
     time = demographics.event_time(message)
-    drafts: list[Draft] = []
-    for group in groups(message):
-        for kind, data in _order(group, patient, encounter, message, profile):
-            drafts.append(Draft(type=kind, time=time, data=data))
-    return drafts
+    unnamed: Counter[str] = Counter()
+    return [
+        Draft(type=kind, time=time, data=data.model_copy(update={"patient": patient, "encounter": encounter}))
+        for group in groups(message)
+        for kind, data in _order(group, pv1, unnamed, profile)
+    ]
 
 
 def groups(message: Message) -> list[Group]:
@@ -91,15 +99,32 @@ def groups(message: Message) -> list[Group]:
         raise UnmappableError(
             "there is no ORC segment", error_code=SEGMENT_SEQUENCE_ERROR, location=Location(segment="ORC")
         )
+    _share_zds(found)
     return found
 
 
+def _share_zds(found: list[Group]) -> None:
+    """RAD-4 has one ZDS behind all ORC and OBR of a requested procedure: it counts for each of them."""
+    requests = [(group, request) for group in found for request in group.requests]
+    if not requests or any(group.zds or request.zds for group, request in requests[:-1]):
+        return
+    of_last = _requested(*requests[-1])
+    for group, request in requests[:-1]:
+        if _requested(group, request) == of_last:
+            request.zds = requests[-1][1].zds
+
+
+def _requested(group: Group, request: Request) -> str:
+    """What makes requests of one message the same requested procedure: OBR-19, else the order number."""
+    return request.obr.get(19) or group.orc.get(3) or group.orc.get(2)
+
+
 def _order(
-    group: Group, patient: Patient, encounter: Encounter | None, message: Message, profile: Profile
+    group: Group, pv1: Segment | None, unnamed: Counter[str], profile: Profile
 ) -> Iterator[tuple[EventType, EventData]]:
     orc = group.orc
     status = status_of(orc, profile)
-    control = orc.get(1).upper()
+    control = orc.get(1).strip().upper()
     requests: list[Request | None] = [*group.requests] or [None]
     for request in requests:
         order = _numbers(orc, request, control)
@@ -107,15 +132,15 @@ def _order(
         if status in _ENDED and not named:
             # Cancelled without naming a step: the order ends as a whole.
             whole = order.model_copy(update={"whole": status})
-            yield "order.cancelled", EventData(patient=patient, encounter=encounter, order=whole)
+            yield "order.cancelled", EventData(order=whole)
             continue
-        data = EventData(patient=patient, encounter=encounter, order=order)
+        data = EventData(order=order)
         yield _order_event(control, status), data
         if request is None:
             continue
         source = step.Source(
             orc=orc, obr=request.obr, tq1=request.tq1 or group.tq1, ipc=request.ipc,
-            zds=request.zds or group.zds, pv1=message.first("PV1"), pid=message.first("PID"),
+            zds=request.zds or group.zds, pv1=pv1, unnamed=unnamed,
         )  # fmt: skip
         for found in step.steps(source, order, status, profile):
             yield _step_event(control, status), data.model_copy(update={"step": found})
@@ -123,13 +148,13 @@ def _order(
 
 def status_of(orc: Segment, profile: Profile) -> StepStatus | None:
     """What (ORC-1, ORC-5) means by the status table; None keeps the status. Raises `UnmappableError`."""
-    pair = f"{orc.get(1).strip().upper()}|{orc.get(5).strip().upper()}"
+    pair = f"{orc.get(1).strip().upper()}|{_status(orc)}"
     found = profile.tables[STATUS_TABLE].get(pair)
     if found is None:
         raise UnmappableError(
             "the pair of ORC-1 and ORC-5 is not in the order status table",
             error_code=TABLE_VALUE_NOT_FOUND,
-            location=orc.location(5 if orc.get(5) else 1),
+            location=orc.location(5 if _status(orc) else 1),
         )
     return None if found == KEEP else cast(StepStatus, found)
 
@@ -149,16 +174,25 @@ def _numbers(orc: Segment, request: Request | None, control: str) -> Order:
     if obr is not None:
         placer, filler = placer or demographics.entity(obr, 2), filler or demographics.entity(obr, 3)
     if placer is None and filler is None:
-        raise UnmappableError("neither ORC-2 nor ORC-3 holds an order number", location=orc.location(3))
+        raise UnmappableError(
+            "neither ORC-2 nor ORC-3 holds an order number",
+            error_code=REQUIRED_FIELD_MISSING,
+            location=orc.location(3),
+        )
     return Order(
         control=control,
-        status=orc.get(5).strip().upper(),
+        status=_status(orc),
         placer_number=placer,
         filler_number=filler,
         procedure=demographics.code(obr, 4) if obr else None,
         requester=(demographics.person(obr, 16) if obr else None) or demographics.person(orc, 12),
         reason=demographics.stated(obr.get(31, 2) or obr.get(31)) or "" if obr else "",
     )
+
+
+def _status(orc: Segment) -> str:
+    """ORC-5; empty also where it was cleared (HL7 null)."""
+    return (demographics.stated(orc.get(5)) or "").upper()
 
 
 def _order_event(control: str, status: StepStatus | None) -> EventType:

@@ -7,12 +7,13 @@ field, never cut; descriptions are for reading and are shortened to what DICOM h
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from broker.dicom import uid
-from broker.errors import DATA_TYPE_ERROR, Location, UnmappableError
+from broker.errors import DATA_TYPE_ERROR, REQUIRED_FIELD_MISSING, UnmappableError
 from broker.event import Code, Identifier, Order, Step, StepStatus
 from broker.hl7 import demographics
 from broker.hl7.er7 import NULL, Segment
@@ -36,12 +37,13 @@ class Source:
     ipc: Sequence[Segment]
     zds: Segment | None
     pv1: Segment | None
-    pid: Segment | None
+    unnamed: Counter[str]
+    """How often a step without an id of its own was given each key, in the whole message."""
 
 
 def named(obr: Segment, ipc: Sequence[Segment]) -> bool:
-    """Whether the sender names the step it means: IPC-4 or OBR-20."""
-    return bool(obr.get(20)) or any(segment.get(4) for segment in ipc)
+    """Whether the sender names the step it means: IPC-4, without IPC OBR-20."""
+    return any(_stated(segment, 4) for segment in ipc) if ipc else bool(_stated(obr, 20))
 
 
 def steps(source: Source, order: Order, status: StepStatus | None, profile: Profile) -> Iterator[Step]:
@@ -49,12 +51,11 @@ def steps(source: Source, order: Order, status: StepStatus | None, profile: Prof
     if source.ipc:
         for number, ipc in enumerate(source.ipc):
             timing = source.tq1[number] if len(source.tq1) == len(source.ipc) else _first(source.tq1)
-            yield _step(source, order, status, profile, ipc=ipc, timing=timing, suffix="")
+            yield _step(source, order, status, profile, ipc=ipc, timing=timing)
         return
-    several = len(source.tq1) > 1
-    for number, timing in enumerate(source.tq1 or [None], 1):
-        suffix = f".{number}" if several and not source.obr.get(20) else ""
-        yield _step(source, order, status, profile, ipc=None, timing=timing, suffix=suffix)
+    timings: Sequence[Segment | None] = source.tq1 or [None]
+    for timing in timings:
+        yield _step(source, order, status, profile, ipc=None, timing=timing)
 
 
 def _step(
@@ -65,27 +66,24 @@ def _step(
     *,
     ipc: Segment | None,
     timing: Segment | None,
-    suffix: str,
 ) -> Step:
     obr = source.obr
     number = order.filler_number or order.placer_number
     assert number is not None, "an order without a number was refused before"
     accession = _accession(ipc, obr, number)
     requested = _short(ipc, 2) or _short(obr, 19) or _fitting(number.value) or accession
-    step_id = _short(ipc, 4) or (_short(obr, 20) if ipc is None else "") or requested
-    step_id = f"{step_id}{suffix}"
-    if not step_id or len(step_id) > SH:
-        raise _too_long(obr if ipc is None else ipc, 20 if ipc is None else 4, "the step id")
+    issuer = number.issuer or profile.site
+    step_id = _step_id(source, ipc, requested, f"{issuer}|{number.value}")
     study_uid, derived = _study_uid(source, ipc, profile, accession or requested or number.value, number)
     start = _start(source, timing)
     stations = _stations(source, ipc)
     modality = _modality(ipc, obr, profile)
     return Step(
-        key="|".join((number.issuer or profile.site, number.value, step_id)),
+        key="|".join((issuer, number.value, step_id)),
         status=status,
         step_id=step_id,
         accession_number=accession,
-        accession_issuer=ipc.get(1, 2) if ipc is not None else "",
+        accession_issuer=_stated(ipc, 1, 2) if ipc is not None else "",
         requested_procedure_id=requested or step_id,
         study_uid=study_uid,
         study_uid_derived=derived,
@@ -104,6 +102,24 @@ def _step(
         performing_physician=demographics.person(obr, 34),
         priority=_priority(source.orc, obr, timing),
     )
+
+
+def _step_id(source: Source, ipc: Segment | None, requested: str, order: str) -> str:
+    """IPC-4, without IPC OBR-20, else the requested procedure's, numbered from its second step on."""
+    segment, field = (ipc, 4) if ipc is not None else (source.obr, 20)
+    if own := _short(segment, field):
+        return own
+    key = f"{order}|{requested}"
+    source.unnamed[key] += 1
+    count = source.unnamed[key]
+    step_id = requested if count == 1 else f"{requested}.{count}"
+    if not requested or len(step_id) > SH:
+        raise UnmappableError(
+            f"{segment.name}-{field} is empty, and no shorter id can stand in for it",
+            error_code=REQUIRED_FIELD_MISSING,
+            location=segment.location(field),
+        )
+    return step_id
 
 
 def _accession(ipc: Segment | None, obr: Segment, number: Identifier) -> str:
@@ -158,8 +174,8 @@ def _aets(ipc: Segment | None) -> tuple[str, ...]:
         title = part.get(1).strip()
         if not title or title == NULL:
             continue
-        if len(title) > SH or not title.isascii() or "\\" in title:
-            raise _too_long(ipc, 9, "an AE title")
+        if len(title) > SH or not title.isascii() or not _fits(title):
+            raise _unfit(ipc, 9, f"holds no AE title: up to {SH} ASCII characters, no backslash (PS3.5 6.2)")
         found.append(title)
     return tuple(dict.fromkeys(found))
 
@@ -210,18 +226,26 @@ def _short(segment: Segment | None, field: int) -> str:
     """An identifier of VR SH. Raises `UnmappableError` when it is too long: two cut ids could become one."""
     if segment is None:
         return ""
-    text = segment.get(field).strip()
-    if text == NULL:
-        return ""
+    text = _stated(segment, field)
     if len(text) > SH:
-        raise _too_long(segment, field, "the value")
-    if "\\" in text:
-        raise UnmappableError(f"{segment.name}-{field} holds a backslash", location=segment.location(field))
+        raise _unfit(segment, field, f"is longer than the {SH} characters that DICOM holds")
+    if not _fits(text):
+        raise _unfit(segment, field, "holds a sign that DICOM cannot hold")
     return text
 
 
 def _fitting(text: str) -> str:
-    return text if len(text) <= SH and "\\" not in text else ""
+    return text if len(text) <= SH and _fits(text) else ""
+
+
+def _fits(text: str) -> bool:
+    """No backslash, which parts values, and no control character (PS3.5 6.2: SH)."""
+    return "\\" not in text and text.isprintable()
+
+
+def _stated(segment: Segment, field: int, component: int = 1) -> str:
+    """The text; empty also where the sender cleared it (HL7 null)."""
+    return demographics.stated(segment.get(field, component)) or ""
 
 
 def _text(segment: Segment | None, field: int) -> str:
@@ -233,8 +257,5 @@ def _first(segments: Sequence[Segment]) -> Segment | None:
     return segments[0] if segments else None
 
 
-def _too_long(segment: Segment, field: int, what: str) -> UnmappableError:
-    return UnmappableError(
-        f"{what} in {segment.name}-{field} is longer than the {SH} characters that DICOM holds, or not ASCII",
-        location=Location(segment=segment.name, sequence=segment.sequence, field=field),
-    )
+def _unfit(segment: Segment, field: int, why: str) -> UnmappableError:
+    return UnmappableError(f"{segment.name}-{field} {why}", location=segment.location(field))

@@ -38,7 +38,7 @@ def command(config: Path, as_json: bool, deny_warnings: bool) -> None:
     if as_json:
         click.echo(check.faults_json(faults))
     elif faults:
-        click.echo(check.render_faults(faults, _sources(faults)), err=True)
+        click.echo(check.render_faults(faults, _sources(faults)))
     if not as_json:
         warnings = len(faults) - errors
         said = f"{errors} errors, {warnings} warnings"

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 import structlog
 
@@ -19,9 +20,12 @@ from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Queued
 from broker.delivery.retry import OnFailure, delay
 from broker.errors import BrokerError, StoreError, TransientDeliveryError, UnreachableError
-from broker.store.sqlite import Database
+from broker.store.sqlite import Database, Transaction
 
 log = structlog.get_logger("broker.delivery")
+
+STORE_RETRY_SECONDS: Final = 1.0
+"""Pause after the journal could not be read or written."""
 
 
 class Executor:
@@ -50,6 +54,7 @@ class Executor:
         self._book = LaneBook()
         self._changed = threading.Condition()
         self._stopping = False
+        self._given_up = threading.Event()
         self._paused_until = 0.0
         self._unreachable = 0  # failures in a row to reach the destination
         self._threads = [
@@ -79,6 +84,7 @@ class Executor:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self._given_up.set()
         deadline = self._now() + timeout
         for thread in self._threads:
             if thread.ident is not None:
@@ -111,7 +117,13 @@ class Executor:
             outbound.close()
 
     def _deliver(self, outbound: Outbound, number: int) -> None:
-        delivery = ledger.load(self._database.read(), number)
+        try:
+            delivery = ledger.load(self._database.read(), number)
+        except Exception:
+            log.exception("a delivery cannot be read", destination=self._destination, delivery=number)
+            with self._changed:
+                self._book.again(number, self._now() + STORE_RETRY_SECONDS)
+            return
         try:
             receipt = outbound.deliver(delivery)
         except BrokerError as exc:
@@ -125,9 +137,7 @@ class Executor:
 
     def _delivered(self, delivery: Delivery, receipt: Receipt) -> None:
         at = self._clock().isoformat()
-        self._store(
-            lambda: self._database.write(lambda tx: ledger.finish(tx, delivery, receipt, at)).result()
-        )
+        self._store(lambda tx: ledger.finish(tx, delivery, receipt, at))
         self._observe(self._destination, "delivered")
         with self._changed:
             self._unreachable, self._paused_until = 0, 0.0
@@ -145,11 +155,7 @@ class Executor:
         wait = delay(wanted.retry, failures, random.random())
         due, at = self._now() + wait, self._clock().isoformat()
         outcome, detail = _outcome(error), str(error)
-        self._store(
-            lambda: self._database.write(
-                lambda tx: ledger.retry(tx, delivery, outcome, detail, due, at)
-            ).result()
-        )
+        self._store(lambda tx: ledger.retry(tx, delivery, outcome, detail, due, at))
         self._observe(self._destination, outcome)
         log.warning(
             "not delivered, will be tried again",
@@ -168,12 +174,21 @@ class Executor:
             self._book.again(delivery.id, due)
             self._changed.notify_all()
 
-    def _store(self, write: Callable[[], None]) -> None:
-        """Writes the outcome. While the journal is down the outcome stays open: the delivery is repeated later."""
-        try:
-            write()
-        except StoreError:
-            log.exception("the outcome of a delivery could not be stored", destination=self._destination)
+    def _store(self, write: Callable[[Transaction], None]) -> None:
+        """Writes an outcome, however long the journal cannot be written.
+
+        What stands behind it in the lane must not leave before: the next start would repeat the older message after
+        the newer one. At a stop the outcome is given up, and that start repeats this delivery.
+        """
+        while True:
+            try:
+                self._database.write(write).result()
+            except StoreError:
+                log.exception("the outcome of a delivery cannot be stored", destination=self._destination)
+            else:
+                return
+            if self._given_up.wait(STORE_RETRY_SECONDS):
+                return
 
 
 def _outcome(error: BrokerError) -> str:

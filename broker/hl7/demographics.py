@@ -17,8 +17,9 @@ from broker.hl7.er7 import NULL, Message, Repetition, Segment
 SEX: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 """PID-8 to DICOM CS; anything else, `U` too, is empty (IHE RAD-4)."""
 
-_DIGITS: Final = re.compile(r"\d{4}(\d{2}(\d{2}(\d{2}(\d{2}(\d{2})?)?)?)?)?")
-_ISO: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2}))?)?")
+_DIGITS: Final = re.compile(r"\d{8}(?:\d{2}){0,3}", re.ASCII)
+_ISO: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2}))?)?", re.ASCII)
+_PART_OF_DATE: Final = re.compile(r"\d{4}(0[1-9]|1[0-2])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +62,10 @@ def identifier(cx: Repetition, issuers: Issuers) -> Identifier | None:
     value = cx.get(1).strip()
     if not value or value == NULL:
         return None
-    namespace, oid, oid_type = (cx.get(4, n).strip() for n in (1, 2, 3))
+    namespace, oid, oid_type = (stated(cx.get(4, n)) or "" for n in (1, 2, 3))
     if not namespace and not oid:
-        namespace, oid, oid_type = (cx.get(6, n).strip() for n in (1, 2, 3))
-    return issuers.complete(value, namespace, oid, oid_type, cx.get(5).strip())
+        namespace, oid, oid_type = (stated(cx.get(6, n)) or "" for n in (1, 2, 3))
+    return issuers.complete(value, namespace, oid, oid_type, stated(cx.get(5)) or "")
 
 
 def identifiers(segment: Segment, field: int, issuers: Issuers) -> tuple[Identifier, ...]:
@@ -75,15 +76,8 @@ def identifiers(segment: Segment, field: int, issuers: Issuers) -> tuple[Identif
 
 def entity(segment: Segment, field: int) -> Identifier | None:
     """EI (2.A.28), as order numbers are: value, namespace, OID. None when empty."""
-    value = stated(segment.get(field))
-    if not value:
-        return None
-    return Identifier(
-        value=value.strip(),
-        namespace=segment.get(field, 2),
-        oid=segment.get(field, 3),
-        oid_type=segment.get(field, 4),
-    )
+    value, namespace, oid, oid_type = (stated(segment.get(field, n)) or "" for n in (1, 2, 3, 4))
+    return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type) if value else None
 
 
 def name(part: Repetition, *, first: int = 1) -> PersonName:
@@ -108,9 +102,9 @@ def person(segment: Segment, field: int) -> PersonName | None:
 def code(segment: Segment, field: int) -> Code | None:
     """CE or CWE (2.A.10): the first triplet, else the alternate one. None when empty."""
     for first in (1, 4):
-        values = [segment.get(field, first + n).strip() for n in range(3)]
-        if any(v and v != NULL for v in values[:2]):
-            return Code(code=values[0], text=values[1], system=values[2])
+        identifier, text, system = (stated(segment.get(field, first + n)) or "" for n in range(3))
+        if identifier or text:
+            return Code(code=identifier, text=text, system=system)
     return None
 
 
@@ -131,7 +125,7 @@ def date_and_time(text: str) -> tuple[str, str] | None:
         digits = "".join(part or "" for part in iso.groups())
     else:
         digits = re.split(r"[.+-]", text, maxsplit=1)[0]
-    if _DIGITS.fullmatch(digits) is None or len(digits) not in (8, 10, 12, 14) or not _is_date(digits[:8]):
+    if _DIGITS.fullmatch(digits) is None or not _is_date(digits[:8]):
         return None
     clock = digits[8:]
     if clock and not (clock[:2] <= "23" and clock[2:4] <= "59" and clock[4:6] <= "60"):
@@ -145,11 +139,21 @@ def birth_date(segment: Segment, field: int = 7) -> str | None:
     if not text:
         return text
     digits = re.split(r"[.+-]", text.replace("-", "") if _ISO.match(text) else text, maxsplit=1)[0][:8]
-    if re.fullmatch(r"\d{4}(0[1-9]|1[0-2])?", digits) or (
-        len(digits) == 8 and digits.isdigit() and _is_date(digits)
-    ):
+    if _PART_OF_DATE.fullmatch(digits) or (_DIGITS.fullmatch(digits) and _is_date(digits)):
         return digits
     raise UnmappableError(f"PID-{field} is no date", location=segment.location(field))
+
+
+def only_pid(message: Message) -> Segment | None:
+    """The PID of a message about one patient. Raises `UnmappableError` when there are several: whose is the rest?"""
+    found = message.all("PID")
+    if len(found) > 1:
+        raise UnmappableError(
+            "more than one PID segment stands in a message about one patient",
+            error_code=SEGMENT_SEQUENCE_ERROR,
+            location=found[1].location(),
+        )
+    return found[0] if found else None
 
 
 def patient(pid: Segment | None, issuers: Issuers) -> Patient:
@@ -174,13 +178,11 @@ def patient(pid: Segment | None, issuers: Issuers) -> Patient:
 
 def legal_name(names: Sequence[Repetition]) -> PersonName | None:
     """The legal name (XPN-7 `L`), else the first that is one; an empty name when it was cleared."""
-    if not names:
-        return None
-    if all(part.text == NULL for part in names):
-        return PersonName()
     found = [part for part in names if name(part)]
+    if not found:
+        return PersonName() if any(part.get(1) == NULL for part in names) else None
     legal = [part for part in found if part.get(7) == "L"]
-    return name((legal or found)[0]) if found else None
+    return name((legal or found)[0])
 
 
 def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Encounter | None:
@@ -204,7 +206,7 @@ def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Enc
 
 def event_time(message: Message) -> str:
     """When it happened as the sender says: EVN-6, else EVN-2, else MSH-7."""
-    return message["EVN-6"] or message["EVN-2"] or message.header.datetime
+    return stated(message["EVN-6"]) or stated(message["EVN-2"]) or message.header.datetime
 
 
 def _is_date(digits: str) -> bool:

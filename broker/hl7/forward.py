@@ -21,10 +21,11 @@ def forward(
         raise UnmappableError(
             f"{place}: the event was not caused by an HL7 message: there is no source to send"
         )
-    raw = message.raw
     if not with_contact:
-        raw = blank(raw, paths=contact.PATHS, segments=contact.SEGMENTS)
-    return edit(raw, {path: as_written(path, value) for path, value in changes.items()}) if changes else raw
+        raw = blank(message, paths=contact.PATHS, segments=contact.SEGMENTS)
+        # Under the codec that it was read with: MSH-18 alone may not tell (the listener's default, its fallback).
+        message = Message(raw, message.header, message.charset)
+    return edit(message, {path: as_written(path, value) for path, value in changes.items()})
 
 
 def as_written(path: str, value: Value) -> Value:

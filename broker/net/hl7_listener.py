@@ -5,28 +5,51 @@ What a message means is the adapter's mapping; how frames are cut is `broker.hl7
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import structlog
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from broker import csvfile
 from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Verdict
-from broker.errors import AckCode, ConfigError, Refused, RemoteProtocolError, StoreError
-from broker.hl7.ack import mode
+from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError
+from broker.hl7.ack import answers
+from broker.hl7.charset import codec
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.hl7.er7 import Header
 from broker.hl7.framing import Junk
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
-from broker.reception import Hl7Reader, Profile, acknowledge
+from broker.reception import Hl7Reader, Profile, acknowledge, refuse
 from broker.scalars import Duration, Text
 
 log = structlog.get_logger("broker.hl7")
 
 C = TypeVar("C", bound="Hl7Listener")
+
+
+def _issuer(text: str) -> str:
+    read_issuer(text)
+    return text
+
+
+def _charset(text: str) -> str:
+    try:
+        codec(text)
+    except Refused:
+        raise ValueError("must be a character set as MSH-18 names it: 8859/1, UNICODE UTF-8 …") from None
+    return text
+
+
+Issuer = Annotated[Text, AfterValidator(_issuer)]
+"""`namespace&oid&ISO`, as `read_issuer` reads it."""
+
+Charset = Annotated[Text, AfterValidator(_charset)]
+"""A character set that `broker.hl7.charset` knows."""
 
 
 class Hl7Listener(Options):
@@ -35,14 +58,14 @@ class Hl7Listener(Options):
     port: int = Field(ge=0, le=65535, description="TCP port (MLLP).")
     bind: Text = Field(default="", description="Address; empty: the broker's `bind`.")
     site: Text = Field(default="", description="Site of what comes in here; empty: the broker's `site`.")
-    issuer: Text = Field(description="Issuer of an identifier that names none: namespace&oid&ISO.")
-    issuers: tuple[Text, ...] = Field(
+    issuer: Issuer = Field(description="Issuer of an identifier that names none: namespace&oid&ISO.")
+    issuers: tuple[Issuer, ...] = Field(
         default=(), description="Known issuers; a name alone is completed from them."
     )
-    charset: Text = Field(
+    charset: Charset = Field(
         default="8859/1", description="MSH-18 where it is empty and the bytes are not UTF-8."
     )
-    fallback_charset: Text = Field(
+    fallback_charset: Charset = Field(
         default="", description="Used, and flagged, where the bytes are not what MSH-18 says."
     )
     processing_ids: tuple[Text, ...] = Field(default=(), description="MSH-11 that is taken; empty: any.")
@@ -57,13 +80,6 @@ class Hl7Listener(Options):
     idle_timeout: Duration | None = Field(
         default=None, description="Close a silent connection; unset: never."
     )
-
-    @field_validator("issuer", "issuers")
-    @classmethod
-    def _is_issuer(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for text in (value,) if isinstance(value, str) else value:
-            read_issuer(text)
-        return value
 
 
 def profile(
@@ -131,8 +147,10 @@ class Listener(Generic[C]):
 
     async def _handle(self, raw: bytes, peer: Peer) -> Sequence[bytes]:
         now = self._context.clock()
-        reception = self._reader.receive(raw, message_id=message_id(now), now=now, peer=peer.host)
-        return await self._accept(reception)
+        judge = partial(self._reader.receive, raw, message_id=message_id(now), now=now, peer=peer.host)
+        # Deep validation takes many times as long as all the rest: other connections must not wait for it.
+        deep = self._reader.profile.validate != "off"
+        return await self._accept(await asyncio.to_thread(judge) if deep else judge())
 
     async def _accept(self, reception: Reception) -> Sequence[bytes]:
         """Commit 1, then the answer. While the journal cannot be written the sender is told so (invariant 1)."""
@@ -157,7 +175,19 @@ class Listener(Generic[C]):
 
     async def _junk(self, junk: Junk, peer: Peer) -> None:
         """Bytes outside any frame: kept and counted, nobody to answer."""
-        await self._accept(self._kept(junk.data, Verdict.JUNK, junk.reason, peer))
+        now = self._context.clock()
+        reception = Reception(
+            message_id=message_id(now),
+            source=self._context.name,
+            site=self._reader.profile.site,
+            peer=peer.host,
+            protocol="hl7",
+            received=now,
+            verdict=Verdict.JUNK,
+            reason=junk.reason,
+            raw=junk.data,
+        )
+        await self._accept(reception)
         log.warning(
             "bytes outside any frame were kept",
             listener=self._context.name,
@@ -167,41 +197,29 @@ class Listener(Generic[C]):
 
     async def _oversize(self, head: bytes, size: int, peer: Peer) -> Sequence[bytes]:
         """A message above the limit: refused by its header; its beginning is kept."""
-        now = self._context.clock()
-        error = Refused(f"the message is longer than the {size} bytes that this listener takes")
-        try:
-            header: Header | None = Header.read(head)
-        except RemoteProtocolError:
-            header = None
-        answer = acknowledge(header, "AR", message_id=message_id(now), now=now, error=error)
-        reception = self._kept(head, Verdict.REJECTED, str(error), peer, answers=answer)
-        return await self._accept(reception)
-
-    def _kept(
-        self, data: bytes, verdict: Verdict, reason: str, peer: Peer, *, answers: tuple[bytes, ...] = ()
-    ) -> Reception:
-        now = self._context.clock()
-        return Reception(
-            message_id=message_id(now),
-            source=self._context.name,
-            site=self._reader.profile.site,
-            peer=peer.host,
-            protocol="hl7",
-            received=now,
-            verdict=verdict,
-            reason=reason,
-            answer_code="AR" if answers else "",
-            answers=answers,
-            raw=data,
+        now, limit = self._context.clock(), self._server.max_frame
+        error = Refused(f"the message has {size} bytes, this listener takes {limit}")
+        reception = refuse(
+            head, error, self._reader.profile, message_id=message_id(now), now=now, peer=peer.host
         )
+        return await self._accept(reception)
 
 
 def _unavailable(reception: Reception) -> tuple[bytes, ...]:
-    """AR, or CE in enhanced mode: the message was read but cannot be kept. Nothing is acknowledged from memory."""
-    error = Refused("the broker cannot store messages at present; send again later", ack_code="AR")
-    try:
-        header = Header.read(reception.raw)
-    except RemoteProtocolError:
+    """AR, or CE in enhanced mode: the message cannot be kept. Nothing is acknowledged from memory.
+
+    Never CA: it would say that the message was safely stored (HL7 v2.5.1 2.9.3.1).
+    """
+    if not reception.answer_code:
         return ()
-    outcome: AckCode = "AR" if mode(header) == "original" else "AE"  # enhanced: CE, send again later
-    return acknowledge(header, outcome, message_id=reception.message_id, now=reception.received, error=error)
+    try:
+        header: Header | None = Header.read(reception.raw)
+    except RemoteProtocolError:
+        header = None
+    return acknowledge(
+        header,
+        ["CE" if code == "CR" else code for code in answers(header, "AR")],
+        message_id=reception.message_id,
+        now=reception.received,
+        error=Refused("the broker cannot store messages at present; send again later"),
+    )

@@ -35,7 +35,11 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if event.data.instance is not None and event.data.patient is not None:
         return _instance(tx, event, message)
     said = event.data.patient
-    if said is not None and event.type.startswith(("order.", "step.")) and patients.conflicting(tx, event, said):
+    if (
+        said is not None
+        and event.type.startswith(("order.", "step."))
+        and patients.conflicting(tx, event, said)
+    ):
         return Folded(view=None)
     known = _referred(tx, event)
     if event.data.step is not None and known is not None:
@@ -49,8 +53,9 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         event.type == "order.cancelled"
         and event.data.order is not None
         and event.data.order.whole is not None
+        and known is not None
     ):
-        touched = tuple(steps.cancel_order(tx, event, event.data.order, event.data.order.whole))
+        touched = tuple(steps.cancel_order(tx, event, event.data.order, event.data.order.whole, known.key))
     return Folded(view=_view(event, message, known), touched=touched)
 
 
@@ -69,18 +74,17 @@ def step_view(tx: Transaction, event: Event, key: str) -> View | None:
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if event.data.patient is None:
         return Folded(view=None)
-    known = patients.assert_from_pas(tx, event, event.data.patient)
-    joined: list[tuple[str, str]] = []
-    if event.type in ("patient.merged", "patient.id-changed"):
-        for absorbed in patients.end_identifiers(tx, event, known, event.data.prior):
-            steps.move(tx, absorbed, known.key)
-            instances.move(tx, absorbed, known.key)
-            joined.append((absorbed, known.key))
+    known, absorbed = patients.assert_from_pas(tx, event, event.data.patient)
+    if event.type in patients.RENAMING:
+        absorbed += patients.end_identifiers(tx, event, known, event.data.prior)
         known = patients.get(tx, known.key)
+    for key in absorbed:
+        steps.move(tx, key, known.key)
+        instances.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),
-        joined=tuple(joined),
+        joined=tuple((key, known.key) for key in absorbed),
     )
 
 
@@ -105,7 +109,7 @@ def _referred(tx: Transaction, event: Event) -> Known | None:
     if event.type.startswith("encounter."):
         # From PAS, behind the patient event of the same message, which said all there is to say.
         keys = patients.find(tx, patient.identifiers)
-        return patients.get(tx, keys[0]) if keys else patients.assert_from_pas(tx, event, patient)
+        return patients.get(tx, keys[0]) if keys else patients.assert_from_pas(tx, event, patient)[0]
     if event.type.startswith("result."):
         keys = patients.find(tx, patient.identifiers)
         return patients.get(tx, keys[0]) if keys else None

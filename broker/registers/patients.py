@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from broker.event import Event, Identifier, Patient
 from broker.registers import exceptions
 from broker.store.sqlite import Transaction
+
+RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
+"""Events that end identifiers, and alone may give an ended one back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +52,32 @@ def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     return list(keys)
 
 
-def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> Known:
+def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Known, list[str]]:
     """Folds what PAS says of a patient: the first message registers, later ones update; PAS's word stands.
 
-    Where PID-3 names identifiers of several known patients, the first one's is meant and the others keep theirs:
-    only a merge says that two are one. A merge or id change to identifiers that are new goes on with the record
-    that the prior ones have.
+    Provisional patients whose identifiers PID-3 names are absorbed (their keys are returned): orders kept apart
+    what PAS says is one. Where PID-3 names identifiers of several patients that PAS knows, the first one's is meant
+    and the others keep theirs: only a merge says that two are one. A merge or id change to identifiers that are
+    new goes on with the record that the prior ones have.
     """
     keys = find(tx, patient.identifiers) or find(tx, event.data.prior)
     if not keys:
-        return _create(tx, event, patient, verified=True)
+        return _create(tx, event, patient, verified=True), []
+    verified = [key for key in keys if get(tx, key).verified]
+    known = get(tx, (verified or keys)[0])
+    absorbed = [key for key in keys if key not in (known.key, *verified)]
+    for key in absorbed:
+        _absorb(tx, event, key, known.key)
+    own = patient.identifiers
     if conflicting(tx, event, patient):
-        own = tuple(i for i in patient.identifiers if find(tx, (i,)) in ([], [keys[0]]))
-        patient = patient.model_copy(update={"identifiers": own})
-    known = get(tx, keys[0])
+        own = tuple(i for i in own if find(tx, (i,)) in ([], [known.key]))
+    if (
+        event.type not in RENAMING
+    ):  # a late message under an ended identifier is heard, but does not revive it
+        own = tuple(i for i in own if not _ended(tx, i))
     base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
-    return _store(tx, event, known.key, _overlaid(base, patient), verified=True)
+    said = patient.model_copy(update={"identifiers": own})
+    return _store(tx, event, known.key, _overlaid(base, said), verified=True), absorbed
 
 
 def conflicting(tx: Transaction, event: Event, patient: Patient) -> bool:
@@ -96,7 +110,8 @@ def differences(pas: Patient, other: Patient) -> list[str]:
         found.append("birth date")
     if pas.sex and other.sex and pas.sex != other.sex:
         found.append("sex")
-    if pas.name and other.name and pas.name.family.casefold() != other.name.family.casefold():
+    families = [patient.name.family.casefold() if patient.name else "" for patient in (pas, other)]
+    if all(families) and families[0] != families[1]:
         found.append("family name")
     return found
 
@@ -107,9 +122,7 @@ def end_identifiers(
     """Merge and id change: `prior` become aliases of the survivor. Returns the keys of the patients absorbed."""
     absorbed = [key for key in find(tx, prior) if key != survivor.key]
     for key in absorbed:
-        tx.execute("UPDATE patient_identifier SET patient=?, current=0 WHERE patient=?", (survivor.key, key))
-        tx.execute("UPDATE patient SET merged_into=?, event=? WHERE key=?", (survivor.key, event.id, key))
-        tx.execute("UPDATE patient SET merged_into=? WHERE merged_into=?", (survivor.key, key))
+        _absorb(tx, event, key, survivor.key)
     for identifier in prior:
         _own(tx, survivor.key, identifier, current=False)
     ended = {identifier.key for identifier in prior}
@@ -120,6 +133,21 @@ def end_identifiers(
             "UPDATE patient SET body=?, event=? WHERE key=?", (kept.model_dump_json(), event.id, survivor.key)
         )
     return absorbed
+
+
+def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
+    """Every identifier of one patient leads to the other from now on."""
+    tx.execute("UPDATE patient_identifier SET patient=? WHERE patient=?", (survivor, key))
+    tx.execute("UPDATE patient SET merged_into=?, event=? WHERE key=?", (survivor, event.id, key))
+    tx.execute("UPDATE patient SET merged_into=? WHERE merged_into=?", (survivor, key))
+
+
+def _ended(tx: Transaction, identifier: Identifier) -> bool:
+    row = tx.one(
+        "SELECT current FROM patient_identifier WHERE value=? AND issuer=?",
+        (identifier.value, identifier.issuer),
+    )
+    return row == (0,)
 
 
 def _create(tx: Transaction, event: Event, patient: Patient, *, verified: bool) -> Known:

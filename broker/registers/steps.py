@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from broker.event import Encounter, Event, EventData, Order, Step, StepStatus
+from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
 from broker.registers import exceptions
 from broker.store.sqlite import Transaction
 
@@ -67,18 +67,16 @@ def of_patient(tx: Transaction, patient_key: str) -> list[str]:
 
 
 def of_order(tx: Transaction, order: Order) -> list[str]:
-    """Keys of all steps of an order."""
-    return [
-        key for (key,) in tx.rows("SELECT key FROM step WHERE order_key=? ORDER BY key", (order_key(order),))
-    ]
+    """Keys of all steps of an order: by the filler's number, or by the placer's where one side knows no other."""
+    filler, placer = _number(order.filler_number), _number(order.placer_number)
+    found = tx.rows("SELECT key FROM step WHERE filler=?", (filler,)) if filler else []
+    if placer:
+        found += tx.rows("SELECT key FROM step WHERE placer=? AND (filler='' OR ?='')", (placer, filler))
+    return sorted(key for (key,) in found)
 
 
-def order_key(order: Order) -> str:
-    """What makes two orders the same: the filler's number, else the placer's, with its issuer."""
-    number = order.filler_number or order.placer_number
-    if number is None:
-        return ""
-    return f"{'F' if order.filler_number else 'P'}|{number.issuer}|{number.value}"
+def _number(number: Identifier | None) -> str:
+    return f"{number.issuer}|{number.value}" if number else ""
 
 
 def move(tx: Transaction, absorbed: str, survivor: str) -> None:
@@ -102,13 +100,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
         )
         return _store(tx, event, fresh)
     if before.patient_key != patient_key:
-        exceptions.report(
-            tx,
-            "step-patient-differs",
-            step.key,
-            "the order names another patient than before; not applied",
-            event,
-        )
+        _report_patient(tx, event, step.key)
         return None
     if not _may(before.step.status, step.status):
         exceptions.report(
@@ -134,7 +126,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
         replace(
             before,
             step=merged,
-            order=data.order or before.order,
+            order=_order_overlaid(before.order, data.order),
             encounter=data.encounter or before.encounter,
             source=event.source,
             site=event.site,
@@ -142,12 +134,17 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
     )
 
 
-def cancel_order(tx: Transaction, event: Event, order: Order, status: StepStatus) -> list[str]:
+def cancel_order(
+    tx: Transaction, event: Event, order: Order, status: StepStatus, patient_key: str
+) -> list[str]:
     """An order cancelled or discontinued as a whole: every step of it that still may. Returns their keys."""
     touched = []
     for key in of_order(tx, order):
         before = get(tx, key)
         if before is None or before.step.status == status:
+            continue
+        if before.patient_key != patient_key:
+            _report_patient(tx, event, key)
             continue
         if not _may(before.step.status, status):
             exceptions.report(
@@ -157,6 +154,11 @@ def cancel_order(tx: Transaction, event: Event, order: Order, status: StepStatus
         _store(tx, event, replace(before, step=before.step.model_copy(update={"status": status})))
         touched.append(key)
     return touched
+
+
+def _report_patient(tx: Transaction, event: Event, key: str) -> None:
+    reason = "the order names another patient than before; not applied"
+    exceptions.report(tx, "step-patient-differs", key, reason, event)
 
 
 def _may(before: StepStatus | None, after: StepStatus | None) -> bool:
@@ -175,18 +177,28 @@ def _overlaid(base: Step, said: Step) -> Step:
     return base.model_copy(update=stated)
 
 
+def _order_overlaid(base: Order | None, said: Order | None) -> Order | None:
+    """The order as it was said last, with the numbers, procedure and requester that it did not repeat."""
+    if base is None or said is None:
+        return said or base
+    names = ("placer_number", "filler_number", "accession_number", "procedure", "requester")
+    return said.model_copy(update={n: getattr(base, n) for n in names if getattr(said, n) is None})
+
+
 def _store(tx: Transaction, event: Event, held: Held) -> Held:
     step, order = held.step, held.order
     rest = EventData(order=order, encounter=held.encounter)
     tx.execute(
-        "INSERT INTO step (key, patient, order_key, source, site, status, body, rest, accession, study_uid, event)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET order_key=excluded.order_key,"
+        "INSERT INTO step (key, patient, filler, placer, source, site, status, body, rest, accession, study_uid,"
+        " event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
+        " filler=excluded.filler, placer=excluded.placer,"
         " source=excluded.source, site=excluded.site, status=excluded.status, body=excluded.body,"
         " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
         (
             step.key,
             held.patient_key,
-            order_key(order) if order else "",
+            _number(order.filler_number) if order else "",
+            _number(order.placer_number) if order else "",
             held.source,
             held.site,
             step.status or "",

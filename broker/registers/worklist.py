@@ -31,13 +31,14 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     attributes = json.loads(rendered.payload)
     sps = attributes["ScheduledProcedureStepSequence"][0]
     missing = [text for keyword, text in REQUIRED.items() if not sps.get(keyword)]
+    subject = f"{target.destination}: {step.key}"
     if missing:
         withdraw(tx, target.destination, step.key)
         reason = "; ".join(missing)
         if step.status in SERVED:
-            exceptions.report(tx, "step-held", step.key, reason, event)
+            exceptions.report(tx, "step-held", subject, reason, event)
             return f"held: {reason}"
-    exceptions.clear(tx, "step-held", step.key)
+    exceptions.clear(tx, "step-held", subject)
     if missing:
         return str(step.status)
     row = _id(tx, target.destination, step.key)
@@ -57,7 +58,7 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             attributes.get("PatientID", ""),
             start_date,
             rendered.payload.decode(),
-            target.place,
+            target.route,
             target.version,
             event.id,
             event.time.isoformat(),

@@ -102,7 +102,7 @@ class Broker:
         self._ready = False
         await asyncio.gather(*(inbound.stop() for inbound in self._inbound))
         await asyncio.to_thread(self._dicom.stop, STOP_SECONDS / 3)
-        await asyncio.to_thread(self._router.stop)
+        await asyncio.to_thread(self._router.stop, STOP_SECONDS / 6)
         await asyncio.gather(
             *(asyncio.to_thread(executor.stop, STOP_SECONDS / 2) for executor in self._executors.values())
         )

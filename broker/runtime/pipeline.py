@@ -13,7 +13,7 @@ import structlog
 from broker.adapter import Renderer, Target
 from broker.delivery import ledger
 from broker.delivery.ledger import Queued
-from broker.errors import UnmappableError
+from broker.errors import StoreError, UnmappableError
 from broker.event import Event, Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
@@ -57,6 +57,8 @@ class Pipeline:
         try:
             self._route(tx, logged, routed)
             journal.mark_routed(tx, logged.seq, self.routes.version)
+        except StoreError:
+            raise  # the disk's failure, not the event's: it waits, whole, until the disk is back
         except Exception as exc:
             tx.execute("ROLLBACK TO event")
             routed = Routed()

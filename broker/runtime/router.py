@@ -9,7 +9,6 @@ from typing import Final
 import structlog
 
 from broker.delivery.executor import Executor
-from broker.errors import StoreError
 from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.store.sqlite import Database, Transaction
 
@@ -31,6 +30,7 @@ class Router:
         self._executors = executors
         self._work = threading.Event()
         self._stopping = threading.Event()
+        self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router")
 
     def start(self) -> None:
@@ -42,11 +42,13 @@ class Router:
         """Events were committed."""
         self._work.set()
 
-    def stop(self) -> None:
-        """Routes what waits, then ends."""
+    def stop(self, timeout: float) -> None:
+        """Routes what waits for at most `timeout` seconds, then ends; the rest is in the journal."""
         self._stopping.set()
         self._work.set()
         if self._thread.ident is not None:
+            self._thread.join(timeout)
+            self._enough.set()
             self._thread.join()
 
     def _run(self) -> None:
@@ -55,10 +57,11 @@ class Router:
             self._work.clear()
             stopping = self._stopping.is_set()
             try:
-                while self._batch():
+                while self._batch() and not self._enough.is_set():
                     pass
-            except StoreError:
-                log.exception("the journal cannot be written: routing waits")
+            except Exception:
+                # Mostly the journal, which cannot be written for now. Whatever it is, this thread must not end.
+                log.exception("routing waits")
                 if not stopping and not self._stopping.wait(RETRY_SECONDS):
                     self._work.set()
                     continue

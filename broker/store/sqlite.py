@@ -6,7 +6,9 @@ the WAL-reset corruption of 3.7.0 to 3.51.2.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,28 +26,44 @@ Value = str | int | float | bytes | None
 MAX_GROUP: Final = 256
 """Jobs that share one fsync; above this, waiting for the group costs more than the fsync saves."""
 
+_FAILURES: Final = (
+    apsw.BusyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.NoMemError,
+    apsw.NotADBError,
+    apsw.ReadOnlyError,
+)
+"""What SQLite says when the disk or the file failed, and not the work that met it."""
+
 
 class Transaction:
-    """One open transaction, or a reader's snapshot: parameters are always bound, never formatted in."""
+    """One open transaction, or a reader's snapshot: parameters are always bound, never formatted in.
+
+    Every method raises `StoreError` when the disk or the file failed; work must let it pass.
+    """
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> None:
-        self._connection.execute(sql, tuple(parameters))
+        self.rows(sql, parameters)
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        return list(self._connection.execute(sql, tuple(parameters)))
+        try:
+            return list(self._connection.execute(sql, tuple(parameters)))
+        except _FAILURES as exc:
+            raise StoreError(f"the journal's disk or file failed: {type(exc).__name__}") from exc
 
     def one(self, sql: str, parameters: Sequence[Value] = ()) -> tuple[Any, ...] | None:
         """The first row, or None."""
-        for row in self._connection.execute(sql, tuple(parameters)):
-            return tuple(row)
-        return None
+        return next(iter(self.rows(sql, parameters)), None)
 
     def insert(self, sql: str, parameters: Sequence[Value] = ()) -> int:
         """Runs an INSERT and returns the new row's number."""
-        self._connection.execute(sql, tuple(parameters))
+        self.rows(sql, parameters)
         return self._connection.last_insert_rowid()
 
     @property
@@ -73,7 +91,8 @@ class Database:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._readers = threading.local()
-        self._open_readers: list[apsw.Connection] = []
+        # Weak: a thread's connection goes with its thread (every DICOM association has one of its own).
+        self._open_readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
 
     def open(self) -> None:
         """Opens the file, brings its schema up to date and starts the writer. Raises `StoreError`."""
@@ -94,8 +113,9 @@ class Database:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        while self._open_readers:
-            self._open_readers.pop().close()
+        for reader in list(self._open_readers):
+            with contextlib.suppress(apsw.ThreadingViolationError):  # still reading: it goes with its thread
+                reader.close()
 
     def write(self, work: Callable[[Transaction], T], *, urgent: bool = False) -> Future[T]:
         """Runs `work` inside the next group commit.
@@ -119,7 +139,7 @@ class Database:
         if connection is None:
             connection = self._connect()
             self._readers.connection = connection
-            self._open_readers.append(connection)
+            self._open_readers.add(connection)
         return Transaction(connection)
 
     def _connect(self) -> apsw.Connection:
@@ -146,6 +166,8 @@ class Database:
             return group
 
     def _commit(self, connection: apsw.Connection, transaction: Transaction, group: list[_Job[Any]]) -> None:
+        # A caller that went away (asyncio cancels the future) must neither be answered nor end this thread.
+        group = [job for job in group if job.future.set_running_or_notify_cancel()]
         results: list[tuple[_Job[Any], Any, BaseException | None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -153,7 +175,7 @@ class Database:
                 connection.execute("SAVEPOINT job")
                 try:
                     results.append((job, job.work(transaction), None))
-                except apsw.FullError:
+                except StoreError:
                     raise
                 except Exception as exc:  # noqa: BLE001 - handed to the caller; the others go on
                     connection.execute("ROLLBACK TO job")
@@ -161,10 +183,12 @@ class Database:
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
         except Exception as exc:  # noqa: BLE001 - nothing of this group is durable, whatever the reason
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            error = StoreError(f"{self.path}: commit failed: {type(exc).__name__}")
-            error.__cause__ = exc
+            with contextlib.suppress(apsw.Error):  # the next BEGIN tells whether it is over
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            cause = exc.__cause__ if isinstance(exc, StoreError) and exc.__cause__ else exc
+            error = StoreError(f"{self.path}: commit failed: {type(cause).__name__}")
+            error.__cause__ = cause
             for job in group:
                 job.future.set_exception(error)
             return

@@ -73,7 +73,9 @@ def queued(broker: Broker, destination: str) -> int:
 
 def delivered(broker: Broker, destination: str) -> int:
     """How many deliveries it took."""
-    return sum(row["delivered"] for row in status(broker)["destinations"] if row["destination"] == destination)
+    return sum(
+        row["delivered"] for row in status(broker)["destinations"] if row["destination"] == destination
+    )
 
 
 def wait_until_routed(broker: Broker) -> None:

@@ -62,15 +62,18 @@ def _read(file: bytes) -> dict[int, Any]:
 
 
 def _raw(dataset: Dataset) -> dict[int, Any]:
-    """Tag to bytes, or to the items of a sequence."""
-    return {int(tag): _value(dataset, int(tag)) for tag in dataset.keys()}  # noqa: SIM118 - iterating gives elements
+    """Tag to bytes, or to the items of a sequence; without group lengths, which say nothing (PS3.5 7.2)."""
+    # All taken before any is looked at: pydicom converts some elements when it reads others.
+    elements = {int(tag): dataset.get_item(tag) for tag in list(dataset.keys())}
+    return {tag: _value(dataset, element) for tag, element in elements.items() if tag & 0xFFFF}
 
 
-def _value(dataset: Dataset, tag: int) -> Any:
-    raw = dataset.get_item(tag)
-    if isinstance(raw, RawDataElement) and _vr(raw) != "SQ":
-        return bytes(raw.value or b"")
-    element = dataset[tag]
+def _value(dataset: Dataset, element: Any) -> Any:
+    if isinstance(element, RawDataElement):
+        if _vr(element) != "SQ":
+            value = bytes(element.value or b"")
+            return value + b"\0" * (len(value) % 2)  # senders pad what a file has left odd (PS3.5 7.1.1)
+        element = dataset[element.tag]
     return [_raw(item) for item in element.value] if element.VR == "SQ" else element.value
 
 

@@ -88,7 +88,7 @@ CREATE TABLE patient_identifier (
   value   TEXT NOT NULL,
   issuer  TEXT NOT NULL,
   patient TEXT NOT NULL REFERENCES patient (key),
-  current INTEGER NOT NULL,                 -- 0: an alias, valid for ever
+  current INTEGER NOT NULL,                 -- 0: ended by a merge or an id change; leads here for ever
   PRIMARY KEY (value, issuer)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX patient_identifier_patient ON patient_identifier (patient);
@@ -96,7 +96,8 @@ CREATE INDEX patient_identifier_patient ON patient_identifier (patient);
 CREATE TABLE step (
   key       TEXT PRIMARY KEY,
   patient   TEXT NOT NULL REFERENCES patient (key),
-  order_key TEXT NOT NULL,
+  filler    TEXT NOT NULL,                  -- order numbers with their issuers, '' where there is none
+  placer    TEXT NOT NULL,
   source    TEXT NOT NULL,                  -- listener and site of the order
   site      TEXT NOT NULL,
   status    TEXT NOT NULL,
@@ -107,7 +108,8 @@ CREATE TABLE step (
   event     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX step_patient ON step (patient);
-CREATE INDEX step_order ON step (order_key);
+CREATE INDEX step_filler ON step (filler);
+CREATE INDEX step_placer ON step (placer);
 CREATE INDEX step_study ON step (study_uid);
 CREATE INDEX step_accession ON step (accession);
 

@@ -132,7 +132,11 @@ def test_a_failing_job_undoes_only_itself(database: Watched) -> None:
         raise ValueError("not a database error")
 
     held = Held(database)
-    before, failing, after = note(database, "before"), database.write(broken, urgent=True), note(database, "after")
+    before, failing, after = (
+        note(database, "before"),
+        database.write(broken, urgent=True),
+        note(database, "after"),
+    )
     held.release()
 
     before.result(10)
@@ -226,10 +230,11 @@ def test_a_commit_that_fails_at_its_end_fails_every_job(database: Watched) -> No
 
 
 def test_a_file_that_must_not_be_written_is_a_store_error(database: Watched) -> None:
-    database.write(lambda tx: tx.execute("PRAGMA query_only=ON")).result(10)
+    connection = database.write(lambda tx: tx._connection).result(10)
+    connection.execute("PRAGMA query_only=ON")
     with pytest.raises(StoreError, match="ReadOnlyError"):
         note(database, "x").result(10)
-    database.write(lambda tx: tx.execute("PRAGMA query_only=OFF")).result(10)
+    connection.execute("PRAGMA query_only=OFF")
     note(database, "y").result(10)
 
     assert notes(database) == ["y"]
@@ -345,7 +350,9 @@ def test_a_transaction_gives_rows_numbers_and_changes(database: Watched) -> None
     assert database.write(work).result(10) == (1, 2, 2, ("c",), None)
 
 
-@pytest.mark.parametrize("content", [b"this is a letter, not a database. " * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+@pytest.mark.parametrize(
+    "content", [b"this is a letter, not a database. " * 100, b"SQLite format 3\0" + b"\xff" * 4096]
+)
 def test_a_file_that_is_no_database_is_refused_without_quoting_it(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
@@ -380,7 +387,9 @@ def test_an_empty_file_gets_every_migration_and_a_second_run_none() -> None:
     first = schema(connection)
     migrate(connection)
 
-    assert {"message", "event", "delivery", "patient", "step", "worklist", "instance"} <= {n for _, n, _ in first}
+    assert {"message", "event", "delivery", "patient", "step", "worklist", "instance"} <= {
+        n for _, n, _ in first
+    }
     assert connection.pragma("user_version") == migrations()[-1][0]
     assert schema(connection) == first
 

@@ -1,0 +1,58 @@
+"""Registers in memory, and events that are folded into them one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from broker.event import Event
+from broker.registers import exceptions, patients, steps
+from broker.registers.fold import Folded, fold
+from broker.registers.patients import Known
+from broker.store.sqlite import Transaction, migrate
+from tests.support import events
+
+
+class Registers:
+    """Registers in memory; `said` folds the next event of the day."""
+
+    def __init__(self) -> None:
+        connection = apsw.Connection(":memory:")
+        connection.execute("PRAGMA foreign_keys=ON")
+        migrate(connection)
+        self.tx = Transaction(connection)
+        self._number = 0
+
+    def said(self, kind: str, **data: Any) -> Folded:
+        self._number += 1
+        return self.fold(events.event(kind, self._number, **data))
+
+    def fold(self, event: Event) -> Folded:
+        return fold(self.tx, event, None)
+
+    def known(self, *identifiers: Any) -> Known:
+        """The one patient who owns these."""
+        (key,) = patients.find(self.tx, identifiers)
+        return patients.get(self.tx, key)
+
+    def status(self, key: str) -> str:
+        held = steps.get(self.tx, key)
+        assert held is not None
+        return str(held.step.status)
+
+    def reported(self, kind: str = "") -> list[str]:
+        """Subjects of open exceptions."""
+        return [e["subject"] for e in exceptions.listed(self.tx) if not kind or e["kind"] == kind]
+
+    def tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        names = (
+            "patient",
+            "patient_identifier",
+            "step",
+            "worklist",
+            "worklist_station",
+            "instance",
+            "exception",
+        )
+        return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}

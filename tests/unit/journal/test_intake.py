@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from broker.adapter import Reception, Verdict
+from broker.errors import StoreError
+from broker.journal import log
+from broker.journal.intake import REPEAT_WINDOW, JournalIntake, append
+from broker.store.sqlite import Database, Transaction, migrate
+from tests.support.events import START, event, local, patient, reception
+
+
+@pytest.fixture
+def tx() -> Transaction:
+    connection = apsw.Connection(":memory:")
+    migrate(connection)
+    return Transaction(connection)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "journal.sqlite")
+    database.open()
+    yield database
+    database.close()
+
+
+def stored(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: tx.rows(f"SELECT * FROM {name}") for name in ("message", "message_key", "event")}
+
+
+def registered(number: int = 1) -> Reception:
+    return reception(number, event("patient.registered", number, patient=patient(local("700123"))))
+
+
+def test_everything_of_a_reception_is_stored(tx: Transaction) -> None:
+    given = replace(
+        registered(),
+        keys=(("patient", "700123"), ("accession", "A1"), ("patient", "700123")),
+        flags=("synthetic-id", "charset-mismatch"),
+        reason="why",
+        blob="instances/ab/x.dcm",
+    )
+    answer = append(tx, given)
+
+    assert (answer.answers, answer.answer_code, answer.repeat) == (given.answers, "AA", False)
+    (message,) = tx.rows(
+        "SELECT id, received, source, site, peer, protocol, type, control_id, sender, verdict, reason, answer_code,"
+        " charset, flags, body, blob FROM message"
+    )
+    assert message == (
+        "M00001", "2026-03-09T08:01:00+00:00", "pas", "STO", "127.0.0.1", "hl7", "ADT^A04", "C00001", "PAS|STO",
+        "accepted", "why", "AA", "utf_8", "synthetic-id charset-mismatch", given.raw, "instances/ab/x.dcm",
+    )  # fmt: skip
+    assert tx.rows("SELECT kind, value FROM message_key ORDER BY value") == [
+        ("patient", "700123"),
+        ("accession", "A1"),
+    ]
+    assert [waiting.event for waiting in log.unrouted(tx, 9)] == list(given.events)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [(), (b"one",), (b"accept\rMSA|CA\r", b"application\rMSA|AA\r"), (b"",), (b"ends in FS \x1c", b"\x0b")],
+)
+def test_a_repeat_gets_the_stored_answers_and_writes_nothing(
+    tx: Transaction, answers: tuple[bytes, ...]
+) -> None:
+    append(tx, replace(registered(), answers=answers))
+    before = stored(tx)
+    again = replace(
+        registered(),
+        message_id="M00002",
+        received=START + timedelta(hours=1),
+        peer="10.0.0.2",
+        answers=(b"made anew",),
+        events=(event("patient.registered", 2, patient=patient(local("700123"))),),
+    )
+    answer = append(tx, again)
+
+    assert (answer.answers, answer.answer_code, answer.repeat) == (answers, "AA", True)
+    assert stored(tx) == before
+
+
+def test_a_filtered_message_is_answered_from_the_store_too(tx: Transaction) -> None:
+    append(tx, replace(reception(), verdict=Verdict.FILTERED, reason="listed as ignorable"))
+
+    assert append(tx, replace(reception(), message_id="M00002")).repeat
+
+
+def test_a_refused_message_that_comes_again_is_judged_again(tx: Transaction) -> None:
+    refused = replace(reception(), verdict=Verdict.REJECTED, answer_code="AE", answers=(b"MSA|AE\r",))
+    append(tx, refused)
+    answer = append(tx, replace(registered(), message_id="M00002"))
+
+    assert (answer.answer_code, answer.repeat) == ("AA", False)
+    assert log.counts(tx) == [
+        {"source": "pas", "verdict": "accepted", "messages": 1},
+        {"source": "pas", "verdict": "rejected", "messages": 1},
+    ]
+    third = append(tx, replace(registered(), message_id="M00003"))
+    assert third.repeat, "once accepted it is answered from the store"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"raw": b"MSH|^~\\&|other content\r"},
+        {"control_id": "C99999"},
+        {"sender": "PAS|ORK"},
+        {"source": "orders"},
+        {"received": START + timedelta(minutes=1) + REPEAT_WINDOW + timedelta(seconds=1)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_differs_in_one_part_is_no_repeat(tx: Transaction, change: dict[str, Any]) -> None:
+    append(tx, reception())
+    answer = append(tx, replace(reception(), message_id="M00002", **change))
+
+    assert not answer.repeat
+    assert len(tx.rows("SELECT 1 FROM message")) == 2
+
+
+def test_the_window_is_open_to_its_last_moment(tx: Transaction) -> None:
+    append(tx, replace(reception(), received=START.replace(microsecond=1)))
+    last = START.replace(microsecond=1) + REPEAT_WINDOW
+
+    assert append(tx, replace(reception(), message_id="M00002", received=last)).repeat
+
+
+@pytest.mark.parametrize(
+    "change", [{"control_id": ""}, {"protocol": "dicom"}], ids=["no control id", "DICOM"]
+)
+def test_what_has_no_key_is_never_a_repeat(tx: Transaction, change: dict[str, Any]) -> None:
+    append(tx, replace(reception(), **change))
+
+    assert not append(tx, replace(reception(), message_id="M00002", **change)).repeat
+
+
+def test_a_reception_is_stored_whole_or_not_at_all(database: Database) -> None:
+    one = event("patient.registered", patient=patient(local("700123")))
+    twice = reception(1, one, one)  # the second event breaks its table's rule
+    intake = JournalIntake(database, lambda: pytest.fail("there is nothing to route"))
+
+    with pytest.raises(apsw.ConstraintError):
+        intake.accept_blocking(twice)
+    assert stored(database.read()) == {"message": [], "message_key": [], "event": []}
+
+
+def test_the_router_is_told_after_the_commit_and_only_of_new_events(database: Database) -> None:
+    told: list[int] = []
+    intake = JournalIntake(database, lambda: told.append(log.waiting(database.read())))
+
+    intake.accept_blocking(registered(1))
+    intake.accept_blocking(replace(registered(1), message_id="M00009"))  # a repeat
+    intake.accept_blocking(reception(2))  # without events
+    asyncio.run(intake.accept(registered(3)))
+
+    assert told == [1, 2]
+
+
+def test_repeats_in_one_group_commit_are_found(database: Database) -> None:
+    release, entered = threading.Event(), threading.Event()
+
+    def wait_inside(tx: Transaction) -> None:
+        entered.set()
+        assert release.wait(10)
+
+    database.write(wait_inside, urgent=True)
+    assert entered.wait(10)
+    jobs = [
+        database.write(lambda tx, n=n: append(tx, replace(registered(), message_id=f"M{n}")), urgent=True)  # type: ignore[misc]
+        for n in range(2)
+    ]
+    release.set()
+
+    assert [job.result(10).repeat for job in jobs] == [False, True]
+
+
+def test_nothing_is_acknowledged_while_the_disk_is_full(database: Database) -> None:
+    intake = JournalIntake(database, lambda: pytest.fail("nothing was stored"))
+    database.write(lambda tx: tx.execute("PRAGMA max_page_count=1")).result(10)
+
+    large = replace(registered(), raw=b"x" * 1_000_000)
+    with pytest.raises(StoreError):
+        intake.accept_blocking(large)
+    with pytest.raises(StoreError):
+        asyncio.run(intake.accept(large))
+
+
+def test_a_listener_that_is_cancelled_while_it_waits_leaves_the_journal_working(database: Database) -> None:
+    release, entered = threading.Event(), threading.Event()
+
+    def wait_inside(tx: Transaction) -> None:
+        entered.set()
+        assert release.wait(10)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(intake.accept(registered(1)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    intake = JournalIntake(database, lambda: None)
+    database.write(wait_inside, urgent=True)
+    assert entered.wait(10)
+    asyncio.run(cancelled())
+    release.set()
+
+    assert intake.accept_blocking(registered(2)).answer_code == "AA"

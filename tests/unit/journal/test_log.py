@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import apsw
+import pytest
+
+from broker.adapter import Delivery, Receipt, Rendered, Target, Verdict
+from broker.delivery import ledger
+from broker.journal import log
+from broker.journal.intake import append
+from broker.store.sqlite import Transaction, migrate
+from tests.support.events import event, local, patient, reception
+
+WHO = patient(local("700123"))
+
+
+@pytest.fixture
+def tx() -> Transaction:
+    """A journal with three messages: two events, none (refused), one event."""
+    connection = apsw.Connection(":memory:")
+    migrate(connection)
+    tx = Transaction(connection)
+    second = event("encounter.started", 1, patient=WHO).model_copy(update={"id": "M00001.1"})
+    append(
+        tx,
+        replace(
+            reception(1, event("patient.registered", 1, patient=WHO), second),
+            keys=(("patient", "700123"), ("order", "F1")),
+            flags=("synthetic-id",),
+        ),
+    )
+    append(tx, replace(reception(2), verdict=Verdict.REJECTED, reason="MSH-10 is empty", answer_code="AR"))
+    append(
+        tx,
+        replace(
+            reception(3, event("instance.received", 3, source="images", patient=WHO)),
+            source="images",
+            protocol="dicom",
+            raw=b"",
+            charset="",
+            keys=(("study", "2.25.1"), ("accession", "A1"), ("order", "F1")),
+        ),
+    )
+    return tx
+
+
+def test_events_wait_in_journal_order_with_the_message_behind_them(tx: Transaction) -> None:
+    waiting = log.unrouted(tx, 10)
+
+    assert [one.event.id for one in waiting] == ["M00001.0", "M00001.1", "M00003.0"]
+    assert [one.seq for one in waiting] == sorted(one.seq for one in waiting)
+    assert [(one.raw, one.charset) for one in waiting] == [
+        (b"MSH|^~\\&|message 1\r", "utf_8"),
+        (b"MSH|^~\\&|message 1\r", "utf_8"),
+        (b"", ""),
+    ]
+    assert [one.event.id for one in log.unrouted(tx, 2)] == ["M00001.0", "M00001.1"]
+    assert log.waiting(tx) == 3
+
+
+def test_a_routed_event_waits_no_longer(tx: Transaction) -> None:
+    first = log.unrouted(tx, 1)[0]
+    log.mark_routed(tx, first.seq, "v1")
+
+    assert [one.event.id for one in log.unrouted(tx, 10)] == ["M00001.1", "M00003.0"]
+    assert log.waiting(tx) == 2
+
+
+def test_an_event_comes_back_as_it_went_in(tx: Transaction) -> None:
+    said = event("patient.updated", 4, patient=patient(local("700123"), family="", birth_date="", sex=None))
+    append(tx, reception(4, said))
+
+    assert log.unrouted(tx, 9)[-1].event == said
+
+
+def test_messages_are_counted_per_source_and_verdict(tx: Transaction) -> None:
+    assert log.counts(tx) == [
+        {"source": "images", "verdict": "accepted", "messages": 1},
+        {"source": "pas", "verdict": "accepted", "messages": 1},
+        {"source": "pas", "verdict": "rejected", "messages": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("M00001", ["M00001"]),
+        ("C00002", ["M00002"]),
+        ("700123", ["M00001"]),
+        ("2.25.1", ["M00003"]),
+        ("F1", ["M00001", "M00003"]),
+        ("f1", []),
+        ("", []),
+        ("%", []),
+    ],
+)
+def test_messages_are_found_by_id_control_id_and_key(tx: Transaction, text: str, messages: list[str]) -> None:
+    assert [log.timeline(tx, seq)["id"] for seq in log.find(tx, text)] == messages
+
+
+def test_a_message_that_is_found_twice_is_listed_once(tx: Transaction) -> None:
+    append(tx, replace(reception(5), control_id="F5", keys=(("order", "F5"), ("accession", "F5"))))
+
+    assert len(log.find(tx, "F5")) == 1
+
+
+def test_the_timeline_tells_everything_but_the_content(tx: Transaction) -> None:
+    target = Target(route="r", version="v1", place="routes/r.yaml:3", kind="hl7", destination="epj")
+    first = log.unrouted(tx, 1)[0]
+    queued = ledger.enqueue(tx, first.seq, "P1", target, Rendered(payload=b"secret", summary="ADT^A04"), "t1")
+    delivery = Delivery(id=queued.id, destination="epj", lane="P1", route="r", attempt=1, payload=b"secret")
+    ledger.retry(tx, delivery, "refused", "MSA-1 AE", 0.0, "t2")
+    ledger.finish(tx, replace(delivery, attempt=2), Receipt(detail="MSA-1 AA"), "t3")
+    log.mark_routed(tx, first.seq, "v1")
+
+    told = log.timeline(tx, 1)
+
+    assert {k: told[k] for k in ("id", "type", "control_id", "verdict", "answer", "charset", "flags")} == {
+        "id": "M00001", "type": "ADT^A04", "control_id": "C00001", "verdict": "accepted", "answer": "AA",
+        "charset": "utf_8", "flags": ["synthetic-id"],
+    }  # fmt: skip
+    assert [(e["id"], e["type"], e["routes"]) for e in told["events"]] == [
+        ("M00001.0", "patient.registered", "v1"),
+        ("M00001.1", "encounter.started", None),
+    ]
+    (shown,) = told["events"][0]["deliveries"]
+    assert (shown["destination"], shown["state"], shown["attempt"], shown["place"]) == (
+        "epj",
+        "delivered",
+        2,
+        "routes/r.yaml:3",
+    )
+    assert [(a["attempt"], a["at"], a["outcome"], a["detail"]) for a in shown["attempts"]] == [
+        (1, "t2", "refused", "MSA-1 AE"),
+        (2, "t3", "delivered", "MSA-1 AA"),
+    ]
+    assert "secret" not in str(told)
+    assert "700123" not in str(told)
