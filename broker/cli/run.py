@@ -32,9 +32,7 @@ def command(config: Path) -> None:
     try:
         code = asyncio.run(_run(broker))
     except OSError as exc:
-        raise BrokerError(
-            f"a listener cannot be opened: {exc.strerror or exc}; is another broker running?"
-        ) from exc
+        raise BrokerError(f"the broker cannot run: {exc.strerror or type(exc).__name__}") from exc
     # A lane may be inside a destination that does not answer; its delivery is in the journal, so it need not end.
     os._exit(code) if code is not None else None
 

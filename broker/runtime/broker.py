@@ -6,9 +6,11 @@ The only module that knows every concrete class. What it wires is decided by `co
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +21,7 @@ import structlog
 from broker.adapter import Inbound, InboundContext, Outbound, OutboundContext
 from broker.delivery import ledger
 from broker.delivery.executor import Executor
-from broker.errors import ConfigError, StoreError
+from broker.errors import BrokerError, ConfigError, StoreError
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
@@ -71,7 +73,7 @@ class Broker:
         self._web_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Opens the journal, then what delivers, then what receives. Raises `ConfigError`, `StoreError`, `OSError`."""
+        """Opens the journal, then what delivers, then what receives. Raises `BrokerError`."""
         # pydicom warns of values that break the standard by quoting them; what arrives is judged elsewhere.
         pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         self._claim()
@@ -87,14 +89,18 @@ class Broker:
         for executor in self._executors.values():
             executor.start()
         self._router.start()
-        await self._web.start()
+        with _opening(self._web.address):
+            await self._web.start()
         self._web_task = asyncio.create_task(self._web.serve())
         for setting in self._configured.settings.inbound:
             if setting.entry.enabled:
                 self._inbound.append(setting.spec.factory(setting.config, self._context(setting)))
         for inbound in self._inbound:
-            await inbound.start()
-        await asyncio.to_thread(self._dicom.start)
+            with _opening(" ".join(inbound.addresses)):
+                await inbound.start()
+        bind = self._configured.settings.broker.bind
+        with _opening(f"dicom://{bind}:{self._dicom.port}"):
+            await asyncio.to_thread(self._dicom.start)
         self._ready = True
 
     async def stop(self) -> None:
@@ -210,6 +216,17 @@ class Broker:
             kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
         for kind, number in kinds.items():
             yield "broker_exceptions", {"kind": kind}, number
+
+
+@contextlib.contextmanager
+def _opening(address: str) -> Iterator[None]:
+    """Says which listener it was that could not be opened."""
+    try:
+        yield
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        hint = "; another program, or another broker, has the port" if exc.errno == errno.EADDRINUSE else ""
+        raise BrokerError(f"{address} cannot be opened: {reason}{hint}") from exc
 
 
 def status(tx: Transaction) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class Bench:
         self._views: list[View] = []
         self._pipeline = Pipeline(configured.routes, configured.renderers, on_view=self._views.append)
         connection = apsw.Connection(":memory:")
+        connection.execute("PRAGMA foreign_keys=ON")
         migrate(connection)
         self._tx = Transaction(connection)
 

@@ -21,7 +21,6 @@ from tests.support.messages import Person, adt, orm
 from tests.support.mllp import VT, MllpSink, field, framed
 from tests.support.orthanc import Orthanc
 from tests.support.ports import is_open
-from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -141,18 +140,20 @@ def test_it_ends_in_time_with_busy_lanes(
 def test_it_ends_in_time_with_much_still_to_route(start_broker: StartBroker, epj_sink: MllpSink) -> None:
     """What was acknowledged is in the journal: the next start goes on from there."""
     broker = start_broker(epj_port=epj_sink.port)
-    count = 3000
-    with broker.orders() as orders:
-        burst = [orm(f"L2-{n}", Person(number=f"8{n:05d}"), f"8{n:05d}") for n in range(count)]
-        orders.send_raw(b"".join(framed(message) for message in burst))
-        for _ in burst:
-            assert field(orders.receive(), b"MSA", 1) == b"AA"
+    numbers = [f"8{n:05d}" for n in range(640)]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(broker.orders()) for _ in range(16)]
+        for n, client in enumerate(clients):
+            burst = (orm(f"L2-{number}", Person(number=number), number) for number in numbers[n :: len(clients)])
+            client.send_raw(b"".join(framed(message) for message in burst))
+        for n, client in enumerate(clients):
+            for _ in numbers[n :: len(clients)]:
+                assert field(client.receive(), b"MSA", 1) == b"AA"
         print(f"{status(broker)['events_waiting']} events waited; ended after {stopped_in(broker):.1f} s")
 
     broker.start()
-    wait_until(lambda: status(broker)["events_waiting"] == 0, "the rest is routed", timeout=60)
-    rows = broker.command_json("worklist", "list")
-    assert len(rows) == count
+    wait_until_routed(broker)
+    assert len(broker.command_json("worklist", "list")) == len(numbers)
 
 
 def test_a_message_under_way_at_the_end_is_answered_or_never_acknowledged(broker: Broker) -> None:

@@ -1,0 +1,123 @@
+"""The storage SCP and its reader, with a real file and an intake that does what the test says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
+from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
+from broker.errors import StoreError
+from broker.net.service import Peer, StoreRequest
+from broker.runtime.offline import instance
+from tests.support.golden import MESSAGE_ID, NOW
+
+CONFIG = StorageService(issuer="STO&2.999.7001&ISO", national=("NNNOR&2.16.578.1.12.4.1.4.1&ISO",))
+PEER = Peer(calling_aet="CT1", called_aet="BROKER", host="192.0.2.1", port=1)
+OBJECT = instance(
+    {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
+        "SOPInstanceUID": "2.25.3",
+        "StudyInstanceUID": "2.25.1",
+        "SeriesInstanceUID": "2.25.2",
+        "PatientID": "41819077906",
+        "PatientName": "Sørby^Áile",
+    }
+)
+
+
+class Intake:
+    """Keeps receptions; fails as told."""
+
+    def __init__(self) -> None:
+        self.kept: list[Reception] = []
+        self.broken: Exception | None = None
+
+    async def accept(self, reception: Reception) -> Stored:
+        raise AssertionError("a DICOM service runs in its own thread")
+
+    def accept_blocking(self, reception: Reception) -> Stored:
+        if self.broken is not None:
+            raise self.broken
+        self.kept.append(reception)
+        return Stored(answers=(), answer_code=reception.answer_code)
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.intake, self.counted = folder, Intake(), list[str]()
+        context: Any = InboundContext(
+            name="images", site="STO", bind="", config_folder=folder, data_folder=folder, intake=self.intake,
+            worklist=None, clock=lambda: NOW, register_dicom=lambda _: None, known_aets=frozenset(),
+            count=lambda _, labels: self.counted.append(labels["verdict"]),
+        )  # type: ignore[arg-type]  # fmt: skip
+        self.scp = StorageScp(CONFIG, context)
+
+    def store(self, content: bytes, uid: str = "2.25.3") -> int:
+        path = self.folder / "incoming"
+        path.write_bytes(content)
+        request = StoreRequest(
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
+            sop_instance_uid=uid,
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            path=path,
+        )
+        return self.scp.store(request, PEER).status
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_an_object_is_kept_then_written_down_then_answered(rig: Rig) -> None:
+    assert rig.store(OBJECT) == 0x0000
+
+    (kept,) = rig.intake.kept
+    assert (rig.folder / kept.blob).read_bytes() == OBJECT
+    assert (kept.verdict, kept.sender, [event.type for event in kept.events]) == (
+        Verdict.ACCEPTED,
+        "CT1",
+        ["instance.received"],
+    )
+    assert rig.counted == ["accepted"]
+
+
+def test_success_is_not_said_where_the_journal_cannot_be_written(rig: Rig) -> None:
+    """The association layer answers A700 to it, so the sender keeps its copy."""
+    rig.intake.broken = StoreError("the disk is full")
+
+    with pytest.raises(StoreError):
+        rig.store(OBJECT)
+    assert rig.counted == []
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\0" * 128 + b"DICM", OBJECT[:200], OBJECT[:-3]])
+def test_what_is_no_object_is_refused_counted_and_not_kept(rig: Rig, content: bytes) -> None:
+    assert rig.store(content) == 0xA900
+
+    (kept,) = rig.intake.kept
+    assert (kept.verdict, kept.answer_code, kept.events) == (Verdict.REJECTED, "A900", ())
+    assert kept.reason
+    assert not (rig.folder / "instances").exists()
+    assert rig.counted == ["rejected"]
+
+
+def test_an_object_other_than_was_announced_is_refused(rig: Rig) -> None:
+    assert rig.store(OBJECT, uid="2.25.4") == 0xA900
+
+
+def test_the_reader_judges_as_the_scp_does(rig: Rig) -> None:
+    rig.store(OBJECT)
+    place = ListenerPlace(name="images", site="STO", config_folder=Path())
+    read = InstanceReader(CONFIG, place).receive(OBJECT, message_id=MESSAGE_ID, now=NOW, peer="CT1")
+    (kept,) = rig.intake.kept
+
+    assert [event.data for event in read.events] == [event.data for event in kept.events]
+    assert (read.blob, read.answer_code) == (kept.blob, kept.answer_code)
+
+
+def test_the_spec_reads_without_a_socket() -> None:
+    assert INBOUND.reader is not None

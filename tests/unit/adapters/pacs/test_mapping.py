@@ -1,0 +1,172 @@
+"""The head of a received object to its event: the identity that it states, under every form of an issuer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.pacs.mapping import HEAD, Arrived, Profile, map_instance, receive, refused
+from broker.adapter import Verdict
+from broker.event import Identifier, Patient, PersonName
+from broker.hl7.demographics import Issuers, read_issuer
+from tests.support.golden import MESSAGE_ID, NOW
+
+STO = read_issuer("STO&2.999.7001&ISO")
+NATIONAL = tuple(
+    read_issuer(f"{name}&2.16.578.1.12.4.1.4.{n}&ISO")
+    for n, name in enumerate(("NNNOR", "DNNOR", "FHNOR"), 1)
+)
+PROFILE = Profile(name="images", site="STO", issuers=Issuers(default=STO, known=NATIONAL), national=NATIONAL)
+ARRIVED = Arrived(
+    path="instances/ab/abc.dcm",
+    size=7,
+    sha256="abc",
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    calling_aet="CT1",
+)
+HEADS: dict[str, Any] = {
+    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+    "SOPInstanceUID": "2.25.3",
+    "StudyInstanceUID": "2.25.1",
+    "SeriesInstanceUID": "2.25.2",
+    "AccessionNumber": " A1 ",
+    "Modality": "CT",
+    "PatientName": "Čoahkkin-Æsøy^Ole^Šuvvá^dr^jr=IDEO^GRAPHIC",
+    "PatientID": "700124",
+    "PatientBirthDate": "19821030",
+    "PatientSex": "m",
+}
+
+
+def oid(value: str) -> dict[str, Any]:
+    return {
+        "IssuerOfPatientIDQualifiersSequence": ({"UniversalEntityID": value, "UniversalEntityIDType": "ISO"},)
+    }
+
+
+def patient(**head: Any) -> Patient:
+    found = map_instance({**HEADS, **head}, ARRIVED, PROFILE).data.patient
+    assert found is not None
+    return found
+
+
+def known(issuer: Identifier, value: str = "700124") -> Identifier:
+    return issuer.model_copy(update={"value": value})
+
+
+def test_a_whole_head() -> None:
+    draft = map_instance(HEADS, ARRIVED, PROFILE)
+
+    assert draft.type == "instance.received"
+    assert patient() == Patient(
+        identifiers=(known(STO),),
+        name=PersonName(family="Čoahkkin-Æsøy", given="Ole", middle="Šuvvá", prefix="dr", suffix="jr"),
+        birth_date="19821030",
+        sex="M",
+    )
+    assert draft.data.instance is not None
+    assert draft.data.instance.model_dump() == {
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+        "sop_instance_uid": "2.25.3",
+        "study_uid": "2.25.1",
+        "series_uid": "2.25.2",
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "accession_number": "A1",
+        "modality": "CT",
+        "path": "instances/ab/abc.dcm",
+        "size": 7,
+        "sha256": "abc",
+        "calling_aet": "CT1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "issuer"),
+    [
+        ({}, STO),
+        ({"IssuerOfPatientID": "STO"}, STO),
+        ({"IssuerOfPatientID": "2.999.7001"}, STO),
+        ({"IssuerOfPatientID": "NNNOR"}, NATIONAL[0]),
+        ({"IssuerOfPatientID": "2.16.578.1.12.4.1.4.2"}, NATIONAL[1]),
+        (oid("2.16.578.1.12.4.1.4.3"), NATIONAL[2]),
+        ({"IssuerOfPatientID": "ANYTHING", **oid("2.999.7001")}, STO),
+        ({"IssuerOfPatientID": "LHL"}, Identifier(value="", namespace="LHL")),
+        (oid("2.999.1"), Identifier(value="", oid="2.999.1", oid_type="ISO")),
+        ({"IssuerOfPatientIDQualifiersSequence": ()}, STO),
+        ({"IssuerOfPatientIDQualifiersSequence": ""}, STO),
+    ],
+)
+def test_the_issuer_in_every_form(head: dict[str, Any], issuer: Identifier) -> None:
+    assert patient(**head).identifiers == (known(issuer),)
+
+
+def test_eleven_digits_without_an_issuer_may_be_anybodys() -> None:
+    """Whose it is the registers say, by asking for each in turn: the site's own domain first."""
+    number = "41819077906"
+
+    assert patient(PatientID=number).identifiers == tuple(
+        known(issuer, number) for issuer in (STO, *NATIONAL)
+    )
+    assert patient(PatientID=number, IssuerOfPatientID="STO").identifiers == (known(STO, number),)
+    assert patient(PatientID="4181907790").identifiers == (known(STO, "4181907790"),)
+    assert patient(PatientID="٤١٨١٩٠٧٧٩٠٦").identifiers == (known(STO, "٤١٨١٩٠٧٧٩٠٦"),)
+
+
+@pytest.mark.parametrize("value", ["", " ", ("1", "2")])
+def test_an_object_without_an_id(value: Any) -> None:
+    assert patient(PatientID=value).identifiers == ()
+
+
+@pytest.mark.parametrize(("sex", "expected"), [("F", "F"), ("O", "O"), ("X", ""), ("", None)])
+def test_sex(sex: str, expected: str | None) -> None:
+    assert patient(PatientSex=sex).sex == expected
+
+
+def test_an_empty_head_gives_an_empty_event() -> None:
+    draft = map_instance({}, ARRIVED, PROFILE)
+
+    assert draft.data.patient == Patient(identifiers=())
+    assert draft.data.instance is not None
+    assert (draft.data.instance.sop_instance_uid, draft.data.instance.study_uid) == ("", "")
+
+
+def test_nothing_is_read_that_the_event_has_no_place_for() -> None:
+    assert "PatientAddress" not in HEAD
+    assert set(HEADS) <= set(HEAD)
+
+
+def test_the_reception() -> None:
+    reception = receive(HEADS, ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW)
+
+    assert (reception.verdict, reception.answer_code, reception.blob) == (
+        Verdict.ACCEPTED,
+        "0000",
+        ARRIVED.path,
+    )
+    assert (reception.message_type, reception.sender, reception.peer, reception.protocol) == (
+        "C-STORE",
+        "CT1",
+        "CT1",
+        "dicom",
+    )
+    assert reception.keys == (
+        ("patient", "700124"),
+        ("accession", "A1"),
+        ("study", "2.25.1"),
+        ("instance", "2.25.3"),
+    )
+    (event,) = reception.events
+    assert (event.id, event.source, event.site, event.time) == (f"{MESSAGE_ID}.0", "images", "STO", NOW)
+    assert receive(HEADS, ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW) == reception
+
+
+def test_a_refusal_is_counted_too() -> None:
+    reception = refused("no preamble", PROFILE, message_id=MESSAGE_ID, now=NOW, peer="CT1")
+
+    assert (reception.verdict, reception.answer_code, reception.reason) == (
+        Verdict.REJECTED,
+        "A900",
+        "no preamble",
+    )
+    assert (reception.events, reception.keys, reception.blob) == ((), (), "")

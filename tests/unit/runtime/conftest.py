@@ -1,0 +1,92 @@
+"""What the runtime tests share: the shipped configuration, and a broker without sockets in front of a real journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.adapter import Reception, Renderer
+from broker.journal import log as journal
+from broker.journal.intake import JournalIntake
+from broker.registers import exceptions, worklist
+from broker.routing.engine import RouteSet
+from broker.runtime.offline import Configured, configure
+from broker.runtime.pipeline import Pipeline, Routed, drain
+from broker.settings import load
+from broker.store.sqlite import Database
+from tests.support.shared import REPOSITORY
+
+ENV = {"BROKER_PACS_HL7_PORT": "2599"}
+
+
+@pytest.fixture(scope="session")
+def configured() -> Configured:
+    """The shipped settings and routes, the PACS's HL7 listener among them."""
+    return configure(load(REPOSITORY / "config" / "broker.yaml", env=ENV), ENV)
+
+
+class House:
+    """A journal on disk, the shipped listeners in front of it and the shipped routes behind it."""
+
+    def __init__(self, configured: Configured, path: Path) -> None:
+        self.configured = configured
+        self.database = Database(path)
+        self.database.open()
+        self.intake = JournalIntake(self.database, lambda: None)
+        self.pipeline = Pipeline(configured.routes, configured.renderers)
+        self._number = 0
+
+    def receive(self, source: str, raw: bytes | str) -> Reception:
+        """Commit 1 of a message, or of a file of the shipped route tests."""
+        if isinstance(raw, str):
+            raw = (REPOSITORY / "routes" / "tests" / raw).read_bytes()
+        self._number += 1
+        now = datetime(2026, 3, 9, 8, tzinfo=UTC) + timedelta(minutes=self._number)
+        reception = self.configured.readers[source].receive(raw, message_id=f"M{self._number:05}", now=now)
+        self.intake.accept_blocking(reception)
+        return reception
+
+    def with_(self, *, routes: RouteSet | None = None, renderers: Mapping[str, Renderer] | None = None) -> None:
+        """Other routes, or other renderers for some destinations."""
+        self.pipeline = Pipeline(
+            routes or self.configured.routes, {**self.configured.renderers, **(renderers or {})}
+        )
+
+    def route(self, limit: int = 100) -> list[Routed]:
+        """Commit 2 of everything that waits."""
+        return self.database.write(lambda tx: list(drain(tx, self.pipeline, limit))).result(10)
+
+    def waiting(self) -> int:
+        return journal.waiting(self.database.read())
+
+    def deliveries(self) -> list[tuple[str, str, str]]:
+        """(destination, state, lane) of each delivery."""
+        return self.database.read().rows("SELECT destination, state, lane FROM delivery ORDER BY id")  # type: ignore[return-value]
+
+    def made(self) -> list[tuple[str, str]]:
+        """(destination, state) of each delivery."""
+        return [(destination, state) for destination, state, _ in self.deliveries()]
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """The attributes of every row that modalities see."""
+        return [row.attributes for row in worklist.Reader(self.database.read).candidates()]
+
+    def reported(self) -> list[str]:
+        return [entry["kind"] for entry in exceptions.listed(self.database.read())]
+
+    def payloads(self, destination: str) -> list[bytes]:
+        found = self.database.read().rows(
+            "SELECT payload FROM delivery WHERE destination=? ORDER BY id", (destination,)
+        )
+        return [payload for (payload,) in found]
+
+
+@pytest.fixture
+def house(configured: Configured, tmp_path: Path) -> Iterator[House]:
+    house = House(configured, tmp_path / "journal.sqlite")
+    yield house
+    house.database.close()

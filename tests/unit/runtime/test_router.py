@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.adapter import Delivery, Receipt, Rendered, Target
+from broker.delivery import ledger
+from broker.delivery.executor import Executor
+from broker.routing.language import OnFailure
+from broker.runtime import router as module
+from broker.runtime.router import BATCH, Router
+from broker.view import View
+from tests.support.shared import REPOSITORY
+
+if TYPE_CHECKING:
+    from tests.unit.runtime.conftest import House
+
+SECONDS = 10.0
+ADT = (REPOSITORY / "routes" / "tests" / "adt_a04_registered.hl7").read_bytes()
+
+
+class Desk:
+    """Takes everything."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.taken: list[bytes] = []
+
+    def deliver(self, delivery: Delivery) -> Receipt:
+        with self._changed:
+            self.taken.append(delivery.payload)
+            self._changed.notify_all()
+        return Receipt(detail="MSA-1 AA")
+
+    def close(self) -> None:
+        pass
+
+    def wait_for(self, number: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.taken) >= number, SECONDS), len(self.taken)
+
+
+class Works:
+    """A router and the EPJ's executor over a house's journal. The PACS's HL7 listener is not configured."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.desk = Desk()
+        self.executor = Executor(
+            "epj", house.database, lambda: self.desk, lambda route: OnFailure(), lambda: datetime.now(UTC)
+        )
+        self.router = Router(house.database, house.pipeline, {"epj": self.executor})
+
+    def start(self) -> None:
+        self.executor.start()
+        self.router.start()
+
+    def receive(self, number: int) -> None:
+        self.house.receive("pas", ADT.replace(b"P000101", f"P{number:06}".encode()))
+
+    def stop(self) -> None:
+        self.router.stop(SECONDS)
+        self.executor.stop(SECONDS)
+
+
+@pytest.fixture
+def works(house: House) -> Iterator[Works]:
+    works = Works(house)
+    yield works
+    works.stop()
+
+
+def controls(desk: Desk) -> list[int]:
+    return [int(payload.split(b"|")[9][1:]) for payload in desk.taken]
+
+
+def test_a_start_routes_what_a_crash_left(works: Works) -> None:
+    works.receive(1)
+    works.start()
+    works.desk.wait_for(1)
+
+    assert controls(works.desk) == [1]
+
+
+def test_a_wake_routes_what_came(works: Works) -> None:
+    works.start()
+    works.receive(1)
+    works.router.wake()
+    works.desk.wait_for(1)
+    works.receive(2)
+    works.router.wake()
+    works.desk.wait_for(2)
+
+    assert controls(works.desk) == [1, 2]
+
+
+def test_one_wake_is_enough_for_many_batches(works: Works) -> None:
+    for number in range(2 * BATCH):  # two events each
+        works.receive(number)
+    works.start()
+    works.desk.wait_for(2 * BATCH)
+
+    assert controls(works.desk) == list(range(2 * BATCH)), "one patient, journal order"
+
+
+def test_deliveries_of_a_destination_that_is_gone_stay_in_the_journal(works: Works) -> None:
+    works.receive(1)
+    works.start()
+    works.desk.wait_for(1)
+    works.router.stop(SECONDS)
+
+    left = [q.destination for q in ledger.open_deliveries(works.house.database.read())]
+    assert "pacs-hl7" in left
+
+
+def test_routing_waits_while_the_journal_cannot_be_written(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    failed = threading.Semaphore(0)
+    monkeypatch.setattr(module.log, "exception", lambda *_, **__: failed.release())
+    works.receive(1)
+    connection = works.house.database.write(lambda tx: tx._connection).result()
+    connection.execute("PRAGMA query_only=ON")
+    works.start()
+    for _ in range(3):
+        assert failed.acquire(timeout=SECONDS)
+    connection.execute("PRAGMA query_only=OFF")
+
+    works.desk.wait_for(1)
+    assert works.house.reported() == []
+
+
+def test_nothing_ends_the_router_but_a_stop(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that an older version wrote and this one cannot read."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    failed = threading.Semaphore(0)
+    monkeypatch.setattr(module.log, "exception", lambda *_, **__: failed.release())
+    works.receive(1)
+    database = works.house.database
+    ((body,),) = database.read().rows("SELECT body FROM event WHERE id='M00001.0'")
+    database.write(lambda tx: tx.execute("UPDATE event SET body='{}' WHERE id='M00001.0'")).result()
+    works.start()
+    for _ in range(3):
+        assert failed.acquire(timeout=SECONDS)
+    database.write(lambda tx: tx.execute("UPDATE event SET body=? WHERE id='M00001.0'", (body,))).result()
+
+    works.desk.wait_for(1)
+
+
+def test_a_stop_routes_what_waits(works: Works) -> None:
+    works.router.start()
+    for number in range(BATCH):
+        works.receive(number)
+    works.router.stop(SECONDS)
+
+    assert works.house.waiting() == 0
+
+
+def test_a_stop_does_not_wait_for_a_long_queue(works: Works, house: House) -> None:
+    entered, release = threading.Event(), threading.Event()
+    render: Callable[[View, Target], Rendered] = house.configured.renderers["epj"]
+
+    def slow(view: View, target: Target) -> Rendered:
+        entered.set()
+        assert release.wait(SECONDS)
+        return render(view, target)
+
+    house.with_(renderers={"epj": slow})
+    works.router = Router(house.database, house.pipeline, {"epj": works.executor})
+    for number in range(2 * BATCH):
+        works.receive(number)
+    works.router.start()
+    assert entered.wait(SECONDS)
+    timer = threading.Thread(target=works.router.stop, args=(0.001,))
+    timer.start()
+    while not works.router._enough.wait(0.001):
+        pass
+    release.set()
+    timer.join(SECONDS)
+
+    assert not timer.is_alive()
+    assert works.house.waiting() > 0, "the next start goes on"
+
+
+def test_a_stop_before_the_start_is_harmless(works: Works) -> None:
+    with capture_logs() as logs:
+        works.router.stop(1)
+
+    assert logs == []

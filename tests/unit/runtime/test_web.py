@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from broker.runtime.web import WebServer, application
+from broker.telemetry import Telemetry
+
+
+class Site:
+    """A started web server on a free port, and what it is told of the broker."""
+
+    def __init__(self) -> None:
+        self.why_not_ready = ""
+        self.telemetry = Telemetry(lambda: [("broker_ready", {}, 1.0)])
+        app = application(lambda: self.why_not_ready, self.telemetry, lambda: {"received": [], "name": "Åse"})
+        self.server = WebServer("127.0.0.1", 0, app)
+        started = threading.Event()
+
+        async def run() -> None:
+            await self.server.start()
+            started.set()
+            await self.server.serve()
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(run()))
+        self._thread.start()
+        assert started.wait(10)
+
+    def get(self, path: str) -> tuple[int, str, str]:
+        """(status, content type, body)."""
+        try:
+            with urllib.request.urlopen(self.server.address + path, timeout=10) as answer:
+                return answer.status, answer.headers["content-type"], answer.read().decode()
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, exc.headers["content-type"], exc.read().decode()
+
+    def stop(self) -> None:
+        self.server.stop()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.stop()
+
+
+def test_health_is_that_it_answers(site: Site) -> None:
+    site.why_not_ready = "the journal cannot be written"
+
+    assert site.get("/healthz") == (200, "text/plain; charset=utf-8", "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("why", "status", "said"), [("", 200, "ready\n"), ("starting or stopping", 503, "starting or stopping\n")]
+)
+def test_readiness_says_what_is_missing(site: Site, why: str, status: int, said: str) -> None:
+    site.why_not_ready = why
+
+    assert site.get("/readyz") == (status, "text/plain; charset=utf-8", said)
+
+
+def test_metrics_are_prometheus_text(site: Site) -> None:
+    site.telemetry.count("broker_deliveries_total", {"destination": "epj", "outcome": "delivered"})
+    status, kind, page = site.get("/metrics")
+
+    assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert 'broker_deliveries_total{destination="epj",outcome="delivered"} 1.0' in page
+    assert "broker_ready 1.0" in page
+
+
+def test_the_state_is_json(site: Site) -> None:
+    status, kind, body = site.get("/api/status")
+
+    assert (status, kind) == (200, "application/json")
+    assert json.loads(body) == {"received": [], "name": "Åse"}
+
+
+def test_the_front_page_names_the_others(site: Site) -> None:
+    status, _, body = site.get("/")
+
+    assert status == 200
+    for path in ("/healthz", "/readyz", "/metrics", "/api/status"):
+        assert path in body
+
+
+def test_anything_else_is_not_there(site: Site) -> None:
+    assert site.get("/etc/passwd")[0] == 404
+
+
+def test_a_failing_page_tells_nothing_of_why() -> None:
+    site = Site()
+
+    def broken() -> dict[str, Any]:
+        raise ValueError("Sørby 30908299902")
+
+    site.stop()
+    app = application(lambda: "", Telemetry(lambda: []), broken)
+    site.server = WebServer("127.0.0.1", 0, app)
+
+    async def ask() -> tuple[int, str]:
+        await site.server.start()
+        serving = asyncio.create_task(site.server.serve())
+        status, _, body = await asyncio.to_thread(site.get, "/api/status")
+        site.server.stop()
+        await serving
+        return status, body
+
+    status, body = asyncio.run(ask())
+    assert status == 500
+    assert "30908299902" not in body
+
+
+def test_a_port_that_is_taken_is_an_os_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = WebServer("127.0.0.1", taken.getsockname()[1], application(lambda: "", Telemetry(lambda: []), dict))
+        with pytest.raises(OSError, match="in use"):
+            asyncio.run(server.start())
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    server = WebServer("::1", 8080, application(lambda: "", Telemetry(lambda: []), dict))
+
+    assert server.address == "http://[::1]:8080"
