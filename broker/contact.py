@@ -26,6 +26,8 @@ FIELDS = frozenset(
         ("PRD", 5),
         ("CTD", 3),
         ("CTD", 5),
+        ("PRT", 14),  # HL7 v2.7
+        ("PRT", 15),
         ("STF", 10),
         ("STF", 11),
     )

@@ -6,6 +6,7 @@ It knows columns, not what they mean. UTF-8, comma separated, cells trimmed.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +27,20 @@ def read(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), n
     """The rows of a file. Raises `ConfigError` with every fault; `name` is what faults call the file."""
     name = name or path.as_posix()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = getattr(exc, "strerror", None) or "this is not UTF-8"
-        raise ConfigError(
-            [Fault(file=name, line=1, column=1, message=f"cannot be read: {reason}.")]
-        ) from None
-    lines = [
-        (n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")
-    ]
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as exc:
+        raise ConfigError([_fault(name, 1, f"cannot be read: {exc.strerror}.")]) from None
+    except UnicodeDecodeError as exc:
+        where = raw.count(b"\n", 0, exc.start) + 1
+        raise ConfigError([_fault(name, where, "cannot be read: this is not UTF-8.")]) from None
+    # Not splitlines(): it would also split at characters that may stand in a cell.
+    numbered = enumerate(re.split(r"\r\n|\n|\r", text), 1)
+    lines = [(n, line) for n, line in numbered if line.strip() and not line.startswith("#")]
     if not lines:
-        raise ConfigError([Fault(file=name, line=1, column=1, message="has no header row.")])
+        raise ConfigError([_fault(name, 1, "has no header row.")])
     faults: list[Fault] = []
-    header = _cells(lines[0][1])
+    header = _cells(name, *lines[0], faults)
     known = (*required, *optional)
     for column in header:
         if column not in known:
@@ -48,9 +50,11 @@ def read(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), n
     faults += [
         _fault(name, lines[0][0], f"the column '{c}' is missing.") for c in required if c not in header
     ]
+    twice = sorted({column for column in header if header.count(column) > 1})
+    faults += [_fault(name, lines[0][0], f"the column '{c}' stands twice.") for c in twice]
     rows = []
     for number, line in lines[1:]:
-        cells = _cells(line)
+        cells = _cells(name, number, line, faults)
         if len(cells) > len(header):
             faults.append(_fault(name, number, f"{len(cells)} cells stand under {len(header)} columns."))
             continue
@@ -70,5 +74,9 @@ def _fault(file: str, line: int, message: str, hint: str = "") -> Fault:
     return Fault(file=file, line=line, column=1, message=message, hint=hint)
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line]))]
+def _cells(file: str, number: int, line: str, faults: list[Fault]) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], strict=True))]
+    except csv.Error:
+        faults.append(_fault(file, number, "the quotes in this row do not fit together."))
+        return []

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, create_model
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.errors import ConfigError, Fault
+from broker.scalars import as_written
 from broker.yamlfile import Document, Switch, Text, did_you_mean
 
 S = TypeVar("S")
@@ -126,8 +127,12 @@ class Settings:
 def load(path: Path, *, env: Mapping[str, str]) -> Settings:
     """Reads the settings with every fault at once. Raises `ConfigError`."""
     document = yamlfile.load(path, env=env)
-    broker = yamlfile.validate(document, BrokerSettings)
     faults: list[Fault] = []
+    broker: BrokerSettings | None = None
+    try:
+        broker = yamlfile.validate(document, BrokerSettings)
+    except ConfigError as exc:
+        faults.extend(exc.faults)
     inbound = [
         InboundSetting(name=name, entry=entry, config=config, spec=spec)
         for name, entry, config, spec in _entries(
@@ -150,7 +155,7 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
             faults,
         )
     ]
-    if faults:
+    if faults or broker is None:
         raise ConfigError(sorted(faults, key=lambda f: (f.line, f.column)))
     return Settings(file=path.resolve(), broker=broker, inbound=tuple(inbound), outbound=tuple(outbound))
 
@@ -165,13 +170,19 @@ def _entries(
 ) -> list[tuple[str, Any, Any, S]]:
     """Every entry of a section as (name, common options, adapter's options, adapter)."""
     found = []
-    for name, value in document.get((section,)).items():
+    entries = document.value.get(section) if isinstance(document.value, dict) else None
+    for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
-        wanted = value.get("adapter") if isinstance(value, dict) else None
-        if not isinstance(wanted, str) or wanted not in adapters:
-            place = (*at, "adapter") if wanted is not None else at
-            hint = did_you_mean(str(wanted), adapters) if wanted is not None else ""
-            faults.append(document.fault(place, f"no {section} adapter '{wanted}' is installed.", hint))
+        if not isinstance(value, dict) or "adapter" not in value:
+            what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
+            faults.append(document.fault(at, what, key=True))
+            continue
+        wanted = str(as_written(value["adapter"]))
+        if wanted not in adapters:
+            hint = did_you_mean(wanted, adapters) or f"Installed: {', '.join(sorted(adapters))}."
+            faults.append(
+                document.fault((*at, "adapter"), f"no {section} adapter '{wanted}' is installed", hint)
+            )
             continue
         spec: Any = load_adapter(adapters[wanted])
         try:

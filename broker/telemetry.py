@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +19,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+log = structlog.get_logger("broker.telemetry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,8 @@ def configure_logging(*, level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    warnings.showwarning = _warned
+    threading.excepthook = _thread_ended
 
 
 def _without_values(_logger: Any, _method: str, line: Any) -> Any:
@@ -156,7 +162,31 @@ def _without_values(_logger: Any, _method: str, line: Any) -> Any:
             trace = trace.tb_next
         line["exception"] = info[0].__name__
         line["at"] = places[-8:]
+        if not line.get("_from_structlog", True):
+            line["event"] = _without_text(str(line["event"]), info[1])
     return line
+
+
+def _without_text(event: str, exc: BaseException | None) -> str:
+    """A library's line beside its exception: some put the exception's text into it, asyncio on a second line."""
+    first = event.partition("\n")[0]
+    return "exception in a library" if exc is None or str(exc) in first else first
+
+
+def _warned(
+    message: Warning | str,  # noqa: ARG001 - pydicom's warnings quote the value that they warn of
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,  # noqa: ARG001 - the signature of warnings.showwarning
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    log.warning("a library warns", category=category.__name__, at=[f"{filename.rsplit('/', 1)[-1]}:{lineno}"])
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread is not None else ""
+    log.error("a thread ended by an exception", thread=name, exc_info=args.exc_value)
 
 
 def age(since: str, now: datetime) -> float:

@@ -54,6 +54,7 @@ class StorageScp:
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
         self._profile = profile(config, context.name, context.site)
+        self._spool = spool.Spool(context.data_folder)
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
         """Keeps the object, then writes it to the journal, then answers."""
@@ -65,7 +66,7 @@ class StorageScp:
             return self._refused(str(exc), peer)
         if mapping.text(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
-        path, sha256, size = spool.keep(request.path, context.data_folder, layout.dataset_offset)
+        path, sha256, size = self._spool.keep(request.path, layout.dataset_offset)
         arrived = mapping.Arrived(
             path=path,
             size=size,

@@ -13,8 +13,6 @@ from typing import Final
 
 FOLDER: Final = "instances"
 _CHUNK: Final = 1 << 20
-_durable: set[Path] = set()
-"""Folders whose names this process has synced: at most 256 for a data folder."""
 
 
 def path_of(sha256: str) -> Path:
@@ -22,28 +20,38 @@ def path_of(sha256: str) -> Path:
     return Path(FOLDER, sha256[:2], f"{sha256}.dcm")
 
 
-def keep(received: Path, data_folder: Path, dataset_offset: int) -> tuple[str, str, int]:
-    """Takes a received file into the spool: (path relative to the data folder, SHA-256 of the data set, size)."""
-    digest = hashlib.sha256()
-    with received.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(dataset_offset)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-        os.fsync(file.fileno())
-    name = digest.hexdigest()
-    relative = path_of(name)
-    target = data_folder / relative
-    if (
-        target.parent not in _durable or not target.parent.is_dir()
-    ):  # that it is there does not say that its name was synced
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sync_folder(target.parent.parent)
-        sync_folder(target.parent.parent.parent)
-        _durable.add(target.parent)
-    received.replace(target)
-    sync_folder(target.parent)
-    return relative.as_posix(), name, size
+class Spool:
+    """The received objects of one data folder; used by many associations at once."""
+
+    def __init__(self, data_folder: Path) -> None:
+        self._data = data_folder
+        self._synced: set[Path] = set()  # folders whose names this process has synced: at most 256
+
+    def keep(self, received: Path, dataset_offset: int) -> tuple[str, str, int]:
+        """Takes a received file in: (path relative to the data folder, SHA-256 of the data set, size)."""
+        digest = hashlib.sha256()
+        with received.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(dataset_offset)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+            os.fsync(file.fileno())
+        name = digest.hexdigest()
+        relative = path_of(name)
+        target = self._data / relative
+        self._make_durable(target.parent)
+        received.replace(target)
+        sync_folder(target.parent)
+        return relative.as_posix(), name, size
+
+    def _make_durable(self, folder: Path) -> None:
+        """That a folder is there does not say that its name was synced: another thread may be about to."""
+        if folder in self._synced and folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+        sync_folder(folder.parent.parent)
+        self._synced.add(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,7 +4,8 @@ Only the top-level elements that really change are written anew; everything else
 copied byte for byte by `apply`. The instance's transfer syntax never changes. Its character set changes only
 when it cannot show what PAS says: to ISO_IR 100 or ISO_IR 192 while all its text is ASCII, else to ISO_IR 192
 with all its text re-encoded. Digital signatures over changed attributes do not survive and are not looked at.
-Contact data is removed from the top level only, where the patient's stands (PS3.3 C.7.1.1, C.2.3).
+Contact data is removed from the top level only, where the patient's and the referrer's stand (PS3.3 C.7.1.1,
+C.2.3, C.7.2.1).
 
 Decides nothing about identity: whose demographics these are is for the caller to know. PS3.3 C.12.1.1.9
 (Original Attributes), C.12.1.1.2 (character sets), PS3.5 7.2 (group lengths).
@@ -41,6 +42,8 @@ CONTACT = (
     "ResponsiblePerson",
     "ResponsiblePersonRole",
     "ResponsibleOrganization",
+    "ReferringPhysicianAddress",
+    "ReferringPhysicianTelephoneNumbers",
 )
 """Address, telephone, next of kin and employer, which no DICOM route carries (invariant 11)."""
 

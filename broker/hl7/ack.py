@@ -76,8 +76,13 @@ class Acknowledgement:
 
 
 def mode(header: Header) -> AckMode:
-    """Enhanced as soon as MSH-15 or MSH-16 holds a value of table 0155; all else counts as empty."""
-    return "enhanced" if {header.accept_ack, header.application_ack} & set(_CONDITIONS) else "original"
+    """Enhanced as soon as MSH-15, or MSH-16 as a wish for an answer, holds a value of table 0155.
+
+    A sender that leaves MSH-15 empty and writes NE in MSH-16 alone is answered in original mode: it did not say NE
+    where that is obeyed, and silence could not be told from a failure.
+    """
+    asked = header.accept_ack in _CONDITIONS or header.application_ack in ("AL", "ER", "SU")
+    return "enhanced" if asked else "original"
 
 
 def answers(header: Header | None, outcome: AckCode) -> tuple[str, ...]:
@@ -94,6 +99,12 @@ def answers(header: Header | None, outcome: AckCode) -> tuple[str, ...]:
     if not _due(header.accept_ack, accept == "CA"):
         return application
     return (accept,) if accept == "CR" else (accept, *application)
+
+
+def awaits_success(header: Header) -> bool:
+    """Whether the receiver of this message answers a success by the standard: what a sender must wait for."""
+    asked = {header.accept_ack, header.application_ack} & set(_CONDITIONS)
+    return not asked or bool(asked & {"AL", "SU"})
 
 
 def is_ack(message: Header | Message) -> bool:

@@ -21,7 +21,7 @@ from typing import cast
 import structlog
 
 from broker.errors import LocalProtocolError, TransientDeliveryError, UnreachableError, Unreadable
-from broker.hl7.ack import AckError, Acknowledgement, answers, build_ack, is_ack, mode, read_ack
+from broker.hl7.ack import AckError, Acknowledgement, answers, awaits_success, build_ack, is_ack, read_ack
 from broker.hl7.er7 import Header
 from broker.hl7.framing import MAX_FRAME, Frame, FrameDecoder, Junk, Oversize, frame
 
@@ -372,8 +372,7 @@ class MllpClient:
         connection = self._connected()
         connection.settimeout(self._ack_timeout)
         connection.sendall(frame(payload))
-        conditions = {header.accept_ack, header.application_ack}
-        if mode(header) == "enhanced" and not conditions & {"AL", "SU"}:
+        if not awaits_success(header):
             return b""
         deadline = time.monotonic() + self._ack_timeout
         decoder = FrameDecoder()

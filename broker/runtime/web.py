@@ -75,7 +75,8 @@ class WebServer:
     @property
     def address(self) -> str:
         """`http://127.0.0.1:8080`."""
-        return f"http://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     async def start(self) -> None:
         """Opens the port. Raises `OSError` when it cannot be had."""

@@ -17,7 +17,6 @@ from tests.support.flows import (
     wait_for_row,
     wait_for_rows,
     wait_until_idle,
-    wait_until_routed,
 )
 from tests.support.images import write_image
 from tests.support.messages import Person, adt, orm

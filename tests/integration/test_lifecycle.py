@@ -144,7 +144,9 @@ def test_it_ends_in_time_with_much_still_to_route(start_broker: StartBroker, epj
     with ExitStack() as stack:
         clients = [stack.enter_context(broker.orders()) for _ in range(16)]
         for n, client in enumerate(clients):
-            burst = (orm(f"L2-{number}", Person(number=number), number) for number in numbers[n :: len(clients)])
+            burst = (
+                orm(f"L2-{number}", Person(number=number), number) for number in numbers[n :: len(clients)]
+            )
             client.send_raw(b"".join(framed(message) for message in burst))
         for n, client in enumerate(clients):
             for _ in numbers[n :: len(clients)]:

@@ -90,6 +90,8 @@ class MllpSink:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.behaviour: Behaviour | Callable[[bytes], Behaviour] = "AA"
+        self.text = b""
+        """What it says in MSA-3: receivers quote what they were sent."""
         self._messages: list[bytes] = []
         self._changed = threading.Condition()
         self._listener: socket.socket | None = None
@@ -159,11 +161,11 @@ class MllpSink:
             self._messages.append(message)
             self._changed.notify_all()
         if behaviour in ("AA", "AE", "AR"):
-            connection.sendall(framed(_acknowledgement(message, behaviour)))
+            connection.sendall(framed(_acknowledgement(message, behaviour, self.text)))
         return behaviour != "close"
 
 
-def _acknowledgement(message: bytes, code: str) -> bytes:
+def _acknowledgement(message: bytes, code: str, text: bytes) -> bytes:
     """MSH and MSA in original mode, sender and receiver exchanged."""
     msh = b"|".join(
         [
@@ -177,7 +179,7 @@ def _acknowledgement(message: bytes, code: str) -> bytes:
             field(message, b"MSH", 12),
         ]
     )
-    msa = b"|".join([b"MSA", code.encode("ascii"), field(message, b"MSH", 10)])
+    msa = b"|".join([b"MSA", code.encode("ascii"), field(message, b"MSH", 10), text]).rstrip(b"|")
     return msh + b"\r" + msa + b"\r"
 
 

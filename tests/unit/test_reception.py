@@ -53,10 +53,17 @@ def judge(raw: str | bytes, **options: Any) -> Reception:
 
 
 def adt(
-    kind: str = "ADT^A01", *, version: str = "2.5.1", processing: str = "P", accept: str = "", application: str = "",
-    control_id: str = "4711", charset: str = "",
-) -> str:  # fmt: skip
-    msh = f"MSH|^~\\&|PAS|STO|BROKER|RHF|2026||{kind}|{control_id}|{processing}|{version}|||{accept}|{application}||{charset}"
+    kind: str = "ADT^A01",
+    *,
+    version: str = "2.5.1",
+    processing: str = "P",
+    accept: str = "",
+    application: str = "",
+    control_id: str = "4711",
+    charset: str = "",
+) -> str:
+    rest = f"{kind}|{control_id}|{processing}|{version}|||{accept}|{application}||{charset}"
+    msh = f"MSH|^~\\&|PAS|STO|BROKER|RHF|2026||{rest}"
     return f"{msh}\nPID|1||700123||{SECRET}^Siv\n"
 
 
@@ -353,13 +360,24 @@ def test_search_keys_name_each_value_once() -> None:
     order = Order(placer_number=Identifier(value="P1"), filler_number=Identifier(value="F1"))
     step = Step(key="k", step_id="S1", accession_number="A1", study_uid="2.25.1")
     instance = Instance(
-        sop_class_uid="1.2", sop_instance_uid="2.25.2", study_uid="2.25.1", series_uid="2.25.3", transfer_syntax_uid="1.2",
-        path="x", size=1, sha256="0", calling_aet="CT1",
-    )  # fmt: skip
+        sop_class_uid="1.2",
+        sop_instance_uid="2.25.2",
+        study_uid="2.25.1",
+        series_uid="2.25.3",
+        transfer_syntax_uid="1.2",
+        path="x",
+        size=1,
+        sha256="0",
+        calling_aet="CT1",
+    )
     data = EventData(
-        patient=patient, prior=(Identifier(value="6"),), order=order, step=step, instance=instance,
+        patient=patient,
+        prior=(Identifier(value="6"),),
+        order=order,
+        step=step,
+        instance=instance,
         result=Result(filler_number=Identifier(value="F2")),
-    )  # fmt: skip
+    )
     (event,) = judge(adt()).events
 
     assert search_keys([event.model_copy(update={"data": data})] * 2) == (
@@ -377,9 +395,33 @@ def test_search_keys_name_each_value_once() -> None:
 # --- for every input ------------------------------------------------------------------------------
 
 PIECES = st.sampled_from(
-    [b"MSH|^~\\&|", b"MSH", b"BHS|^~\\&|", b"PID|1||7", b"MSA|AA|1", b"\r", b"\n", b"|", b"^", b"~", b"\\", b"&", b"ADT^A01",
-     b"ACK", b"2.5", b"AL", b"NE", b"\xff", b"\xc3\xb8", b"\x1b$B", b"UNICODE UTF-8", b"ISO IR87", b"\\X41\\", b"\xef\xbb\xbf"]
-)  # fmt: skip
+    [
+        b"MSH|^~\\&|",
+        b"MSH",
+        b"BHS|^~\\&|",
+        b"PID|1||7",
+        b"MSA|AA|1",
+        b"\r",
+        b"\n",
+        b"|",
+        b"^",
+        b"~",
+        b"\\",
+        b"&",
+        b"ADT^A01",
+        b"ACK",
+        b"2.5",
+        b"AL",
+        b"NE",
+        b"\xff",
+        b"\xc3\xb8",
+        b"\x1b$B",
+        b"UNICODE UTF-8",
+        b"ISO IR87",
+        b"\\X41\\",
+        b"\xef\xbb\xbf",
+    ]
+)
 
 
 @given(st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=30).map(b"".join)))

@@ -102,6 +102,7 @@ def test_accept_acknowledgements() -> None:
         ("AL", "ER", ("CA",), ("CA", "AE"), ("CR",)),
         ("AL", "SU", ("CA", "AA"), ("CE",), ("CR",)),
         ("NE", "NE", (), (), ()),
+        ("", "NE", ("AA",), ("AE",), ("AR",)),
         ("NE", "AL", ("AA",), ("AE",), ("AR",)),
         ("", "AL", ("AA",), ("AE",), ("AR",)),
         ("ER", "NE", (), ("CE",), ("CR",)),
@@ -116,7 +117,8 @@ def test_which_acknowledgements_are_due(
     of = header(accept=accept, application=application)
 
     assert (answers(of, "AA"), answers(of, "AE"), answers(of, "AR")) == (taken, wrong, refused)
-    assert mode(of) == ("original" if (accept, application) in (("", ""), ("XX", "44")) else "enhanced")
+    original = (("", ""), ("", "NE"), ("XX", "44"))
+    assert mode(of) == ("original" if (accept, application) in original else "enhanced")
 
 
 def test_who_cannot_be_read_is_answered() -> None:

@@ -95,7 +95,10 @@ def test_order_numbers() -> None:
 @pytest.mark.parametrize(
     ("xpn", "expected"),
     [
-        ("Sørby^Áile^Lájla^jr^fru", PersonName(family="Sørby", given="Áile", middle="Lájla", suffix="jr", prefix="fru")),
+        (
+            "Sørby^Áile^Lájla^jr^fru",
+            PersonName(family="Sørby", given="Áile", middle="Lájla", suffix="jr", prefix="fru"),
+        ),
         ("von&der Sørby^Áile", PersonName(family="von", given="Áile")),
         ("Ŋávnnas", PersonName(family="Ŋávnnas")),
         ("^Áile", PersonName(given="Áile")),
@@ -108,7 +111,7 @@ def test_order_numbers() -> None:
         ("~Sørby", PersonName(family="Sørby")),
         ("A\\T\\B\\S\\C", PersonName(family="A&B^C")),
     ],
-)  # fmt: skip
+)
 def test_a_patients_name(xpn: str, expected: PersonName | None) -> None:
     pid = segment(f"PID|1||7||{xpn}")
 

@@ -103,10 +103,18 @@ def read(config: Hl7Listener, place: ListenerPlace) -> Hl7Reader:
 async def running(**options: Any) -> AsyncIterator[Rig]:
     intake, counted = Intake(), list[tuple[str, str]]()
     context = InboundContext(
-        name="pas", site="STO", bind="127.0.0.1", config_folder=Path(), data_folder=Path(), intake=intake,
-        worklist=None, clock=lambda: NOW, register_dicom=lambda _: None, known_aets=frozenset(),
+        name="pas",
+        site="STO",
+        bind="127.0.0.1",
+        config_folder=Path(),
+        data_folder=Path(),
+        intake=intake,
+        worklist=None,
+        clock=lambda: NOW,
+        register_dicom=lambda _: None,
+        known_aets=frozenset(),
         count=lambda name, labels: counted.append((labels["source"], labels["verdict"])),
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # type: ignore[arg-type]
     listener = Listener(Hl7Listener(port=0, issuer="STO", **options), context, read)
     await listener.start()
     rig = Rig(listener, intake, counted)
@@ -312,10 +320,19 @@ def test_stopping_answers_what_has_begun() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"issuer": ""}, {"issuer": "a&b&c&d"}, {"issuers": ("",)}, {"charset": "KLINGON"}, {"fallback_charset": "KLINGON"},
-        {"validate": "sometimes"}, {"port": -1}, {"port": "2575"}, {"max_frame": 1}, {"idle_timeout": "soon"}, {"host": "x"},
+        {"issuer": ""},
+        {"issuer": "a&b&c&d"},
+        {"issuers": ("",)},
+        {"charset": "KLINGON"},
+        {"fallback_charset": "KLINGON"},
+        {"validate": "sometimes"},
+        {"port": -1},
+        {"port": "2575"},
+        {"max_frame": 1},
+        {"idle_timeout": "soon"},
+        {"host": "x"},
     ],
-)  # fmt: skip
+)
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Hl7Listener(**{"port": 2575, "issuer": "STO", **options})

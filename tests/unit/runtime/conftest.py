@@ -50,7 +50,9 @@ class House:
         self.intake.accept_blocking(reception)
         return reception
 
-    def with_(self, *, routes: RouteSet | None = None, renderers: Mapping[str, Renderer] | None = None) -> None:
+    def with_(
+        self, *, routes: RouteSet | None = None, renderers: Mapping[str, Renderer] | None = None
+    ) -> None:
         """Other routes, or other renderers for some destinations."""
         self.pipeline = Pipeline(
             routes or self.configured.routes, {**self.configured.renderers, **(renderers or {})}

@@ -35,7 +35,9 @@ def routes(tmp_path: Path) -> Callable[..., RouteSet]:
         for number, text in enumerate(texts):
             (folder / f"{number}.yaml").write_text(text)
         kinds: dict[str, Any] = {"worklist": "worklist", "epj": "hl7", "pacs": "dicom"}
-        return load_folder(folder, destinations=kinds, tables={}, env={}, sources=["orders"], shown_as="routes")
+        return load_folder(
+            folder, destinations=kinds, tables={}, env={}, sources=["orders"], shown_as="routes"
+        )
 
     return load
 
@@ -173,7 +175,9 @@ def test_a_step_that_its_route_no_longer_takes_leaves_the_list(
     house.route()
     assert len(house.rows()) == 1
 
-    house.receive("orders", order.replace(b"ORC|NW", b"ORC|XO").replace(b"|CT|", b"|MR|").replace(b"R000201", b"R9"))
+    house.receive(
+        "orders", order.replace(b"ORC|NW", b"ORC|XO").replace(b"|CT|", b"|MR|").replace(b"R000201", b"R9")
+    )
     house.route()
     assert house.rows() == []
     assert house.database.read().rows("SELECT 1 FROM worklist") == []
@@ -200,7 +204,11 @@ def test_a_row_stays_on_the_list_of_a_route_that_follows_only_the_beginning(
 
 def test_a_refused_step_is_told_to_nobody(house: House) -> None:
     order = (REPOSITORY / "routes" / "tests" / "orm_ct.hl7").read_bytes()
-    done = order.replace(b"ORC|NW", b"ORC|SC").replace(b"F88201^RIS||SC", b"F88201^RIS||CM").replace(b"R000201", b"R8")
+    done = (
+        order.replace(b"ORC|NW", b"ORC|SC")
+        .replace(b"F88201^RIS||SC", b"F88201^RIS||CM")
+        .replace(b"R000201", b"R8")
+    )
     house.receive("orders", order)
     house.receive("orders", done)
     house.route()

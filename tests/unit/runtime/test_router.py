@@ -118,7 +118,9 @@ def test_deliveries_of_a_destination_that_is_gone_stay_in_the_journal(works: Wor
     assert "pacs-hl7" in left
 
 
-def test_routing_waits_while_the_journal_cannot_be_written(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routing_waits_while_the_journal_cannot_be_written(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
     failed = threading.Semaphore(0)
     monkeypatch.setattr(module.log, "exception", lambda *_, **__: failed.release())

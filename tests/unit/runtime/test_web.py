@@ -106,7 +106,7 @@ def test_a_failing_page_tells_nothing_of_why() -> None:
         raise ValueError("Sørby 30908299902")
 
     site.stop()
-    app = application(lambda: "", Telemetry(lambda: []), broken)
+    app = application(lambda: "", Telemetry(list), broken)
     site.server = WebServer("127.0.0.1", 0, app)
 
     async def ask() -> tuple[int, str]:
@@ -124,12 +124,14 @@ def test_a_failing_page_tells_nothing_of_why() -> None:
 
 def test_a_port_that_is_taken_is_an_os_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = WebServer("127.0.0.1", taken.getsockname()[1], application(lambda: "", Telemetry(lambda: []), dict))
+        server = WebServer(
+            "127.0.0.1", taken.getsockname()[1], application(lambda: "", Telemetry(list), dict)
+        )
         with pytest.raises(OSError, match="in use"):
             asyncio.run(server.start())
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
-    server = WebServer("::1", 8080, application(lambda: "", Telemetry(lambda: []), dict))
+    server = WebServer("::1", 8080, application(lambda: "", Telemetry(list), dict))
 
     assert server.address == "http://[::1]:8080"

@@ -49,10 +49,18 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder, self.intake, self.counted = folder, Intake(), list[str]()
         context: Any = InboundContext(
-            name="images", site="STO", bind="", config_folder=folder, data_folder=folder, intake=self.intake,
-            worklist=None, clock=lambda: NOW, register_dicom=lambda _: None, known_aets=frozenset(),
+            name="images",
+            site="STO",
+            bind="",
+            config_folder=folder,
+            data_folder=folder,
+            intake=self.intake,
+            worklist=None,
+            clock=lambda: NOW,
+            register_dicom=lambda _: None,
+            known_aets=frozenset(),
             count=lambda _, labels: self.counted.append(labels["verdict"]),
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # type: ignore[arg-type]
         self.scp = StorageScp(CONFIG, context)
 
     def store(self, content: bytes, uid: str = "2.25.3") -> int:

@@ -35,7 +35,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_name_is_the_data_sets_digest(tmp_path: Path) -> None:
     content = HEAD + "Sørby^Áile".encode()
-    path, sha256, size = spool.keep(received(tmp_path, content), tmp_path, len(HEAD))
+    path, sha256, size = spool.Spool(tmp_path).keep(received(tmp_path, content), len(HEAD))
 
     assert sha256 == hashlib.sha256(content[len(HEAD) :]).hexdigest()
     assert path == f"instances/{sha256[:2]}/{sha256}.dcm"
@@ -46,8 +46,8 @@ def test_the_name_is_the_data_sets_digest(tmp_path: Path) -> None:
 
 def test_the_same_object_twice_is_one_file(tmp_path: Path) -> None:
     """Also under another head: the file meta information names who sent it last."""
-    first = spool.keep(received(tmp_path, HEAD + b"data"), tmp_path, len(HEAD))
-    second = spool.keep(received(tmp_path, b"other" + HEAD + b"data"), tmp_path, len(HEAD) + 5)
+    first = spool.Spool(tmp_path).keep(received(tmp_path, HEAD + b"data"), len(HEAD))
+    second = spool.Spool(tmp_path).keep(received(tmp_path, b"other" + HEAD + b"data"), len(HEAD) + 5)
 
     assert first[:2] == second[:2]
     assert len(list((tmp_path / "instances").rglob("*.dcm"))) == 1
@@ -55,13 +55,13 @@ def test_the_same_object_twice_is_one_file(tmp_path: Path) -> None:
 
 def test_a_large_file_is_digested_in_pieces(tmp_path: Path) -> None:
     content = HEAD + bytes(range(256)) * 9000
-    _, sha256, _ = spool.keep(received(tmp_path, content), tmp_path, len(HEAD))
+    _, sha256, _ = spool.Spool(tmp_path).keep(received(tmp_path, content), len(HEAD))
 
     assert sha256 == hashlib.sha256(content[len(HEAD) :]).hexdigest()
 
 
 def test_bytes_names_and_folders_are_synced_in_that_order(tmp_path: Path, synced: list[str]) -> None:
-    path, sha256, _ = spool.keep(received(tmp_path, HEAD + b"data"), tmp_path, len(HEAD))
+    path, sha256, _ = spool.Spool(tmp_path).keep(received(tmp_path, HEAD + b"data"), len(HEAD))
 
     assert synced == ["incoming", "instances", tmp_path.name, sha256[:2]]
     assert (tmp_path / path).exists()
@@ -71,16 +71,18 @@ def test_a_folder_is_trusted_only_once_its_own_name_was_synced(tmp_path: Path, s
     """That it exists does not say so: another thread may have made it a moment ago."""
     sha256 = hashlib.sha256(b"data").hexdigest()
     (tmp_path / "instances" / sha256[:2]).mkdir(parents=True)
+    kept = spool.Spool(tmp_path)
     for _ in range(2):
-        spool.keep(received(tmp_path, HEAD + b"data"), tmp_path, len(HEAD))
+        kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD))
 
     assert synced == ["incoming", "instances", tmp_path.name, sha256[:2], "incoming", sha256[:2]]
 
 
 def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
-    path, _, _ = spool.keep(received(tmp_path, HEAD + b"data"), tmp_path, len(HEAD))
+    kept = spool.Spool(tmp_path)
+    path, _, _ = kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD))
     (tmp_path / path).unlink()
     (tmp_path / path).parent.rmdir()
 
-    assert spool.keep(received(tmp_path, HEAD + b"data"), tmp_path, len(HEAD))[0] == path
+    assert kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD))[0] == path
     assert (tmp_path / path).exists()

@@ -1,0 +1,114 @@
+"""Objects stored per second: the broker, which syncs before it answers, beside peers that do not."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench.stage import Stage, say
+from tests.bench.table import Table, rate, ratio
+from tests.support.dimse import EXPLICIT, Scu
+from tests.support.images import dataset_bytes, write_image
+from tests.support.orthanc import Orthanc
+from tests.support.storescp import Storescp
+
+CT = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
+ASSOCIATIONS = (1, 4)
+
+TEXT = """CT slices of 0.5 MB, each waited for, from a client that adds next to nothing. The floor writes each object to
+a file and syncs it (`fdatasync`), one after the other, without any network. The broker answers `0000` when the object
+and its journal entry are on disk; Orthanc (its default settings) and storescp (`+B`, `TCP_NODELAY=1`) do not sync.
+The PACS behind the broker is switched off here: receiving is what is measured."""
+
+
+def measure(stage: Stage) -> Table:
+    """Objects per second with 1 and 4 associations."""
+    count = stage.count(200)
+    template = write_image(stage.folder / "ct.dcm", SOPInstanceUID="2.25.5" + "0" * 30, pixels=512)
+    content = dataset_bytes((stage.folder / "ct.dcm").read_bytes())
+    uid = str(template.SOPInstanceUID)
+    floor = _floor(stage.folder, content, count)
+    say(f"  floor, write and sync: {rate(floor)}")
+    results: dict[str, dict[int, float]] = {}
+    with ExitStack() as stack:
+        broker = stack.enter_context(stage.broker("stores"))
+        orthanc = Orthanc(_made(stage.folder / "orthanc"))
+        orthanc.start()
+        stack.callback(orthanc.stop)
+        storescp = Storescp(_made(stage.folder / "storescp") / "files")
+        storescp.start()
+        stack.callback(storescp.stop)
+        peers = {"broker": broker.dicom_port, "Orthanc": orthanc.port, "storescp": storescp.port}
+        for name, port in peers.items():
+            for associations in ASSOCIATIONS:
+                if name == "storescp" and associations > 1:
+                    continue  # it serves one association at a time
+                found = _send(port, associations, count, content, uid, f"{len(results)}{associations}")
+                results.setdefault(name, {})[associations] = found
+                say(f"  {name}, {associations} associations: {rate(found)}")
+    rows = []
+    for associations in ASSOCIATIONS:
+        ours, orthanc_rate = results["broker"][associations], results["Orthanc"][associations]
+        single = results["storescp"].get(associations)
+        rows.append(
+            [
+                *(
+                    str(associations),
+                    rate(floor),
+                    rate(orthanc_rate),
+                    rate(single) if single else "–",
+                    rate(ours),
+                ),
+                *(ratio(ours, floor), ratio(ours, orthanc_rate), ratio(ours, single) if single else "–"),
+            ]
+        )
+    columns = ("associations", "floor", "Orthanc", "storescp", "broker", "/ floor", "/ Orthanc", "/ storescp")
+    return Table(title="Images: C-STORE", text=TEXT, columns=columns, rows=rows)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _floor(folder: Path, content: bytes, count: int) -> float:
+    began = time.perf_counter()
+    for number in range(count):
+        handle = os.open(folder / f"floor-{number}", os.O_CREAT | os.O_WRONLY)
+        os.write(handle, content)
+        os.fdatasync(handle)
+        os.close(handle)
+    seconds = time.perf_counter() - began
+    for number in range(count):
+        (folder / f"floor-{number}").unlink()
+    return count / seconds
+
+
+def _send(port: int, associations: int, count: int, content: bytes, uid: str, run: str) -> float:
+    """Objects per second. Every object has a UID of its own, of the template's length."""
+    with ExitStack() as stack:
+        scus = [stack.enter_context(Scu(port, [CT])) for _ in range(associations)]
+        failed: list[int] = []
+
+        def send(scu: Scu, numbers: range) -> None:
+            for number in numbers:
+                own = f"2.25.5{run}{number:0{30 - len(run)}d}"
+                status = scu.store(CT, own, content.replace(uid.encode(), own.encode(), 1))
+                if status != 0:
+                    failed.append(status)
+
+        threads = [
+            threading.Thread(target=send, args=(scu, range(first, count, associations)))
+            for first, scu in enumerate(scus)
+        ]
+        began = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - began
+    assert not failed, f"answered {failed[0]:04X}"
+    return count / seconds

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from broker.errors import BrokerError, ConfigError, StoreError
+from broker.runtime.broker import Broker, journal_file
+from broker.runtime.offline import configure
+from broker.settings import load
+from broker.telemetry import METRICS
+from tests.support.mllp import MllpClient, field
+from tests.support.shared import REPOSITORY
+
+ADT = (REPOSITORY / "routes" / "tests" / "adt_a04_registered.hl7").read_bytes().replace(b"\n", b"\r")
+PORTS = (
+    "BROKER_PAS_PORT",
+    "BROKER_ORDERS_PORT",
+    "BROKER_RESULTS_PORT",
+    "BROKER_DICOM_PORT",
+    "BROKER_HTTP_PORT",
+)
+
+Make = Callable[..., Broker]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Brokers over one configuration and one data folder; every port is a free one unless it is given."""
+    for name in ("config", "routes"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+
+    def make(**env: str) -> Broker:
+        # Port 9: nobody takes what leaves.
+        wanted = {**dict.fromkeys(PORTS, "0"), "BROKER_EPJ_PORT": "9", "BROKER_PACS_PORT": "9", **env}
+        wanted.setdefault("BROKER_DATA", str(tmp_path / "data"))
+        settings = load(tmp_path / "config" / "broker.yaml", env=wanted)
+        return Broker(configure(settings, wanted), lambda: datetime.now(UTC))
+
+    return make
+
+
+def running(broker: Broker, use: Callable[[], Any] = lambda: None) -> Any:
+    """Starts the broker, uses it from another thread, stops it; returns what `use` did."""
+
+    async def run() -> Any:
+        try:
+            await broker.start()
+            return await asyncio.to_thread(use)
+        finally:
+            await broker.stop()
+
+    return asyncio.run(run())
+
+
+def port(broker: Broker, what: str, number: int = 0) -> int:
+    """The port of the `number`-th address that begins so."""
+    found = [address for address in broker.addresses() if address.startswith(what)]
+    return int(found[number].split()[0].rsplit(":", 1)[1])
+
+
+def get(broker: Broker, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port(broker, 'http')}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, exc.read().decode()
+
+
+def threads() -> set[str]:
+    # asyncio's and anyio's pools, and an association whose peer has just gone, end when they like.
+    names = {thread.name for thread in threading.enumerate()}
+    return {
+        name for name in names if not name.startswith(("MainThread", "asyncio_", "AnyIO", "AcceptorThread"))
+    }
+
+
+def test_a_start_opens_everything_and_a_stop_closes_it(make: Make) -> None:
+    broker, before = make(), threads()
+
+    def look() -> None:
+        addresses = list(broker.addresses())
+        assert [a.split(":")[0] for a in addresses] == ["mllp", "mllp", "mllp", "dicom", "http"]
+        assert not [a for a in addresses if a.endswith(":0")]
+        for address in addresses:
+            number = int(address.split()[0].rsplit(":", 1)[1])
+            socket.create_connection(("127.0.0.1", number), 10).close()
+        assert get(broker, "/readyz") == (200, "ready\n")
+        assert broker.why_not_ready() == ""
+
+    assert broker.why_not_ready() == "starting or stopping"
+    running(broker, look)
+
+    assert threads() == before
+    assert broker.why_not_ready() == "starting or stopping"
+
+
+def test_a_message_is_answered_journaled_routed_and_counted(make: Make) -> None:
+    broker = make()
+
+    def use() -> tuple[bytes, str]:
+        with MllpClient(port(broker, "mllp")) as pas:
+            answer = pas.ask(ADT)
+            again = pas.ask(ADT)
+        assert field(again, b"MSA", 1) == b"AA"
+        while broker.status()["events_waiting"]:
+            threading.Event().wait(0.005)
+        return answer, get(broker, "/metrics")[1]
+
+    answer, metrics = running(broker, use)
+
+    assert field(answer, b"MSA", 1) == b"AA"
+    assert 'broker_messages_received_total{source="pas",verdict="accepted"} 1.0' in metrics
+    assert 'broker_messages_received_total{source="pas",verdict="repeat"} 1.0' in metrics
+    assert 'broker_messages_stored{source="pas",verdict="accepted"} 1.0' in metrics
+    assert "broker_ready 1.0" in metrics
+    for name in METRICS:
+        assert f"# HELP {name.removesuffix('_total')}" in metrics
+
+
+def test_the_next_start_finds_what_is_left_to_deliver(make: Make) -> None:
+    first = make()
+
+    def send() -> None:
+        with MllpClient(port(first, "mllp")) as pas:
+            pas.ask(ADT)
+
+    running(first, send)
+    second = make()
+    status = running(second, second.status)
+
+    assert status["events_waiting"] == 0
+    (epj,) = [d for d in status["destinations"] if d["destination"] == "epj"]
+    assert (epj["queued"], epj["delivered"]) == (1, 0)
+
+
+def test_two_brokers_never_share_a_data_folder(make: Make) -> None:
+    first, second = make(), make()
+
+    def start_another() -> None:
+        with pytest.raises(ConfigError, match="another broker"):
+            running(second)
+        assert first.why_not_ready() == "", "and the first one is unharmed"
+
+    running(first, start_another)
+    running(second)
+
+
+def test_a_port_that_is_taken_ends_the_start_and_leaves_nothing_behind(make: Make) -> None:
+    before = threads()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        for name in PORTS:
+            with pytest.raises(BrokerError, match=rf"127\.0\.0\.1:{number}.* cannot be opened"):
+                running(make(**{name: number}))
+    assert threads() == before
+    running(make())
+
+
+def test_readiness_is_a_real_write(make: Make, tmp_path: Path) -> None:
+    broker = make()
+
+    def look() -> None:
+        reader = broker._database.read()
+        before = reader.one("PRAGMA data_version")
+        assert broker.why_not_ready() == ""
+        assert reader.one("PRAGMA data_version") != before
+        connection = broker._database.write(lambda tx: tx._connection).result(10)
+        connection.execute("PRAGMA query_only=ON")
+        assert get(broker, "/readyz") == (503, "the journal cannot be written\n")
+        connection.execute("PRAGMA query_only=OFF")
+        assert get(broker, "/readyz")[0] == 200
+
+    running(broker, look)
+    assert journal_file(tmp_path / "data").is_file()
+
+
+def test_a_destination_that_is_off_is_no_lane(make: Make) -> None:
+    broker = make()
+
+    assert set(broker._executors) == {"epj", "pacs"}, "the worklist is a register, pacs-hl7 is off"
+
+
+def test_a_journal_of_a_newer_broker_is_refused(make: Make, tmp_path: Path) -> None:
+    running(make())
+    connection = apsw.Connection(str(journal_file(tmp_path / "data")))
+    connection.execute("PRAGMA user_version=999")
+    connection.close()
+
+    with pytest.raises(StoreError, match="newer"):
+        running(make())
+
+
+def test_status_names_no_patient(make: Make) -> None:
+    broker = make()
+
+    def use() -> str:
+        with MllpClient(port(broker, "mllp")) as pas:
+            pas.ask(ADT)
+            pas.ask(ADT.replace(b"19821030", b"1982XX30").replace(b"P000101", b"P000199"))
+        return str(broker.status()) + get(broker, "/metrics")[1] + get(broker, "/api/status")[1]
+
+    told = running(broker, use)
+    for value in ("30908299902", "rby", "19821030", "1982XX30", "Bakklandet"):
+        assert value not in told
