@@ -86,8 +86,8 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
 
 def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | None:
     """Folds one step event. None: refused and reported, nothing changed."""
-    before = get(tx, step.key)
     data = event.data
+    before = get(tx, step.key) or _of_placer(tx, step, data.order, patient_key)
     if before is None:
         status: StepStatus = step.status or "SCHEDULED"
         fresh = Held(
@@ -132,6 +132,22 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             site=event.site,
         ),
     )
+
+
+def _of_placer(tx: Transaction, step: Step, order: Order | None, patient_key: str) -> Held | None:
+    """The step that the order made before its filler numbered it: it keeps its key, so that there is one row.
+
+    Only where no doubt is left: the placer's number and the patient agree, and the step is the order's only one.
+    """
+    if order is None or order.filler_number is None or order.placer_number is None:
+        return None
+    placer = _number(order.placer_number)
+    rows = tx.rows("SELECT key FROM step WHERE placer=? AND filler='' AND patient=?", (placer, patient_key))
+    found = get(tx, rows[0][0]) if len(rows) == 1 else None
+    if found is None:
+        return None
+    # An id of its own (not the requested procedure's, which stands in for a missing one) makes it another step.
+    return found if found.step.step_id in (step.step_id, found.step.requested_procedure_id) else None
 
 
 def cancel_order(

@@ -240,3 +240,37 @@ def test_a_change_need_not_repeat_the_numbers_of_its_order(registers: Registers)
 def test_a_step_that_nobody_knows_is_none(registers: Registers) -> None:
     assert steps.get(registers.tx, "nothing") is None
     assert exceptions.listed(registers.tx) == []
+
+
+def test_the_fillers_number_does_not_make_a_second_row_of_the_placers_step(registers: Registers) -> None:
+    placed = Order(control="NW", placer_number=local("P1"))
+    numbered = Order(control="XO", placer_number=local("P1"), filler_number=local("F1"))
+    registers.said(
+        "step.scheduled",
+        patient=WHO,
+        order=placed,
+        step=step("STO|P1|P1", step_id="P1", requested_procedure_id="P1"),
+    )
+    registers.said(
+        "step.changed",
+        patient=WHO,
+        order=numbered,
+        step=step("STO|F1|S1", step_id="S1", start_date="20260311"),
+    )
+
+    assert [key for (key,) in registers.tx.rows("SELECT key FROM step")] == ["STO|P1|P1"]
+    assert held(registers, "STO|P1|P1").step.start_date == "20260311"
+
+
+def test_a_step_with_an_id_of_its_own_stays_another_step(registers: Registers) -> None:
+    placed = Order(control="NW", placer_number=local("P1"))
+    numbered = Order(control="NW", placer_number=local("P1"), filler_number=local("F1"))
+    registers.said(
+        "step.scheduled",
+        patient=WHO,
+        order=placed,
+        step=step("STO|P1|A", step_id="A", requested_procedure_id="R"),
+    )
+    registers.said("step.scheduled", patient=WHO, order=numbered, step=step("STO|F1|B", step_id="B"))
+
+    assert len(registers.tx.rows("SELECT key FROM step")) == 2
