@@ -12,7 +12,9 @@ from pydantic import Field
 from broker.adapter import InboundContext, InboundSpec, Options
 from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
+from broker.dicom.encode import encode
 from broker.dicom.matching import Query
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.net.service import Answer, FindRequest, Peer
 from broker.scalars import Text
 
@@ -43,6 +45,7 @@ class WorklistScp:
         query = Query.read(request.identifier)
         terms = self._terms(query)
         pending = status.PENDING_UNSUPPORTED_KEYS if query.unsupported else status.PENDING
+        explicit = request.transfer_syntax_uid == EXPLICIT_LITTLE_ENDIAN
         self._context.count("broker_worklist_queries_total", {"calling_aet": self._known(peer)})
         for row in self._context.worklist.candidates(
             stations=query.stations, patient_id=query.patient_id, dates=query.dates
@@ -50,7 +53,7 @@ class WorklistScp:
             if query.matches(row.attributes):
                 answer = query.answer(row.attributes)
                 term = charset.choose(dicom.texts(answer), terms)
-                yield Answer(status=pending, identifier=dicom.to_dataset(answer, charset=term))
+                yield Answer(status=pending, identifier=encode(answer, charset=term, explicit=explicit))
 
     def _terms(self, query: Query) -> tuple[str, ...]:
         """(0008,0005) is no key, yet devices name in it what they can show: that is tried first."""

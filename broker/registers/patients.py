@@ -71,9 +71,8 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     own = patient.identifiers
     if conflicting(tx, event, patient):
         own = tuple(i for i in own if find(tx, (i,)) in ([], [known.key]))
-    if (
-        event.type not in RENAMING
-    ):  # a late message under an ended identifier is heard, but does not revive it
+    if event.type not in RENAMING:
+        # A late message under an ended identifier is heard, but does not revive it.
         own = tuple(i for i in own if not _ended(tx, i))
     base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
     said = patient.model_copy(update={"identifiers": own})

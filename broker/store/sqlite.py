@@ -165,23 +165,13 @@ class Database:
                 group.append(self._ordinary.popleft())
             return group
 
-    def _latecomers(self, room: int) -> list[_Job[Any]]:
-        """Urgent work that came while ordinary work ran: it shares the fsync and does not wait for the next one."""
-        with self._wake:
-            return [self._urgent.popleft() for _ in range(min(len(self._urgent), room))]
-
     def _commit(self, connection: apsw.Connection, transaction: Transaction, group: list[_Job[Any]]) -> None:
+        # A caller that went away (asyncio cancels the future) must neither be answered nor end this thread.
+        group = [job for job in group if job.future.set_running_or_notify_cancel()]
         results: list[tuple[_Job[Any], Any, BaseException | None]] = []
-        waiting, taken = deque(group), len(group)
-        joined: list[_Job[Any]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
-            while waiting:
-                job = waiting.popleft()
-                # A caller that went away (asyncio cancels the future) must neither be answered nor end this thread.
-                if not job.future.set_running_or_notify_cancel():
-                    continue
-                joined.append(job)
+            for job in group:
                 connection.execute("SAVEPOINT job")
                 try:
                     results.append((job, job.work(transaction), None))
@@ -191,9 +181,6 @@ class Database:
                     connection.execute("ROLLBACK TO job")
                     results.append((job, None, exc))
                 connection.execute("RELEASE job")
-                if not waiting and LATE:
-                    waiting.extend(self._latecomers(MAX_GROUP - taken))
-                    taken += len(waiting)
             connection.execute("COMMIT")
         except Exception as exc:  # noqa: BLE001 - nothing of this group is durable, whatever the reason
             with contextlib.suppress(apsw.Error):  # the next BEGIN tells whether it is over
@@ -202,7 +189,7 @@ class Database:
             cause = exc.__cause__ if isinstance(exc, StoreError) and exc.__cause__ else exc
             error = StoreError(f"{self.path}: commit failed: {type(cause).__name__}")
             error.__cause__ = cause
-            for job in joined + list(waiting):
+            for job in group:
                 job.future.set_exception(error)
             return
         for job, value, failure in results:
@@ -212,8 +199,6 @@ class Database:
                 job.future.set_exception(failure)
 
 
-import os
-LATE=os.environ.get('LATE','1')=='1'
 def migrations() -> list[tuple[int, str, str]]:
     """The numbered schema changes (number, file name, SQL), in order."""
     folder = resources.files("broker.store") / "migrations"

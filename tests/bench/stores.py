@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -91,24 +91,17 @@ def _send(port: int, associations: int, count: int, content: bytes, uid: str, ru
     """Objects per second. Every object has a UID of its own, of the template's length."""
     with ExitStack() as stack:
         scus = [stack.enter_context(Scu(port, [CT])) for _ in range(associations)]
-        failed: list[int] = []
 
         def send(scu: Scu, numbers: range) -> None:
             for number in numbers:
                 own = f"2.25.5{run}{number:0{30 - len(run)}d}"
                 status = scu.store(CT, own, content.replace(uid.encode(), own.encode(), 1))
-                if status != 0:
-                    failed.append(status)
+                assert status == 0, f"answered {status:04X}"
 
-        threads = [
-            threading.Thread(target=send, args=(scu, range(first, count, associations)))
-            for first, scu in enumerate(scus)
-        ]
         began = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(associations) as pool:
+            shares = [pool.submit(send, scu, range(n, count, associations)) for n, scu in enumerate(scus)]
         seconds = time.perf_counter() - began
-    assert not failed, f"answered {failed[0]:04X}"
+        for share in shares:
+            share.result()
     return count / seconds

@@ -70,6 +70,15 @@ def test_a_patient_whom_only_an_order_named_is_not_verified(registers: Registers
     assert owner(registers) == ""
 
 
+def test_nor_is_the_patient_of_the_step_it_was_made_for(registers: Registers) -> None:
+    registers.said("step.scheduled", patient=patient(LOCAL), order=order(), step=step(study_uid="2.25.1"))
+    folded = arrived(registers, LOCAL, study_uid="2.25.1")
+
+    assert folded.view is not None
+    assert not folded.view.verified
+    assert owner(registers) == ""
+
+
 def test_an_object_sent_again_is_verified_once_pas_has_spoken(registers: Registers) -> None:
     arrived(registers, LOCAL)
     registers.said("patient.registered", patient=patient(LOCAL))

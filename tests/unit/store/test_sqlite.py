@@ -432,3 +432,18 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     connection = apsw.Connection(str(path))
     assert connection.pragma("user_version") == 999
     connection.close()
+
+
+def test_a_failing_group_may_hold_work_whose_caller_went_away(database: Watched) -> None:
+    connection = database.write(lambda tx: tx._connection).result(10)
+    held = Held(database)
+    abandoned, other = note(database, "abandoned"), note(database, "other")
+    assert abandoned.cancel()
+    connection.execute("PRAGMA query_only=ON")
+    held.release()
+    with pytest.raises(StoreError):
+        other.result(10)
+    connection.execute("PRAGMA query_only=OFF")
+    note(database, "later").result(10)
+
+    assert notes(database) == ["later"]
