@@ -12,11 +12,15 @@ SEGMENTS = frozenset(("NK1", "GT1", "IN1", "IN2", "IN3"))
 
 FIELDS = frozenset(
     (
+        ("PID", 6),  # mother's maiden name
         ("PID", 11),  # address
         ("PID", 12),  # county
         ("PID", 13),  # telephone, home
         ("PID", 14),  # telephone, business
+        ("PID", 21),  # mother's identifier
         ("PID", 40),  # telecommunication (HL7 v2.7)
+        ("PD1", 3),  # primary care facility
+        ("PD1", 4),  # primary care provider
         ("ORC", 14),  # call back telephone
         ("ORC", 24),  # ordering provider's address
         ("OBR", 17),  # call back telephone

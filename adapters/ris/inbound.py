@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from adapters.ris.mapping import MAPPERS, STATUS_TABLE, status_table
+from adapters.ris.mapping import MAPPERS, STATUS_TABLE, STATUSES
 from adapters.ris.step import MODALITY_TABLE
 from broker.adapter import InboundSpec, ListenerPlace
-from broker.errors import ConfigError
 from broker.net.hl7_listener import Hl7Listener, Listener, profile, read_table
 from broker.reception import Hl7Reader
 from broker.scalars import Text
@@ -29,13 +28,9 @@ class OrderListener(Hl7Listener):
 def reader(config: OrderListener, place: ListenerPlace) -> Hl7Reader:
     """An order listener without its socket. Raises `ConfigError` for a table that cannot be used."""
     folder = place.config_folder
-    rows = read_table(folder, config.order_status, ("control", "order_status"), "status")
-    try:
-        statuses = status_table(rows)
-    except ValueError as exc:
-        raise ConfigError(f"{folder / config.order_status}: {exc}") from exc
+    keys = ("control", "order_status")
     tables = {
-        STATUS_TABLE: statuses,
+        STATUS_TABLE: read_table(folder, config.order_status, keys, "status", allowed=STATUSES),
         MODALITY_TABLE: read_table(folder, config.modalities, ("code",), "modality"),
     }
     return Hl7Reader(profile=profile(config, place, tables), mappers=MAPPERS)

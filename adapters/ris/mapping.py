@@ -27,6 +27,8 @@ from broker.reception import Mapper, Profile
 
 STATUS_TABLE: Final = "order-status"
 KEEP: Final = "keep"
+STATUSES: Final = (*get_args(StepStatus), KEEP)
+"""What a pair of ORC-1 and ORC-5 may mean in the table."""
 
 _STEP_EVENTS: Final[Mapping[str, EventType]] = MappingProxyType(
     {
@@ -157,15 +159,6 @@ def status_of(orc: Segment, profile: Profile) -> StepStatus | None:
             location=orc.location(5 if _status(orc) else 1),
         )
     return None if found == KEEP else cast(StepStatus, found)
-
-
-def status_table(rows: Mapping[str, str]) -> Mapping[str, str]:
-    """The table as the mapping needs it. Raises `ValueError` naming a pair whose meaning is no status."""
-    allowed = (*get_args(StepStatus), KEEP)
-    for pair, meaning in rows.items():
-        if meaning not in allowed:
-            raise ValueError(f"{pair}: '{meaning}' is none of {', '.join(allowed)}")
-    return MappingProxyType(dict(rows))
 
 
 def _numbers(orc: Segment, request: Request | None, control: str) -> Order:

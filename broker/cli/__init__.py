@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -59,6 +60,9 @@ class Lazy(click.RichGroup):
 @click.version_option(__version__, prog_name="broker")
 def broker() -> None:
     """HL7/DICOM integration broker: ADT, orders, worklists, images and results through one journal."""
+    from broker.telemetry import configure_logging
+
+    configure_logging(level=logging.WARNING)  # standard output belongs to the command's result
 
 
 def main() -> None:

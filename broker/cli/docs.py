@@ -35,7 +35,7 @@ A route says which events (`on`), under which condition (`where`), go to which d
 - An expression is a small, checked subset of CEL over the fields below; a name that does not exist is an error with
   line, column and a suggestion (`broker check`).
 - `send: source` passes on the message that caused the event. Without `purpose: contact` it loses address, telephone,
-  next of kin, employer and insurance.
+  next of kin, employer, insurance, and Z-segments, of which only the sender knows what they hold.
 - A lookup that misses holds a worklist row; elsewhere it holds the delivery for a person to see. Nothing is dropped.
 - `broker test` runs the tests; `broker explain FILE --source LISTENER` shows what each route said to a message.
 

@@ -22,7 +22,9 @@ def forward(
             f"{place}: the event was not caused by an HL7 message: there is no source to send"
         )
     if not with_contact:
-        raw = blank(message, paths=contact.PATHS, segments=contact.SEGMENTS)
+        # What a Z-segment holds only its sender knows: it may be an address.
+        unknown = {segment.name for segment in message if segment.name.startswith("Z")}
+        raw = blank(message, paths=contact.PATHS, segments=contact.SEGMENTS | unknown)
         # Under the codec that it was read with: MSH-18 alone may not tell (the listener's default, its fallback).
         message = Message(raw, message.header, message.charset)
     return edit(message, {path: as_written(path, value) for path, value in changes.items()})

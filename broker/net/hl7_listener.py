@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Generic, Literal, TypeVar
 
 import structlog
@@ -26,6 +27,7 @@ from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
 from broker.scalars import Duration, Text
+from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
 
@@ -102,16 +104,24 @@ def profile(
     )
 
 
-def read_table(folder: Path, file: str, keys: Sequence[str], value: str) -> dict[str, str]:
-    """A code table of a listener: key columns joined with `|`, and one value. Raises `ConfigError`."""
+def read_table(
+    folder: Path, file: str, keys: Sequence[str], value: str, *, allowed: Sequence[str] = ()
+) -> Mapping[str, str]:
+    """A code table of a listener: key columns joined with `|`, and one value. Raises `ConfigError` with every fault."""
     path = folder / file
     table: dict[str, str] = {}
+    faults = []
     for row in csvfile.read(path, required=(*keys, value)):
-        key = "|".join(row.cells[column] for column in keys)
+        key, meaning = "|".join(row.cells[column] for column in keys), row.cells[value]
         if key in table:
-            raise ConfigError([csvfile.fault(path, row, f"the key {key} stands twice.")])
-        table[key] = row.cells[value]
-    return table
+            faults.append(csvfile.fault(path, row, f"the key {key} stands twice."))
+        if allowed and meaning not in allowed:
+            hint = did_you_mean(meaning, allowed) or f"Write one of {', '.join(allowed)}."
+            faults.append(csvfile.fault(path, row, f"'{meaning}' is no {value}.", hint))
+        table[key] = meaning
+    if faults:
+        raise ConfigError(faults)
+    return MappingProxyType(table)
 
 
 class Listener(Generic[C]):

@@ -1,6 +1,7 @@
 """What a person must look at, until it is put right: one entry per kind and subject, raised once, cleared once.
 
-A subject is a step, an instance or an event, never a patient; a reason names places, never values.
+A subject is a key of ours (a step, an instance, an event, a record of the patient register) and tells nobody who the
+patient is; a reason names places, never values.
 """
 
 from __future__ import annotations

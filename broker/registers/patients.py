@@ -76,6 +76,7 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
         own = tuple(i for i in own if not _ended(tx, i))
     base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
     said = patient.model_copy(update={"identifiers": own})
+    exceptions.clear(tx, "demographics-differ", known.key)
     return _store(tx, event, known.key, _overlaid(base, said), verified=True), absorbed
 
 
@@ -97,8 +98,10 @@ def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
     if not known.verified:
         return _store(tx, event, known.key, _overlaid(known.patient, patient), verified=False)
     if differing := differences(known.patient, patient):
-        reason = f"{', '.join(differing)}: PAS differs"
-        exceptions.report(tx, "demographics-differ", f"{event.source}/{event.message_id}", reason, event)
+        reason = f"{', '.join(differing)}: an order says something else than PAS"
+        exceptions.report(tx, "demographics-differ", known.key, reason, event)
+    else:
+        exceptions.clear(tx, "demographics-differ", known.key)
     return known
 
 

@@ -34,6 +34,9 @@ class Stage:
             broker.start()
             try:
                 yield broker
+            except Exception:
+                say("the end of the broker's log:\n" + "\n".join(broker.log.read_text().splitlines()[-20:]))
+                raise
             finally:
                 broker.kill()
 

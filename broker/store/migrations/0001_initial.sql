@@ -152,7 +152,7 @@ CREATE INDEX instance_patient ON instance (patient);
 -- What a person must look at, until it is put right.
 CREATE TABLE exception (
   kind    TEXT NOT NULL,                    -- step-held, instance-unverified, event-failed …
-  subject TEXT NOT NULL,                    -- key of the thing: a step, an instance, an event; never a patient
+  subject TEXT NOT NULL,                    -- our key of the thing; tells nobody who the patient is
   reason  TEXT NOT NULL,
   since   TEXT NOT NULL,
   event   TEXT NOT NULL,

@@ -25,7 +25,6 @@ CARE = (
     "PID|1||700123^^^STO||Sørby^Áile||2019|F||||||||||K77\r"
     "PV1|1|I|KIR1^12||\r"
     "ORC|NW|P1||||||||||4711^Ås|||||||||RTG|Prøvegata 9|^WPN|\r"
-    "ZPI|1|Prøvegata er ikke adressen||\r"
 )
 
 

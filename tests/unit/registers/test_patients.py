@@ -89,7 +89,10 @@ def test_an_order_never_changes_what_pas_said(registers: Registers) -> None:
     assert folded.view is not None
     assert folded.view.patient == patient(NEW)
     (entry,) = exceptions.listed(registers.tx)
-    assert (entry["kind"], entry["reason"]) == ("demographics-differ", "sex, family name: PAS differs")
+    assert (entry["kind"], entry["reason"]) == (
+        "demographics-differ",
+        "sex, family name: an order says something else than PAS",
+    )
     assert "Orderord" not in str(entry)
 
 
