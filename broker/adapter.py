@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 API_VERSION = 1
 
+WORK_FOLDER = "tmp"
+"""Under the data folder, for files that live only while a delivery is sent; emptied at each start."""
+
 Kind = Literal["worklist", "hl7", "dicom"]
 """What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
 

@@ -190,7 +190,10 @@ class Instance(Payload):
     """Relative to the data folder."""
     size: int
     sha256: str
+    """Of the data set, under its transfer syntax."""
     calling_aet: str
+    issuer_stated: bool = False
+    """The object itself names the issuer of its Patient ID."""
 
 
 class Result(Payload):

@@ -281,8 +281,9 @@ def acknowledge(
             code=code,
             control_id=f"{message_id[:19]}{number}",  # MSH-10 is at most 20 characters before v2.7
             timestamp=now.strftime("%Y%m%d%H%M%S%z"),
-            text="" if error is None else str(error),
-            error=None if error is None else AckError.of(error),
+            # An accept acknowledgement that says "safely stored" says nothing of the content.
+            text="" if error is None or code.endswith("A") else str(error),
+            error=None if error is None or code.endswith("A") else AckError.of(error),
         )
         for number, code in enumerate(codes)
     )

@@ -5,7 +5,6 @@ Objects are never decoded beyond their head and never transcoded; pixel data pas
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from io import BytesIO
 from typing import BinaryIO
@@ -66,7 +65,9 @@ class StorageScp:
             return self._refused(str(exc), peer)
         if mapping.text(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
-        path, sha256, size = self._spool.keep(request.path, layout.dataset_offset)
+        path, sha256, size = self._spool.keep(
+            request.path, layout.dataset_offset, request.transfer_syntax_uid
+        )
         arrived = mapping.Arrived(
             path=path,
             size=size,
@@ -108,7 +109,9 @@ class InstanceReader:
             return mapping.refused(
                 str(exc), self._profile, message_id=message_id, now=now, peer=peer, raw=raw
             )
-        sha256 = hashlib.sha256(raw[layout.dataset_offset :]).hexdigest()
+        digest = spool.digest_of(layout.transfer_syntax_uid)
+        digest.update(raw[layout.dataset_offset :])
+        sha256 = digest.hexdigest()
         arrived = mapping.Arrived(
             path=spool.path_of(sha256).as_posix(),
             size=len(raw),

@@ -112,7 +112,7 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
     name = text(head, "PatientName")
     sex = text(head, "PatientSex").upper()
     patient = Patient(
-        identifiers=_identifiers(head, profile.issuers, profile.national),
+        identifiers=_identifiers(head, profile),
         name=_person_name(name) if name else None,
         birth_date=text(head, "PatientBirthDate") or None,
         sex=SEX.get(sex, "") if sex else None,
@@ -129,6 +129,7 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         size=arrived.size,
         sha256=arrived.sha256,
         calling_aet=arrived.calling_aet,
+        issuer_stated=any(_issuer(head)),
     )
     return Draft(type="instance.received", data=EventData(patient=patient, instance=instance))
 
@@ -139,21 +140,25 @@ def text(head: Attributes, keyword: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _identifiers(
-    head: Attributes, issuers: Issuers, national: tuple[Identifier, ...]
-) -> tuple[Identifier, ...]:
-    """The object's id under its own issuer; without one under each that it may be of, the site's first."""
-    value = text(head, "PatientID")
-    if not value:
-        return ()
+def _issuer(head: Attributes) -> tuple[str, str, str]:
+    """Namespace, universal id and its type that the object names as issuer of its Patient ID."""
     namespace, oid, oid_type = text(head, "IssuerOfPatientID"), "", ""
     qualifiers = head.get("IssuerOfPatientIDQualifiersSequence", ())
     if isinstance(qualifiers, tuple) and qualifiers and not isinstance(qualifiers[0], str):
         oid, oid_type = text(qualifiers[0], "UniversalEntityID"), text(qualifiers[0], "UniversalEntityIDType")
-    own = issuers.complete(value, namespace, oid, oid_type, "")
+    return namespace, oid, oid_type
+
+
+def _identifiers(head: Attributes, profile: Profile) -> tuple[Identifier, ...]:
+    """The object's id under its own issuer; without one under each that it may be of, the site's first."""
+    value = text(head, "PatientID")
+    if not value:
+        return ()
+    namespace, oid, oid_type = _issuer(head)
+    own = profile.issuers.complete(value, namespace, oid, oid_type, "")
     if namespace or oid or not (len(value) == 11 and value.isascii() and value.isdigit()):
         return (own,)
-    return (own, *(issuer.model_copy(update={"value": value}) for issuer in national))
+    return (own, *(issuer.model_copy(update={"value": value}) for issuer in profile.national))
 
 
 def _person_name(text: str) -> PersonName:

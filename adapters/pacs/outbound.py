@@ -6,13 +6,12 @@ Any status but `0000` and `Bxxx` is a failure and is tried again; nothing is cal
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import Field
 
 from adapters.pacs.render import render_hl7, render_instance
-from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
+from broker.adapter import WORK_FOLDER, Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import attributes as dicom
 from broker.dicom import coerce
 from broker.errors import PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
@@ -39,7 +38,7 @@ class PacsSender:
 
     def __init__(self, config: StorageDestination, context: OutboundContext) -> None:
         self._data_folder = context.data_folder
-        self._work_folder = context.data_folder / "tmp"
+        self._work_folder = context.data_folder / WORK_FOLDER
         self._scu = StoreScu(
             config.host,
             config.port,
@@ -76,7 +75,7 @@ class PacsSender:
                 if splice is None:
                     return None
                 self._work_folder.mkdir(exist_ok=True)
-                target = self._work_folder / f"{delivery.id}-{os.getpid()}.dcm"
+                target = self._work_folder / f"{delivery.id}.dcm"
                 with target.open("wb") as copy:
                     coerce.apply(source, copy, splice)
                 return target

@@ -1,7 +1,7 @@
 """Received objects on disk: moved out of the association layer's folder, durable, named by what they hold.
 
-A file is where its name says only after it, its name and its folder are synced. The name is the SHA-256 of the
-data set, so that the same object received twice is one file and no name tells of a patient.
+A file is where its name says only after it, its name and its folder are synced. The name is a digest of transfer
+syntax and data set, so that the same object received twice is one file and no name tells of a patient.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ def path_of(sha256: str) -> Path:
     return Path(FOLDER, sha256[:2], f"{sha256}.dcm")
 
 
+def digest_of(transfer_syntax_uid: str) -> hashlib._Hash:
+    """What names an object: SHA-256 over its transfer syntax, then (to be updated with) its data set.
+
+    The same bytes mean other pixels under another transfer syntax.
+    """
+    return hashlib.sha256(f"{transfer_syntax_uid}\n".encode())
+
+
 class Spool:
     """The received objects of one data folder; used by many associations at once."""
 
@@ -27,9 +35,9 @@ class Spool:
         self._data = data_folder
         self._synced: set[Path] = set()  # folders whose names this process has synced: at most 256
 
-    def keep(self, received: Path, dataset_offset: int) -> tuple[str, str, int]:
-        """Takes a received file in: (path relative to the data folder, SHA-256 of the data set, size)."""
-        digest = hashlib.sha256()
+    def keep(self, received: Path, dataset_offset: int, transfer_syntax_uid: str) -> tuple[str, str, int]:
+        """Takes a received file in: (path relative to the data folder, digest, size)."""
+        digest = digest_of(transfer_syntax_uid)
         with received.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(dataset_offset)

@@ -73,7 +73,7 @@ def map_order(message: Message, profile: Profile) -> Sequence[Draft]:
     return [
         Draft(type=kind, time=time, data=data.model_copy(update={"patient": patient, "encounter": encounter}))
         for group in groups(message)
-        for kind, data in _order(group, pv1, unnamed, profile)
+        for kind, data in _order(group, unnamed, profile)
     ]
 
 
@@ -121,12 +121,16 @@ def _requested(group: Group, request: Request) -> str:
     return request.obr.get(19) or group.orc.get(3) or group.orc.get(2)
 
 
-def _order(
-    group: Group, pv1: Segment | None, unnamed: Counter[str], profile: Profile
-) -> Iterator[tuple[EventType, EventData]]:
+def _order(group: Group, unnamed: Counter[str], profile: Profile) -> Iterator[tuple[EventType, EventData]]:
     orc = group.orc
     status = status_of(orc, profile)
     control = orc.get(1).strip().upper()
+    if control in _NEW and not group.requests:
+        raise UnmappableError(
+            "a new order has no OBR: nothing can be scheduled",
+            error_code=SEGMENT_SEQUENCE_ERROR,
+            location=orc.location(),
+        )
     requests: list[Request | None] = [*group.requests] or [None]
     for request in requests:
         order = _numbers(orc, request, control)
@@ -142,7 +146,7 @@ def _order(
             continue
         source = step.Source(
             orc=orc, obr=request.obr, tq1=request.tq1 or group.tq1, ipc=request.ipc,
-            zds=request.zds or group.zds, pv1=pv1, unnamed=unnamed,
+            zds=request.zds or group.zds, unnamed=unnamed,
         )  # fmt: skip
         for found in step.steps(source, order, status, profile):
             yield _step_event(control, status), data.model_copy(update={"step": found})

@@ -36,7 +36,6 @@ class Source:
     tq1: Sequence[Segment]
     ipc: Sequence[Segment]
     zds: Segment | None
-    pv1: Segment | None
     unnamed: Counter[str]
     """How often a step without an id of its own was given each key, in the whole message."""
 
@@ -181,22 +180,14 @@ def _aets(ipc: Segment | None) -> tuple[str, ...]:
 
 
 def _stations(source: Source, ipc: Segment | None) -> tuple[str, ...]:
-    """Codes that a station table may know, the most specific first: names of stations, then rooms, then places."""
-    places: list[tuple[Segment | None, int]] = [(ipc, 7), (ipc, 8)]
-    if ipc is None:
-        places += [(source.orc, 18), (source.obr, 21), (source.orc, 13)]
-    found: list[str] = []
-    for segment, field in places:
-        if segment is None:
-            continue
-        parts = (
-            [segment.get(field, n).strip() for n in (2, 1)] if field == 13 else [segment.get(field).strip()]
-        )
-        found += [part for part in parts if part and part != NULL]
-    if ipc is None and source.pv1 is not None:
-        rooms = [source.pv1.get(3, n).strip() for n in (2, 1)]
-        found += [room for room in rooms if room and room != NULL]
-    return tuple(dict.fromkeys(found))
+    """Codes of a station or examination room that a station table may know, the most specific first.
+
+    Never the patient's place (PV1-3) or the ward that ordered (ORC-13): where somebody lies says nothing of where the
+    examination is.
+    """
+    places = [(ipc, 7), (ipc, 8)] if ipc is not None else [(source.orc, 18), (source.obr, 21)]
+    found = [demographics.stated(segment.get(field)) or "" for segment, field in places]
+    return tuple(dict.fromkeys(code for code in found if code))
 
 
 def _modality(ipc: Segment | None, obr: Segment, profile: Profile) -> str:

@@ -85,11 +85,12 @@ class Acceptor:
         deadline = time.monotonic() + grace
         while living := [a for a in transport.served if not a.ended]:
             late = time.monotonic() >= deadline
-            for association in living:
-                if late or not association.busy:
-                    association.end()
             if late:
+                _end_together(living)
                 break
+            for association in living:
+                if not association.busy:
+                    association.end()
             time.sleep(0.01)
 
 
@@ -172,3 +173,12 @@ class _Transport(TransportServer):
     def shutdown(self) -> None:
         TCPServer.shutdown(self)
         self.server_close()
+
+
+def _end_together(living: list[ServedAssociation]) -> None:
+    """Each end may wait for its peer's half-sent PDU: side by side, however many there are."""
+    threads = [threading.Thread(target=association.end, daemon=True) for association in living]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=1.0)

@@ -153,7 +153,7 @@ class Listener(Generic[C]):
         await self._server.start()
 
     async def stop(self) -> None:
-        await self._server.stop(grace=5.0)
+        await self._server.stop(grace=3.0)
 
     async def _handle(self, raw: bytes, peer: Peer) -> Sequence[bytes]:
         now = self._context.clock()

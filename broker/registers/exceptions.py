@@ -16,6 +16,8 @@ Kind = Literal[
     "step-refused",
     "step-patient-differs",
     "study-uid-changed",
+    "study-uid-shared",
+    "cancel-unmatched",
     "identity-conflict",
     "demographics-differ",
     "instance-unverified",

@@ -6,11 +6,11 @@ what is made of that is the router's business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.event import Event
 from broker.hl7.er7 import Message
-from broker.registers import instances, patients, steps
+from broker.registers import exceptions, instances, patients, steps
 from broker.registers.patients import Known
 from broker.store.sqlite import Transaction
 from broker.view import View
@@ -48,15 +48,17 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
             return Folded(view=None)
         view = _view(event, message, known)
         return Folded(view=_through(view, held))
-    touched: tuple[str, ...] = ()
+    order = event.data.order
     if (
         event.type == "order.cancelled"
-        and event.data.order is not None
-        and event.data.order.whole is not None
+        and order is not None
+        and order.whole is not None
         and known is not None
     ):
-        touched = tuple(steps.cancel_order(tx, event, event.data.order, event.data.order.whole, known.key))
-    return Folded(view=_view(event, message, known), touched=touched)
+        touched, ended = steps.cancel_order(tx, event, order, order.whole, known.key)
+        whole = None if ended is None else replace(_view(event, message, known), order=ended)
+        return Folded(view=whole, touched=tuple(touched))
+    return Folded(view=_view(event, message, known))
 
 
 def step_view(tx: Transaction, event: Event, key: str) -> View | None:
@@ -76,7 +78,11 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return Folded(view=None)
     known, absorbed = patients.assert_from_pas(tx, event, event.data.patient)
     if event.type in patients.RENAMING:
-        absorbed += patients.end_identifiers(tx, event, known, event.data.prior)
+        ended = patients.end_identifiers(tx, event, known, event.data.prior)
+        if ended and event.type == "patient.id-changed":
+            reason = "an id change names two known patients; taken as the merge that it amounts to"
+            exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
+        absorbed += ended
         known = patients.get(tx, known.key)
     for key in absorbed:
         steps.move(tx, key, known.key)

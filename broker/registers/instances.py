@@ -72,7 +72,7 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
 
 def _owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The verified patient the object belongs to; an id that fits two patients fits none."""
-    made_for = _by_step(tx, instance, patient)
+    made_for = None if instance.issuer_stated else _by_step(tx, instance, patient)
     if made_for is not None:
         return made_for
     keys = patients.find(tx, patient.identifiers)
@@ -92,9 +92,3 @@ def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | N
 
 def _owns(tx: Transaction, key: str, value: str) -> bool:
     return tx.one("SELECT 1 FROM patient_identifier WHERE value=? AND patient=?", (value, key)) is not None
-
-
-def listed_unverified(tx: Transaction) -> int:
-    """How many instances stand here whose patient PAS does not know."""
-    row = tx.one("SELECT count(*) FROM instance WHERE patient=''")
-    return int(row[0]) if row else 0

@@ -74,6 +74,12 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     if event.type not in RENAMING:
         # A late message under an ended identifier is heard, but does not revive it.
         own = tuple(i for i in own if not _ended(tx, i))
+    if not own and known.verified and "birth date" in differences(known.patient, patient):
+        reason = (
+            "a message under an ended identifier says another birth date; its demographics are not applied"
+        )
+        exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
+        return known, absorbed
     base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
     said = patient.model_copy(update={"identifiers": own})
     exceptions.clear(tx, "demographics-differ", known.key)

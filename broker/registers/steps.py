@@ -14,6 +14,7 @@ from broker.registers import exceptions
 from broker.store.sqlite import Transaction
 
 OPEN = frozenset({"SCHEDULED", "ARRIVED"})
+ENDED = frozenset({"COMPLETED", "DISCONTINUED", "CANCELED"})
 
 TRANSITIONS: MappingProxyType[str, frozenset[str]] = MappingProxyType(
     {
@@ -66,13 +67,30 @@ def of_patient(tx: Transaction, patient_key: str) -> list[str]:
     return [key for (key,) in rows]
 
 
-def of_order(tx: Transaction, order: Order) -> list[str]:
-    """Keys of all steps of an order: by the filler's number, or by the placer's where one side knows no other."""
-    filler, placer = _number(order.filler_number), _number(order.placer_number)
-    found = tx.rows("SELECT key FROM step WHERE filler=?", (filler,)) if filler else []
-    if placer:
-        found += tx.rows("SELECT key FROM step WHERE placer=? AND (filler='' OR ?='')", (placer, filler))
-    return sorted(key for (key,) in found)
+def of_order(tx: Transaction, order: Order, patient_key: str) -> list[Held]:
+    """All steps of an order: of the same patient, or under the very same number."""
+    rows = tx.rows(
+        "SELECT key FROM step WHERE patient=? OR (filler=? AND filler<>'') OR (placer=? AND placer<>'') ORDER BY key",
+        (patient_key, _number(order.filler_number), _number(order.placer_number)),
+    )
+    found = [held for (key,) in rows if (held := get(tx, key)) is not None]
+    return [held for held in found if held.order is not None and same_order(held.order, order)]
+
+
+def same_order(known: Order, said: Order) -> bool:
+    """Whether two messages speak of one order: by the filler's number, or by the placer's where one leaves it out.
+
+    An issuer that only one of them writes does not part them; another issuer is another number.
+    """
+    for a, b in ((known.filler_number, said.filler_number), (known.placer_number, said.placer_number)):
+        if a is not None and b is not None:
+            return _agree(a, b)
+    return False
+
+
+def _agree(a: Identifier, b: Identifier) -> bool:
+    issuers = ((a.namespace, b.namespace), (a.oid, b.oid))
+    return a.value == b.value and all(not x or not y or x == y for x, y in issuers)
 
 
 def _number(number: Identifier | None) -> str:
@@ -87,7 +105,7 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
 def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | None:
     """Folds one step event. None: refused and reported, nothing changed."""
     data = event.data
-    before = get(tx, step.key) or _of_placer(tx, step, data.order, patient_key)
+    before = get(tx, step.key) or _counterpart(tx, step, data.order, patient_key)
     if before is None:
         status: StepStatus = step.status or "SCHEDULED"
         fresh = Held(
@@ -98,7 +116,13 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             source=event.source,
             site=event.site,
         )
-        return _store(tx, event, fresh)
+        _check_study(tx, event, step, patient_key)
+        _store(tx, event, fresh)
+        if status in ENDED:
+            # Kept, so that an order that comes later finds it; but nobody is told that something ended.
+            _report_unmatched(tx, event, step.key)
+            return None
+        return fresh
     if before.patient_key != patient_key:
         _report_patient(tx, event, step.key)
         return None
@@ -111,6 +135,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             event,
         )
         return None
+    exceptions.clear(tx, "cancel-unmatched", before.step.key)
     merged = _overlaid(before.step, step)
     if merged.study_uid != step.study_uid and not step.study_uid_derived:
         exceptions.report(
@@ -134,30 +159,47 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
     )
 
 
-def _of_placer(tx: Transaction, step: Step, order: Order | None, patient_key: str) -> Held | None:
-    """The step that the order made before its filler numbered it: it keeps its key, so that there is one row.
+def _counterpart(tx: Transaction, step: Step, order: Order | None, patient_key: str) -> Held | None:
+    """The step that is meant under another key: the sender left out a number or an issuer, or adds one now.
 
-    Only where no doubt is left: the placer's number and the patient agree, and the step is the order's only one.
+    It keeps its key, so that there is one row. Only where no doubt is left: same patient, same order, and the same
+    step id; or the order's only step, named by an order number (it had no id) that the order has changed since.
     """
-    if order is None or order.filler_number is None or order.placer_number is None:
+    if order is None:
         return None
-    placer = _number(order.placer_number)
-    rows = tx.rows("SELECT key FROM step WHERE placer=? AND filler='' AND patient=?", (placer, patient_key))
-    found = get(tx, rows[0][0]) if len(rows) == 1 else None
-    if found is None:
+    known = [held for held in of_order(tx, order, patient_key) if held.patient_key == patient_key]
+    named = [held for held in known if held.step.step_id == step.step_id]
+    if len(named) == 1:
+        return named[0]
+    if named or len(known) != 1 or known[0].order is None:
         return None
-    # An id of its own (not the requested procedure's, which stands in for a missing one) makes it another step.
-    return found if found.step.step_id in (step.step_id, found.step.requested_procedure_id) else None
+    renumbered = (known[0].order.filler_number is None) != (order.filler_number is None)
+    nameless = known[0].step.step_id == known[0].step.requested_procedure_id
+    return known[0] if renumbered and nameless else None
+
+
+def _check_study(tx: Transaction, event: Event, step: Step, patient_key: str) -> None:
+    """One Study Instance UID for two patients would file their images together."""
+    if (
+        tx.one("SELECT 1 FROM step WHERE study_uid=? AND patient<>?", (step.study_uid, patient_key))
+        is not None
+    ):
+        reason = "its Study Instance UID is also that of another patient's step"
+        exceptions.report(tx, "study-uid-shared", step.key, reason, event)
 
 
 def cancel_order(
     tx: Transaction, event: Event, order: Order, status: StepStatus, patient_key: str
-) -> list[str]:
-    """An order cancelled or discontinued as a whole: every step of it that still may. Returns their keys."""
+) -> tuple[list[str], Order | None]:
+    """An order cancelled or discontinued as a whole: every step of it that still may.
+
+    Returns the keys of the steps that changed, and the order with the numbers it is known by; None: nobody knows it.
+    """
     touched = []
-    for key in of_order(tx, order):
-        before = get(tx, key)
-        if before is None or before.step.status == status:
+    found = of_order(tx, order, patient_key)
+    for before in found:
+        key = before.step.key
+        if before.step.status == status:
             continue
         if before.patient_key != patient_key:
             _report_patient(tx, event, key)
@@ -169,7 +211,15 @@ def cancel_order(
             continue
         _store(tx, event, replace(before, step=before.step.model_copy(update={"status": status})))
         touched.append(key)
-    return touched
+    own = [before for before in found if before.patient_key == patient_key]
+    if not own:
+        _report_unmatched(tx, event, event.message_id)
+        return touched, None
+    return touched, _order_overlaid(own[0].order, order)
+
+
+def _report_unmatched(tx: Transaction, event: Event, subject: str) -> None:
+    exceptions.report(tx, "cancel-unmatched", subject, "what was to end is not known here", event)
 
 
 def _report_patient(tx: Transaction, event: Event, key: str) -> None:

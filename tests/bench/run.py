@@ -69,7 +69,8 @@ def _machine(folder: Path) -> str:
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}; writing 4 KiB and `fdatasync` takes "
-        f"{milliseconds(_sync_time(folder))} (median). Clients, peers and the broker share the cores, over loopback."
+        f"{milliseconds(_sync_time(folder))} (median). Clients, peers and the broker share the cores, over loopback; "
+        f"the load average was {os.getloadavg()[0]:.1f} before the run (0 is a quiet machine)."
     )
 
 

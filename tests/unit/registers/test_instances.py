@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from broker.event import Identifier
-from broker.registers import exceptions, instances
+from broker.registers import exceptions
 from broker.registers.fold import Folded
 from tests.support.events import instance, local, national, order, patient, step
 from tests.support.registers import Registers
@@ -47,7 +47,6 @@ def test_an_object_of_nobody_is_passed_on_unverified_and_reported(registers: Reg
     assert folded.view.patient == patient(LOCAL), "as the object states it"
     assert owner(registers) == ""
     assert registers.reported("instance-unverified") == ["2.25.1.1"]
-    assert instances.listed_unverified(registers.tx) == 1
     assert registers.tx.rows("SELECT 1 FROM patient") == [], "an object makes no patient"
 
 
@@ -172,3 +171,15 @@ def test_an_object_that_differs_in_more_than_one_part_is_reported_by_names_of_pa
     assert two.view is not None
     assert registers.reported("demographics-differ") == ["2.25.1.2"]
     assert "Nordgård" not in str(exceptions.listed(registers.tx))
+
+
+def test_an_issuer_that_the_object_names_is_believed_even_against_the_order(registers: Registers) -> None:
+    """The same number of another hospital is another person, whatever study the object claims to belong to."""
+    registers.said("patient.registered", patient=patient(LOCAL))
+    registers.said("step.scheduled", patient=patient(LOCAL), order=order(), step=step(study_uid="2.25.9"))
+    foreign = Identifier(value=LOCAL.value, namespace="ANDRE")
+    folded = arrived(registers, foreign, study_uid="2.25.9", issuer_stated=True)
+
+    assert folded.view is not None
+    assert not folded.view.verified
+    assert registers.reported("instance-unverified") == ["2.25.1.1"]

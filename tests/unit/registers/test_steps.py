@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from broker.event import Code, Encounter, Order, StepStatus
+from broker.event import Code, Encounter, Identifier, Order, StepStatus
 from broker.registers import exceptions, steps
 from broker.registers.fold import Folded
 from tests.support.events import local, order, patient, step
@@ -94,7 +94,10 @@ def test_the_cancel_of_one_step_leaves_its_siblings(registers: Registers) -> Non
 def test_only_transitions_that_make_sense_are_made(
     registers: Registers, before: StepStatus, after: StepStatus
 ) -> None:
-    scheduled(registers, status=before)
+    scheduled(registers)
+    if before != "SCHEDULED":
+        scheduled(registers, status="STARTED" if before == "COMPLETED" else before, kind="step.changed")
+        scheduled(registers, status=before, kind="step.changed")
     folded = scheduled(registers, status=after, description="changed", kind="step.changed")
     allowed = after == before or after in steps.TRANSITIONS[before]
 
@@ -224,7 +227,8 @@ def test_two_orders_are_the_same_by_the_fillers_number_or_else_the_placers(
 ) -> None:
     registers.said("step.scheduled", patient=WHO, order=placed, step=step())
 
-    assert steps.of_order(registers.tx, named) == ([ONE] if same else [])
+    found = steps.of_order(registers.tx, named, registers.known(local("700123")).key)
+    assert [held.step.key for held in found] == ([ONE] if same else [])
 
 
 def test_a_change_need_not_repeat_the_numbers_of_its_order(registers: Registers) -> None:
@@ -274,3 +278,57 @@ def test_a_step_with_an_id_of_its_own_stays_another_step(registers: Registers) -
     registers.said("step.scheduled", patient=WHO, order=numbered, step=step("STO|F1|B", step_id="B"))
 
     assert len(registers.tx.rows("SELECT key FROM step")) == 2
+
+
+@pytest.mark.parametrize(
+    "said", [order(filler=""), order().model_copy(update={"filler_number": Identifier(value="F1")})]
+)
+def test_a_cancel_that_leaves_out_a_number_or_an_issuer_reaches_the_row(
+    registers: Registers, said: Order
+) -> None:
+    scheduled(registers)
+    folded = registers.said(
+        "step.cancelled", patient=WHO, order=said, step=step("EPJ|P1|S1", status="CANCELED")
+    )
+
+    assert folded.view is not None
+    assert [key for (key,) in registers.tx.rows("SELECT key FROM step")] == [ONE]
+    assert registers.status(ONE) == "CANCELED"
+
+
+def test_a_cancel_of_what_nobody_knows_is_reported_and_told_to_nobody(registers: Registers) -> None:
+    folded = scheduled(registers, kind="step.cancelled", status="CANCELED")
+
+    assert folded.view is None
+    assert registers.reported("cancel-unmatched") == [ONE]
+
+
+def test_an_order_that_comes_after_its_cancel_is_scheduled(registers: Registers) -> None:
+    scheduled(registers, kind="step.cancelled", status="CANCELED")
+    scheduled(registers)
+
+    assert registers.status(ONE) == "SCHEDULED"
+    assert registers.reported() == []
+
+
+def test_a_whole_cancel_of_an_unknown_order_is_reported(registers: Registers) -> None:
+    folded = registers.said("order.cancelled", patient=WHO, order=order(whole="CANCELED"))
+
+    assert folded.view is None
+    assert len(registers.reported("cancel-unmatched")) == 1
+
+
+def test_a_whole_cancel_is_told_with_the_numbers_the_order_is_known_by(registers: Registers) -> None:
+    scheduled(registers)
+    folded = registers.said("order.cancelled", patient=WHO, order=order(filler="", whole="CANCELED"))
+
+    assert folded.view is not None
+    assert folded.view.order is not None
+    assert folded.view.order.filler_number == order().filler_number
+
+
+def test_one_study_uid_for_two_patients_is_reported(registers: Registers) -> None:
+    scheduled(registers, study_uid="2.25.7")
+    registers.said("step.scheduled", patient=OTHER, order=order("F9"), step=step(TWO, study_uid="2.25.7"))
+
+    assert registers.reported("study-uid-shared") == [TWO]

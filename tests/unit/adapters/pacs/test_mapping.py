@@ -78,6 +78,7 @@ def test_a_whole_head() -> None:
         "size": 7,
         "sha256": "abc",
         "calling_aet": "CT1",
+        "issuer_stated": False,
     }
 
 

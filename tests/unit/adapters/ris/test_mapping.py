@@ -93,7 +93,9 @@ def test_a_status_that_is_none_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "order-status.csv").write_text("control,order_status,status\nNW,,PLANNED\n")
     (tmp_path / "modalities.csv").write_text("code,modality\n")
 
-    with pytest.raises(ConfigError, match=r"order-status.csv:2:1: 'PLANNED' is no status\. Write one of SCHEDULED"):
+    with pytest.raises(
+        ConfigError, match=r"order-status.csv:2:1: 'PLANNED' is no status\. Write one of SCHEDULED"
+    ):
         golden.receive(
             INBOUND,
             "",
@@ -306,7 +308,11 @@ def test_stations_are_the_most_specific_first() -> None:
     orc = "|".join(["ORC", "NW", "P1", "F1", "", "SC", *[""] * 7, "RTG^ROM4", *[""] * 4, "ENDO-1"])
     (step,) = steps(receive("PV1|1|O|MED^12", orc, f"OBR|1{'|' * 20}CT-LAB2|||CT"))
 
-    assert step.station_codes == ("ENDO-1", "CT-LAB2", "ROM4", "RTG", "12", "MED", "modality:CT")
+    assert step.station_codes == ("ENDO-1", "CT-LAB2", "modality:CT"), "not the ward, not the bed"
+
+
+def test_a_new_order_without_obr_is_refused() -> None:
+    assert receive("ORC|NW|P1|F1").answer_code == "AE"
 
 
 def test_an_ipc_that_leaves_the_station_open_leaves_it_open() -> None:
