@@ -17,6 +17,8 @@ from broker.hl7.er7 import NULL, Message, Repetition, Segment
 SEX: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 """PID-8 to DICOM CS; anything else, `U` too, is empty (IHE RAD-4)."""
 
+LO: Final = 64  # PS3.5 6.2: VR LO, which Patient ID is
+
 _DIGITS: Final = re.compile(r"\d{8}(?:\d{2}){0,3}", re.ASCII)
 _ISO: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2}))?)?", re.ASCII)
 _PART_OF_DATE: Final = re.compile(r"\d{4}(0[1-9]|1[0-2])?", re.ASCII)
@@ -81,11 +83,16 @@ def entity(segment: Segment, field: int) -> Identifier | None:
 
 
 def name(part: Repetition, *, first: int = 1) -> PersonName:
-    """XPN (2.A.88), or XCN with `first=2`: family, given, middle, suffix, prefix. Null parts are empty."""
-    family, given, middle, suffix, prefix = (
-        text if (text := part.get(first + n).strip()) != NULL else "" for n in range(5)
-    )
+    """XPN (2.A.88), or XCN with `first=2`: family, given, middle, suffix, prefix. Null parts are empty.
+
+    A line break or another control character in a name is a blank: no name has one, and DICOM cannot hold it.
+    """
+    family, given, middle, suffix, prefix = (_plain(stated(part.get(first + n)) or "") for n in range(5))
     return PersonName(family=family, given=given, middle=middle, prefix=prefix, suffix=suffix)
+
+
+def _plain(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def person(segment: Segment, field: int) -> PersonName | None:
@@ -166,6 +173,11 @@ def patient(pid: Segment | None, issuers: Issuers) -> Patient:
     if not found:
         raise UnmappableError(
             "PID-3 holds no identifier", error_code=REQUIRED_FIELD_MISSING, location=pid.location(3)
+        )
+    if any(len(i.value) > LO or "\\" in i.value or not i.value.isprintable() for i in found):
+        raise UnmappableError(
+            f"an identifier in PID-3 is longer than the {LO} characters that DICOM holds, or holds a sign it cannot",
+            location=pid.location(3),
         )
     sex = stated(pid.get(8))
     return Patient(

@@ -307,3 +307,18 @@ def test_an_encounter_that_says_little() -> None:
     assert (cleared.patient_class, cleared.location, cleared.facility) == ("", "", "")
     assert placeless is not None
     assert (placeless.location, placeless.facility) == (None, "STO")
+
+
+# --- what DICOM could not hold ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["7" * 65, "70\\E\\0123", "70\\X0D\\0123"])
+def test_an_identifier_that_dicom_cannot_hold_is_refused(value: str) -> None:
+    with pytest.raises(UnmappableError, match="PID-3"):
+        d.patient(segment(f"PID|1||{value}^^^STO||Sørby^Áile"), ISSUERS)
+
+
+def test_a_line_break_in_a_name_is_a_blank() -> None:
+    found = d.patient(segment("PID|1||700123^^^STO||Sørby\\.br\\Lie^Áile\\X0D\\"), ISSUERS)
+
+    assert found.name == PersonName(family="Sørby Lie", given="Áile")
