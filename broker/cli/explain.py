@@ -15,7 +15,7 @@ from broker.runtime.offline import Bench, configure
 
 @click.command("explain")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--source", default="pas", show_default=True, help="The listener that would take it.")
+@click.option("--source", help="The listener that would take it; left out: the first that takes its type.")
 @click.option(
     "--before",
     multiple=True,
@@ -24,7 +24,7 @@ from broker.runtime.offline import Bench, configure
 )
 @config_option
 @format_option
-def command(file: Path, source: str, before: tuple[str, ...], config: Path, as_json: bool) -> None:
+def command(file: Path, source: str | None, before: tuple[str, ...], config: Path, as_json: bool) -> None:
     """Show what a message would come to: verdict, answer, events, each route's word, and what would leave.
 
     The file holds one HL7 message, or a DICOM object for the listener of images. Shows what the message holds,
@@ -39,7 +39,8 @@ def command(file: Path, source: str, before: tuple[str, ...], config: Path, as_j
         if not name:
             raise click.UsageError("--before is written SOURCE:FILE, as in pas:adt.hl7")
         bench.feed(listener, Path(name).read_bytes())
-    found = bench.explain(source, file.read_bytes())
+    raw = file.read_bytes()
+    found = bench.explain(source or bench.source_of(raw), raw)
     if as_json:
         print_json(found)
     else:
@@ -57,7 +58,7 @@ def _print(found: dict[str, Any]) -> None:
     if found["flags"]:
         click.echo(f"  flags: {' '.join(found['flags'])}")
     for event in found["events"]:
-        click.echo(f"event {event['type']}")
+        click.echo(f"event {event['type'].removeprefix('no.broker.')}")
     for verdict in found["routes"]:
         sign = "matched" if verdict["matched"] else "not    "
         click.echo(

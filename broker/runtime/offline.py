@@ -19,6 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from broker.adapter import Kind, ListenerPlace, Reader, Reception, Renderer
+from broker.dicom import status
 from broker.dicom.attributes import from_dataset, from_json, to_dataset
 from broker.errors import ConfigError, Fault
 from broker.hl7.er7 import Message, parse_path
@@ -117,6 +118,16 @@ class Bench:
         connection.execute("PRAGMA foreign_keys=ON")
         migrate(connection)
         self._tx = Transaction(connection)
+
+    def source_of(self, raw: bytes) -> str:
+        """The first listener that would not refuse the message for its type; the first of all when every one would."""
+        names = list(self._configured.readers)
+        now = self._clock()
+        for name in names:
+            judged = self._configured.readers[name].receive(raw, message_id=message_id(now), now=now)
+            if judged.answer_code not in ("AR", f"{status.DATA_SET_MISMATCH:04X}"):
+                return name
+        return names[0]
 
     def feed(self, source: str, raw: bytes) -> Outcome:
         """Receives one message as a listener would, and routes it. Raises `ConfigError` for an unknown listener."""

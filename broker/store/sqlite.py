@@ -134,10 +134,13 @@ class Database:
         return job.future
 
     def read(self) -> Transaction:
-        """The calling thread's reader. Each statement sees what was committed when it began."""
+        """The calling thread's reader. Each statement sees what was committed when it began. Raises `StoreError`."""
         connection: apsw.Connection | None = getattr(self._readers, "connection", None)
         if connection is None:
-            connection = self._connect()
+            try:
+                connection = self._connect()
+            except apsw.Error as exc:
+                raise StoreError(f"{self.path}: cannot be opened for reading: {type(exc).__name__}") from exc
             self._readers.connection = connection
             self._open_readers.add(connection)
         return Transaction(connection)
