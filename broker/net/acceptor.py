@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from pynetdicom.transport import AssociationServer as TransportServer
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from broker.net.provider import ServedAssociation
+from broker.net.provider import IDLE_AFTER, IDLE_WAIT, ServedAssociation
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
@@ -95,9 +96,23 @@ class Acceptor:
 
 
 class _Socket(AssociationSocket):
-    """Reads a PDU in as few calls as the kernel allows (pynetdicom: 4 KiB each), and writes it whole."""
+    """Reads a PDU in as few calls as the kernel allows (pynetdicom: 4 KiB each), and writes it whole.
+
+    While nothing comes it waits for the peer instead of asking a thousand times a second.
+    """
+
+    _heard = 0.0
+
+    @property
+    def ready(self) -> bool:
+        transport = self.socket
+        if transport is not None and time.monotonic() - self._heard > IDLE_AFTER:
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile: pynetdicom finds out below
+                select.select([transport], [], [], IDLE_WAIT)
+        return bool(super().ready)
 
     def recv(self, nr_bytes: int) -> bytearray:
+        self._heard = time.monotonic()
         if nr_bytes > _LONGEST_PDU:
             raise OSError(f"PDU of {nr_bytes} bytes")
         received = bytearray(nr_bytes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import logging
+import queue
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,6 +44,12 @@ logger = logging.getLogger(__name__)
 
 # A-ASSOCIATE-RJ (PS3.8 9.3.4): permanent, by the service user, and why.
 _REJECTED, _BY_USER, _CALLING_UNKNOWN, _CALLED_UNKNOWN = 1, 1, 3, 7
+IDLE_AFTER = 0.25
+"""Seconds of silence after which an association is idle: pynetdicom's loops then wait, instead of polling."""
+
+IDLE_WAIT = 0.05
+"""How long they wait at a time: what a release or a stop may be late by. A message is seen at once."""
+
 # States of the upper layer in which an abort has been sent or is not needed (PS3.8 9.2.1).
 _ENDED = ("Sta1", "Sta13")
 
@@ -59,6 +66,17 @@ class _Dimse(DIMSEServiceProvider):
         super().__init__(association)
         self._association = association
         self._incoming: set[Incoming] = set()
+        self._served = time.monotonic()
+
+    def get_msg(self, block: bool = False) -> Any:
+        idle = not block and time.monotonic() - self._served > IDLE_AFTER
+        try:
+            found = self.msg_queue.get(timeout=IDLE_WAIT) if idle else super().get_msg(block)
+        except queue.Empty:
+            return None, None
+        if found[1] is not None:
+            self._served = time.monotonic()
+        return found
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         try:
