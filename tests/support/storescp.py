@@ -11,7 +11,10 @@ from tests.support.processes import Program, wait_until
 
 
 class Storescp:
-    """Writes each object, bit for bit (`+B`), to a file named by modality and SOP Instance UID."""
+    """Writes each object, bit for bit (`+B`), to a file named by modality and SOP Instance UID.
+
+    `--fork`: a process for each association. Without it a second one waits until the first is released.
+    """
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
@@ -20,6 +23,7 @@ class Storescp:
             needs("storescp"),
             "-aet",
             "STORESCP",
+            "--fork",
             "+B",
             "+xa",
             "-od",
