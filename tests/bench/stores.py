@@ -20,8 +20,8 @@ ASSOCIATIONS = (1, 4)
 
 TEXT = """CT slices of 0.5 MB, each waited for, from a client that adds next to nothing. The floor writes each object to
 a file and syncs it (`fdatasync`), one after the other, without any network. The broker answers `0000` when the object
-and its journal entry are on disk; Orthanc (its default settings) and storescp (`--fork +B`, `TCP_NODELAY=1`) do not sync.
-The PACS behind the broker is switched off here: receiving is what is measured."""
+and its journal entry are on disk; Orthanc (its default settings) and storescp (`--fork +B`, `TCP_NODELAY=1`) do not
+sync. The PACS behind the broker is switched off here: receiving is what is measured."""
 
 
 def measure(stage: Stage) -> Table:
