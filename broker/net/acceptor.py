@@ -86,12 +86,9 @@ class Acceptor:
         deadline = time.monotonic() + grace
         while living := [a for a in transport.served if not a.ended]:
             late = time.monotonic() >= deadline
+            _end_together([a for a in living if late or not a.busy])
             if late:
-                _end_together(living)
                 break
-            for association in living:
-                if not association.busy:
-                    association.end()
             time.sleep(0.01)
 
 
@@ -195,5 +192,6 @@ def _end_together(living: list[ServedAssociation]) -> None:
     threads = [threading.Thread(target=association.end, daemon=True) for association in living]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + 1.0
     for thread in threads:
-        thread.join(timeout=1.0)
+        thread.join(timeout=max(0.0, deadline - time.monotonic()))

@@ -111,6 +111,18 @@ def test_it_ends_with_0_though_peers_stay_connected(number: signal.Signals, brok
     assert not any(is_open(port) for port in (broker.pas_port, broker.dicom_port, broker.http_port))
 
 
+def test_it_ends_in_time_with_many_half_sent_objects(broker: Broker) -> None:
+    """Each has an association in the middle of a PDU: they are ended side by side, not one after the other."""
+    peers = [Scu(broker.dicom_port, ECHO) for _ in range(20)]
+    for peer in peers:
+        peer.send_raw(b"\x04\x00" + (8192).to_bytes(4, "big") + bytes(100))
+
+    print(f"ended after {stopped_in(broker):.1f} s")
+
+    for peer in peers:
+        peer.drop()
+
+
 @pytest.mark.parametrize("trouble", ["unreachable", "silent"])
 def test_it_ends_in_time_with_busy_lanes(
     trouble: str, start_broker: StartBroker, orthanc: Orthanc, epj_sink: MllpSink

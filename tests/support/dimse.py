@@ -58,6 +58,14 @@ class Scu:
         taken, self._longest = _accepted(body)
         self.accepted = {context: number for number, context in _numbered(contexts) if number in taken}
 
+    def send_raw(self, data: bytes) -> None:
+        """Bytes as they are: the beginning of a PDU, for instance."""
+        self._socket.sendall(data)
+
+    def drop(self) -> None:
+        """Closes the connection without a word."""
+        self._socket.close()
+
     def __enter__(self) -> Scu:
         return self
 
