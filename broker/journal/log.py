@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.event import Event
+from broker.store import days, tally
 from broker.store.sqlite import Transaction
 
 
@@ -26,11 +27,22 @@ class Logged:
 def unrouted(tx: Transaction, limit: int) -> list[Logged]:
     """Events that wait for commit 2, in journal order."""
     rows = tx.rows(
-        "SELECT event.seq, event.body, message.body, message.charset FROM event"
+        "SELECT event.seq, event.body, message.seq, message.day, message.charset FROM event"
         " JOIN message ON message.seq = event.message WHERE event.routed IS NULL ORDER BY event.seq LIMIT ?",
         (limit,),
     )
-    return [Logged(seq=s, event=Event.model_validate_json(e), raw=b or b"", charset=c) for s, e, b, c in rows]
+    return [
+        Logged(seq=s, event=Event.model_validate_json(e), raw=body(tx, m, day) or b"", charset=c)
+        for s, e, m, day, c in rows
+    ]
+
+
+def body(tx: Transaction, message: int, day: str) -> bytes | None:
+    """The bytes of a message as they came; None where retention dropped them."""
+    if day not in days.known(tx, since=day, bodies=True):
+        return None
+    row = tx.one(f"SELECT body FROM {days.table('message_body', day)} WHERE message=?", (message,))
+    return None if row is None else row[0]
 
 
 def mark_routed(tx: Transaction, seq: int, version: str) -> None:
@@ -44,22 +56,14 @@ def waiting(tx: Transaction) -> int:
     return int(row[0]) if row else 0
 
 
+def any_waiting(tx: Transaction) -> bool:
+    """Whether an event waits for commit 2."""
+    return tx.one("SELECT 1 FROM event WHERE routed IS NULL LIMIT 1") is not None
+
+
 def counts(tx: Transaction) -> list[dict[str, Any]]:
     """Received messages per source and verdict."""
-    rows = tx.rows(
-        "SELECT source, verdict, count(*) FROM message GROUP BY source, verdict ORDER BY source, verdict"
-    )
-    return [{"source": s, "verdict": v, "messages": n} for s, v, n in rows]
-
-
-def find(tx: Transaction, text: str) -> list[int]:
-    """Messages whose id, control id or search key (accession number, Study UID, order number …) is `text`."""
-    rows = tx.rows(
-        "SELECT seq FROM message WHERE id=?1 OR control_id=?1"
-        " UNION SELECT message FROM message_key WHERE value=?1 ORDER BY 1",
-        (text,),
-    )
-    return [seq for (seq,) in rows]
+    return [{"source": s, "verdict": v, "messages": n} for s, v, n in tally.messages(tx)]
 
 
 def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
@@ -84,19 +88,25 @@ def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
 
 def _deliveries(tx: Transaction, event: int) -> list[dict[str, Any]]:
     rows = tx.rows(
-        "SELECT id, destination, route, place, version, state, attempt, summary, detail, created, finished"
-        " FROM delivery WHERE event=? ORDER BY id",
+        "SELECT id, destination, route, place, version, state, attempt, summary, detail, created, finished,"
+        " replay_of FROM delivery WHERE event=? ORDER BY id",
         (event,),
     )
     names = ("id", "destination", "route", "place", "version", "state", "attempt", "summary", "detail")
     deliveries = []
     for row in rows:
-        delivery = dict(zip((*names, "created", "finished"), row, strict=True))
+        delivery = dict(zip((*names, "created", "finished", "replay_of"), row, strict=True))
         delivery["attempts"] = [
             {"attempt": n, "at": at, "outcome": outcome, "detail": detail}
             for n, at, outcome, detail in tx.rows(
                 "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt",
                 (row[0],),
+            )
+        ]
+        delivery["interventions"] = [
+            {"at": at, "who": who, "action": action, "reason": reason}
+            for at, who, action, reason in tx.rows(
+                "SELECT at, who, action, reason FROM intervention WHERE delivery=? ORDER BY id", (row[0],)
             )
         ]
         deliveries.append(delivery)

@@ -169,6 +169,7 @@ class Listener(Generic[C]):
         except StoreError:
             log.exception("the journal cannot be written", listener=reception.source)
             return _unavailable(reception)
+        reception = stored.refused or reception
         self._context.count(
             "broker_messages_received_total",
             {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},

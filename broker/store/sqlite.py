@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 import apsw
 
 from broker.errors import StoreError
+from broker.store import days
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -202,6 +203,10 @@ class Database:
                 job.future.set_exception(failure)
 
 
+_MOVES: Final[dict[int, Callable[[Transaction], None]]] = {2: days.distribute}
+"""What SQL alone cannot do of a schema change: runs behind it, in its transaction."""
+
+
 def migrations() -> list[tuple[int, str, str]]:
     """The numbered schema changes (number, file name, SQL), in order."""
     folder = resources.files("broker.store") / "migrations"
@@ -222,6 +227,8 @@ def migrate(connection: apsw.Connection) -> None:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.execute(sql)
+                if number in _MOVES:
+                    _MOVES[number](Transaction(connection))
                 connection.execute(f"PRAGMA user_version={number}")
                 connection.execute("COMMIT")
             except BaseException:
