@@ -12,9 +12,9 @@ import structlog
 
 from broker.adapter import Renderer, Target
 from broker.delivery import ledger
-from broker.delivery.ledger import Queued
+from broker.delivery.ledger import Cause, Queued
 from broker.errors import StoreError, UnmappableError
-from broker.event import Event, Step
+from broker.event import Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
@@ -116,7 +116,7 @@ class Pipeline:
             self._hold(tx, logged, view, target, exc)
             return
         detail = worklist.put(tx, view.event, target, rendered, view.step)
-        ledger.record(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event), detail)
+        ledger.record(tx, _cause(logged), view.patient_key, target, rendered, detail)
 
     def _enqueue(self, tx: Transaction, logged: Logged, view: View, target: Target, routed: Routed) -> None:
         try:
@@ -124,15 +124,13 @@ class Pipeline:
         except UnmappableError as exc:
             self._hold(tx, logged, view, target, exc)
             return
-        routed.queued.append(
-            ledger.enqueue(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event))
-        )
+        routed.queued.append(ledger.enqueue(tx, _cause(logged), view.patient_key, target, rendered))
 
     def _hold(
         self, tx: Transaction, logged: Logged, view: View, target: Target, error: UnmappableError
     ) -> None:
         """An output that cannot be made is kept in sight; the others of the event go on."""
-        number = ledger.hold(tx, logged.seq, view.patient_key, target, str(error), _at(logged.event))
+        number = ledger.hold(tx, _cause(logged), view.patient_key, target, str(error))
         exceptions.report(tx, "delivery-held", f"delivery {number}", str(error), logged.event)
 
     def _withdraw(self, tx: Transaction, step: Step, kept: set[str]) -> None:
@@ -149,8 +147,8 @@ def _message(logged: Logged) -> Message | None:
     return Message(logged.raw, Header.read(logged.raw), logged.charset) if logged.raw else None
 
 
-def _at(event: Event) -> str:
-    return event.time.isoformat()
+def _cause(logged: Logged) -> Cause:
+    return Cause.of(logged.seq, logged.event)
 
 
 def drain(tx: Transaction, pipeline: Pipeline, limit: int) -> Iterator[Routed]:
