@@ -24,50 +24,56 @@ class Breaker:
         self.until = 0.0
         self._suspect = 0
         self._refused: set[int] = set()
-        self._probing = False
+        self._probe: int | None = None
 
     @property
     def state(self) -> State:
         if not self.failures:
             return "closed"
-        return "probing" if self._probing else "open"
+        return "open" if self._probe is None else "probing"
 
     def may_send(self, now: float) -> bool:
         """Whether a delivery may leave: any while closed, one probe once the pause is over."""
-        return not self.failures or (now >= self.until and not self._probing)
+        return not self.failures or (now >= self.until and self._probe is None)
 
-    def sending(self) -> None:
+    def sending(self, delivery: int) -> None:
         """A delivery leaves; while open, it is the probe."""
-        self._probing = self.failures > 0
+        self._probe = delivery if self.failures else None
 
     def reached(self) -> bool:
         """The destination took a delivery. Returns whether that closed it."""
         closed = self.failures > 0
-        self.failures, self.until, self._suspect, self._probing = 0, 0.0, 0, False
+        self.failures, self.until, self._suspect, self._probe = 0, 0.0, 0, None
         self._refused.clear()
         return closed
 
     def refused(self, delivery: int) -> bool:
         """The destination is there, and refused a delivery. Returns whether it refuses everybody: it is open then."""
-        self._suspect, self._probing = 0, False
+        self._suspect = 0
         self._refused.add(delivery)
-        ill = len(self._refused) >= TRIP
-        self.failures = self.failures + 1 if ill else 0
-        if not ill:
-            self.until = 0.0
-        return ill
+        if len(self._refused) >= TRIP:
+            self._count(delivery)
+            return True
+        self.failures, self.until, self._probe = 0, 0.0, None
+        return False
 
-    def abandoned(self) -> None:
+    def abandoned(self, delivery: int) -> None:
         """The delivery did not leave after all: it tells nothing of the destination."""
-        self._probing = False
+        if self._probe == delivery:
+            self._probe = None
 
-    def failed(self, *, unreachable: bool) -> bool:
+    def failed(self, delivery: int, *, unreachable: bool) -> bool:
         """A transient failure. Returns whether it is open now: the caller gives it a pause with `pause`."""
-        self._probing = False
         self._suspect += 1
         if unreachable or self.failures or self._suspect >= TRIP:
-            self.failures += 1
+            self._count(delivery)
         return self.failures > 0
+
+    def _count(self, delivery: int) -> None:
+        """Another pause is earned, unless the delivery left before this one began: several connections fail at once."""
+        if not self.failures or self._probe == delivery:
+            self.failures += 1
+        self.abandoned(delivery)
 
     def pause(self, until: float) -> None:
         """Nothing leaves before `until`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -118,15 +119,18 @@ class Executor:
 
         An outcome that the journal does not take by then is given up: the next start repeats that delivery.
         """
-        deadline = self._now() + timeout
+        deadline = time.monotonic() + timeout
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(max(0.0, deadline - self._now()))
+                thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
-            stored = self._changed.wait_for(lambda: not self._storing, max(0.0, deadline - self._now()))
+            while self._storing and (left := deadline - time.monotonic()) > 0:
+                self._store_again(self._now())
+                self._changed.wait(min(left, STORE_RETRY_SECONDS))
+            stored = not self._storing
         return stored and not any(thread.is_alive() for thread in self._threads)
 
     def _now(self) -> float:
@@ -140,8 +144,8 @@ class Executor:
                 self._store_again(now)
                 wake = self._closed_until(now)
                 if wake is None:
-                    if (taken := self._book.take(now)) is not None:
-                        self._breaker.sending()
+                    if (taken := self._book.take(now, probe=self._breaker.state != "closed")) is not None:
+                        self._breaker.sending(taken)
                         self._pace.sent(now)
                         return taken
                     wake = self._book.wake_at()
@@ -179,18 +183,18 @@ class Executor:
         except Exception:
             log.exception("a delivery cannot be read", destination=self._destination, delivery=number)
             with self._changed:
-                self._breaker.abandoned()
+                self._breaker.abandoned(number)
                 self._book.again(number, self._now() + STORE_RETRY_SECONDS)
             return
         wanted = self._on_failure(opened.delivery.route) if opened else None
         if opened is None or wanted is None:
             with self._changed:  # taken out by a person since
-                self._breaker.abandoned()
+                self._breaker.abandoned(number)
                 self._book.done(number)
             return
-        if wanted.max_age is not None and self._clock() - opened.created > timedelta(seconds=wanted.max_age):
+        if self._too_old(opened, wanted):
             with self._changed:
-                self._breaker.abandoned()
+                self._breaker.abandoned(number)
             self._park(opened, "expired", "older than the route's max_age; not sent", wanted)
             return
         try:
@@ -205,6 +209,12 @@ class Executor:
             )
         else:
             self._delivered(opened, receipt)
+
+    def _too_old(self, opened: Open, wanted: OnFailure) -> bool:
+        """What a person released or replayed is wanted, however old it is."""
+        if wanted.max_age is None or opened.by_hand:
+            return False
+        return self._clock() - opened.created > timedelta(seconds=wanted.max_age)
 
     def _delivered(self, opened: Open, receipt: Receipt) -> None:
         at = self._clock().isoformat()
@@ -256,7 +266,7 @@ class Executor:
                 self._breaker.reached()
                 ill = False
             else:
-                ill = self._breaker.failed(unreachable=outcome == "unreachable")
+                ill = self._breaker.failed(opened.delivery.id, unreachable=outcome == "unreachable")
             failures = self._breaker.failures
             if ill:
                 self._breaker.pause(self._now() + delay(wanted.retry, failures, random.random()))
@@ -293,7 +303,11 @@ class Executor:
             alert=wanted.alert,
         )
         self._observe(self._destination, "parked")
-        self._store(lambda tx: ledger.park(tx, opened, outcome, detail, at), lambda: self._book.park(number))
+        with self._changed:
+            # Before it is on disk: a person who sees it there may release it at once, and the book must know it.
+            self._book.park(number)
+            self._changed.notify_all()
+        self._store(lambda tx: ledger.park(tx, opened, outcome, detail, at), lambda: None)
 
     def _store(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
         """Hands an outcome to the journal and goes on with other lanes; this one waits until it is on disk.

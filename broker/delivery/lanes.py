@@ -18,6 +18,7 @@ class _Lane:
     )  # heap of delivery ids: journal order; the parked ones too
     in_flight: int = 0  # two only while lanes that both had one were joined
     due: float = 0.0
+    failed: int = 0  # when its head failed last, counted in failures; 0: it did not
 
 
 class LaneBook:
@@ -29,6 +30,7 @@ class LaneBook:
         self._parked: dict[int, str] = {}  # delivery id to its lane
         self._ready: list[tuple[int, str]] = []  # heap of (head's id, lane); stale entries are skipped
         self._later: list[tuple[float, str]] = []  # heap of (due, lane); stale entries are harmless
+        self._failures = 0
 
     def __len__(self) -> int:
         return sum(len(lane.waiting) for lane in self._lanes.values()) + len(self._in_flight)
@@ -42,42 +44,48 @@ class LaneBook:
             self._parked[delivery] = lane
         self._offer(lane)
 
-    def take(self, now: float) -> int | None:
-        """The next delivery that may leave, oldest first; it is in flight from now on."""
-        while self._later and self._later[0][0] <= now:
-            self._offer(heapq.heappop(self._later)[1])
-        while self._ready:
-            head, lane = heapq.heappop(self._ready)
-            entry = self._lanes.get(lane)
-            if entry is None or not self._may_leave(entry) or entry.waiting[0] != head:
-                continue
-            if entry.due > now:
-                heapq.heappush(self._later, (entry.due, lane))
-                continue
-            heapq.heappop(entry.waiting)
-            entry.in_flight += 1
-            self._in_flight[head] = lane
-            return head
-        return None
+    def take(self, now: float, *, probe: bool = False) -> int | None:
+        """The next delivery that may leave, oldest first; it is in flight from now on.
+
+        A probe is one that did not fail yet, else the one whose failure is longest ago: a few that can never leave
+        must not be all that is tried.
+        """
+        failed: list[tuple[int, str]] = []
+        while (found := self._next(now)) is not None and probe and self._lanes[found[1]].failed:
+            failed.append(found)
+        if found is None and failed:
+            found = min(failed, key=lambda one: self._lanes[one[1]].failed)
+        for passed in failed:
+            if passed != found:
+                heapq.heappush(self._ready, passed)
+        if found is None:
+            return None
+        head, lane = found
+        entry = self._lanes[lane]
+        heapq.heappop(entry.waiting)
+        entry.in_flight += 1
+        self._in_flight[head] = lane
+        return head
 
     def done(self, delivery: int) -> None:
         """The delivery left."""
         lane, entry = self._landed(delivery)
-        entry.due = 0.0
+        entry.due, entry.failed = 0.0, 0
         self._settle(lane, entry)
 
     def again(self, delivery: int, due: float) -> None:
         """The delivery failed: it is the head of its lane again, at `due`."""
         lane, entry = self._landed(delivery)
         heapq.heappush(entry.waiting, delivery)
-        entry.due = due
+        self._failures += 1
+        entry.due, entry.failed = due, self._failures
         self._offer(lane)
 
     def park(self, delivery: int) -> None:
         """The delivery that was in flight keeps its place until a person decides."""
         lane, entry = self._landed(delivery)
         heapq.heappush(entry.waiting, delivery)
-        entry.due = 0.0
+        entry.due, entry.failed = 0.0, 0
         self._parked[delivery] = lane
         self._offer(lane)  # lanes that were joined may hold something older
 
@@ -102,7 +110,7 @@ class LaneBook:
         entry = self._lanes.setdefault(survivor, _Lane())
         entry.waiting = sorted(entry.waiting + gone.waiting)
         entry.in_flight += gone.in_flight
-        entry.due = max(entry.due, gone.due)
+        entry.due, entry.failed = max(entry.due, gone.due), max(entry.failed, gone.failed)
         for kept in (self._in_flight, self._parked):
             for delivery, lane in kept.items():
                 if lane == absorbed:
@@ -112,6 +120,20 @@ class LaneBook:
     def wake_at(self) -> float | None:
         """When the earliest delayed lane is due; None when nothing waits for time."""
         return self._later[0][0] if self._later else None
+
+    def _next(self, now: float) -> tuple[int, str] | None:
+        """The oldest head that may leave now, with its lane."""
+        while self._later and self._later[0][0] <= now:
+            self._offer(heapq.heappop(self._later)[1])
+        while self._ready:
+            head, lane = heapq.heappop(self._ready)
+            entry = self._lanes.get(lane)
+            if entry is None or not self._may_leave(entry) or entry.waiting[0] != head:
+                continue
+            if entry.due <= now:
+                return head, lane
+            heapq.heappush(self._later, (entry.due, lane))
+        return None
 
     def _landed(self, delivery: int) -> tuple[str, _Lane]:
         lane = self._in_flight.pop(delivery)

@@ -51,6 +51,8 @@ class Open:
     delivery: Delivery
     day: str
     created: datetime
+    by_hand: bool
+    """A person released it, or had it sent again."""
     refusals: int
     failing_since: datetime | None
 
@@ -140,13 +142,14 @@ def open_deliveries(tx: Transaction) -> Iterable[Queued]:
 def load(tx: Transaction, number: int) -> Open | None:
     """A queued delivery with its bytes; None where it is not queued any more."""
     row = tx.one(
-        "SELECT day, destination, lane, route, attempt, refusals, failing_since, created FROM delivery"
-        " WHERE id=? AND state='queued'",
+        "SELECT day, destination, lane, route, attempt, refusals, failing_since, created, replay_of IS NOT NULL"
+        " OR EXISTS (SELECT 1 FROM intervention WHERE intervention.delivery=delivery.id AND action='release')"
+        " FROM delivery WHERE id=? AND state='queued'",
         (number,),
     )
     if row is None:
         return None
-    day, destination, lane, route, attempt, refusals, failing_since, created = row
+    day, destination, lane, route, attempt, refusals, failing_since, created, by_hand = row
     return Open(
         delivery=Delivery(
             id=number,
@@ -158,6 +161,7 @@ def load(tx: Transaction, number: int) -> Open | None:
         ),
         day=day,
         created=datetime.fromisoformat(created),
+        by_hand=bool(by_hand),
         refusals=refusals,
         failing_since=datetime.fromisoformat(failing_since) if failing_since else None,
     )
@@ -169,6 +173,18 @@ def payload(tx: Transaction, number: int, day: str) -> bytes | None:
         return None
     row = tx.one(f"SELECT payload FROM {days.table('delivery_body', day)} WHERE delivery=?", (number,))
     return None if row is None else row[0]
+
+
+def payload_of(tx: Transaction, number: int) -> bytes | None:
+    """As `payload`, for a caller that knows only the number."""
+    row = tx.one("SELECT day FROM delivery WHERE id=?", (number,))
+    return None if row is None else payload(tx, number, row[0])
+
+
+def attempts(tx: Transaction, number: int) -> list[tuple[int, str, str, str]]:
+    """(attempt, at, outcome, detail) of each attempt that failed."""
+    sql = "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt"
+    return [(n, at, outcome, detail) for n, at, outcome, detail in tx.rows(sql, (number,))]
 
 
 def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> None:
@@ -196,23 +212,24 @@ def retry(
     since = None if outcome == "unreachable" else at
     tx.execute(
         "UPDATE delivery SET attempt=?, refusals=?, failing_since=coalesce(failing_since, ?), due=?, detail=?"
-        " WHERE id=? AND state='queued'",
-        (opened.delivery.attempt, refusals, since, due, detail, opened.delivery.id),
+        " WHERE id=? AND state='queued' AND attempt<?",
+        (opened.delivery.attempt, refusals, since, due, detail, opened.delivery.id, opened.delivery.attempt),
     )
-    _attempt(tx, opened, at, outcome, detail)
+    if tx.changes:
+        _attempt(tx, opened, at, outcome, detail)
 
 
 def park(tx: Transaction, opened: Open, outcome: str, detail: str, at: str) -> None:
     """It keeps its place at the head of its lane until a person decides."""
-    move(
+    if move(
         tx,
         opened.delivery.id,
         "queued",
         "parked",
         "attempt=?, failing_since=coalesce(failing_since, ?), due=0, detail=?",
         (opened.delivery.attempt, at, detail),
-    )
-    _attempt(tx, opened, at, outcome, detail)
+    ):
+        _attempt(tx, opened, at, outcome, detail)
 
 
 def move(

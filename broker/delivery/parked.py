@@ -16,7 +16,19 @@ from broker.store import days
 from broker.store.sqlite import Transaction, Value
 
 _LISTED: Final = (
-    *("id", "state", "destination", "route", "place", "lane", "attempts", "detail", "summary", "since"),
+    *(
+        "id",
+        "state",
+        "kind",
+        "destination",
+        "route",
+        "place",
+        "lane",
+        "attempts",
+        "detail",
+        "summary",
+        "since",
+    ),
     *("created", "message", "control_id", "source", "waiting"),
 )
 
@@ -62,9 +74,9 @@ def listed(tx: Transaction, query: Query = Query(), *, limit: int = 1000) -> lis
         where.append("instr(detail, ?)>0")
         values.append(query.detail)
     rows = tx.rows(
-        "SELECT delivery.id, state, destination, route, place, lane, attempt, detail, summary, failing_since, created,"
-        " message.id, message.control_id, message.source, (SELECT count(*) FROM delivery AS later"
-        " WHERE later.lane=delivery.lane AND later.destination=delivery.destination"
+        "SELECT delivery.id, state, kind, destination, route, place, lane, attempt, detail, summary,"
+        " failing_since, created, message.id, message.control_id, message.source,"
+        " (SELECT count(*) FROM delivery AS later WHERE later.lane=delivery.lane AND later.destination=delivery.destination"
         " AND later.state IN ('queued', 'parked') AND later.id>delivery.id AND delivery.state='parked')"
         " FROM delivery JOIN event ON event.seq=delivery.event JOIN message ON message.seq=event.message"
         f" WHERE {' AND '.join(where)} ORDER BY delivery.id LIMIT ?",
@@ -117,11 +129,19 @@ def edit(tx: Transaction, number: int, payload: bytes, by: By) -> None:
     note(tx, "edit", number, by, before=before)
 
 
-def note(tx: Transaction, action: Action, number: int, by: By, *, before: bytes | None = None) -> None:
+def note(
+    tx: Transaction,
+    action: Action,
+    delivery: int | None,
+    by: By,
+    *,
+    message: int | None = None,
+    before: bytes | None = None,
+) -> None:
     """The audit trail of one action."""
     tx.execute(
-        "INSERT INTO intervention (at, who, action, reason, delivery, before) VALUES (?,?,?,?,?,?)",
-        (by.at, by.who, action, by.reason, number, before),
+        "INSERT INTO intervention (at, who, action, reason, delivery, message, before) VALUES (?,?,?,?,?,?,?)",
+        (by.at, by.who, action, by.reason, delivery, message, before),
     )
 
 
@@ -132,12 +152,13 @@ def last_intervention(tx: Transaction) -> int:
 
 
 def interventions(tx: Transaction, after: int) -> Sequence[tuple[int, Action, ledger.State, Queued]]:
-    """(number, action, the delivery's state now, the delivery) of those since, in order."""
+    """(number, action, the delivery's state now, the delivery) of those since that move one, in order."""
     return [
         (number, action, state, Queued(id=delivery, destination=destination, lane=lane, due=due))
         for number, action, delivery, destination, lane, state, due in tx.rows(
             "SELECT intervention.id, action, delivery.id, destination, lane, state, due FROM intervention"
-            " JOIN delivery ON delivery.id=intervention.delivery WHERE intervention.id>? ORDER BY intervention.id",
+            " JOIN delivery ON delivery.id=intervention.delivery WHERE intervention.id>? AND action<>'edit'"
+            " ORDER BY intervention.id",
             (after,),
         )
     ]

@@ -73,13 +73,17 @@ def append(tx: Transaction, reception: Reception) -> Stored:
             return stored
         if reception.reused is not None:
             refused = reception.reused()
-            _insert(tx, refused, digest)
+            insert(tx, refused)
             return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
-    _insert(tx, reception, digest)
+    insert(tx, reception)
     return Stored(answers=reception.answers, answer_code=reception.answer_code)
 
 
-def _insert(tx: Transaction, reception: Reception, digest: bytes) -> None:
+def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
+    """Writes a reception whatever stands already, and returns its journal number.
+
+    `key` is the kind of search key that its control id becomes: only `CONTROL` answers later repeats.
+    """
     received = reception.received.isoformat()
     day = received[:10]
     days.ensure(tx, day)
@@ -98,7 +102,7 @@ def _insert(tx: Transaction, reception: Reception, digest: bytes) -> None:
             reception.message_type,
             reception.control_id,
             reception.sender,
-            digest,
+            hashlib.sha256(reception.raw).digest(),
             reception.verdict,
             reception.reason,
             reception.answer_code,
@@ -112,8 +116,8 @@ def _insert(tx: Transaction, reception: Reception, digest: bytes) -> None:
     tx.execute(
         f"INSERT INTO {days.table('message_body', day)} (message, body) VALUES (?,?)", (seq, reception.raw)
     )
-    keys = {*reception.keys, (CONTROL, reception.control_id)} if reception.control_id else {*reception.keys}
-    for kind, value in sorted(keys):
+    own = {(key, reception.control_id)} if reception.control_id else set()
+    for kind, value in sorted(own | set(reception.keys)):
         tx.execute(
             f"INSERT INTO {days.table('message_key', day)} (value, kind, message) VALUES (?,?,?)",
             (value, kind, seq),
@@ -124,6 +128,7 @@ def _insert(tx: Transaction, reception: Reception, digest: bytes) -> None:
             (event.id, seq, event.type, event.model_dump_json(exclude_defaults=True)),
         )
     tally.add(tx, day, reception.source, reception.verdict)
+    return seq
 
 
 def _same_key(tx: Transaction, reception: Reception) -> Iterator[tuple[bytes, Stored]]:

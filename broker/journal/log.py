@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.event import Event
 from broker.store import days, tally
-from broker.store.sqlite import Transaction
+from broker.store.sqlite import Transaction, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +22,63 @@ class Logged:
     raw: bytes
     """The bytes of the HL7 message behind it; empty for DICOM."""
     charset: str
+    routed: str = ""
+    """Version of the routes that saw it; empty: none yet."""
 
 
 def unrouted(tx: Transaction, limit: int) -> list[Logged]:
     """Events that wait for commit 2, in journal order."""
+    return _logged(tx, "event.routed IS NULL", (), limit)
+
+
+def event(tx: Transaction, seq: int) -> Logged:
+    """One event of the log. Raises `KeyError` where there is none."""
+    for logged in _logged(tx, "event.seq=?", (seq,), 1):
+        return logged
+    raise KeyError(seq)
+
+
+def events_of(tx: Transaction, message: int) -> list[Logged]:
+    """The events of one message."""
+    return _logged(tx, "event.message=?", (message,), -1)
+
+
+def since(tx: Transaction, seq: int, limit: int) -> list[Logged]:
+    """Events behind number `seq`, routed or not, in journal order: what a rebuild folds."""
+    return _logged(tx, "event.seq>?", (seq,), limit)
+
+
+def _logged(tx: Transaction, where: str, values: tuple[Value, ...], limit: int) -> list[Logged]:
     rows = tx.rows(
-        "SELECT event.seq, event.body, message.seq, message.day, message.charset FROM event"
-        " JOIN message ON message.seq = event.message WHERE event.routed IS NULL ORDER BY event.seq LIMIT ?",
-        (limit,),
+        "SELECT event.seq, event.body, message.seq, message.day, message.charset, event.routed FROM event"
+        f" JOIN message ON message.seq = event.message WHERE {where} ORDER BY event.seq LIMIT ?",
+        (*values, limit),
     )
     return [
-        Logged(seq=s, event=Event.model_validate_json(e), raw=body(tx, m, day) or b"", charset=c)
-        for s, e, m, day, c in rows
+        Logged(
+            seq=s, event=Event.model_validate_json(e), raw=body(tx, m, day) or b"", charset=c, routed=r or ""
+        )
+        for s, e, m, day, c, r in rows
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One message of the journal, as far as it is needed to take it in again."""
+
+    id: str
+    source: str
+    protocol: str
+    raw: bytes | None
+    """None where retention dropped it."""
+
+
+def received(tx: Transaction, seq: int) -> Received:
+    """Raises `KeyError` where there is no such message."""
+    row = tx.one("SELECT id, source, protocol, day FROM message WHERE seq=?", (seq,))
+    if row is None:
+        raise KeyError(seq)
+    return Received(id=row[0], source=row[1], protocol=row[2], raw=body(tx, seq, row[3]))
 
 
 def body(tx: Transaction, message: int, day: str) -> bytes | None:

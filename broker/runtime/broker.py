@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pydicom.config
@@ -34,12 +33,11 @@ from broker.runtime.pipeline import Pipeline
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
-from broker.store.sqlite import Database, Transaction
+from broker.store.sqlite import Database, Transaction, journal_file
 from broker.telemetry import Telemetry, age
 
 log = structlog.get_logger("broker")
 
-JOURNAL_FILE: Final = "journal.sqlite"
 STOP_SECONDS: Final = 3.0
 """What peers in the middle of something get at a stop, all at once; with the rest it ends within 10 s."""
 
@@ -57,7 +55,7 @@ class Broker:
         self._data = settings.data_folder
         self._ready = False
         self._lock: int | None = None
-        self._database = Database(self._data / JOURNAL_FILE)
+        self._database = Database(journal_file(self._data))
         self._telemetry = Telemetry(self._gauges)
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
@@ -269,8 +267,3 @@ def status(tx: Transaction) -> dict[str, Any]:
         "destinations": ledger.summary(tx),
         "exceptions": exceptions.listed(tx),
     }
-
-
-def journal_file(data: Path) -> Path:
-    """Where the journal of a data folder stands."""
-    return data / JOURNAL_FILE

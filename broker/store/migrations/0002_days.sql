@@ -98,7 +98,8 @@ CREATE TABLE intervention (
   who      TEXT NOT NULL,
   action   TEXT NOT NULL CHECK (action IN ('edit', 'release', 'drop', 'replay')),
   reason   TEXT NOT NULL,
-  delivery INTEGER NOT NULL,
+  delivery INTEGER,                         -- of a replay: the new one
+  message  INTEGER,                         -- replay of a whole message: the new one
   before   BLOB                             -- edit: the payload as it was
 ) STRICT;
 CREATE INDEX intervention_delivery ON intervention (delivery);
