@@ -76,7 +76,8 @@ def listed(tx: Transaction, query: Query = Query(), *, limit: int = 1000) -> lis
     rows = tx.rows(
         "SELECT delivery.id, state, kind, destination, route, place, lane, attempt, detail, summary,"
         " failing_since, created, message.id, message.control_id, message.source,"
-        " (SELECT count(*) FROM delivery AS later WHERE later.lane=delivery.lane AND later.destination=delivery.destination"
+        " (SELECT count(*) FROM delivery AS later"
+        " WHERE later.lane=delivery.lane AND later.destination=delivery.destination"
         " AND later.state IN ('queued', 'parked') AND later.id>delivery.id AND delivery.state='parked')"
         " FROM delivery JOIN event ON event.seq=delivery.event JOIN message ON message.seq=event.message"
         f" WHERE {' AND '.join(where)} ORDER BY delivery.id LIMIT ?",

@@ -41,8 +41,11 @@ SELECT source, class, count(*) FROM (
     ELSE 'filtered' END AS class
   FROM message LEFT JOIN event ON event.message = message.seq
     LEFT JOIN delivery ON delivery.event = event.seq AND delivery.replay_of IS NULL
-  WHERE message.day = ? GROUP BY message.seq)
+  WHERE received >= ? AND received < ? GROUP BY message.seq)
 GROUP BY source, class"""
+
+
+_COUNT: Final = "SELECT count(*) FROM message WHERE received >= ? AND received < ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ def reconcile(
 
 def _accounts(tx: Transaction, day: str) -> Iterable[Account]:
     classes: dict[str, dict[str, int]] = {}
-    for source, kind, number in tx.rows(_CLASSIFIED, (day,)):
+    for source, kind, number in tx.rows(_CLASSIFIED, days.within(day)):
         classes.setdefault(source, {})[kind] = number
     received = dict(
         _pairs(tx, "SELECT source, sum(number) FROM tally WHERE day=? AND route='' GROUP BY source", day)
@@ -132,31 +135,38 @@ def _lanes(tx: Transaction, day: str) -> Iterable[Lane]:
 
 
 def _gaps(tx: Transaction) -> Iterable[str]:
-    """A journal number that is missing is a message that disappeared."""
-    first, last, number = tx.one("SELECT min(seq), max(seq), count(*) FROM message") or (None, None, 0)
-    if first is not None and last - first + 1 != number:
-        yield f"{last - first + 1 - number} numbers are missing between message {first} and {last}"
+    """Journal numbers start at 1 and have no gaps: one that is missing is a message that disappeared."""
+    last = tx.one("SELECT coalesce(max(seq), 0) FROM message") or (0,)
+    rows = sum((tx.one(_COUNT, days.within(day)) or (0,))[0] for day in days.known(tx))
+    gone = tx.one(
+        "SELECT coalesce(sum(number), 0) FROM tally WHERE destination=''"
+        " AND day NOT IN (SELECT day FROM day WHERE NOT leaving)"
+    ) or (0,)
+    if rows and rows + gone[0] != last[0]:
+        yield f"the journal numbers {last[0]} messages, of which it has {rows} and dropped {gone[0]} by age"
 
 
 def _day_faults(tx: Transaction, data: Path, day: str) -> Iterable[str]:
     for source, route, destination, state, rows, tally in tx.rows(
         "SELECT source, route, destination, state, sum(counted), sum(told) FROM ("
         " SELECT source, '' AS route, '' AS destination, verdict AS state, 1 AS counted, 0 AS told FROM message"
-        " WHERE day=?1 UNION ALL SELECT source, route, destination, state, 1, 0 FROM delivery WHERE day=?1"
+        " WHERE received>=?1 AND received<?2 UNION ALL"
+        " SELECT source, route, destination, state, 1, 0 FROM delivery WHERE day=?1"
         " UNION ALL SELECT source, route, destination, state, 0, number FROM tally WHERE day=?1)"
         " GROUP BY source, route, destination, state HAVING sum(counted)<>sum(told)",
-        (day,),
+        days.within(day),
     ):
         where = " ".join(part for part in (day, source, route, destination, state) if part)
         yield f"{where}: {rows} rows, but {tally} were counted as they came"
     for identity, wanted, found in tx.rows(
         "SELECT message.id, message.events, count(event.seq) FROM message LEFT JOIN event ON event.message=message.seq"
-        " WHERE day=? GROUP BY message.seq HAVING message.events<>count(event.seq)",
-        (day,),
+        " WHERE received>=? AND received<? GROUP BY message.seq HAVING message.events<>count(event.seq)",
+        days.within(day),
     ):
         yield f"message {identity}: made {wanted} events, {found} are in the log"
     for (number,) in tx.rows(
-        "SELECT delivery.id FROM delivery LEFT JOIN event ON event.seq=delivery.event WHERE day=? AND event.seq IS NULL",
+        "SELECT delivery.id FROM delivery LEFT JOIN event ON event.seq=delivery.event"
+        " WHERE day=? AND event.seq IS NULL AND replay_of IS NULL",
         (day,),
     ):
         yield f"delivery {number}: its event is not in the log"

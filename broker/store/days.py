@@ -34,6 +34,11 @@ def table(name: Name, day: str) -> str:
     return f"{name}_{day.replace('-', '')}"
 
 
+def within(day: str) -> tuple[str, str]:
+    """Limits of a day for ISO 8601 texts: from the first, up to but not including the second."""
+    return day, f"{day}U"  # what follows the day's own text is a T
+
+
 def ensure(tx: Transaction, day: str) -> None:
     """Sees to it that the day's tables stand."""
     if tx.one("SELECT 1 FROM day WHERE day=?", (day,)) is None:
@@ -44,8 +49,17 @@ def ensure(tx: Transaction, day: str) -> None:
 
 def known(tx: Transaction, *, since: str = "", bodies: bool = False) -> list[str]:
     """Days whose tables stand, the oldest first; with `bodies` only those that still have them."""
-    sql = "SELECT day FROM day WHERE day>=?" + (" AND bodies" if bodies else "") + " ORDER BY day"
+    sql = (
+        "SELECT day FROM day WHERE day>=? AND NOT leaving"
+        + (" AND bodies" if bodies else "")
+        + " ORDER BY day"
+    )
     return [day for (day,) in tx.rows(sql, (since,))]
+
+
+def leaving(tx: Transaction) -> list[str]:
+    """Days whose ledger is being deleted, the oldest first."""
+    return [day for (day,) in tx.rows("SELECT day FROM day WHERE leaving ORDER BY day")]
 
 
 def drop_bodies(tx: Transaction, day: str) -> None:
@@ -55,10 +69,15 @@ def drop_bodies(tx: Transaction, day: str) -> None:
     tx.execute("UPDATE day SET bodies=0 WHERE day=?", (day,))
 
 
-def forget(tx: Transaction, day: str) -> None:
-    """Every table of a day is gone."""
+def leave(tx: Transaction, day: str) -> None:
+    """Every table of a day is gone, and its ledger may be deleted piece by piece; `forget` ends that."""
     for name in _COLUMNS:
         tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
+    tx.execute("UPDATE day SET bodies=0, leaving=1 WHERE day=?", (day,))
+
+
+def forget(tx: Transaction, day: str) -> None:
+    """Nothing of the day is left but its tally."""
     tx.execute("DELETE FROM day WHERE day=?", (day,))
 
 

@@ -2,8 +2,9 @@
 -- lanes with parked work, replays, the operators' interventions, and the tally that reconciliation is held against.
 
 CREATE TABLE day (
-  day    TEXT PRIMARY KEY,                  -- UTC date of reception
-  bodies INTEGER NOT NULL DEFAULT 1         -- 0: bodies and payloads were dropped, the ledger still stands
+  day     TEXT PRIMARY KEY,                 -- UTC date of reception
+  bodies  INTEGER NOT NULL DEFAULT 1,       -- 0: bodies and payloads were dropped, the ledger still stands
+  leaving INTEGER NOT NULL DEFAULT 0        -- 1: its ledger is being deleted; its tables are gone
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE message RENAME TO message_v1;
@@ -81,6 +82,7 @@ CREATE INDEX delivery_open ON delivery (destination, id) WHERE state IN ('queued
 CREATE INDEX delivery_lane ON delivery (lane, destination, id) WHERE state IN ('queued', 'parked');
 CREATE INDEX delivery_stuck ON delivery (state, id) WHERE state IN ('parked', 'held');
 CREATE INDEX delivery_event ON delivery (event);
+CREATE INDEX delivery_day ON delivery (day);
 
 CREATE TABLE delivery_attempt (
   delivery INTEGER NOT NULL,
