@@ -232,7 +232,9 @@ class Executor:
         if failure.park:
             self._park(opened, failure.outcome, str(error), wanted)
             return
-        wait = delay(wanted.retry, pauses or opened.delivery.attempt, random.random())
+        # An unreachable destination is no fault of the delivery, so that its own attempts do not count.
+        failures = pauses if failure.outcome == "unreachable" else max(pauses, opened.delivery.attempt)
+        wait = delay(wanted.retry, failures, random.random())
         due, at, number = now.timestamp() + wait, now.isoformat(), opened.delivery.id
         outcome, detail, refusals = failure.outcome, str(error), failure.refusals
         # The first failure is news; those after it are only counted, or they would drown it. That a destination
