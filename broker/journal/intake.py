@@ -19,20 +19,31 @@ REPEAT_WINDOW: Final = timedelta(days=7)
 
 
 class JournalIntake:
-    """Writes receptions through the database's one writer; `on_events` is called after each commit with events."""
+    """Writes receptions through the database's one writer; `on_events` is called after each commit with events.
 
-    def __init__(self, database: Database, on_events: Callable[[], None]) -> None:
+    `check_room` is asked before anything is written, and raises `StoreError` where nothing may be.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        on_events: Callable[[], None],
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._on_events = on_events
+        self._check_room = check_room
 
     async def accept(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
+        self._check_room()
         future = self._database.write(lambda tx: append(tx, reception), urgent=True)
         stored = await asyncio.wrap_future(future)
         return self._done(reception, stored)
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
+        self._check_room()
         stored = self._database.write(lambda tx: append(tx, reception), urgent=True).result()
         return self._done(reception, stored)
 

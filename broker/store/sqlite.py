@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import apsw
+import structlog
 
-from broker.errors import StoreError
+from broker.errors import StoreError, UnwritableError
+
+log = structlog.get_logger("broker.store")
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -90,6 +93,7 @@ class Database:
         self._wake = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._failing = False
         self._readers = threading.local()
         # Weak: a thread's connection goes with its thread (every DICOM association has one of its own).
         self._open_readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
@@ -122,8 +126,8 @@ class Database:
 
         Urgent work (a sender waits for its acknowledgement) goes before all other; at most one ordinary job shares
         a group, so that routing never makes an acknowledgement wait for more than one of its batches. An exception
-        in `work` undoes only that work and is handed on; a failing commit gives every job of the group a
-        `StoreError`.
+        in `work` undoes only that work and is handed on; a failing commit gives every job of the group an
+        `UnwritableError`, and the next group is tried as if nothing had been.
         """
         job = _Job(work)
         with self._wake:
@@ -190,11 +194,17 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             cause = exc.__cause__ if isinstance(exc, StoreError) and exc.__cause__ else exc
-            error = StoreError(f"{self.path}: commit failed: {type(cause).__name__}")
+            error = UnwritableError(f"the journal cannot be written ({type(cause).__name__})")
             error.__cause__ = cause
+            if not self._failing:
+                log.error("the journal cannot be written", file=str(self.path), error=type(cause).__name__)
+            self._failing = True
             for job in group:
                 job.future.set_exception(error)
             return
+        if self._failing:
+            log.warning("the journal is written again", file=str(self.path))
+            self._failing = False
         for job, value, failure in results:
             if failure is None:
                 job.future.set_result(value)
