@@ -45,7 +45,8 @@ class LimitsSettings(Options):
     """What the broker keeps for itself: beyond it new messages are refused, and the senders keep them."""
 
     min_free: Size = Field(
-        default=64 * 1024 * 1024,
+        default="64MiB",
+        validate_default=True,
         description="What must stay free on the disk of `data`, so that what was acknowledged can be delivered and"
         " recorded. Below it: `AR`, `CE` or `A700`, and not ready; from a tenth above it on, messages are taken again.",
     )

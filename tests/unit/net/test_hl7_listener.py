@@ -53,7 +53,7 @@ class Rig:
     """A running listener, its intake, what it counted, and a sender."""
 
     def __init__(
-        self, listener: Listener[Hl7Listener], intake: Intake, counted: list[tuple[str, str]]
+        self, listener: Listener[Hl7Listener], intake: Intake, counted: list[tuple[str, ...]]
     ) -> None:
         self.listener, self.intake, self.counted = listener, intake, counted
         self._decoder = FrameDecoder()
@@ -101,7 +101,7 @@ def read(config: Hl7Listener, place: ListenerPlace) -> Hl7Reader:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[Rig]:
-    intake, counted = Intake(), list[tuple[str, str]]()
+    intake, counted = Intake(), list[tuple[str, ...]]()
     context = InboundContext(
         name="pas",
         site="STO",
@@ -113,7 +113,7 @@ async def running(**options: Any) -> AsyncIterator[Rig]:
         clock=lambda: NOW,
         register_dicom=lambda _: None,
         known_aets=frozenset(),
-        count=lambda name, labels: counted.append((labels["source"], labels["verdict"])),
+        count=lambda name, labels: counted.append(tuple(labels.values())),
     )  # type: ignore[arg-type]
     listener = Listener(Hl7Listener(port=0, issuer="STO", **options), context, read)
     await listener.start()
