@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, create_model
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.errors import ConfigError, Fault
-from broker.scalars import Size, as_written
-from broker.yamlfile import Document, Switch, Text, did_you_mean
+from broker.scalars import as_written
+from broker.yamlfile import Document, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
 

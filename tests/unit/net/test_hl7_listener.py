@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
-from broker.errors import ConfigError, StoreError
+from broker.errors import ConfigError, StoreError, UnwritableError
 from broker.event import Draft, EventData, Identifier, Patient
 from broker.hl7.ack import read_ack
 from broker.hl7.er7 import Message
@@ -210,11 +210,24 @@ def test_while_the_journal_cannot_be_written_nothing_is_acknowledged(
         async with running() as rig:
             rig.intake.broken = StoreError("the disk is full")
             assert await rig.ask(adt(kind, accept, application)) == expected
-            assert (rig.intake.kept, rig.counted) == ([], [])
+            assert (rig.intake.kept, rig.counted) == ([], [("hl7",)])
             rig.intake.broken = None
             assert await rig.ask(adt()) == "AA"  # so only one answer came before
 
     run(test)
+
+
+def test_the_refusal_says_why_and_is_not_logged_per_message(capsys: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.intake.broken = UnwritableError("the disk is nearly full")
+            for _ in range(3):
+                await rig.send(frame(adt().encode()))
+                assert b"the disk is nearly full; send again later" in await rig.answer()
+            assert rig.counted == [("hl7",)] * 3
+
+    run(test)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("raw", [adt("ACK^A08"), adt(accept="NE", application="NE")])
