@@ -74,8 +74,8 @@ class AssociationServer:
 
         `admit`: whether a calling AE title may associate; called in the association's thread. `check_room`:
         asked while an object arrives, raises `StoreError` where nothing may be written. `turned_away`: called
-        for each object that is answered A700. Time-outs in
-        seconds: of silence within an association, and from connecting to the A-ASSOCIATE-RQ.
+        for each object that is answered A700. Time-outs in seconds: of silence within an association, and from
+        connecting to the A-ASSOCIATE-RQ.
         """
         self.ae_title = ae_title
         self.spool = spool

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Literal, cast
 
 import structlog
 
@@ -151,6 +151,8 @@ class MllpServer:
             try:
                 accepted, _ = await loop.sock_accept(listener)
                 await loop.connect_accepted_socket(lambda: _Connection(self), accepted)
+            except ConnectionAbortedError:
+                self._places.release()  # it hung up while it waited
             except OSError as error:
                 self._places.release()
                 log.error("mllp.accept-failed", port=self._port, error=type(error).__name__)
@@ -205,7 +207,8 @@ class _Connection(asyncio.Protocol):
         host, port, *_ = transport.get_extra_info("peername") or ("unknown", 0)
         self.peer = Peer(host, port)
         self.server._admit(self)
-        _tune(transport.get_extra_info("socket"))
+        with contextlib.suppress(OSError):  # gone already: the task finds out, and gives the place back
+            _tune(transport.get_extra_info("socket"))
         work = self._refuse() if self.refused else self._serve()
         self.task = asyncio.get_running_loop().create_task(work)
 
@@ -276,7 +279,9 @@ class _Connection(asyncio.Protocol):
             event = self._decoder.next_event() or await self._more(self.server.refusal_wait)
             if isinstance(event, Frame | Oversize) and not self._stopping:
                 head = event.payload if isinstance(event, Frame) else event.head
-                await self._write(_refusal(head, "the listener has too many connections: send again later"))
+                await self._write(
+                    _refusal(head, "the listener has too many connections; send again later", "CE")
+                )
                 await self._linger()
         except _PeerDoesNotReadError:
             self._transport_().abort()
@@ -503,8 +508,11 @@ async def _refuse_oversize(head: bytes, size: int, peer: Peer) -> Sequence[bytes
     return _refusal(head, "the message is longer than this listener takes")
 
 
-def _refusal(head: bytes, text: str) -> Sequence[bytes]:
-    """Answers of a message that is refused before anything looked at it."""
+def _refusal(head: bytes, text: str, enhanced: Literal["CE", "CR"] = "CR") -> Sequence[bytes]:
+    """Answers of a message that is refused before anything looked at it: AR, or `enhanced` where that is the mode.
+
+    CE: it could not be taken now; CR: it would not be taken later either (HL7 v2.5.1 2.9.3.1).
+    """
     try:
         header = Header.read(head)
     except Unreadable:
@@ -514,6 +522,13 @@ def _refusal(head: bytes, text: str) -> Sequence[bytes]:
     now = datetime.now().astimezone().strftime("%Y%m%d%H%M%S%z")
     error = AckError(code="207", text=text)
     return [
-        build_ack(header, code=code, control_id=secrets.token_hex(8), timestamp=now, text=text, error=error)
+        build_ack(
+            header,
+            code=code if code != "CR" else enhanced,
+            control_id=secrets.token_hex(8),
+            timestamp=now,
+            text=text,
+            error=error,
+        )
         for code in answers(header, "AR")
     ]

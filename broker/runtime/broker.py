@@ -47,7 +47,6 @@ STOP_SECONDS: Final = 3.0
 ROUTE_SECONDS: Final = 1.0
 """What the router gets for events that wait; the others are in the journal."""
 
-
 READY_SECONDS: Final = 2.0
 """What the journal gets for the write that shows whether it can be written."""
 

@@ -261,7 +261,7 @@ def test_a_connection_over_the_limit_is_refused_by_name() -> None:
             two, silent = await connect(), await connect()
             await two.send(frame(message("2", "AL", "NE")))
             refusal = read_ack(await two.answer())
-            assert (refusal.code, refusal.control_id) == ("CR", "2")
+            assert (refusal.code, refusal.control_id) == ("CE", "2")
             assert await two.answer() == b""
             assert await silent.answer() == b""
             assert listener.connections == 1
