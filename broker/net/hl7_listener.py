@@ -171,6 +171,7 @@ class Listener(Generic[C]):
         except StoreError:
             log.exception("a message cannot be stored", listener=reception.source)
             return self._turned_away(reception, "the broker cannot store messages at present")
+        reception = stored.refused or reception
         self._context.count(
             "broker_messages_received_total",
             {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},

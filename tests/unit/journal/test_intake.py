@@ -227,7 +227,7 @@ def test_without_room_nothing_is_written_and_with_room_again_it_is(database: Dat
         if not room[0]:
             raise UnwritableError("the disk is nearly full")
 
-    intake = JournalIntake(database, lambda: None, check)
+    intake = JournalIntake(database, lambda: None, check_room=check)
     with pytest.raises(UnwritableError):
         intake.accept_blocking(registered())
     with pytest.raises(UnwritableError):
