@@ -18,7 +18,7 @@ from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.delivery.pace import Window
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
-from broker.yamlfile import Document, Switch, Text, did_you_mean
+from broker.yamlfile import Document, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
 
@@ -40,6 +40,17 @@ class HttpSettings(Options):
     """Health, readiness and metrics."""
 
     port: int = Field(ge=0, le=65535, description="TCP port.")
+
+
+class LimitsSettings(Options):
+    """What the broker keeps for itself: beyond it new messages are refused, and the senders keep them."""
+
+    min_free: Size = Field(
+        default="64MiB",
+        validate_default=True,
+        description="What must stay free on the disk of `data`, so that what was acknowledged can be delivered and"
+        " recorded. Below it: `AR`, `CE` or `A700`, and not ready; from a tenth above it on, messages are taken again.",
+    )
 
 
 class InboundEntry(Options):
@@ -85,6 +96,7 @@ class BrokerSettings(Options):
     )
     dicom: DicomSettings
     http: HttpSettings
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
 

@@ -26,7 +26,8 @@ class JournalIntake:
     """Writes receptions through the database's one writer.
 
     `on_events` is called after each commit with events. `alert` is called in the transaction of a message whose
-    control id came with other content, so that a person learns of it.
+    control id came with other content, so that a person learns of it. `check_room` is asked before anything is
+    written, and raises `StoreError` where nothing may be.
     """
 
     def __init__(
@@ -34,19 +35,23 @@ class JournalIntake:
         database: Database,
         on_events: Callable[[], None],
         alert: Callable[[Transaction, Reception], None] = lambda *_: None,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._on_events = on_events
         self._alert = alert
+        self._check_room = check_room
 
     async def accept(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
+        self._check_room()
         future = self._database.write(lambda tx: self._append(tx, reception), urgent=True)
         stored = await asyncio.wrap_future(future)
         return self._done(reception, stored)
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
+        self._check_room()
         stored = self._database.write(lambda tx: self._append(tx, reception), urgent=True).result()
         return self._done(reception, stored)
 
