@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,9 @@ API_VERSION = 1
 
 WORK_FOLDER = "tmp"
 """Under the data folder, for files that live only while a delivery is sent; emptied at each start."""
+
+REPEAT_WINDOW: Final = timedelta(days=7)
+"""How long a control id is remembered where nobody says otherwise (invariant 3)."""
 
 Kind = Literal["worklist", "hl7", "dicom"]
 """What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
@@ -86,6 +89,8 @@ class Reception:
     keys: tuple[tuple[str, str], ...] = ()
     """Search keys (kind, value): `patient`, `accession`, `study`, `instance`, `order`."""
     events: tuple[Event, ...] = ()
+    repeat_window: timedelta = REPEAT_WINDOW
+    """How long the same listener, sender and control id mean the same message; nothing: never."""
     reused: Callable[[], Reception] | None = field(default=None, compare=False, repr=False)
     """The refusal that stands instead, should its control id have come with other content (invariant 3)."""
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
 
-from broker.adapter import Reception, Verdict
+from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
     DUPLICATE_KEY,
@@ -69,6 +69,8 @@ class Profile:
     ignore: tuple[str, ...] = ()
     """Message types acknowledged and counted without effect: `ADT^A60`, `MDM^*`."""
     validate: Literal["off", "warn", "strict"] = "off"
+    repeat_window: timedelta = REPEAT_WINDOW
+    """How long the same control id means the same message (invariant 3)."""
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Code tables that the mapping reads, by name."""
 
@@ -275,7 +277,9 @@ class _Stamp:
             flags=flags,
             keys=search_keys(events),
             events=events,
-            reused=partial(self.refusal, header, _REUSED) if header and verdict in _KEPT else None,
+            # What is not answered cannot be refused either: an acknowledgement, say.
+            repeat_window=self.profile.repeat_window,
+            reused=partial(self.refusal, header, _REUSED) if answer and verdict in _KEPT else None,
         )
 
 

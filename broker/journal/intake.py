@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Final
 
 from broker.adapter import Reception, Stored, Verdict
@@ -18,8 +17,6 @@ from broker.store.sqlite import Database, Transaction
 
 CONTROL: Final = "control"
 """Kind of the search key that is MSH-10."""
-
-REPEAT_WINDOW: Final = timedelta(days=7)
 
 
 class JournalIntake:
@@ -142,9 +139,9 @@ def _same_key(tx: Transaction, reception: Reception) -> Iterator[tuple[bytes, St
     Only what was answered positively: a refusal is not repeated from the store, because the sender may send again
     after a table, a setting or the message was put right.
     """
-    if not reception.control_id or reception.protocol != "hl7":
+    if not reception.control_id or reception.protocol != "hl7" or not reception.repeat_window:
         return
-    start = (reception.received - REPEAT_WINDOW).isoformat()
+    start = (reception.received - reception.repeat_window).isoformat()
     for day in reversed(days.known(tx, since=start[:10])):
         yield from (
             (digest, Stored(answers=_unpacked(answer), answer_code=code, repeat=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -77,6 +78,12 @@ class Hl7Listener(Options):
         alias="validate",
         description="Deep validation by the sender's version: off, warn or strict.",
     )
+    repeat_window: Duration = Field(
+        default="7d",
+        validate_default=True,
+        description="How long the same MSH-3, MSH-4 and MSH-10 mean the same message: it gets its stored answer,"
+        " other content is refused. 0s: control ids mean nothing.",
+    )
     max_frame: int = Field(default=64 * 1024 * 1024, ge=1024, description="Longest message in bytes.")
     max_connections: int = Field(default=500, ge=1, description="Connections at once.")
     idle_timeout: Duration | None = Field(
@@ -100,6 +107,7 @@ def profile(
         processing_ids=config.processing_ids,
         ignore=config.ignore,
         validate=config.validate_,
+        repeat_window=timedelta(seconds=config.repeat_window),
         tables=tables or {},
     )
 
