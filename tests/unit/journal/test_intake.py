@@ -14,7 +14,8 @@ import pytest
 from broker.adapter import Reception, Verdict
 from broker.errors import StoreError, UnwritableError
 from broker.journal import log
-from broker.journal.intake import REPEAT_WINDOW, JournalIntake, append
+from broker.adapter import REPEAT_WINDOW
+from broker.journal.intake import JournalIntake, append
 from broker.store.sqlite import Database, Transaction, migrate
 from tests.support.events import START, event, local, patient, reception
 
