@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -27,19 +27,25 @@ class JournalIntake:
 
     async def accept(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
-        future = self._database.write(lambda tx: append(tx, reception), urgent=True)
-        stored = await asyncio.wrap_future(future)
-        return self._done(reception, stored)
+        (stored,) = await self.accept_all([reception])
+        return stored
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
+        """See `broker.adapter.Intake`."""
+        work = self._database.write(lambda tx: [append(tx, one) for one in receptions], urgent=True)
+        stored = await asyncio.wrap_future(work)
+        self._done(receptions, stored)
+        return stored
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
         stored = self._database.write(lambda tx: append(tx, reception), urgent=True).result()
-        return self._done(reception, stored)
-
-    def _done(self, reception: Reception, stored: Stored) -> Stored:
-        if reception.events and not stored.repeat:
-            self._on_events()
+        self._done([reception], [stored])
         return stored
+
+    def _done(self, receptions: Sequence[Reception], stored: Sequence[Stored]) -> None:
+        if any(one.events and not said.repeat for one, said in zip(receptions, stored, strict=True)):
+            self._on_events()
 
 
 def append(tx: Transaction, reception: Reception) -> Stored:

@@ -168,6 +168,43 @@ def test_the_router_is_told_after_the_commit_and_only_of_new_events(database: Da
     assert told == [1, 2]
 
 
+def test_a_batch_is_stored_whole_in_order_or_not_at_all(database: Database) -> None:
+    one = event("patient.registered", patient=patient(local("700123")))
+    told: list[int] = []
+    intake = JournalIntake(database, lambda: told.append(log.waiting(database.read())))
+    good = [registered(1), reception(2), registered(3)]
+
+    with pytest.raises(apsw.ConstraintError):
+        asyncio.run(intake.accept_all([*good, reception(4, one, one)]))
+    assert stored(database.read()) == {"message": [], "message_key": [], "event": []}
+    assert told == []
+
+    asyncio.run(intake.accept_all(good))
+    rows = database.read().rows("SELECT id FROM message ORDER BY seq")
+    assert [row[0] for row in rows] == [one.message_id for one in good]
+    assert told == [2], "once, after the commit"
+
+
+def test_repeats_in_a_batch_and_across_batches_are_answered_from_the_store(database: Database) -> None:
+    intake = JournalIntake(database, lambda: None)
+    again = replace(registered(1), message_id="M00002", answers=(b"another",))
+
+    first = asyncio.run(intake.accept_all([registered(1), again]))
+    second = asyncio.run(intake.accept_all([replace(again, message_id="M00003"), reception(4)]))
+
+    assert [said.repeat for said in (*first, *second)] == [False, True, True, False]
+    assert {said.answers for said in (*first, second[0])} == {registered(1).answers}
+
+
+def test_nothing_of_a_batch_is_stored_while_the_disk_is_full(database: Database) -> None:
+    intake = JournalIntake(database, lambda: pytest.fail("nothing was stored"))
+    database.write(lambda tx: tx.execute("PRAGMA max_page_count=1")).result(10)
+
+    with pytest.raises(StoreError):
+        asyncio.run(intake.accept_all([registered(1), replace(registered(2), raw=b"x" * 1_000_000)]))
+    assert stored(database.read()) == {"message": [], "message_key": [], "event": []}
+
+
 def test_repeats_in_one_group_commit_are_found(database: Database) -> None:
     release, entered = threading.Event(), threading.Event()
 
