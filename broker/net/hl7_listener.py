@@ -83,7 +83,9 @@ class Hl7Listener(Options):
         alias="validate",
         description="Deep validation by the sender's version: off, warn or strict.",
     )
-    max_frame: int = Field(default=64 * 1024 * 1024, ge=1024, description="Longest message in bytes.")
+    max_frame: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Longest message or batch in bytes."
+    )
     max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
     max_connections: int = Field(default=500, ge=1, description="Connections at once.")
     idle_timeout: Duration | None = Field(

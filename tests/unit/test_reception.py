@@ -569,6 +569,12 @@ def test_a_batch_of_which_something_was_lost_is_refused_whole(trailer: str) -> N
     assert (b"BTS" if "x" in trailer or "2" not in trailer else b"FHS") in answer[0]
 
 
+def test_a_batch_that_is_refused_before_it_is_read_is_kept_as_one() -> None:
+    refused = refuse(BHS.encode(), Refused("too long"), profile(), message_id=MESSAGE_ID, now=NOW)
+
+    assert (refused.message_type, refused.control_id, codes(refused)) == (BATCH, "B1", ["AR"])
+
+
 def test_a_batch_that_is_too_large_is_refused_whole() -> None:
     (refused,), answer = judge_batch(BHS + adt() * 3, max_batch=2)
 
