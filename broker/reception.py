@@ -206,7 +206,7 @@ def receive_batch(
 def refuse(
     raw: bytes, error: Refused, profile: Profile, *, message_id: str, now: datetime, peer: str = ""
 ) -> Reception:
-    """A message or batch that is refused before it is read: too long, say. `raw` is its beginning, its header answered."""
+    """A message or batch that is refused before it is read: too long, say. `raw` is its beginning."""
     kind = BATCH if is_batch(raw) else ""
     stamp = _Stamp(profile=profile, message_id=message_id, now=now, peer=peer, raw=raw, message_type=kind)
     try:
