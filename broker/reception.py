@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
@@ -20,6 +21,7 @@ from typing import Final, Literal
 from broker.adapter import Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
+    DUPLICATE_KEY,
     REQUIRED_FIELD_MISSING,
     SEGMENT_SEQUENCE_ERROR,
     UNSUPPORTED_EVENT_CODE,
@@ -45,6 +47,16 @@ BATCH: Final = "BATCH"
 """Message type of the reception that keeps the envelope of a batch, or all of a batch that is refused as a whole."""
 
 _NOT_ANSWERED: Final = "an acknowledgement is not answered"
+
+_KEPT: Final = (Verdict.ACCEPTED, Verdict.FILTERED)
+"""Verdicts whose answer stands for later repeats (invariant 3)."""
+
+_REUSED: Final = Refused(
+    "the control id in MSH-10 came before with other content",
+    ack_code="AE",
+    error_code=DUPLICATE_KEY,
+    location=Location(segment="MSH", field=10),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +201,8 @@ def receive_batch(
     count = len(batch.members)
     reason = f"the envelope of {count} message{'' if count == 1 else 's'}"
     envelope = replace(stamp, raw=batch.envelope).reception(header, Verdict.FILTERED, reason)
+    # Sent again with a new BHS-7 it is the same batch, and its members are known by themselves.
+    envelope = replace(envelope, reused=None)
     if not count:
         if not batch.is_answer:
             written = batch.answer((), control_id=control_id, timestamp=_timestamp(now))
@@ -343,6 +357,7 @@ class _Stamp:
             flags=flags,
             keys=search_keys(events),
             events=events,
+            reused=partial(self.refusal, header, _REUSED) if header and verdict in _KEPT else None,
         )
 
 

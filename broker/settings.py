@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
+from broker.delivery.pace import Window
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
 from broker.yamlfile import Document, Switch, Text, did_you_mean
@@ -48,6 +49,11 @@ class InboundEntry(Options):
     enabled: Switch = Field(default=True, description="Off: the listener is not opened.")
 
 
+def _window(text: str) -> str:
+    Window.parse(text)
+    return text
+
+
 class OutboundEntry(Options):
     """What every outbound adapter has."""
 
@@ -55,6 +61,13 @@ class OutboundEntry(Options):
     enabled: Switch = Field(default=True, description="Off: routes that name it are off.")
     connections: int = Field(
         default=1, ge=1, le=64, description="Ways that are used at once; order holds per patient."
+    )
+    rate: float | None = Field(
+        default=None, gt=0, le=10_000, description="At most so many deliveries a second; unset: no limit."
+    )
+    windows: tuple[Annotated[Text, AfterValidator(_window)], ...] = Field(
+        default=(),
+        description="Hours in which deliveries may leave, local time: [22:00-06:00]; empty: always.",
     )
 
 

@@ -39,7 +39,7 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             labels=("source", "verdict"),
         ),
         "broker_deliveries_total": Name(
-            help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable).",
+            help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),
         ),
         "broker_worklist_queries_total": Name(
@@ -57,6 +57,16 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
         ),
         "broker_deliveries_held": Name(
             help="Outputs that could not be made and wait for a person.",
+            labels=("destination",),
+            kind="gauge",
+        ),
+        "broker_deliveries_parked": Name(
+            help="Deliveries that wait for a person and hold their patient's lane.",
+            labels=("destination",),
+            kind="gauge",
+        ),
+        "broker_destination_paused": Name(
+            help="1 while a destination is not sent to because it does not answer.",
             labels=("destination",),
             kind="gauge",
         ),

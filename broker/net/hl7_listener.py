@@ -204,6 +204,7 @@ class Listener(Generic[C]):
 
     def _tell(self, reception: Reception, stored: Stored) -> None:
         """Counts what was written, and logs what was refused."""
+        reception = stored.refused or reception
         self._context.count(
             "broker_messages_received_total",
             {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},

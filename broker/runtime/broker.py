@@ -13,15 +13,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pydicom.config
 import structlog
 
-from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Outbound, OutboundContext
-from broker.delivery import ledger
+from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Outbound, OutboundContext, Reception
+from broker.delivery import ledger, parked
 from broker.delivery.executor import Executor
+from broker.delivery.pace import Window
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
@@ -33,12 +33,11 @@ from broker.runtime.pipeline import Pipeline
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
-from broker.store.sqlite import Database, Transaction
+from broker.store.sqlite import Database, Transaction, journal_file
 from broker.telemetry import Telemetry, age
 
 log = structlog.get_logger("broker")
 
-JOURNAL_FILE: Final = "journal.sqlite"
 STOP_SECONDS: Final = 3.0
 """What peers in the middle of something get at a stop, all at once; with the rest it ends within 10 s."""
 
@@ -56,7 +55,7 @@ class Broker:
         self._data = settings.data_folder
         self._ready = False
         self._lock: int | None = None
-        self._database = Database(self._data / JOURNAL_FILE)
+        self._database = Database(journal_file(self._data))
         self._telemetry = Telemetry(self._gauges)
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
@@ -70,7 +69,7 @@ class Broker:
             admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._router.wake)
+        self._intake = JournalIntake(self._database, self._router.wake, _reused)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -84,9 +83,16 @@ class Broker:
         # Copies that a killed sender left: what they were made of is in the spool, and their deliveries are queued.
         shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
         self._database.open()
-        found = list(ledger.open_deliveries(self._database.read()))
-        waiting = journal.waiting(self._database.read())
-        log.info("journal open", deliveries_to_make=len(found), events_to_route=waiting)
+        # One job of the writer: nothing that another process does can fall between the two.
+        seen, found = self._database.write(
+            lambda tx: (parked.last_intervention(tx), list(ledger.open_deliveries(tx)))
+        ).result()
+        log.info(
+            "journal open",
+            deliveries_to_make=sum(not queued.parked for queued in found),
+            deliveries_parked=sum(queued.parked for queued in found),
+            events_to_route=journal.waiting(self._database.read()),
+        )
         for queued in found:
             if queued.destination in self._executors:
                 self._executors[queued.destination].add(queued)
@@ -94,7 +100,7 @@ class Broker:
                 log.warning("a delivery's destination is not configured", destination=queued.destination)
         for executor in self._executors.values():
             executor.start()
-        self._router.start()
+        self._router.start(seen)
         with _opening(self._web.address):
             await self._web.start()
         self._web_task = asyncio.create_task(self._web.serve())
@@ -180,6 +186,8 @@ class Broker:
             self._on_failure,
             self._clock,
             connections=setting.entry.connections,
+            rate=setting.entry.rate,
+            windows=[Window.parse(text) for text in setting.entry.windows],
             observe=lambda destination, outcome: self._telemetry.count(
                 "broker_deliveries_total", {"destination": destination, "outcome": outcome}
             ),
@@ -217,7 +225,10 @@ class Broker:
             labels = {"destination": row["destination"]}
             yield "broker_deliveries_queued", labels, row["queued"]
             yield "broker_deliveries_held", labels, row["held"]
+            yield "broker_deliveries_parked", labels, row["parked"]
             yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
+        for name, executor in self._executors.items():
+            yield "broker_destination_paused", {"destination": name}, float(executor.state != "closed")
         kinds: dict[str, int] = {}
         for entry in exceptions.listed(tx):
             kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
@@ -236,6 +247,12 @@ def _opening(address: str) -> Iterator[None]:
         raise BrokerError(f"{address} cannot be opened: {reason}{hint}") from exc
 
 
+def _reused(tx: Transaction, reception: Reception) -> None:
+    """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
+    at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
+    exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
+
+
 def _touch(tx: Transaction) -> None:
     """A real write that changes nothing: a full disk still gives every read, and every empty commit."""
     version = tx.one("PRAGMA user_version")
@@ -250,8 +267,3 @@ def status(tx: Transaction) -> dict[str, Any]:
         "destinations": ledger.summary(tx),
         "exceptions": exceptions.listed(tx),
     }
-
-
-def journal_file(data: Path) -> Path:
-    """Where the journal of a data folder stands."""
-    return data / JOURNAL_FILE

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 import apsw
 
 from broker.errors import StoreError
+from broker.store import days
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -145,6 +146,19 @@ class Database:
             self._open_readers.add(connection)
         return Transaction(connection)
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """One moment of the journal, however long it is read. The WAL grows meanwhile: not for ever."""
+        try:
+            connection = self._connect()
+        except apsw.Error as exc:
+            raise StoreError(f"{self.path}: cannot be opened for reading: {type(exc).__name__}") from exc
+        try:
+            connection.execute("BEGIN")
+            yield Transaction(connection)
+        finally:
+            connection.close()
+
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
         connection.set_busy_timeout(10_000)
@@ -202,6 +216,20 @@ class Database:
                 job.future.set_exception(failure)
 
 
+def journal_file(data: Path) -> Path:
+    """Where the journal of a data folder stands."""
+    return data / "journal.sqlite"
+
+
+def is_current(tx: Transaction) -> bool:
+    """Whether the schema is the one that this version writes."""
+    return tx.one("PRAGMA user_version") == (migrations()[-1][0],)
+
+
+_MOVES: Final[dict[int, Callable[[Transaction], None]]] = {2: days.distribute}
+"""What SQL alone cannot do of a schema change: runs behind it, in its transaction."""
+
+
 def migrations() -> list[tuple[int, str, str]]:
     """The numbered schema changes (number, file name, SQL), in order."""
     folder = resources.files("broker.store") / "migrations"
@@ -222,6 +250,8 @@ def migrate(connection: apsw.Connection) -> None:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.execute(sql)
+                if number in _MOVES:
+                    _MOVES[number](Transaction(connection))
                 connection.execute(f"PRAGMA user_version={number}")
                 connection.execute("COMMIT")
             except BaseException:

@@ -473,6 +473,7 @@ def test_a_batch_is_its_envelope_and_its_members_in_order() -> None:
     )  # fmt: skip
     assert envelope.reason == "the envelope of 3 messages"
     assert (envelope.answers, envelope.answer_code, envelope.events) == ((), "", ())
+    assert envelope.reused is None, "a new BHS-7 makes no other batch"
     assert envelope.raw == f"{FHS}{BHS}BTS|3\nFTS|1\n".replace("\n", "\r").encode()
     assert [one.raw for one in judged] == [member.replace("\n", "\r").encode() for member in members]
     assert [one.verdict for one in judged] == [Verdict.ACCEPTED, Verdict.FILTERED, Verdict.ACCEPTED]
