@@ -201,8 +201,6 @@ def receive_batch(
     count = len(batch.members)
     reason = f"the envelope of {count} message{'' if count == 1 else 's'}"
     envelope = replace(stamp, raw=batch.envelope).reception(header, Verdict.FILTERED, reason)
-    # Sent again with a new BHS-7 it is the same batch, and its members are known by themselves.
-    envelope = replace(envelope, reused=None)
     if not count:
         if not batch.is_answer:
             written = batch.answer((), control_id=control_id, timestamp=_timestamp(now))
@@ -357,7 +355,8 @@ class _Stamp:
             flags=flags,
             keys=search_keys(events),
             events=events,
-            reused=partial(self.refusal, header, _REUSED) if header and verdict in _KEPT else None,
+            # What is not answered by itself, an acknowledgement or the envelope of a batch, is not refused either.
+            reused=partial(self.refusal, header, _REUSED) if header and answer and verdict in _KEPT else None,
         )
 
 

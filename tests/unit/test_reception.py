@@ -333,6 +333,7 @@ def test_an_acknowledgement_is_never_answered(kind: str, accept: str, applicatio
     assert (reception.verdict, reception.answers, reception.answer_code) == (Verdict.FILTERED, (), "")
     assert reception.reason == "an acknowledgement is not answered"
     assert reception.raw
+    assert reception.reused is None, "not even where its control id came before"
 
 
 def test_not_even_one_without_a_control_id() -> None:
