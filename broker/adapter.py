@@ -7,7 +7,7 @@ holds the `AdapterSpec`s that the entry-point groups `broker.inbound` and `broke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -68,7 +68,7 @@ class Reception:
     protocol: Literal["hl7", "dicom"]
     received: datetime
     message_type: str = ""
-    """`ADT^A01`, or the DICOM service (`C-STORE`)."""
+    """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`)."""
     control_id: str = ""
     sender: str = ""
     """MSH-3 and MSH-4 joined with `|`, or the calling AE title."""
@@ -112,6 +112,9 @@ class Intake(Protocol):
 
     async def accept(self, reception: Reception) -> Stored:
         """For asyncio listeners."""
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
+        """Several in order, all or none: one transaction (a batch)."""
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """For services that run in their own threads (DICOM)."""

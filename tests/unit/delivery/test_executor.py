@@ -18,7 +18,7 @@ from broker.delivery.executor import Executor
 from broker.delivery.ledger import Queued
 from broker.delivery.pace import Window
 from broker.delivery.parked import By
-from broker.errors import (
+from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
     AskPersonError,
     PermanentDeliveryError,
     StoreError,
