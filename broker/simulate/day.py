@@ -1,0 +1,201 @@
+"""The workday of a health region as a timeline: seed, scale and hours in, what happens when out. Pure.
+
+A weekday of a region of 700,000 people with eight hospitals: 18,000 ADT, 8,900 order messages for 2,000 examinations,
+3,600 reports, 6,000 laboratory results (assumed), 82,000 worklist queries; 70 % of it from 8 to 17, the busiest hour
+two and a half times the mean. A window shorter than the day plays whole stories, their pauses shortened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from random import Random
+from typing import Final, TypeVar
+
+from broker.simulate import faults as faults_module
+from broker.simulate import messages, stories
+from broker.simulate.faults import FAULTS
+from broker.simulate.people import People, tag
+from broker.simulate.stories import AETS, Act, Row, Scene, Story
+
+T = TypeVar("T")
+
+HOURS: Final = (
+    *(0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.020, 0.045),
+    *(0.090, 0.104, 0.098, 0.082, 0.070, 0.078, 0.074, 0.058, 0.046),
+    *(0.035, 0.030, 0.028, 0.026, 0.025, 0.024, 0.019),
+)
+"""Share of the day's traffic in each hour."""
+
+STORIES: Final[Mapping[str, tuple[float, bool]]] = {
+    "visit": (4500, True),
+    "stay": (400, True),
+    "person": (2400, True),
+    "changed_number": (20, False),
+    "merged": (40, False),
+    "merge_during_exam": (0, False),
+}
+"""Stories of a weekday: how many, and whether the patient is known by name and national number."""
+
+POLLS: Final = 82_000
+NATURAL_HOURS: Final = 10.0
+"""A story fits in a working day."""
+DOWN_FROM: Final = 0.4
+"""Part of the run after which the EPJ goes away (`epj-down`)."""
+
+_TELL: Final[Mapping[str, Callable[[Story], None]]] = {
+    "visit": stories.visit,
+    "stay": stories.stay,
+    "person": stories.person,
+    "changed_number": stories.changed_number,
+    "merged": stories.merged,
+    "merge_during_exam": stories.merge_during_exam,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What is going to happen."""
+
+    seed: int
+    tag: str
+    seconds: float
+    """Length in the hospital's time."""
+    acts: Sequence[Act]
+    """By time; the acts of one story stand in its order."""
+    rows: Sequence[Row]
+    """Every step's row as it must be once all is done."""
+    epj: Mapping[str, tuple[str, ...]]
+    """What the EPJ does with what has this key, each time it comes; then, and with all else, AA."""
+    pacs: Mapping[str, int]
+    """How often the PACS refuses the instance with this UID."""
+    faults: tuple[str, ...]
+
+
+def plan(
+    seed: int,
+    *,
+    date: str = "20260310",
+    start: float = 7.0,
+    hours: float = 10.0,
+    scale: float = 1.0,
+    faults: Sequence[str] = (),
+) -> Day:
+    """The day from `start` (hours after midnight) for `hours`, of a region `scale` times the size."""
+    dice = Random(f"{seed} day")
+    people = People(Random(f"{seed} people"), tag(seed))
+    midnight = datetime.strptime(date, "%Y%m%d")  # noqa: DTZ007 - HL7 local time, as senders write it
+    scene = Scene(tag=people.tag, date=midnight, people=people, dice=Random(f"{seed} stories"))
+    share = sum(weight for _, weight in _weights(start, hours)) * scale
+    pace = min(1.0, 0.6 * hours / NATURAL_HOURS)
+    told: list[Story] = []
+    for name, (daily, known) in STORIES.items():
+        extra = 2 if name.replace("_", "-") in faults else 0
+        for _ in range(max(round(daily * share), 1 if daily else 0) + extra):
+            # What begins may end within the window: the last part of it only goes on.
+            began = 3600 * _moment(dice, start, hours * (1 - 0.9 * min(1.0, pace)))
+            patient = people.new(known=known)
+            story = Story(scene=scene, number=len(told), began=began, pace=pace, patient=patient)
+            _TELL[name](story)
+            told.append(story)
+    acts = [replace(act, at=act.at + story.began - 3600 * start) for story in told for act in story.acts]
+    acts += _polls(dice, start, hours, round(POLLS * share), first=len(told))
+    acts.sort(key=lambda act: act.at)  # stable: the acts of a story keep their order
+    acts, epj, pacs = _inflict(acts, faults, Random(f"{seed} faults"), people.tag)
+    return Day(
+        seed=seed,
+        tag=people.tag,
+        seconds=max(3600 * hours, acts[-1].at),
+        acts=acts,
+        rows=[row for story in told for row in story.rows.values()],
+        epj=epj,
+        pacs=pacs,
+        faults=tuple(faults),
+    )
+
+
+def _weights(start: float, hours: float) -> list[tuple[float, float]]:
+    """(beginning, share of the day) of every hour in the window; parts of hours by their length."""
+    found, at = [], start
+    while at < start + hours:
+        end = min(int(at) + 1.0, start + hours)
+        found.append((at, HOURS[int(at) % 24] * (end - at)))
+        at = end
+    return found
+
+
+def _moment(dice: Random, start: float, hours: float) -> float:
+    """An hour of the window, by the day's curve."""
+    weights = _weights(start, hours)
+    at, _ = dice.choices(weights, [weight for _, weight in weights])[0]
+    return dice.uniform(at, min(int(at) + 1.0, start + hours))
+
+
+def _polls(dice: Random, start: float, hours: float, count: int, *, first: int) -> Iterator[Act]:
+    """Modalities ask for their worklists; each query is a story of its own."""
+    for number in range(max(count, 1)):
+        at = 3600 * (_moment(dice, start, hours) - start)
+        yield Act(at=at, part="polls", story=first + number, aet=AETS[number % len(AETS)])
+
+
+def _inflict(
+    acts: list[Act], names: Sequence[str], dice: Random, marks: str
+) -> tuple[list[Act], dict[str, tuple[str, ...]], dict[str, int]]:
+    """Gives each fault its victims, each victim one fault."""
+    if "pipelined" in names:
+        acts = list(_paired(acts, dice))
+    free = [n for n, act in enumerate(acts) if act.said and not act.fault]
+    dice.shuffle(free)
+    every = len(free)
+    for name in faults_module.at("feed", names):
+        if name == "pipelined":
+            continue
+        # The listener that most senders share is the one that is crowded.
+        victims = (n for n in tuple(free) if name != "many-connections" or acts[n].part == "pas")
+        for victim in _some(victims, name, every):
+            free.remove(victim)
+            said = acts[victim].said
+            if name == "lying-charset":
+                said = (messages.lying(said[0], f"{marks}X{victim:06}"), *said)
+            acts[victim] = replace(acts[victim], said=said, fault=name)
+    keys = [key for n in free for said in acts[n].said for key in said.epj if key.startswith("control")]
+    epj: dict[str, tuple[str, ...]] = {}
+    for name in faults_module.at("epj", names):
+        if name == "epj-down":
+            continue
+        for key in _some((k for k in keys if k not in epj), name, every):
+            epj[key] = ("AE", "AE") if name == "poison" else (name,)
+    pacs: dict[str, int] = {}
+    exams = [act.exam for act in acts if act.exam is not None]
+    if "pacs-busy" in names and exams:
+        count = max(1, len(exams) // FAULTS["pacs-busy"].often)
+        pacs = {exam.sop_instance_uid(exam.first): 2 for exam in dice.sample(exams, count)}
+    return acts, epj, pacs
+
+
+def _some(things: Iterable[T], name: str, every: int) -> list[T]:
+    """As many of the things as have this fault where there are `every` messages: one at least."""
+    often = FAULTS[name].often
+    return list(islice(things, max(1, every // often) if often else 1))
+
+
+def _paired(acts: list[Act], dice: Random) -> Iterator[Act]:
+    """Now and then two messages that a story has one after the other for one listener become one act."""
+    followers: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for n, act in enumerate(acts):
+        if act.story in last and act.said and acts[last[act.story]].part == act.part:
+            followers[last[act.story]] = n
+        last[act.story] = n
+    heads: dict[int, int] = {}
+    for head in dice.sample(sorted(followers), max(1, len(followers) // 100) if followers else 0):
+        if head not in heads.values() and followers[head] not in heads:
+            heads[head] = followers[head]
+    gone = set(heads.values())
+    for n, act in enumerate(acts):
+        if n in heads:
+            yield replace(act, said=(*act.said, *acts[heads[n]].said), fault="pipelined")
+        elif n not in gone:
+            yield act
