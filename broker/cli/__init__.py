@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "trace": "Show the timeline of a message, an accession number or a Study UID.",
         "status": "Show what came in, what waits, and what a person must look at.",
         "worklist": "Rows that modalities see.",
+        "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters that are installed.",
         "schema": "JSON Schemas of settings, routes and events.",
         "docs": "Write the reference pages and schemas anew from the code.",

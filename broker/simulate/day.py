@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from broker.simulate import faults as faults_module
 from broker.simulate import messages, stories
-from broker.simulate.faults import FAULTS
+from broker.simulate.faults import FAULTS, Behaviour
 from broker.simulate.people import People, tag
 from broker.simulate.stories import AETS, Act, Row, Scene, Story
 
@@ -61,13 +61,15 @@ class Day:
 
     seed: int
     tag: str
+    date: str
+    """`YYYYMMDD`."""
     seconds: float
     """Length in the hospital's time."""
     acts: Sequence[Act]
     """By time; the acts of one story stand in its order."""
     rows: Sequence[Row]
     """Every step's row as it must be once all is done."""
-    epj: Mapping[str, tuple[str, ...]]
+    epj: Mapping[str, tuple[Behaviour, ...]]
     """What the EPJ does with what has this key, each time it comes; then, and with all else, AA."""
     pacs: Mapping[str, int]
     """How often the PACS refuses the instance with this UID."""
@@ -107,6 +109,7 @@ def plan(
     return Day(
         seed=seed,
         tag=people.tag,
+        date=date,
         seconds=max(3600 * hours, acts[-1].at),
         acts=acts,
         rows=[row for story in told for row in story.rows.values()],
@@ -142,7 +145,7 @@ def _polls(dice: Random, start: float, hours: float, count: int, *, first: int) 
 
 def _inflict(
     acts: list[Act], names: Sequence[str], dice: Random, marks: str
-) -> tuple[list[Act], dict[str, tuple[str, ...]], dict[str, int]]:
+) -> tuple[list[Act], dict[str, tuple[Behaviour, ...]], dict[str, int]]:
     """Gives each fault its victims, each victim one fault."""
     if "pipelined" in names:
         acts = list(_paired(acts, dice))
@@ -161,12 +164,10 @@ def _inflict(
                 said = (messages.lying(said[0], f"{marks}X{victim:06}"), *said)
             acts[victim] = replace(acts[victim], said=said, fault=name)
     keys = [key for n in free for said in acts[n].said for key in said.epj if key.startswith("control")]
-    epj: dict[str, tuple[str, ...]] = {}
+    epj: dict[str, tuple[Behaviour, ...]] = {}
     for name in faults_module.at("epj", names):
-        if name == "epj-down":
-            continue
-        for key in _some((k for k in keys if k not in epj), name, every):
-            epj[key] = ("AE", "AE") if name == "poison" else (name,)
+        if told := FAULTS[name].epj:
+            epj.update((key, told) for key in _some((k for k in keys if k not in epj), name, every))
     pacs: dict[str, int] = {}
     exams = [act.exam for act in acts if act.exam is not None]
     if "pacs-busy" in names and exams:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from broker.errors import ConfigError
 from broker.yamlfile import did_you_mean
 
 Place = Literal["feed", "epj", "pacs", "story"]
+
+Behaviour = Literal["AA", "AE", "AR", "late-ack", "silent", "close", "wrong-msa2", "slow-reader"]
+"""What an EPJ does with a message: answers with the code; AA too late; nothing; hangs up; AA for another; AA slowly."""
+
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = get_args(Behaviour)
 
 ALL: Final = "all"
 
@@ -25,28 +30,44 @@ class Fault:
     place: Place
     text: str
     often: int = 200
+    epj: tuple[Behaviour, ...] = ()
+    """What the EPJ does with the message, each time it comes."""
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "split": Fault(place="feed", text="a frame comes in many segments, its end bytes apart"),
     "pipelined": Fault(place="feed", text="two frames in one segment, the second before the first's ack"),
     "junk": Fault(place="feed", text="bytes that belong to no frame, before a frame"),
-    "half-close": Fault(place="feed", text="the sender shuts its side after the frame, then waits for the ack"),
+    "half-close": Fault(
+        place="feed", text="the sender shuts its side after the frame, then waits for the ack"
+    ),
     "reset": Fault(place="feed", text="the sender resets before the ack, and sends the same bytes again"),
-    "repeat": Fault(place="feed", text="an acknowledged message is sent again; the answer must be the same bytes"),
+    "repeat": Fault(
+        place="feed", text="an acknowledged message is sent again; the answer must be the same bytes"
+    ),
     "lying-charset": Fault(place="feed", text="MSH-18 says UTF-8 over ISO 8859-1 bytes; must be refused"),
     "many-connections": Fault(
         place="feed", text="more connections than the listener takes; no message may go unanswered", often=0
     ),
-    "late-ack": Fault(place="epj", text="the EPJ acknowledges after the broker has given up", often=0),
-    "wrong-msa2": Fault(place="epj", text="the EPJ acknowledges another message than the one it got"),
-    "close": Fault(place="epj", text="the EPJ takes a message and closes before its ack"),
-    "slow-reader": Fault(place="epj", text="the EPJ reads and answers a few bytes at a time"),
-    "poison": Fault(place="epj", text="the EPJ answers AE twice to a message, then AA", often=400),
+    "late-ack": Fault(
+        place="epj", text="the EPJ acknowledges after the broker has given up", often=0, epj=("late-ack",)
+    ),
+    "wrong-msa2": Fault(
+        place="epj", text="the EPJ acknowledges another message than the one it got", epj=("wrong-msa2",)
+    ),
+    "close": Fault(place="epj", text="the EPJ takes a message and closes before its ack", epj=("close",)),
+    "slow-reader": Fault(
+        place="epj", text="the EPJ reads and answers a few bytes at a time", epj=("slow-reader",)
+    ),
+    "poison": Fault(
+        place="epj", text="the EPJ answers AE twice to a message, then AA", often=400, epj=("AE", "AE")
+    ),
     "epj-down": Fault(place="epj", text="the EPJ is away for a while", often=0),
     "pacs-busy": Fault(place="pacs", text="the PACS answers A700 twice to an image, then takes it", often=40),
-    "merge-during-exam": Fault(place="story", text="two records are merged between two images of one examination"),
-}  # fmt: skip
+    "merge-during-exam": Fault(
+        place="story", text="two records are merged between two images of one examination"
+    ),
+}
 
 
 def chosen(text: str) -> tuple[str, ...]:

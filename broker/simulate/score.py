@@ -144,7 +144,7 @@ def judge(records: Records, rows: Iterable[Row], tag: str) -> Score:
     worklist["queries"] = {**_latency(queries), "failed": queries.count(None)}
     values: dict[str, Any] = {
         "seconds": round(records.seconds, 1),
-        "flows": {flow: _flow([s for s in records.sendings if s.said.flow == flow]) for flow in FLOWS},
+        "flows": {name: flow([s for s in records.sendings if s.said.flow == name]) for name in FLOWS},
         "epj": epj,
         "worklist": worklist,
         "images": images,
@@ -271,7 +271,7 @@ def judge_worklist(rows: Iterable[Row], seen: Sequence[Seen], tag: str) -> dict[
     }
 
 
-def _flow(sendings: Sequence[Sending]) -> dict[str, Any]:
+def flow(sendings: Sequence[Sending]) -> dict[str, Any]:
     """One flow's messages: how they were answered, and how fast."""
     meant = [s for s in sendings if not s.said.refused]
     return {
