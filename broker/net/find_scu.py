@@ -90,6 +90,7 @@ class FindScu:
     def _open(self) -> Requestor:
         if self._association is not None and self._association.usable():
             return self._association
+        self._association = None
         self._association = Requestor(
             self._host,
             self._port,

@@ -41,7 +41,9 @@ STORIES: Final[Mapping[str, tuple[float, bool]]] = {
 
 POLLS: Final = 82_000
 NATURAL_HOURS: Final = 10.0
-"""A story fits in a working day."""
+"""What the longest story takes when nothing is shortened."""
+STORY_PART: Final = 0.25
+"""The part of the window that it may take."""
 DOWN_FROM: Final = 0.4
 """Part of the run after which the EPJ goes away (`epj-down`)."""
 
@@ -91,13 +93,13 @@ def plan(
     midnight = datetime.strptime(date, "%Y%m%d")  # noqa: DTZ007 - HL7 local time, as senders write it
     scene = Scene(tag=people.tag, date=midnight, people=people, dice=Random(f"{seed} stories"))
     share = sum(weight for _, weight in _weights(start, hours)) * scale
-    pace = min(1.0, 0.6 * hours / NATURAL_HOURS)
+    pace = min(1.0, STORY_PART * hours / NATURAL_HOURS)
     told: list[Story] = []
     for name, (daily, known) in STORIES.items():
         extra = 2 if name.replace("_", "-") in faults else 0
         for _ in range(max(round(daily * share), 1 if daily else 0) + extra):
-            # What begins may end within the window: the last part of it only goes on.
-            began = 3600 * _moment(dice, start, hours * (1 - 0.9 * min(1.0, pace)))
+            # What begins must end within the window.
+            began = 3600 * _moment(dice, start, hours - pace * NATURAL_HOURS)
             patient = people.new(known=known)
             story = Story(scene=scene, number=len(told), began=began, pace=pace, patient=patient)
             _TELL[name](story)

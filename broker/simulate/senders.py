@@ -112,7 +112,7 @@ class Sender:
         (said,) = messages
         with _Wire(self._host, self._port) as wire:
             sent = time.monotonic()
-            wire.write(b"\r\nGET / HTTP/1.1\r\n\x1c\r" + frame(said.raw))
+            wire.write(b"\r\nGET / HTTP/1.1\r\nHost: broker\r\n\r\n" + frame(said.raw))
             return [_answered(said, sent, time.monotonic(), wire.answer(), fault="junk")]
 
     def _half_close(self, messages: Sequence[Said]) -> Sequence[Sending]:

@@ -48,6 +48,8 @@ class Sink:
         self._behave, self._note, self._patience = behave, note, patience
         self._times: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
+        self._late = 0
         self._listener: socket.socket | None = None
         self._connections: set[_Connection] = set()
 
@@ -58,7 +60,9 @@ class Sink:
         threading.Thread(target=self._accept, args=(self._listener,), name="epj", daemon=True).start()
 
     def stop(self) -> None:
-        """Frees the port and hangs up on everybody, after the answer to what was being answered."""
+        """Frees the port and hangs up on everybody, after the answers that are under way, the late ones too."""
+        with self._lock:
+            self._answered.wait_for(lambda: not self._late)
         if self._listener is not None:
             _shut(self._listener)
             self._listener = None
@@ -93,10 +97,17 @@ class Sink:
             self._note(Arrival(control_id=control_id, key=key, digest=digest(raw), at=at, clean=clean))
         return behaviour, Header.read(raw)
 
-    @property
-    def patience(self) -> float:
-        """Seconds until the broker gives up."""
-        return self._patience
+    def answer_late(self, answer: Callable[[], None]) -> None:
+        """Answers one second after the broker has given up; it goes on over another connection meanwhile."""
+        with self._lock:
+            self._late += 1
+        try:
+            time.sleep(self._patience + 1.0)
+            answer()
+        finally:
+            with self._lock:
+                self._late -= 1
+                self._answered.notify_all()
 
 
 class _Connection:
@@ -147,9 +158,7 @@ class _Connection:
             if behaviour not in ("silent", "late-ack"):
                 self._write(answer)
         if behaviour == "late-ack":
-            # Outside the lock: the broker goes on over another connection, and the EPJ may close meanwhile.
-            time.sleep(self._sink.patience + 1.0)
-            self._write(answer)
+            self._sink.answer_late(lambda: self._write(answer))
         return True
 
     def _write(self, answer: bytes) -> None:
