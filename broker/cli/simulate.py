@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import signal
-import tempfile
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, print_json
+from broker.cli.simulate_roles import ROLES, interrupted, seed_option
 from broker.errors import BrokerError, ConfigError
 from broker.settings import Settings
-from broker.simulate import score as scores
 from broker.simulate.day import plan
-from broker.simulate.faults import BEHAVIOURS, FAULTS, Behaviour, chosen
-from broker.simulate.messages import Flow, Said
-from broker.simulate.modality import Modalities, text
+from broker.simulate.faults import FAULTS, chosen
 from broker.simulate.region import Pace, Places, Region
-from broker.simulate.score import Arrival, Records, Score
-from broker.simulate.senders import Sender
-from broker.simulate.sink import Sink
-
-host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Host of the broker.")
-seed_option = click.option(
-    "--seed", type=int, help="The same seed gives the same bytes; unset: a new one, shown."
-)
+from broker.simulate.score import Score
 
 
 @click.group("simulate")
 def command() -> None:
     """The systems around a broker: a whole region with a score, or one of them by hand."""
+
+
+for role in ROLES:
+    command.add_command(role)
 
 
 @command.command("region")
@@ -107,7 +95,7 @@ def region(
         raise ConfigError("--date is not a day written YYYYMMDD") from None
     pace = Pace(speed=speed, down=down, drain=drain, pid=pid)
     run = Region(day, places, pace, lambda line: click.echo(line, err=True))
-    with _interrupted(run.stop):
+    with interrupted(run.stop):
         try:
             score = run.run()
         except OSError as exc:
@@ -134,195 +122,6 @@ def faults_list(as_json: bool) -> None:
         return
     for name, fault in FAULTS.items():
         click.echo(f"{name:<18} {fault.place:<6} {fault.text}")
-
-
-@command.command("pas")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=2575, show_default=True, help="Its ADT listener."
-)
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Messages to send.")
-@click.option(
-    "--rate", type=click.FloatRange(0.01), default=10.0, show_default=True, help="Messages a second."
-)
-@host_option
-@seed_option
-@format_option
-def pas(host: str, port: int, count: int, rate: float, seed: int | None, as_json: bool) -> None:
-    """Send ADT of outpatients, inpatients and merges on one connection. Ends with 0 only if all are taken.
-
-    Examples:  broker simulate pas    ·    broker simulate pas --host broker --port 2575 --count 1000 --rate 50
-    """
-    _feed("pas", host, port, count, rate, seed, as_json)
-
-
-@command.command("ris")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=2576, show_default=True, help="Its order listener."
-)
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Messages to send.")
-@click.option(
-    "--rate", type=click.FloatRange(0.01), default=10.0, show_default=True, help="Messages a second."
-)
-@host_option
-@seed_option
-@format_option
-def ris(host: str, port: int, count: int, rate: float, seed: int | None, as_json: bool) -> None:
-    """Send orders, changes and cancels (ORM, OMI) on one connection. Ends with 0 only if all are taken.
-
-    Examples:  broker simulate ris    ·    broker simulate ris --count 500 --rate 20 --seed 7
-    """
-    _feed("orders", host, port, count, rate, seed, as_json)
-
-
-@command.command("epj")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=6661, show_default=True, help="Where it listens."
-)
-@click.option("--bind", default="127.0.0.1", show_default=True, help="Address that it listens on.")
-@click.option(
-    "--behaviour",
-    type=click.Choice(BEHAVIOURS),
-    default="AA",
-    show_default=True,
-    help="What it does with each message.",
-)
-@click.option(
-    "--first", type=click.IntRange(0), help="Behaves so only the first times a message comes; then AA."
-)
-@click.option(
-    "--every", type=click.IntRange(1), default=1, show_default=True, help="Only every so many messages."
-)
-@click.option(
-    "--patience", type=float, default=30.0, show_default=True, help="Seconds; `late-ack` comes one later."
-)
-@click.option("--seconds", type=float, help="Ends after so long; unset: with Ctrl-C.")
-@format_option
-def epj(
-    port: int,
-    bind: str,
-    behaviour: Behaviour,
-    first: int | None,
-    every: int,
-    patience: float,
-    seconds: float | None,
-    as_json: bool,
-) -> None:
-    """Be an EPJ: take what a broker delivers and answer it as told. Control ids are shown, contents never.
-
-    Examples:  broker simulate epj    ·    broker simulate epj --behaviour AE --first 2 --every 10
-    ·    broker simulate epj --behaviour late-ack --patience 30
-    """
-    arrivals: list[Arrival] = []
-
-    def note(arrival: Arrival) -> None:
-        arrivals.append(arrival)
-        if not as_json:
-            click.echo(f"{arrival.control_id}{'' if arrival.clean else f'  {behaviour}'}")
-
-    def behave(key: str, before: int) -> Behaviour:  # noqa: ARG001 - the sink's signature
-        chosen_one = len(arrivals) % every == 0 if before == 0 else True
-        return behaviour if chosen_one and (first is None or before < first) else "AA"
-
-    sink = Sink(bind, port, behave, note, patience=patience)
-    try:
-        sink.start()
-    except OSError as exc:
-        raise BrokerError(f"{bind}:{port}: {exc.strerror}") from exc
-    click.echo(f"listening on {bind}:{port}, Ctrl-C ends", err=True)
-    over = threading.Event()
-    with _interrupted(over.set):
-        over.wait(seconds)
-    sink.stop()
-    control_ids = Counter(arrival.control_id for arrival in arrivals)
-    summary = {"receptions": len(arrivals), "messages": len(control_ids)}
-    if as_json:
-        print_json(summary)
-    else:
-        click.echo(f"{summary['receptions']} receptions of {summary['messages']} messages")
-
-
-@command.command("modality")
-@click.option("--ae", required=True, help="AE title that it calls with and whose worklist it asks for.")
-@click.option("--port", type=click.IntRange(1, 65535), default=11112, show_default=True, help="DICOM port.")
-@click.option("--called", default="BROKER", show_default=True, help="AE title that it calls.")
-@click.option("--date", default="", help="Only this day, YYYYMMDD, or a range with - between.")
-@click.option(
-    "--every", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Seconds between queries."
-)
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Queries to send.")
-@host_option
-@format_option
-def modality(
-    ae: str, port: int, called: str, date: str, every: float, count: int, host: str, as_json: bool
-) -> None:
-    """Ask for a modality's worklist, again and again. Names and ids of patients are not shown.
-
-    Examples:  broker simulate modality --ae CT1_STO    ·    broker simulate modality --ae MR1_STO --every 2 --count 30
-    """
-    with tempfile.TemporaryDirectory(prefix="broker-simulate-") as folder:
-        device = Modalities(host, port, called, Path(folder), Records())
-        try:
-            for number in range(count):
-                if number:
-                    time.sleep(every)
-                began = time.monotonic()
-                rows = device.rows(ae, date)
-                seconds = time.monotonic() - began
-                found = [
-                    {
-                        "date": text(row, "ScheduledProcedureStepStartDate"),
-                        "time": text(row, "ScheduledProcedureStepStartTime"),
-                        "modality": text(row, "Modality"),
-                        "accession": text(row, "AccessionNumber"),
-                        "step": text(row, "ScheduledProcedureStepID"),
-                    }
-                    for row in rows
-                ]
-                if as_json:
-                    print_json({"seconds": round(seconds, 4), "rows": found})
-                    continue
-                for row in found:
-                    click.echo("  ".join(row.values()))
-                click.echo(f"{len(found)} rows in {1000 * seconds:.0f} ms")
-        finally:
-            device.close()
-
-
-def _feed(flow: Flow, host: str, port: int, count: int, rate: float, seed: int | None, as_json: bool) -> None:
-    """One feed by hand: the day's own messages of that flow, at a rate, on one connection."""
-    seed = secrets.randbelow(10**9) if seed is None else seed
-    records, stopping = Records(), threading.Event()
-    sender = Sender(host, port, records, stopping)
-    began = time.monotonic()
-    with _interrupted(stopping.set):
-        for number, said in enumerate(_messages(flow, count, seed)):
-            if stopping.wait(max(0.0, began + number / rate - time.monotonic())):
-                break
-            sender.send((said,))
-    sender.close()
-    seconds = time.monotonic() - began
-    found = scores.flow(records.sendings)
-    good = found["acknowledged"] == count
-    if as_json:
-        print_json({"seed": seed, "seconds": round(seconds, 2), **found})
-    else:
-        ack = found["ack"]
-        click.echo(
-            f"seed {seed}: {found['acknowledged']} of {count} taken in {seconds:.1f} s, {found['refused']} refused;"
-            f" ack p50 {ack['p50_ms']:g} ms, p99 {ack['p99_ms']:g} ms, longest {ack['max_ms']:g} ms"
-        )
-    if not good:
-        raise SystemExit(1)
-
-
-def _messages(flow: Flow, count: int, seed: int) -> Iterator[Said]:
-    """So many messages of the flow, in an order that makes sense."""
-    hours, scale, found = 10.0, count / 5000, list[Said]()
-    while len(found) < count:
-        day = plan(seed, hours=hours, scale=scale)
-        found = [said for act in day.acts for said in act.said if said.flow == flow]
-        scale *= 2
-    yield from found[:count]
 
 
 def _places(settings: Settings) -> Places:
@@ -352,23 +151,6 @@ def _places(settings: Settings) -> Places:
         pacs_aet=pacs_config.called_aet,
         patience=epj_config.ack_timeout,
     )
-
-
-@contextlib.contextmanager
-def _interrupted(stop: Any) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work in order, with its result; a second one at once."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(score: Score, seed: int) -> None:

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from broker.simulate.score import Records
-from broker.simulate.stories import AETS, Act, Part
+from broker.simulate.records import Records
+from broker.simulate.stories import AETS
+from broker.simulate.story import Act, Part
 
 Play = Callable[[Act], None]
 

@@ -7,20 +7,18 @@ two and a half times the mean. A window shorter than the day plays whole stories
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from random import Random
-from typing import Final, TypeVar
+from typing import Final
 
-from broker.simulate import faults as faults_module
-from broker.simulate import messages, stories
-from broker.simulate.faults import FAULTS, Behaviour
+from broker.simulate import stories
+from broker.simulate.faults import Behaviour
 from broker.simulate.people import People, tag
-from broker.simulate.stories import AETS, Act, Row, Scene, Story
-
-T = TypeVar("T")
+from broker.simulate.stories import AETS
+from broker.simulate.story import Act, Row, Scene, Story
+from broker.simulate.victims import inflict
 
 HOURS: Final = (
     *(0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.020, 0.045),
@@ -29,15 +27,15 @@ HOURS: Final = (
 )
 """Share of the day's traffic in each hour."""
 
-STORIES: Final[Mapping[str, tuple[float, bool]]] = {
-    "visit": (4500, True),
-    "stay": (400, True),
-    "person": (2400, True),
-    "changed_number": (20, False),
-    "merged": (40, False),
-    "merge_during_exam": (0, False),
-}
-"""Stories of a weekday: how many, and whether the patient is known by name and national number."""
+STORIES: Final[Sequence[tuple[Callable[[Story], None], int, bool]]] = (
+    (stories.visit, 4500, True),
+    (stories.stay, 400, True),
+    (stories.person, 2400, True),
+    (stories.changed_number, 20, False),
+    (stories.merged, 40, False),
+    (stories.merge_during_exam, 0, False),
+)
+"""How many of each a weekday has, and whether the patient is known by name and national number."""
 
 POLLS: Final = 82_000
 NATURAL_HOURS: Final = 10.0
@@ -46,15 +44,6 @@ STORY_PART: Final = 0.25
 """The part of the window that it may take."""
 DOWN_FROM: Final = 0.4
 """Part of the run after which the EPJ goes away (`epj-down`)."""
-
-_TELL: Final[Mapping[str, Callable[[Story], None]]] = {
-    "visit": stories.visit,
-    "stay": stories.stay,
-    "person": stories.person,
-    "changed_number": stories.changed_number,
-    "merged": stories.merged,
-    "merge_during_exam": stories.merge_during_exam,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +84,19 @@ def plan(
     share = sum(weight for _, weight in _weights(start, hours)) * scale
     pace = min(1.0, STORY_PART * hours / NATURAL_HOURS)
     told: list[Story] = []
-    for name, (daily, known) in STORIES.items():
-        extra = 2 if name.replace("_", "-") in faults else 0
-        for _ in range(max(round(daily * share), 1 if daily else 0) + extra):
+    for tell, daily, known in STORIES:
+        extra = 2 if tell.__name__.replace("_", "-") in faults else 0
+        for _ in range(max(round(daily * share), min(daily, 1)) + extra):
             # What begins must end within the window.
             began = 3600 * _moment(dice, start, hours - pace * NATURAL_HOURS)
             patient = people.new(known=known)
             story = Story(scene=scene, number=len(told), began=began, pace=pace, patient=patient)
-            _TELL[name](story)
+            tell(story)
             told.append(story)
     acts = [replace(act, at=act.at + story.began - 3600 * start) for story in told for act in story.acts]
     acts += _polls(dice, start, hours, round(POLLS * share), first=len(told))
     acts.sort(key=lambda act: act.at)  # stable: the acts of a story keep their order
-    acts, epj, pacs = _inflict(acts, faults, Random(f"{seed} faults"), people.tag)
+    acts, epj, pacs = inflict(acts, faults, Random(f"{seed} faults"), people.tag)
     return Day(
         seed=seed,
         tag=people.tag,
@@ -143,62 +132,3 @@ def _polls(dice: Random, start: float, hours: float, count: int, *, first: int) 
     for number in range(max(count, 1)):
         at = 3600 * (_moment(dice, start, hours) - start)
         yield Act(at=at, part="polls", story=first + number, aet=AETS[number % len(AETS)])
-
-
-def _inflict(
-    acts: list[Act], names: Sequence[str], dice: Random, marks: str
-) -> tuple[list[Act], dict[str, tuple[Behaviour, ...]], dict[str, int]]:
-    """Gives each fault its victims, each victim one fault."""
-    if "pipelined" in names:
-        acts = list(_paired(acts, dice))
-    free = [n for n, act in enumerate(acts) if act.said and not act.fault]
-    dice.shuffle(free)
-    every = len(free)
-    for name in faults_module.at("feed", names):
-        if name == "pipelined":
-            continue
-        # The listener that most senders share is the one that is crowded.
-        victims = (n for n in tuple(free) if name != "many-connections" or acts[n].part == "pas")
-        for victim in _some(victims, name, every):
-            free.remove(victim)
-            said = acts[victim].said
-            if name == "lying-charset":
-                said = (messages.lying(said[0], f"{marks}X{victim:06}"), *said)
-            acts[victim] = replace(acts[victim], said=said, fault=name)
-    keys = [key for n in free for said in acts[n].said for key in said.epj if key.startswith("control")]
-    epj: dict[str, tuple[Behaviour, ...]] = {}
-    for name in faults_module.at("epj", names):
-        if told := FAULTS[name].epj:
-            epj.update((key, told) for key in _some((k for k in keys if k not in epj), name, every))
-    pacs: dict[str, int] = {}
-    exams = [act.exam for act in acts if act.exam is not None]
-    if "pacs-busy" in names and exams:
-        count = max(1, len(exams) // FAULTS["pacs-busy"].often)
-        pacs = {exam.sop_instance_uid(exam.first): 2 for exam in dice.sample(exams, count)}
-    return acts, epj, pacs
-
-
-def _some(things: Iterable[T], name: str, every: int) -> list[T]:
-    """As many of the things as have this fault where there are `every` messages: one at least."""
-    often = FAULTS[name].often
-    return list(islice(things, max(1, every // often) if often else 1))
-
-
-def _paired(acts: list[Act], dice: Random) -> Iterator[Act]:
-    """Now and then two messages that a story has one after the other for one listener become one act."""
-    followers: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for n, act in enumerate(acts):
-        if act.story in last and act.said and acts[last[act.story]].part == act.part:
-            followers[last[act.story]] = n
-        last[act.story] = n
-    heads: dict[int, int] = {}
-    for head in dice.sample(sorted(followers), max(1, len(followers) // 100) if followers else 0):
-        if head not in heads.values() and followers[head] not in heads:
-            heads[head] = followers[head]
-    gone = set(heads.values())
-    for n, act in enumerate(acts):
-        if n in heads:
-            yield replace(act, said=(*act.said, *acts[heads[n]].said), fault="pipelined")
-        elif n not in gone:
-            yield act

@@ -18,8 +18,8 @@ from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.errors import BrokerError
 from broker.net.find_scu import FindScu
 from broker.net.store_scu import StoreScu
-from broker.simulate.score import Lookup, Query, Records, Seen, Storing
-from broker.simulate.stories import Exam
+from broker.simulate.records import Lookup, Query, Records, Seen, Storing
+from broker.simulate.story import Exam
 
 SOP_CLASSES: Final[Mapping[str, str]] = {
     "DX": "1.2.840.10008.5.1.4.1.1.1.1",
@@ -29,6 +29,8 @@ SOP_CLASSES: Final[Mapping[str, str]] = {
     "MG": "1.2.840.10008.5.1.4.1.1.1.2",
     "OP": "1.2.840.10008.5.1.4.1.1.77.1.5.1",
 }
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+"""Of every other modality."""
 ROW_WITHIN: Final = 10.0
 """Seconds after its acknowledgement in which an order's row must be seen."""
 _LOOK_EVERY: Final = 0.2
@@ -72,7 +74,7 @@ def text(row: Attributes, keyword: str) -> str:
 
 def image(exam: Exam, number: int, row: Attributes) -> bytes:
     """A small Part 10 file of the examination, its patient as the row has it."""
-    sop_class, instance = SOP_CLASSES[exam.modality], exam.sop_instance_uid(number)
+    sop_class, instance = SOP_CLASSES.get(exam.modality, SECONDARY_CAPTURE), exam.sop_instance_uid(number)
     attributes: Attributes = {
         **{keyword: row[keyword] for keyword in _IDENTITY if row.get(keyword)},
         "SOPClassUID": sop_class,
@@ -146,9 +148,9 @@ class Modalities:
                 )
             )
 
-    def examine(self, exam: Exam, stopping: Callable[[], bool]) -> None:
-        """Finds the row, unless it was picked before, and stores the images."""
-        row = self._picked.get(exam.step) or self._pick(exam, stopping)
+    def examine(self, exam: Exam, stopping: Callable[[], bool], row: Attributes | None = None) -> None:
+        """Finds the row, unless it is given or was picked before, and stores the images."""
+        row = row or self._picked.get(exam.step) or self._pick(exam, stopping)
         for number in range(exam.first, exam.last + 1):
             path = self._folder / f"{exam.sop_instance_uid(number)}.dcm"
             path.write_bytes(image(exam, number, row))

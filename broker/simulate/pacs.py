@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from pydicom import dcmread
@@ -12,11 +12,11 @@ from pydicom import dcmread
 from broker.dicom import status
 from broker.net.association import AssociationServer
 from broker.net.service import STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
-from broker.simulate.score import ImageArrival
+from broker.simulate.records import ImageArrival
 
 
 class Pacs:
-    """A running PACS; `refusals` says how often an instance is answered A700 before it is taken."""
+    """A running PACS. `refuses` is asked of each instance with how often it has come before: True answers A700."""
 
     sop_classes = STORAGE_SOP_CLASSES
 
@@ -27,11 +27,11 @@ class Pacs:
         ae_title: str,
         spool: Path,
         note: Callable[[ImageArrival], None],
-        refusals: Mapping[str, int],
+        refuses: Callable[[str, int], bool],
     ) -> None:
         self._server = AssociationServer(host, port, ae_title=ae_title, spool=spool, admit=lambda _: True)
         self._server.register(self)
-        self._note, self._refusals = note, refusals
+        self._note, self._refuses = note, refuses
         self._times: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -52,8 +52,9 @@ class Pacs:
         """See `broker.net.service.StoreService`."""
         number = request.sop_instance_uid
         with self._lock:
+            before = self._times[number]
             self._times[number] += 1
-            if self._times[number] <= self._refusals.get(number, 0):
+            if self._refuses(number, before):
                 return Answer(status=status.OUT_OF_RESOURCES, comment="busy")
         found = dcmread(request.path, stop_before_pixels=True, specific_tags=["PatientID"])
         with self._lock:

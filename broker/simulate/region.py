@@ -16,13 +16,15 @@ from broker.errors import BrokerError
 from broker.simulate import score as scores
 from broker.simulate.conductor import Conductor, Play
 from broker.simulate.day import DOWN_FROM, Day
-from broker.simulate.faults import Behaviour
+from broker.simulate.faults import FAULTS, Behaviour
 from broker.simulate.modality import Modalities
 from broker.simulate.pacs import Pacs
-from broker.simulate.score import Records, Score
+from broker.simulate.records import Records
+from broker.simulate.score import Score
 from broker.simulate.senders import CROWD, Sender
 from broker.simulate.sink import Sink
-from broker.simulate.stories import AETS, Act, Part
+from broker.simulate.stories import AETS
+from broker.simulate.story import Act, Part
 
 CONNECTIONS: Final = {"pas": 1, "orders": 3, "results": 4}
 """MLLP connections of each feed: PAS has one."""
@@ -60,7 +62,7 @@ class Pace:
     down: float = 10.0
     """How long `epj-down` lasts."""
     drain: float = 120.0
-    """How long nothing may arrive before what is missing counts as lost."""
+    """How long nothing may arrive before what is missing counts as lost, or the broker be away before the day ends."""
     crowd: int = CROWD
     """Connections of `many-connections`."""
     pid: int | None = None
@@ -86,7 +88,7 @@ class Region:
         `OSError` when the EPJ's or the PACS's port cannot be had, `BrokerError` when the broker is not ready.
         """
         places, began = self._places, time.monotonic()
-        if not self._ready(wait=30.0):
+        if not self._ready(wait=5.0):
             raise BrokerError(
                 f"http://{places.host}:{places.http}/readyz does not answer 200: start it with `broker run`"
             )
@@ -107,7 +109,7 @@ class Region:
             self._over.set()
             watch.join()
             reporter.join()
-        return scores.judge(self._records, self._day.rows, self._day.tag)
+        return scores.judge(self._records, self._day.rows, self._day.tag, self._day.faults)
 
     @contextmanager
     def _peers(self, folder: Path) -> Iterator[Sink]:
@@ -118,7 +120,7 @@ class Region:
         )
         spool = folder / "pacs"
         pacs = Pacs(
-            places.pacs_host, places.pacs, places.pacs_aet, spool, records.images.append, self._day.pacs
+            places.pacs_host, places.pacs, places.pacs_aet, spool, records.images.append, self._refuses
         )
         sink.start()
         try:
@@ -175,12 +177,21 @@ class Region:
 
     def _behave(self, key: str, before: int) -> Behaviour:
         told = self._day.epj.get(key, ())
+        if told and not before:
+            self._records.faults += [name for name, fault in FAULTS.items() if fault.epj == told]
         return told[before] if before < len(told) else "AA"
+
+    def _refuses(self, sop_instance_uid: str, before: int) -> bool:
+        times = self._day.pacs.get(sop_instance_uid, 0)
+        if times and not before:
+            self._records.faults.append("pacs-busy")
+        return before < times
 
     def _go_away(self, sink: Sink) -> None:
         """`epj-down`."""
         if not self._stopping.wait(DOWN_FROM * self._day.seconds / self._pace.speed):
             sink.stop()
+            self._records.faults.append("epj-down")
             self._stopping.wait(self._pace.down)
             sink.start()
 
@@ -195,7 +206,7 @@ class Region:
             quiet = now - quiet_since
             if quiet > self._pace.drain or (quiet > _SETTLE and self._missing() == 0):
                 return
-            time.sleep(0.1)
+            time.sleep(0.5)  # to look takes time from the broker on the same machine
 
     def _missing(self) -> int:
         records = self._records
@@ -227,10 +238,15 @@ class Region:
             time.sleep(0.2)
 
     def _watch(self, began: float) -> None:
-        """Each second whether the broker is ready, and its memory."""
+        """Each second whether the broker is ready, and its memory; a broker that stays away ends the day."""
+        ready = time.monotonic()
         while not self._over.wait(1.0):
-            if not self._ready():
+            if self._ready():
+                ready = time.monotonic()
+            else:
                 self._records.not_ready += 1
+            if time.monotonic() - ready > self._pace.drain:
+                self.stop()
             if self._pace.pid is not None and (rss := rss_of(self._pace.pid)) is not None:
                 self._records.memory.append((time.monotonic() - began, rss))
 

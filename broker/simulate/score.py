@@ -6,114 +6,19 @@ stands before it in the broker's journal, so it must be at the EPJ before it, wh
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.simulate.messages import Said, digest
-from broker.simulate.stories import Exam, Row
+from broker.simulate.messages import digest
+from broker.simulate.records import Arrival, ImageArrival, Records, Seen, Sending, Storing
+from broker.simulate.story import Row
 
 FLOWS: Final = ("pas", "orders", "results")
 POSITIVE: Final = ("AA", "CA")
 SHOWN: Final = 20
 """How many control ids or UIDs of one kind are listed; all are counted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
-    """What became of one message. Times are seconds of one clock."""
-
-    said: Said
-    sent: float
-    acked: float | None = None
-    code: str = ""
-    """MSA-1; empty: never answered."""
-    latency: float | None = None
-    """Seconds from the last byte to the whole answer; None where a fault was on it."""
-    attempts: int = 1
-    fault: str = ""
-    complaint: str = ""
-    """What was wrong with the answer beyond its code."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """One reception at the EPJ."""
-
-    control_id: str
-    key: str
-    digest: str
-    at: float
-    clean: bool
-    """It was answered AA, at once and whole: the broker has no reason to send it again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storing:
-    """One image that a modality sent."""
-
-    sop_instance_uid: str
-    owners: tuple[str, ...]
-    taken: bool
-    """It was answered 0000."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageArrival:
-    """One reception at the PACS that was answered 0000."""
-
-    sop_instance_uid: str
-    patient_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """One C-FIND; `seconds` None: it failed."""
-
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """A modality looked for the row of its examination; `seconds` None: it was not there in time."""
-
-    exam: Exam
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A row that a modality saw in the end."""
-
-    aet: str
-    accession: str
-    step: str
-    patient_id: str
-    name: str
-
-
-@dataclass(slots=True, kw_only=True)
-class Records:
-    """Everything that was noted in a run. Lists are only appended to, so that threads can share them."""
-
-    sendings: list[Sending] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)
-    storings: list[Storing] = field(default_factory=list)
-    images: list[ImageArrival] = field(default_factory=list)
-    queries: list[Query] = field(default_factory=list)
-    lookups: list[Lookup] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
-    lags: list[float] = field(default_factory=list)
-    """Seconds of wall time that acts began after they were due."""
-    memory: list[tuple[float, int]] = field(default_factory=list)
-    """(seconds since the start, bytes of RSS)."""
-    not_ready: int = 0
-    errors: list[str] = field(default_factory=list)
-    """The simulator's own failures, by place."""
-    seconds: float = 0.0
-    not_begun: int = 0
-    """Acts that the run was ended before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +38,8 @@ class Score:
         return {"verdict": "pass" if self.passed else "fail", "failures": list(self.failures), **self.values}
 
 
-def judge(records: Records, rows: Iterable[Row], tag: str) -> Score:
-    """The score of a run whose numbers carry this tag."""
+def judge(records: Records, rows: Iterable[Row], tag: str, faults: Sequence[str] = ()) -> Score:
+    """The score of a run whose numbers carry this tag, and that was asked for these faults."""
     epj = judge_epj(records.sendings, records.arrivals, tag)
     images = judge_images(records.storings, records.images)
     worklist = judge_worklist(rows, records.seen, tag)
@@ -149,7 +54,7 @@ def judge(records: Records, rows: Iterable[Row], tag: str) -> Score:
         "worklist": worklist,
         "images": images,
         "lag": {"p50": _percentile(records.lags, 0.5), "max": round(max(records.lags, default=0.0), 2)},
-        "faults": dict(sorted(Counter(s.fault for s in records.sendings if s.fault).items())),
+        "faults": {name: records.faults.count(name) for name in faults},
         "not_ready": records.not_ready,
         "not_begun": records.not_begun,
         "errors": records.errors[:SHOWN],
@@ -349,6 +254,7 @@ def _failures(values: Mapping[str, Any]) -> Iterable[str]:
         yield f"worklist: {values['worklist']['queries']['failed']} queries failed"
     if values["images"]["stored"] < values["images"]["sent"]:
         yield f"images: {values['images']['sent'] - values['images']['stored']} not stored"
+    yield from (f"the fault {name} did not happen" for name, count in values["faults"].items() if not count)
     if values["not_begun"]:
         yield f"the run was ended before {values['not_begun']} acts had begun"
     if values["errors"]:

@@ -19,7 +19,7 @@ from broker.hl7.ack import Acknowledgement, read_ack
 from broker.hl7.framing import END, Frame, FrameDecoder, frame
 from broker.net.mllp import MllpClient
 from broker.simulate.messages import Said
-from broker.simulate.score import Records, Sending
+from broker.simulate.records import Records, Sending
 
 ACK_TIMEOUT: Final = 30.0
 CROWD: Final = 520
@@ -39,6 +39,8 @@ class Sender:
 
     def send(self, messages: Sequence[Said], fault: str = "") -> None:
         """Sends the messages one after the other, or commits the fault with them; notes what became of each."""
+        if fault:
+            self._records.faults.append(fault)
         commit = self._faults().get(fault)
         if commit is None:
             for said in messages:

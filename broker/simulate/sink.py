@@ -19,7 +19,7 @@ from broker.hl7.er7 import Header
 from broker.hl7.framing import Frame, FrameDecoder, frame
 from broker.simulate.faults import Behaviour
 from broker.simulate.messages import digest, key_of
-from broker.simulate.score import Arrival
+from broker.simulate.records import Arrival
 
 Behave = Callable[[str, int], Behaviour]
 """(key of what came, how often it has come before) to what is done with it."""

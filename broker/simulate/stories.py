@@ -7,17 +7,12 @@ begin, is `day.py`'s. Shares and times are those of an ordinary Norwegian hospit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from random import Random
-from typing import Final, Literal
+from typing import Final
 
 from broker.dicom import uid
 from broker.simulate import messages
-from broker.simulate.messages import Order, Said, Stamp
-from broker.simulate.people import People, Person
-
-Part = Literal["pas", "orders", "results", "images", "polls"]
+from broker.simulate.messages import Order
+from broker.simulate.story import Act, Exam, Story
 
 STATIONS: Final[Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]] = {
     "DX": (("DX-LAB1", ("DX1_STO",)), ("", ("DX1_STO",))),
@@ -53,110 +48,6 @@ _PROCEDURES: Final[Mapping[str, tuple[str, str]]] = {
     "OP": ("CKX10", "Fundusfoto"),
 }
 _WARDS: Final = ("MED^12^2^STO", "MED^14^1^STO", "MEDK^3^1^STO", "MEDI^1^4^STO")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exam:
-    """A modality's part in an examination: it finds the row and stores images, those numbered `first` to `last`."""
-
-    aet: str
-    accession: str
-    step: str
-    study_uid: str
-    modality: str
-    patient: tuple[str, ...]
-    """Any of these is the Patient ID of the row."""
-    owners: tuple[str, ...]
-    """Any of these is the Patient ID with which the images must reach the PACS."""
-    first: int
-    last: int
-
-    def sop_instance_uid(self, number: int) -> str:
-        """Of the image with this number."""
-        return uid.derive(f"simulate|{self.accession}|{self.step}|{number}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """Something that one system does. `at`: seconds from the beginning, in the hospital's time."""
-
-    at: float
-    part: Part
-    story: int
-    said: tuple[Said, ...] = ()
-    """In this order, each after the acknowledgement of the one before."""
-    exam: Exam | None = None
-    aet: str = ""
-    """Of a poll."""
-    fault: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What a modality must see of a step, or, where it is not `open`, must not see, once all is done."""
-
-    accession: str
-    step: str
-    aets: tuple[str, ...]
-    patient: tuple[str, ...]
-    name: str
-    open: bool
-
-
-@dataclass(slots=True)
-class Scene:
-    """What all stories of a day share."""
-
-    tag: str
-    date: datetime
-    """Midnight before the beginning."""
-    people: People
-    dice: Random
-    messages: int = 0
-    orders: int = 0
-
-
-@dataclass(slots=True)
-class Story:
-    """One patient's acts as they are written down. `clock`: seconds after midnight; `pace` shortens the pauses."""
-
-    scene: Scene
-    number: int
-    began: float
-    pace: float
-    patient: Person
-    clock: float = 0.0
-    acts: list[Act] = field(default_factory=list)
-    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
-
-    def wait(self, least: float, most: float) -> None:
-        """Some minutes pass."""
-        self.clock += 60 * self.scene.dice.uniform(least, most) * self.pace
-
-    def tell(self, said: Said) -> None:
-        """A system sends a message."""
-        self.acts.append(Act(at=self.clock, part=said.flow, story=self.number, said=(said,)))
-
-    def adt(self, trigger: str, *, visit: str = "", ward: str = "", prior: str = "") -> None:
-        """PAS says something of the patient."""
-        self.tell(messages.adt(trigger, self.stamp("P"), self.patient, visit=visit, ward=ward, prior=prior))
-
-    def stamp(self, letter: str) -> Stamp:
-        """The moment, and a control id that no other message of any run has."""
-        self.scene.messages += 1
-        control_id = f"{self.scene.tag}{letter}{self.scene.messages:06}"
-        return Stamp(time=self.when(), control_id=control_id)
-
-    def when(self, days: int = 0) -> str:
-        """The moment as a TS, so many days later."""
-        moment = self.scene.date + timedelta(seconds=self.began + self.clock, days=days)
-        return f"{moment:%Y%m%d%H%M%S}"
-
-    def seen_as(self, patient: Person) -> None:
-        """The story's open rows show this patient from now on."""
-        self.patient = patient
-        for key, row in self.rows.items():
-            self.rows[key] = replace(row, patient=patient.numbers, name=patient.name)
 
 
 def visit(story: Story) -> None:
@@ -243,7 +134,7 @@ def merged(story: Story) -> None:
     story.wait(2, 20)
     book(story)
     story.wait(5, 40)
-    _merge(story, survivor)
+    story.merge(survivor)
     story.wait(1, 10)
     story.adt("A08", visit=f"V{story.scene.tag}{story.number}", ward="POL^MOTTAK^^STO")
 
@@ -257,10 +148,10 @@ def merge_during_exam(story: Story) -> None:
     story.adt("A04", visit=f"V{story.scene.tag}{story.number}", ward="POL^MOTTAK^^STO")
     order, aets = _order(story, "CT", steps=1)
     start = story.when()
-    _schedule(story, order, aets, start)
+    story.schedule(order, aets, start)
     story.wait(5, 20)
     _images(story, order, aets[0], 1, 1, 2, story.patient.numbers, (*temporary.numbers, *survivor.numbers))
-    _merge(story, survivor)
+    story.merge(survivor, fault="merge-during-exam")
     _images(story, order, aets[0], 1, 3, 4, temporary.numbers, survivor.numbers)
     story.wait(1, 5)
     _complete(story, order, start)
@@ -281,18 +172,18 @@ def examination(story: Story) -> None:
     modality = dice.choices(list(MODALITIES), list(MODALITIES.values()))[0]
     order, aets = _order(story, modality, steps=2 if modality == "MR" and dice.random() < 0.2 else 1)
     start = story.when()
-    _schedule(story, order, aets, start)
+    story.schedule(order, aets, start)
     if dice.random() < 0.4:
         story.wait(1, 10)
         start = f"{start[:-2]}59"
-        story.tell(_said(story, order, "XO", "SC", start))
+        story.order(order, "XO", "SC", start)
     if fate < 0.2:
         story.wait(2, 10)
         story.tell(messages.cancel(story.stamp("O"), story.patient, order))
-        _close(story, order)
+        story.close(order)
         return
     story.wait(5, 30)
-    story.tell(_said(story, order, "SC", "IP", start))
+    story.order(order, "SC", "IP", start)
     for step in range(1, order.steps + 1):
         story.wait(2, 10)
         numbers = story.patient.numbers
@@ -307,7 +198,7 @@ def book(story: Story) -> None:
     dice = story.scene.dice
     modality = dice.choices(list(MODALITIES), list(MODALITIES.values()))[0]
     order, aets = _order(story, modality, steps=1)
-    _schedule(story, order, aets, story.when(days=dice.randrange(1, 14)))
+    story.schedule(order, aets, story.when(days=dice.randrange(1, 14)))
 
 
 def _order(story: Story, modality: str, *, steps: int) -> tuple[Order, tuple[str, ...]]:
@@ -324,25 +215,6 @@ def _order(story: Story, modality: str, *, steps: int) -> tuple[Order, tuple[str
         steps=steps,
     )
     return order, aets
-
-
-def _said(story: Story, order: Order, control: str, status: str, start: str) -> Said:
-    """The order as its RIS writes it: OMI where IPC is needed, else ORM."""
-    write = messages.omi if order.modality in ("MR", "MG") else messages.orm
-    return write(story.stamp("O"), story.patient, order, control, status, start)
-
-
-def _schedule(story: Story, order: Order, aets: tuple[str, ...], start: str) -> None:
-    story.tell(_said(story, order, "NW", "SC", start))
-    for number in range(1, order.steps + 1):
-        story.rows[order.accession, order.step(number)] = Row(
-            accession=order.accession,
-            step=order.step(number),
-            aets=aets,
-            patient=story.patient.numbers,
-            name=story.patient.name,
-            open=True,
-        )
 
 
 def _images(
@@ -370,15 +242,9 @@ def _images(
 
 
 def _complete(story: Story, order: Order, start: str) -> None:
-    story.tell(_said(story, order, "XO", "CM", start))
-    _close(story, order)
-    story.tell(_said(story, order, "SC", "CM", start))
-
-
-def _close(story: Story, order: Order) -> None:
-    for number in range(1, order.steps + 1):
-        key = (order.accession, order.step(number))
-        story.rows[key] = replace(story.rows[key], open=False)
+    story.order(order, "XO", "CM", start)
+    story.close(order)
+    story.order(order, "SC", "CM", start)
 
 
 def _reports(story: Story, order: Order) -> None:
@@ -392,9 +258,3 @@ def _reports(story: Story, order: Order) -> None:
 def _laboratory(story: Story) -> None:
     value = f"{story.scene.dice.uniform(9, 17):.1f}"
     story.tell(messages.laboratory(story.stamp("L"), story.patient, value))
-
-
-def _merge(story: Story, survivor: Person) -> None:
-    prior = story.patient.number
-    story.seen_as(survivor)
-    story.adt("A40", prior=prior)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.simulate.conductor import Conductor, Play
-from broker.simulate.score import Records
-from broker.simulate.stories import Act, Part
+from broker.simulate.records import Records
+from broker.simulate.story import Act, Part
 
 PARTS: Sequence[Part] = ("pas", "orders", "results")
 

@@ -12,7 +12,7 @@ from broker.simulate import day as days
 from broker.simulate.day import HOURS, Day, plan
 from broker.simulate.faults import FAULTS
 from broker.simulate.messages import Said
-from broker.simulate.stories import Act
+from broker.simulate.story import Act
 
 SMALL = {"hours": 2.0, "scale": 0.05}
 ALL = tuple(FAULTS)
@@ -117,7 +117,7 @@ def test_what_is_open_in_the_end_has_the_last_name_and_what_is_done_is_not_open(
 def test_every_fault_has_its_victims_and_no_victim_two() -> None:
     day = plan(6, faults=ALL, **SMALL)
     committed = Counter(act.fault for act in day.acts if act.fault)
-    assert set(committed) == {name for name, fault in FAULTS.items() if fault.place == "feed"}
+    assert set(committed) == {name for name, fault in FAULTS.items() if fault.place in ("feed", "story")}
     assert set(day.epj.values()) == {fault.epj for fault in FAULTS.values() if fault.epj}
     assert set(day.pacs.values()) == {2}
     keys = {key for act in day.acts if not act.fault for said in act.said for key in said.epj}

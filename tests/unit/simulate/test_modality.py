@@ -15,8 +15,9 @@ from broker.dicom.uid import WORKLIST_FIND
 from broker.net.association import Answer, AssociationServer, FindRequest, Peer
 from broker.simulate.modality import SOP_CLASSES, Modalities, image, query, text
 from broker.simulate.pacs import Pacs
-from broker.simulate.score import ImageArrival, Records
-from broker.simulate.stories import IMAGES, MODALITIES, STATIONS, Exam
+from broker.simulate.records import ImageArrival, Records
+from broker.simulate.stories import IMAGES, MODALITIES, STATIONS
+from broker.simulate.story import Exam
 
 ROW: Attributes = {
     "PatientName": "Čoahkkin^Áile",
@@ -55,8 +56,11 @@ def arrived() -> list[ImageArrival]:
 @pytest.fixture
 def pacs(tmp_path: Path, arrived: list[ImageArrival]) -> Iterator[Pacs]:
     """A PACS that refuses the first image twice."""
-    refusals = {exam().sop_instance_uid(1): 2}
-    pacs = Pacs("127.0.0.1", 0, "PACS", tmp_path / "pacs", arrived.append, refusals)
+
+    def refuses(number: str, before: int) -> bool:
+        return number == exam().sop_instance_uid(1) and before < 2
+
+    pacs = Pacs("127.0.0.1", 0, "PACS", tmp_path / "pacs", arrived.append, refuses)
     pacs.start()
     yield pacs
     pacs.stop()
@@ -102,8 +106,7 @@ def test_images_are_stored_under_the_row_that_was_picked(
     store = Modalities("127.0.0.1", pacs.port, "PACS", tmp_path, records)
     finder.see("CT1")
     assert finder.poll("CT1") == 1
-    store._picked[exam().step] = finder.rows("CT1")[0]
-    store.examine(exam(), lambda: False)
+    store.examine(exam(), lambda: False, row=finder.rows("CT1")[0])
     finder.close()
     store.close()
 

@@ -9,20 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.simulate.messages import Said, digest
-from broker.simulate.score import (
+from broker.simulate.records import (
     Arrival,
     ImageArrival,
     Lookup,
     Query,
     Records,
-    Score,
     Seen,
     Sending,
     Storing,
-    judge,
-    out_of_order,
 )
-from broker.simulate.stories import Exam, Row
+from broker.simulate.score import Score, judge, out_of_order
+from broker.simulate.story import Exam, Row
 
 TAG = "SIM"
 EXAM = Exam(
@@ -67,12 +65,13 @@ def clean() -> Records:
         queries=[Query(seconds=0.01)],
         lookups=[Lookup(exam=EXAM, seconds=0.1)],
         seen=[seen("CT1"), seen("CT2")],
+        faults=["repeat"],
         memory=[(1.0, 2**20), (2.0, 3 * 2**20), (3.0, 2 * 2**20)],
     )
 
 
 def judged(records: Records) -> Score:
-    return judge(records, [ROW], TAG)
+    return judge(records, [ROW], TAG, ["repeat"])
 
 
 def test_a_clean_run_passes() -> None:
@@ -126,6 +125,8 @@ def plant(records: Records, what: str) -> None:
             records.images[0] = replace(records.images[0], patient_id="P2")
         case "not stored":
             records.storings.append(Storing(sop_instance_uid="2.25.10", owners=("P1",), taken=False))
+        case "the fault repeat did not happen":
+            records.faults.clear()
         case "acts had begun":
             records.not_begun = 4
         case "score cannot be trusted":
@@ -158,7 +159,7 @@ def wrong() -> Sending:
             "under another patient",
             "not stored",
         ),
-        *("acts had begun", "score cannot be trusted"),
+        *("acts had begun", "the fault repeat did not happen", "score cannot be trusted"),
     ],
 )
 def test_a_planted_wrong_is_found(what: str) -> None:

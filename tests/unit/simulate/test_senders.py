@@ -10,7 +10,7 @@ import pytest
 from broker.simulate import messages
 from broker.simulate.messages import Said, Stamp
 from broker.simulate.people import People
-from broker.simulate.score import Records
+from broker.simulate.records import Records
 from broker.simulate.senders import Sender
 from tests.support.mllp import Behaviour, MllpSink
 

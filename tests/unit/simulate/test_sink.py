@@ -11,7 +11,7 @@ from broker.hl7.ack import read_ack
 from broker.net.mllp import MllpClient
 from broker.simulate.faults import BEHAVIOURS, Behaviour
 from broker.simulate.messages import digest
-from broker.simulate.score import Arrival
+from broker.simulate.records import Arrival
 from broker.simulate.sink import Sink
 from tests.support.messages import Person, adt, orm
 
