@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ for role in ROLES:
     "--from", "start", type=click.FloatRange(0, 24), default=8.0, show_default=True, help="Hour it begins."
 )
 @click.option(
-    "--date", default="20260310", show_default=True, help="Day that the messages speak of, YYYYMMDD."
+    "--date",
+    type=click.DateTime(["%Y%m%d"]),
+    default="20260310",
+    show_default=True,
+    help="Day that the messages speak of, YYYYMMDD.",
 )
 @click.option(
     "--faults", default="", help="`all`, or names with commas; `broker simulate faults` lists them."
@@ -66,7 +71,7 @@ def region(
     minutes: float,
     scale: float,
     start: float,
-    date: str,
+    date: datetime,
     faults: str,
     down: float,
     drain: float,
@@ -89,10 +94,7 @@ def region(
     wanted = chosen(faults)
     hours = min(minutes * speed / 60, 24.0)
     click.echo(f"seed {seed}: planning {hours:.2g} h from {start:g} o'clock", err=True)
-    try:
-        day = plan(seed, date=date, start=start, hours=hours, scale=scale, faults=wanted)
-    except ValueError:
-        raise ConfigError("--date is not a day written YYYYMMDD") from None
+    day = plan(seed, date=date, start=start, hours=hours, scale=scale, faults=wanted)
     pace = Pace(speed=speed, down=down, drain=drain, pid=pid)
     run = Region(day, places, pace, lambda line: click.echo(line, err=True))
     with interrupted(run.stop):
@@ -165,7 +167,11 @@ def _show(score: Score, seed: int) -> None:
             f" {ack['p50_ms']:>8g} {ack['p99_ms']:>8g} {ack['max_ms']:>8g}"
         )
     for part in ("epj", "images", "worklist"):
-        told = [f"{name} {value}" for name, value in values[part].items() if isinstance(value, int)]
+        told = [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in values[part].items()
+            if isinstance(value, int)
+        ]
         click.echo(f"{part}: {', '.join(told)}")
     queries, rows = values["worklist"]["queries"], values["worklist"]["examinations"]["rows"]
     click.echo(

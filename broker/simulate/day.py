@@ -70,7 +70,7 @@ class Day:
 def plan(
     seed: int,
     *,
-    date: str = "20260310",
+    date: datetime = datetime(2026, 3, 10),  # noqa: DTZ001 - HL7 local time, as senders write it
     start: float = 7.0,
     hours: float = 10.0,
     scale: float = 1.0,
@@ -79,8 +79,7 @@ def plan(
     """The day from `start` (hours after midnight) for `hours`, of a region `scale` times the size."""
     dice = Random(f"{seed} day")
     people = People(Random(f"{seed} people"), tag(seed))
-    midnight = datetime.strptime(date, "%Y%m%d")  # noqa: DTZ007 - HL7 local time, as senders write it
-    scene = Scene(tag=people.tag, date=midnight, people=people, dice=Random(f"{seed} stories"))
+    scene = Scene(tag=people.tag, date=date, people=people, dice=Random(f"{seed} stories"))
     share = sum(weight for _, weight in _weights(start, hours)) * scale
     pace = min(1.0, STORY_PART * hours / NATURAL_HOURS)
     told: list[Story] = []
@@ -100,7 +99,7 @@ def plan(
     return Day(
         seed=seed,
         tag=people.tag,
-        date=date,
+        date=f"{date:%Y%m%d}",
         seconds=max(3600 * hours, acts[-1].at),
         acts=acts,
         rows=[row for story in told for row in story.rows.values()],

@@ -99,10 +99,11 @@ class Region:
                 conductor = Conductor(self._day.acts, workers, self._records, speed=self._pace.speed)
                 reporter = threading.Thread(target=self._report, args=(began, conductor), daemon=True)
                 reporter.start()
-                if "epj-down" in self._day.faults:
-                    threading.Thread(target=self._go_away, args=(sink,), daemon=True).start()
+                away = threading.Thread(target=self._go_away, args=(sink,), daemon=True)
+                away.start()
                 conductor.run(self._stopping)
                 self._records.not_begun = conductor.left
+                away.join()
                 self._drain()
                 self._look(Path(name))
             self._records.seconds = time.monotonic() - began
@@ -188,12 +189,18 @@ class Region:
         return before < times
 
     def _go_away(self, sink: Sink) -> None:
-        """`epj-down`."""
-        if not self._stopping.wait(DOWN_FROM * self._day.seconds / self._pace.speed):
-            sink.stop()
-            self._records.faults.append("epj-down")
-            self._stopping.wait(self._pace.down)
+        """`epj-down`, where it was asked for."""
+        if "epj-down" not in self._day.faults:
+            return
+        if self._stopping.wait(DOWN_FROM * self._day.seconds / self._pace.speed):
+            return
+        sink.stop()
+        self._records.faults.append("epj-down")
+        self._stopping.wait(self._pace.down)
+        try:
             sink.start()
+        except OSError:
+            self._records.errors.append("epj-down: somebody else took the EPJ's port meanwhile")
 
     def _drain(self) -> None:
         """Waits until all that was taken has arrived and nothing more comes, or nothing comes for too long."""

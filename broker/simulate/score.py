@@ -45,7 +45,7 @@ def judge(records: Records, rows: Iterable[Row], tag: str, faults: Sequence[str]
     worklist = judge_worklist(rows, records.seen, tag)
     lookups = [lookup.seconds for lookup in records.lookups]
     queries = [query.seconds for query in records.queries]
-    worklist["examinations"] = {"rows": _latency(lookups), "not seen": lookups.count(None)}
+    worklist["examinations"] = {"rows": _latency(lookups), "not_seen": lookups.count(None)}
     worklist["queries"] = {**_latency(queries), "failed": queries.count(None)}
     values: dict[str, Any] = {
         "seconds": round(records.seconds, 1),
@@ -97,17 +97,17 @@ def judge_epj(sendings: Sequence[Sending], arrivals: Sequence[Arrival], tag: str
         "arrived": found,
         "receptions": len(ours),
         "lost": len(lost),
-        "out of order": len(late := out_of_order(spans)),
-        "repeats after a fault": len(ours) - len(by_id) - sum(a.clean for s in by_id.values() for a in s[:-1]),
-        "repeats without a fault": len(again),
-        "repeats with other bytes": len(changed),
-        "changed on the way": len(altered),
-        "never asked for": len(unasked),
-        "control ids": {
+        "out_of_order": len(late := out_of_order(spans)),
+        "repeats_after_a_fault": len(ours) - len(by_id) - sum(a.clean for s in by_id.values() for a in s[:-1]),
+        "repeats_without_a_fault": len(again),
+        "repeats_with_other_bytes": len(changed),
+        "changed_on_the_way": len(altered),
+        "never_asked_for": len(unasked),
+        "control_ids": {
             name: ids[:SHOWN]
             for name, ids in (
-                ("lost", lost), ("out of order", late), ("repeats without a fault", again),
-                ("repeats with other bytes", changed), ("changed on the way", altered), ("never asked for", unasked),
+                ("lost", lost), ("out_of_order", late), ("repeats_without_a_fault", again),
+                ("repeats_with_other_bytes", changed), ("changed_on_the_way", altered), ("never_asked_for", unasked),
             )
             if ids
         },
@@ -150,7 +150,7 @@ def judge_images(storings: Sequence[Storing], arrivals: Sequence[ImageArrival]) 
         "arrived": sum(bool(got[s.sop_instance_uid]) for s in taken),
         "lost": len(lost),
         "repeats": sum(len(ids) - 1 for ids in got.values() if ids),
-        "under another patient": len(strange),
+        "under_another_patient": len(strange),
         "uids": (lost + strange)[:SHOWN],
     }
 
@@ -170,8 +170,8 @@ def judge_worklist(rows: Iterable[Row], seen: Sequence[Seen], tag: str) -> dict[
         "expected": len(expected),
         "seen": len(found),
         "missing": len(missing),
-        "not to be seen": len(strange),
-        "of another patient or name": len(wrong),
+        "not_to_be_seen": len(strange),
+        "of_another_patient_or_name": len(wrong),
         "accessions": sorted({accession for _, accession, _ in (*missing, *strange, *wrong)})[:SHOWN],
     }
 
@@ -184,9 +184,9 @@ def flow(sendings: Sequence[Sending]) -> dict[str, Any]:
         "acknowledged": sum(s.code in POSITIVE for s in meant),
         "refused": sum(bool(s.code) and s.code not in POSITIVE for s in meant),
         "unanswered": sum(not s.code for s in sendings),
-        "refused as they should be": sum(s.said.refused and s.code == "AE" for s in sendings),
-        "taken though wrong": sum(s.said.refused and s.code in POSITIVE for s in sendings),
-        "refused otherwise": sum(s.said.refused and s.code in ("AR", "CR", "CE") for s in sendings),
+        "refused_as_they_should_be": sum(s.said.refused and s.code == "AE" for s in sendings),
+        "taken_though_wrong": sum(s.said.refused and s.code in POSITIVE for s in sendings),
+        "refused_otherwise": sum(s.said.refused and s.code in ("AR", "CR", "CE") for s in sendings),
         "attempts": sum(s.attempts for s in sendings),
         "complaints": [f"{s.said.control_id}: {s.complaint}" for s in sendings if s.complaint][:SHOWN],
         "ack": _latency([s.latency for s in sendings if s.latency is not None]),
@@ -226,30 +226,32 @@ _ZERO: Final[Mapping[str, Sequence[str]]] = {
     "epj": (
         *(
             "lost",
-            "out of order",
-            "repeats without a fault",
-            "repeats with other bytes",
-            "changed on the way",
+            "out_of_order",
+            "repeats_without_a_fault",
+            "repeats_with_other_bytes",
+            "changed_on_the_way",
         ),
-        "never asked for",
+        "never_asked_for",
     ),
-    "worklist": ("missing", "not to be seen", "of another patient or name"),
-    "images": ("lost", "under another patient"),
+    "worklist": ("missing", "not_to_be_seen", "of_another_patient_or_name"),
+    "images": ("lost", "under_another_patient"),
 }
 """What must be zero."""
 
 
 def _failures(values: Mapping[str, Any]) -> Iterable[str]:
     for part, names in _ZERO.items():
-        yield from (f"{part}: {values[part][name]} {name}" for name in names if values[part][name])
+        yield from (
+            f"{part}: {values[part][name]} {name.replace('_', ' ')}" for name in names if values[part][name]
+        )
     for flow, found in values["flows"].items():
-        for name in ("refused", "unanswered", "taken though wrong", "refused otherwise"):
+        for name in ("refused", "unanswered", "taken_though_wrong", "refused_otherwise"):
             if found[name]:
-                yield f"{flow}: {found[name]} {name}"
+                yield f"{flow}: {found[name]} {name.replace('_', ' ')}"
         if found["complaints"]:
             yield f"{flow}: {len(found['complaints'])} answers were not as they should be"
-    if values["worklist"]["examinations"]["not seen"]:
-        yield f"worklist: {values['worklist']['examinations']['not seen']} examinations did not find their row"
+    if values["worklist"]["examinations"]["not_seen"]:
+        yield f"worklist: {values['worklist']['examinations']['not_seen']} examinations did not find their row"
     if values["worklist"]["queries"]["failed"]:
         yield f"worklist: {values['worklist']['queries']['failed']} queries failed"
     if values["images"]["stored"] < values["images"]["sent"]:

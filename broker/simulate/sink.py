@@ -51,20 +51,23 @@ class Sink:
         self._answered = threading.Condition(self._lock)
         self._late = 0
         self._listener: socket.socket | None = None
+        self._accepting: threading.Thread | None = None
         self._connections: set[_Connection] = set()
 
     def start(self) -> None:
         """Listens. `OSError` when the port cannot be had."""
         self._listener = socket.create_server((self.host, self.port), backlog=64)
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), name="epj", daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._accepting.start()
 
     def stop(self) -> None:
         """Frees the port and hangs up on everybody, after the answers that are under way, the late ones too."""
         with self._lock:
             self._answered.wait_for(lambda: not self._late)
-        if self._listener is not None:
+        if self._listener is not None and self._accepting is not None:
             _shut(self._listener)
+            self._accepting.join()  # whom it accepted last is among the connections now
             self._listener = None
         with self._lock:
             connections = list(self._connections)

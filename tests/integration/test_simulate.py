@@ -71,11 +71,11 @@ def test_a_region_with_every_fault_loses_nothing_and_keeps_the_order(
     broker = start_broker(settings={"BROKER_CONFIG": impatient(tmp_path)})
     score = region(broker, "--faults", "all", "--down", "2")
 
-    assert (score["epj"]["lost"], score["epj"]["out of order"], score["images"]["lost"]) == (0, 0, 0)
+    assert (score["epj"]["lost"], score["epj"]["out_of_order"], score["images"]["lost"]) == (0, 0, 0)
     # At least: one late ack, one of another message, one cut off, and two refusals of one message.
-    assert score["epj"]["repeats after a fault"] >= 5
+    assert score["epj"]["repeats_after_a_fault"] >= 5
     assert all(score["faults"][name] for name in FAULTS)
-    assert sum(flow["refused as they should be"] for flow in score["flows"].values()) >= 1
+    assert sum(flow["refused_as_they_should_be"] for flow in score["flows"].values()) >= 1
 
 
 def test_a_loss_fails_the_run(start_broker: StartBroker, tmp_path: Path) -> None:

@@ -175,14 +175,14 @@ def test_a_repeat_after_a_fault_is_allowed_and_counted() -> None:
     score = judged(records)
 
     assert score.failures == ()
-    assert score.values["epj"]["repeats after a fault"] == 2
+    assert score.values["epj"]["repeats_after_a_fault"] == 2
 
 
 def test_a_repeat_counts_for_the_order_until_its_last() -> None:
     records = clean()
     records.arrivals[0:1] = [arrival(1, 12, clean=False), arrival(1, 34)]
 
-    assert judged(records).values["epj"]["control ids"] == {"out of order": ["SIM2"]}
+    assert judged(records).values["epj"]["control_ids"] == {"out_of_order": ["SIM2"]}
 
 
 def test_what_a_fault_meant_to_be_refused_is_no_failure() -> None:
@@ -190,7 +190,7 @@ def test_what_a_fault_meant_to_be_refused_is_no_failure() -> None:
     records.sendings.append(replace(wrong(), code="AE"))
 
     assert judged(records).failures == ()
-    assert judged(records).values["flows"]["pas"]["refused as they should be"] == 1
+    assert judged(records).values["flows"]["pas"]["refused_as_they_should_be"] == 1
 
 
 def test_messages_of_others_are_not_judged() -> None:
@@ -208,7 +208,7 @@ def test_the_same_status_told_twice_is_due_twice() -> None:
     assert judged(records).failures == ()
 
     del records.arrivals[-1]
-    assert judged(records).values["epj"]["control ids"] == {"lost": ["SIM5"]}
+    assert judged(records).values["epj"]["control_ids"] == {"lost": ["SIM5"]}
 
 
 def test_a_merge_stands_behind_both_patients_and_before_what_follows() -> None:
