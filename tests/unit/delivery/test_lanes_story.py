@@ -25,8 +25,9 @@ from broker.runtime.router import Router
 from broker.store.sqlite import Database, Transaction, migrate
 from tests.support.events import cause, event, reception
 
-PATIENTS = st.sampled_from("abcd")
+PATIENTS = st.sampled_from("abc")
 DESTINATIONS = ("epj", "pacs")
+WHERE = st.sampled_from([("epj",), ("epj",), ("pacs",), DESTINATIONS])
 AT = "2026-03-09T09:00:00+00:00"
 BY = By(who="kari", at=AT, reason="asked the ward")
 
@@ -89,7 +90,7 @@ class Story(RuleBasedStateMachine):
         append(self.tx, reception(1, event("patient.registered")))
         self.now = 1000.0
         self.wanted: dict[int, Wanted] = {}
-        self.one: dict[str, str] = {patient: patient for patient in "abcd"}
+        self.one: dict[str, str] = {patient: patient for patient in "abc"}
         """Patient to the patient it was merged into, himself at first."""
         self.lane: dict[int, str] = {}
         """Delivery to the patient it is about."""
@@ -115,6 +116,7 @@ class Story(RuleBasedStateMachine):
         )
         self.router._seen = parked.last_intervention(self.tx)
 
+    @precondition(lambda self: len(self.flying) > 1 or self.parking or self.untold)
     @rule()
     def crash(self) -> None:
         self.start()
@@ -150,20 +152,24 @@ class Story(RuleBasedStateMachine):
         return queued
 
     @precondition(lambda self: self.untold is None)
-    @rule(patient=PATIENTS, where=st.sampled_from([("epj",), ("pacs",), DESTINATIONS]))
-    def routes_an_event(self, patient: str, where: tuple[str, ...]) -> None:
-        self.untold = Routed(queued=[self.enqueued(patient, name) for name in where])
+    @rule(patients=st.lists(PATIENTS, min_size=1, max_size=4), where=WHERE, told=st.booleans())
+    def routes_a_batch(self, patients: list[str], where: tuple[str, ...], told: bool) -> None:
+        self.untold = Routed(queued=[self.enqueued(patient, name) for patient in patients for name in where])
+        if told:
+            self.tells_the_lanes()
 
     @precondition(lambda self: self.untold is None)
-    @rule(one=PATIENTS, other=PATIENTS, told_to=st.sampled_from([(), DESTINATIONS]))
-    def routes_a_merge(self, one: str, other: str, told_to: tuple[str, ...]) -> None:
+    @rule(one=PATIENTS, other=PATIENTS, where=WHERE, told=st.booleans())
+    def routes_a_merge(self, one: str, other: str, where: tuple[str, ...], told: bool) -> None:
         absorbed, survivor = self.root(one), self.root(other)
         if absorbed == survivor:
             return
         ledger.join(self.tx, absorbed, survivor)
         self.one[absorbed] = survivor
-        queued = [self.enqueued(survivor, name) for name in told_to]
+        queued = [self.enqueued(survivor, name) for name in where]
         self.untold = Routed(queued=queued, joined=[(absorbed, survivor)])
+        if told:
+            self.tells_the_lanes()
 
     @precondition(lambda self: self.untold is not None)
     @rule()
@@ -173,13 +179,17 @@ class Story(RuleBasedStateMachine):
         self.told.update(self.untold.joined)
         self.untold = None
 
-    @precondition(lambda self: self.untold is None)
+    @precondition(lambda self: self.untold is None and self.unheard())
     @rule()
     def hears_of_interventions(self) -> None:
         self.router._look()
 
+    def unheard(self) -> bool:
+        return bool(parked.interventions(self.tx, self.router._seen))
+
     # --- an executor's threads ---
 
+    @precondition(lambda self: any(len(face.book) for face in self.executors.values()))
     @rule(name=st.sampled_from(DESTINATIONS), probe=st.booleans())
     def takes(self, name: str, probe: bool) -> None:
         number = self.executors[name].book.take(self.now, probe=probe)
@@ -232,19 +242,24 @@ class Story(RuleBasedStateMachine):
         self.executors[self.wanted[number].destination].book.again(number, due)
 
     @precondition(lambda self: self.flying)
-    @rule(data=st.data())
-    def is_parked(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), recorded=st.sampled_from([True, True, False]))
+    def is_parked(self, data: st.DataObject, recorded: bool) -> None:
         number = data.draw(st.sampled_from(sorted(self.flying)))
         self.parking[number] = self.flying.pop(number).opened
         self.executors[self.wanted[number].destination].book.park(number)
+        if recorded:
+            self.record_parking(number)
 
     @precondition(lambda self: self.parking)
     @rule(data=st.data())
     def its_parking_is_recorded(self, data: st.DataObject) -> None:
-        number = data.draw(st.sampled_from(sorted(self.parking)))
+        self.record_parking(data.draw(st.sampled_from(sorted(self.parking))))
+
+    def record_parking(self, number: int) -> None:
         ledger.park(self.tx, self.parking.pop(number), "refused", "MSA-1 AE", AT)
         self.wanted[number].state = "parked"
 
+    @precondition(lambda self: any(face.book.wake_at() is not None for face in self.executors.values()))
     @rule(seconds=st.sampled_from([1.0, 10.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -299,7 +314,7 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def the_lanes_hold_what_is_open(self) -> None:
-        if self.untold is None and not parked.interventions(self.tx, self.router._seen):
+        if self.untold is None and not self.unheard():
             rows = self.tx.rows(
                 "SELECT destination, count(*) FROM delivery WHERE state IN ('queued', 'parked') GROUP BY 1"
             )
@@ -313,10 +328,8 @@ class Story(RuleBasedStateMachine):
         if self.untold is not None:
             self.router._tell(self.untold)
         self.router._look()
-        for number, opened in self.parking.items():
-            ledger.park(self.tx, opened, "refused", "MSA-1 AE", AT)
-            self.wanted[number].state = "parked"
-        self.parking = {}
+        for number in sorted(self.parking):
+            self.record_parking(number)
         self.drain()
         held = set(self.waiting())
         open_now = {n for n, wanted in self.wanted.items() if wanted.state in ("queued", "parked")}
@@ -361,4 +374,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestStory.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
