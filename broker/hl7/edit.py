@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from broker.errors import SEGMENT_SEQUENCE_ERROR, LocalProtocolError, UnmappableError
 from broker.hl7 import charset as charsets
@@ -45,19 +46,19 @@ def escape(text: str, separators: Separators = STANDARD) -> str:
 
     A message without an escape character cannot hold its separators as text: they become blanks.
     """
+    if text.isalnum():
+        return text
+    return text.replace("\r\n", "\n").translate(_escapes(separators))
+
+
+@lru_cache(maxsize=256)
+def _escapes(separators: Separators) -> Mapping[int, str]:
+    """What is written for each character that cannot stand as it is."""
     e = separators.escape
-    signs = dict(zip(separators.all, "FSRETP", strict=True))
-    written = []
-    for character in text.replace("\r\n", "\n"):
-        if character in signs and character:
-            written.append(f"{e}{signs[character]}{e}" if e else " ")
-        elif character == "\n":
-            written.append(f"{e}.br{e}" if e else " ")
-        elif character < " " and character != "\t":
-            written.append(f"{e}X{ord(character):02X}{e}" if e else " ")
-        else:
-            written.append(character)
-    return "".join(written)
+    names = {chr(code): f"X{code:02X}" for code in range(ord(" ")) if chr(code) != "\t"}
+    names["\n"] = ".br"
+    names.update((sign, name) for sign, name in zip(separators.all, "FSRETP", strict=True) if sign)
+    return {ord(sign): f"{e}{name}{e}" if e else " " for sign, name in names.items()}
 
 
 def edit(
