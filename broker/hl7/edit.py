@@ -165,9 +165,10 @@ def build(
         if number == 0:
             line = f"MSH|{STANDARD.encoding_characters}"
             values = {12: version, 18: charset, **values}
+        fields = line.split(STANDARD.field)
         for key, value in values.items():
-            line = _set(line, parse_path(f"{name}-{key}"), value, STANDARD)
-        encoded, lossy = charsets.encode(line, codec)
+            _change(fields, parse_path(f"{name}-{key}"), value, STANDARD)
+        encoded, lossy = charsets.encode(STANDARD.field.join(fields), codec)
         if lossy and on_lossy is not None:
             on_lossy(name)
         written += encoded + _TERMINATOR
@@ -235,6 +236,12 @@ class _Lines:
 def _set(line: str, path: Path, value: Value, separators: Separators) -> str:
     """The segment with the value at the path; only field and below are looked at."""
     fields = line.split(separators.field)
+    _change(fields, path, value, separators)
+    return separators.field.join(fields)
+
+
+def _change(fields: list[str], path: Path, value: Value, separators: Separators) -> None:
+    """Puts the value at the path into the segment's fields."""
     at = path.field - 1 if path.segment == "MSH" else path.field
     fields += [""] * (at + 1 - len(fields))
     if isinstance(value, tuple):
@@ -253,7 +260,6 @@ def _set(line: str, path: Path, value: Value, separators: Separators) -> str:
     else:
         change = _into(path, _written(value, separators), separators)
         fields[at] = _put(fields[at], separators.repetition, path.repetition or 1, change)
-    return separators.field.join(fields)
 
 
 def _blank(line: str, path: Path, separators: Separators) -> str:
