@@ -181,7 +181,7 @@ class Message:
     `Dahl`; `text("PID-5")` is all of it, as it stands.
     """
 
-    __slots__ = ("_lines", "_names", "_split", "charset", "flags", "header", "raw")
+    __slots__ = ("_lines", "_names", "_split", "_values", "charset", "flags", "header", "raw")
 
     def __init__(self, raw: bytes, header: Header, charset: str, flags: tuple[str, ...] = ()) -> None:
         """For a caller that knows the codec; `parse` finds it out. The bytes must be valid in it."""
@@ -200,6 +200,7 @@ class Message:
         """Remarks: `charset-mismatch`, `charset-fallback`, `bom`, `line-feed`, `several-messages`."""
         self._lines = lines
         self._split: dict[int, list[str]] = {}
+        self._values: dict[str, str] = {}
         names: dict[str, list[int]] = {}
         field = header.separators.field
         for index, line in enumerate(lines):
@@ -255,7 +256,12 @@ class Message:
         return iter(self.segments)
 
     def __getitem__(self, path: str) -> str:
-        where = parse_path(path)
+        value = self._values.get(path)  # many routes ask for the same few paths
+        if value is None:
+            value = self._values[path] = self._at(parse_path(path))
+        return value
+
+    def _at(self, where: Path) -> str:
         text = self._field(where)
         if not text or (where.field <= 2 and where.segment == "MSH"):
             return text
