@@ -575,3 +575,10 @@ def test_a_disk_that_fails_under_many_rows_is_a_store_error(database: Watched) -
         database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", [("x" * 100_000,)])).result(
             10
         )
+
+
+def test_a_statement_keeps_its_plan_whatever_is_bound(database: Watched) -> None:
+    def asked(tx: Transaction) -> int:
+        return tx._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1)
+
+    assert (database.write(asked).result(10), asked(database.read())) == (1, 1)
