@@ -20,13 +20,15 @@ sys.path.insert(0, str(REPOSITORY))
 
 import apsw  # noqa: E402 - the repository's own modules come after the path to them
 
-from tests.bench import acks, order_to_row, stores, worklist_query  # noqa: E402
+from tests.bench import acks, order_to_row, read_fields, route_event, stores, worklist_query  # noqa: E402
 from tests.bench.stage import Stage, say  # noqa: E402
 from tests.bench.table import Table, milliseconds  # noqa: E402
 
 MEASUREMENTS: Mapping[str, Callable[[Stage], Table]] = {
     "acks": acks.measure,
     "order-to-row": order_to_row.measure,
+    "read-fields": read_fields.measure,
+    "route-event": route_event.measure,
     "worklist": worklist_query.measure,
     "stores": stores.measure,
 }

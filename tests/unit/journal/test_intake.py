@@ -277,6 +277,23 @@ def test_a_reception_is_stored_whole_or_not_at_all(database: Database) -> None:
     assert set(map(len, stored(database.read()).values())) == {0}
 
 
+def test_what_comes_in_one_turn_of_the_loop_is_one_commit_but_fails_one_by_one(database: Database) -> None:
+    same = event("patient.registered", 2, patient=patient(local("700123")))
+    intake = JournalIntake(database, lambda: None)
+
+    async def together() -> list[Any]:
+        given = [registered(1), reception(2, same, same), registered(3)]  # the second breaks its table's rule
+        return await asyncio.gather(*map(intake.accept, given), return_exceptions=True)
+
+    one, two, three = asyncio.run(together())
+
+    assert (one.answer_code, type(two), three.answer_code) == ("AA", apsw.ConstraintError, "AA")
+    assert not one.repeat
+    assert not three.repeat
+    ids = [message_id for (message_id,) in database.read().rows("SELECT id FROM message ORDER BY seq")]
+    assert ids == [registered(1).message_id, registered(3).message_id]
+
+
 def test_the_router_is_told_after_the_commit_and_only_of_new_events(database: Database) -> None:
     told: list[int] = []
     intake = JournalIntake(database, lambda: told.append(log.waiting(database.read())))

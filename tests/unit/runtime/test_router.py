@@ -193,3 +193,20 @@ def test_a_stop_before_the_start_is_harmless(works: Works) -> None:
         works.router.stop(1)
 
     assert logs == []
+
+
+def test_what_comes_closely_is_routed_together_but_a_stop_does_not_wait_for_more(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PRESSING_SECONDS", SECONDS)
+    monkeypatch.setattr(module, "GATHER_SECONDS", 100 * SECONDS)
+    works.router.wake()
+    works.router.wake()
+    works.start()
+    for number in range(3):
+        works.receive(number)
+    assert works.desk.taken == []  # nothing is routed while it gathers
+
+    works.router.stop(SECONDS)
+
+    works.desk.wait_for(3)
