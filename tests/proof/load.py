@@ -1,0 +1,191 @@
+"""Senders that go on until they are told to stop, and send again what was not answered, as senders do.
+
+Every message of a patient carries a running number in its control id, `<patient>-<number>`, and leaves only after the
+one before was acknowledged: so the order in which the broker took them is known without looking into it. Every
+third is an order. Not here: what is made of it all (tests/proof/check.py).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.support.dimse import EXPLICIT, RejectedError, Scu
+from tests.support.images import dataset_bytes, write_image
+from tests.support.messages import Person, adt, orm
+from tests.support.mllp import MllpClient
+from tests.support.mllp import field as hl7_field
+
+PATIENTS: Final = 3
+"""Patients of one sender."""
+
+CT: Final = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
+_PATIENCE: Final = 5.0
+"""Seconds that a sender waits for an answer before it hangs up."""
+
+_UID_DIGITS: Final = 10
+_NO_ANSWER: Final = (OSError, ValueError, RejectedError)
+
+
+@dataclass(kw_only=True)
+class Sender:
+    """One sending system: its messages one by one, ADT and orders each over its own connection."""
+
+    ports: Mapping[bytes, int]
+    """Where each message type (`ADT`, `ORM`) goes; types that are not here are not sent."""
+    messages: Iterator[bytes]
+    dice: random.Random
+    stop: threading.Event
+    pause: float = 0.0
+    """Longest wait between two messages in seconds."""
+    acknowledged: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """(message, answer) in the order of sending."""
+    refused: int = 0
+    taken_when_full: int = 0
+    full: threading.Event = field(default_factory=threading.Event)
+    """Set while the broker must take nothing new."""
+    _tried: bool = False
+
+    def run(self) -> None:
+        message = self._next()
+        while not self.stop.is_set():
+            try:
+                with ExitStack() as connections:
+                    clients: dict[int, MllpClient] = {}
+                    # Now and then on new connections, the old ones still open: the later may be served first.
+                    for _ in range(self.dice.randint(1, 200)):
+                        if self.stop.is_set():
+                            return
+                        port = self.ports[_type(message)]
+                        if port not in clients:
+                            clients[port] = connections.enter_context(MllpClient(port, timeout=_PATIENCE))
+                        message = self._send(clients[port], message)
+            except _NO_ANSWER:
+                self.stop.wait(0.05)
+
+    def _send(self, client: MllpClient, message: bytes) -> bytes:
+        """Sends it; returns what is to be sent next."""
+        new_when_full = self.full.is_set() and not self._tried
+        self._tried = True
+        answer = client.ask(message)
+        if hl7_field(answer, b"MSA", 2) != control_of(message):
+            raise ValueError("the answer to another message")
+        if hl7_field(answer, b"MSA", 1) != b"AA":
+            self.refused += 1
+            self.stop.wait(0.2)
+            return message
+        self.taken_when_full += new_when_full and self.full.is_set()
+        self.acknowledged.append((message, answer))
+        self.stop.wait(self.dice.uniform(0, self.pause))
+        return self._next()
+
+    def _next(self) -> bytes:
+        self._tried = False
+        return next(message for message in self.messages if _type(message) in self.ports)
+
+
+@dataclass(kw_only=True)
+class StoreSender:
+    """A modality: one association after the other; an object that was not answered 0000 is sent again."""
+
+    port: int
+    objects: Iterator[tuple[str, bytes]]
+    dice: random.Random
+    stop: threading.Event
+    pause: float = 0.0
+    acknowledged: list[str] = field(default_factory=list)
+    """SOP Instance UIDs in the order of sending."""
+    refused: int = 0
+
+    def run(self) -> None:
+        uid, content = next(self.objects)
+        while not self.stop.is_set():
+            try:
+                with closing(Scu(self.port, [CT], timeout=_PATIENCE)) as scu:
+                    for _ in range(self.dice.randint(1, 50)):
+                        if self.stop.is_set():
+                            return
+                        if scu.store(CT, uid, content) == 0:
+                            self.acknowledged.append(uid)
+                            uid, content = next(self.objects)
+                        else:
+                            self.refused += 1
+                        self.stop.wait(self.dice.uniform(0, self.pause))
+            except _NO_ANSWER:
+                self.stop.wait(0.05)
+
+
+@dataclass(kw_only=True)
+class Repeater:
+    """Sends again, byte for byte, what was acknowledged at some time, and looks at the answer."""
+
+    senders: list[Sender]
+    ports: Mapping[bytes, int]
+    dice: random.Random
+    stop: threading.Event
+    asked: int = 0
+    wrong: list[bytes] = field(default_factory=list)
+    """Control ids that were not answered with what was answered first."""
+
+    def run(self) -> None:
+        while not self.stop.wait(self.dice.uniform(0, 0.1)):
+            known = self.dice.choice(self.senders).acknowledged
+            if known:
+                try:
+                    self.ask(known[self.dice.randrange(len(known))])
+                except _NO_ANSWER:
+                    continue  # the broker is down, or the proxy between: asked again another time
+
+    def ask(self, pair: tuple[bytes, bytes]) -> None:
+        """One repeat over a connection of its own. A refusal (a full disk) says nothing about the message."""
+        message, first = pair
+        with MllpClient(self.ports[_type(message)], timeout=_PATIENCE) as client:
+            answer = client.ask(message)
+        self.asked += 1
+        if answer != first and hl7_field(answer, b"MSA", 1) == b"AA":
+            self.wrong.append(control_of(message))
+
+
+def patients_story(sender: int) -> Iterator[bytes]:
+    """ADT and orders of this sender's patients, in turn, without end."""
+    people = [Person(number=f"73{sender}{n}", family=f"Nr{n}", given="Åse") for n in range(PATIENTS)]
+    number = 0
+    while True:
+        for person in people:
+            control_id = f"{person.number}-{number}"
+            if number % 3 == 2:
+                yield orm(control_id, person, control_id)
+            else:
+                yield adt("A08", control_id, person.named(f"Prøve{number}"))
+        number += 1
+
+
+def instances(folder: Path, sender: int) -> Iterator[tuple[str, bytes]]:
+    """New objects of one patient without end: (SOP Instance UID, data set); `instance_number` reads the UID."""
+    path = folder / f"template-{sender}.dcm"
+    uid = f"2.25.1{sender}{0:0{_UID_DIGITS}d}"
+    write_image(path, SOPInstanceUID=uid, PatientID=f"73{sender}0")
+    content = dataset_bytes(path.read_bytes())
+    number = 0
+    while True:
+        number += 1
+        new = f"{uid[:-_UID_DIGITS]}{number:0{_UID_DIGITS}d}"
+        yield new, content.replace(uid.encode(), new.encode())
+
+
+def instance_number(uid: str) -> tuple[str, int]:
+    """(patient, running number) of an object of `instances`."""
+    return uid[:-_UID_DIGITS], int(uid[-_UID_DIGITS:])
+
+
+def control_of(message: bytes) -> bytes:
+    return hl7_field(message, b"MSH", 10)
+
+
+def _type(message: bytes) -> bytes:
+    return hl7_field(message, b"MSH", 9)[:3]
