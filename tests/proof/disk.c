@@ -22,7 +22,7 @@
 
 enum { FDS = 65536 };
 struct control { /* bytes that the proof changes while the program runs */
-    unsigned char write_errno, write_percent, sync_errno, sync_percent, ignore_sync, sync_milliseconds;
+    unsigned char write_errno, write_percent, sync_errno, sync_percent, lies, sync_milliseconds;
 };
 struct record { /* followed by `first` and `second` bytes: a path or data, and a path */
     char kind;
@@ -154,7 +154,7 @@ static int sync_with(long call, int fd) {
     int result = fails(control->sync_errno, control->sync_percent) ? -1 : syscall(call, fd);
     if (result)
         note('L', fd, 0, NULL, 0, NULL, 0);
-    else if (!control->ignore_sync)
+    else if (!control->lies)
         note('S', fd, 0, NULL, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return result;

@@ -81,8 +81,12 @@ class Node:
 class Disk:
     """The files below `root`, which programs change only under disk.c. `absorb` when none of them runs."""
 
-    def __init__(self, root: Path, work: Path) -> None:
-        """`root` is there and empty. `work`: a folder for the library, the log and the control file."""
+    def __init__(self, root: Path, work: Path, *, lies: bool = False) -> None:
+        """`root` is there and empty. `work`: a folder for the library, the log and the control file.
+
+        `lies`: every sync says that it went well and does nothing, as cheap disks have done.
+        """
+        self._lies = lies
         self.root = root.resolve()
         self._log = work / "disk.log"
         self._control = work / "disk.control"
@@ -108,14 +112,10 @@ class Disk:
         *,
         write: tuple[int, int] = (0, 0),
         sync: tuple[int, int] = (0, 0),
-        ignore_sync: bool = False,
         sync_milliseconds: int = 0,
     ) -> None:
-        """From now on: so many percent of the writes and syncs fail, as (errno, percent); a sync takes up to so long.
-
-        `ignore_sync`: every sync says that it went well and does nothing, as with a disk that lies.
-        """
-        content = bytes([*write, *sync, ignore_sync, sync_milliseconds])
+        """From now on: so many percent of the writes and syncs fail, as (errno, percent); a sync takes up to so long."""
+        content = bytes([*write, *sync, self._lies, sync_milliseconds])
         if self._control.exists():
             with self._control.open("r+b") as file:  # the same file: it is mapped into the program
                 file.write(content)

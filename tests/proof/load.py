@@ -41,6 +41,7 @@ class Sender:
     messages: Iterator[bytes]
     dice: random.Random
     stop: threading.Event
+    host: str = "127.0.0.1"
     pause: float = 0.0
     """Longest wait between two messages in seconds."""
     acknowledged: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -63,7 +64,9 @@ class Sender:
                             return
                         port = self.ports[_type(message)]
                         if port not in clients:
-                            clients[port] = connections.enter_context(MllpClient(port, timeout=_PATIENCE))
+                            clients[port] = connections.enter_context(
+                                MllpClient(port, self.host, timeout=_PATIENCE)
+                            )
                         message = self._send(clients[port], message)
             except _NO_ANSWER:
                 self.stop.wait(0.05)
@@ -169,7 +172,7 @@ def instances(folder: Path, sender: int) -> Iterator[tuple[str, bytes]]:
     """New objects of one patient without end: (SOP Instance UID, data set); `instance_number` reads the UID."""
     path = folder / f"template-{sender}.dcm"
     uid = f"2.25.1{sender}{0:0{_UID_DIGITS}d}"
-    write_image(path, SOPInstanceUID=uid, PatientID=f"73{sender}0")
+    write_image(path, SOPInstanceUID=uid, PatientID=f"74{sender}")
     content = dataset_bytes(path.read_bytes())
     number = 0
     while True:

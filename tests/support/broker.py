@@ -67,6 +67,11 @@ class Broker:
         self._process = Program(
             [sys.executable, "-m", "broker", "run"], self.log, folder=REPOSITORY, env=self._environment()
         )
+        self.wait_until_ready(timeout)
+
+    def wait_until_ready(self, timeout: float = 30.0) -> None:
+        """Until `/readyz` answers 200; fails at once when the process ends."""
+        assert self._process is not None, "the broker is not running"
         self._process.wait_until(self.ready, "/readyz answers 200", timeout)
 
     def stop(self) -> None:
