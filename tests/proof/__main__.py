@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.proof import engine
+from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
 from tests.proof.faults import KINDS
 from tests.proof.stage import can_mount
 
-DEALS = 2
-"""How often each kind comes in one episode."""
+ROUNDS = 10
+"""Of one episode, at least: every kind comes equally often."""
 
 EXAMPLES = """examples:
   python -m tests.proof --minutes 10
@@ -59,12 +60,14 @@ def _episodes(options: argparse.Namespace, folder: Path, seed: int, say: Callabl
             "disk is left out: a small disk to fill cannot be mounted here (it takes root and the right to mount)"
         )
         kinds.remove("disk")
+    settings = LYING if options.lying_disk else {}
     total, number, end = Tally(), 0, time.monotonic() + options.minutes * 60
     while kinds and not (number and (time.monotonic() > end or total.findings.any)):
         name = f"{seed}-{number}"
-        order = random.Random(name).sample(kinds * DEALS, len(kinds) * DEALS)
+        deals = kinds * -(-ROUNDS // len(kinds))
+        order = random.Random(name).sample(deals, len(deals))
         place = folder / f"episode-{number}"
-        tally = play(place, name, order, _progress(f"episode {number}", say), lying_disk=options.lying_disk)
+        tally = play(place, name, order, _progress(f"episode {number}", say), settings)
         total.add(tally)
         number += 1
         if not tally.findings.any:

@@ -8,14 +8,17 @@ written is lost, unless it is written again. Not here: what programs do with wha
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import random
 import shutil
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,6 +26,9 @@ from tests.support.needs import needs
 
 BLOCK: Final = 4096
 SECTOR: Final = 512
+LYING: Final = {"DISK_LIES": "1"}
+"""In a program's environment: every sync says that it went well and does nothing, as cheap disks have done."""
+
 _MAPPED: Final = "-shm"
 """SQLite's shared memory: written through a mapping, which leaves no record, and made anew at each start."""
 
@@ -81,27 +87,20 @@ class Node:
 class Disk:
     """The files below `root`, which programs change only under disk.c. `absorb` when none of them runs."""
 
-    def __init__(self, root: Path, work: Path, *, lies: bool = False) -> None:
-        """`root` is there and empty. `work`: a folder for the library, the log and the control file.
-
-        `lies`: every sync says that it went well and does nothing, as cheap disks have done.
-        """
-        self._lies = lies
+    def __init__(self, root: Path, work: Path) -> None:
+        """`root` is there and empty. `work`: a folder for the log and the control file."""
         self.root = root.resolve()
         self._log = work / "disk.log"
         self._control = work / "disk.control"
-        self._library = work / "disk.so"
         self._safe: dict[str, Node] = {"": Node(folder=True)}
         self._seen = dict(self._safe)
         self.heal()
-        command = [needs("cc"), "-shared", "-fPIC", "-O2", "-o", self._library, _SOURCE]
-        subprocess.run(command, check=True, capture_output=True)
 
     @property
     def environment(self) -> dict[str, str]:
         """What a program needs to run on this disk."""
         return {
-            "LD_PRELOAD": str(self._library),
+            "LD_PRELOAD": str(_library()),
             "DISK_ROOT": str(self.root),
             "DISK_LOG": str(self._log),
             "DISK_CONTROL": str(self._control),
@@ -114,8 +113,8 @@ class Disk:
         sync: tuple[int, int] = (0, 0),
         sync_milliseconds: int = 0,
     ) -> None:
-        """From now on: so many percent of the writes and syncs fail, as (errno, percent); a sync takes up to so long."""
-        content = bytes([*write, *sync, self._lies, sync_milliseconds])
+        """From now on so many percent of the writes and syncs fail, as (errno, percent); a sync takes up to so long."""
+        content = bytes([*write, *sync, sync_milliseconds])
         if self._control.exists():
             with self._control.open("r+b") as file:  # the same file: it is mapped into the program
                 file.write(content)
@@ -240,6 +239,16 @@ class Disk:
             if chosen is not None and not path.endswith(_MAPPED) and (not path or parent is not None):
                 names[path] = chosen
         return names
+
+
+@cache
+def _library() -> Path:
+    """disk.c as a library, built once; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="disk-"))
+    atexit.register(shutil.rmtree, folder)
+    built = folder / "disk.so"
+    subprocess.run([needs("cc"), "-shared", "-fPIC", "-O2", "-o", built, _SOURCE], check=True)
+    return built
 
 
 def _parent(path: str) -> str:

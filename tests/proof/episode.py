@@ -6,7 +6,7 @@ Everything is judged from outside: by what the EPJ and the PACS received, by C-F
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -49,11 +49,11 @@ class Tally:
 
 
 def play(
-    folder: Path, name: str, kinds: Sequence[str], say: Callable[[str], None], *, lying_disk: bool = False
+    folder: Path, name: str, kinds: Sequence[str], say: Callable[[str], None], settings: Mapping[str, str]
 ) -> Tally:
-    """The rounds in this order. A broker that does not come back ends the episode."""
+    """The rounds in this order, the broker with these settings. One that does not come back ends the episode."""
     tally = Tally()
-    with set_up(folder, name, lying_disk=lying_disk) as stage:
+    with set_up(folder, name, settings) as stage:
         try:
             for kind in kinds:
                 say(kind)

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -45,8 +45,8 @@ _SHORTER: Final = (
 class Stage:
     """One broker and its surroundings in a folder of their own. Use `set_up`."""
 
-    def __init__(self, folder: Path, name: str, *, lying_disk: bool) -> None:
-        """`name`: the seed and the number of the episode; every decision follows from it."""
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, str]) -> None:
+        """`name`: the seed and the number of the episode; every decision follows from it. `settings`: of `Broker`."""
         self._name = name
         self.dice = random.Random(name)
         self.stop = threading.Event()
@@ -55,7 +55,7 @@ class Stage:
         work = folder / "work"
         work.mkdir()
         self.mounted = _mount(self.data)
-        self.disk = Disk(self.data, work, lies=lying_disk)
+        self.disk = Disk(self.data, work)
         self.epj, self.pacs = MllpSink(), RefusingPacs(0)
         self.epj.start()
         self.pacs.start()
@@ -65,7 +65,7 @@ class Stage:
             epj_port=self.to_epj.port,
             pacs_port=self.to_pacs.port,
             pacs_aet="REFUSES",
-            settings={**self.disk.environment, "BROKER_CONFIG": str(_configuration(folder))},
+            settings={**self.disk.environment, "BROKER_CONFIG": str(_configuration(folder)), **settings},
         )
         ports = {b"ADT": self.broker.pas_port, b"ORM": self.broker.orders_port}
         by_proxy = {kind: self._proxy(kind.decode(), port) for kind, port in ports.items()}
@@ -155,11 +155,11 @@ class Stage:
 
 
 @contextmanager
-def set_up(folder: Path, name: str, *, lying_disk: bool = False) -> Iterator[Stage]:
+def set_up(folder: Path, name: str, settings: Mapping[str, str]) -> Iterator[Stage]:
     """A stage, running; taken down at the end, whatever happens."""
     folder.mkdir()
     with ExitStack() as cleanup:
-        stage = Stage(folder, name, lying_disk=lying_disk)
+        stage = Stage(folder, name, settings)
         cleanup.callback(stage.close)
         stage.open()
         yield stage

@@ -147,5 +147,10 @@ class Broker:
     def _environment(self) -> dict[str, str]:
         # The caller's own BROKER_ variables must not reach a test.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+        return {**inherited, **self.environment}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What is set for it, whatever else the environment says."""
         chosen = {name: value for name, value in self._env.items() if value}
-        return {**inherited, **chosen, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+        return {**chosen, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
