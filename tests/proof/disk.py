@@ -135,10 +135,10 @@ class Disk:
         self._log.unlink(missing_ok=True)
         return self._believe()
 
-    def cut_power(self, dice: random.Random) -> None:
-        """Leaves in the folder what was synced, and by the dice a part of the rest."""
+    def cut_power(self, dice: random.Random, chance: float | None = None) -> None:
+        """Leaves in the folder what was synced, and of the rest each part with this chance; drawn when not given."""
         self.absorb()
-        chance = dice.choice([0.0, 0.5, 1.0])
+        chance = dice.choice([0.0, 0.5, 1.0]) if chance is None else chance
         names = self._names_after_cut(dice, chance)
         for entry in list(self.root.iterdir()):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

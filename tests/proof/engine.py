@@ -28,7 +28,7 @@ from tests.support.processes import wait_until
 
 SENDERS: Final = 3
 START_SECONDS: Final = 120.0
-QUIET_SECONDS: Final = 15.0
+QUIET_SECONDS: Final = 10.0
 """So long nothing new must have come before what is missing counts as lost."""
 
 

@@ -15,14 +15,16 @@ from tests.proof import check
 from tests.proof.check import Findings
 from tests.proof.faults import KINDS
 from tests.proof.stage import Stage, set_up
+from tests.support.broker import Broker
 from tests.support.dcmtk import worklist_query
 from tests.support.dimse import EXPLICIT, WORKLIST, Scu, decoded, encoded
-from tests.support.flows import wait_until_idle
+from tests.support.flows import open_work
 
 REPEATS: Final = 1000
 """Acknowledged messages that are sent once more at the end."""
 
-IDLE_SECONDS: Final = 120.0
+STILL_SECONDS: Final = 15.0
+"""So long nothing more must have left before the broker counts as stuck: every wait on the stage is far shorter."""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +63,7 @@ def play(
                 tally.rounds[kind] = tally.rounds.get(kind, 0) + 1
             time.sleep(0.5)  # some load on the broker as it is left
             tally.findings.broken += stage.end_load()
-            wait_until_idle(stage.broker, timeout=IDLE_SECONDS)
+            tally.findings.add(_idle(stage.broker))
             tally.findings.add(_judged(stage))
             stage.broker.stop()
             tally.findings.broken += [f"a change of {p} went past the record" for p in stage.disk.absorb()]
@@ -81,11 +83,24 @@ def _judged(stage: Stage) -> Findings:
     pairs = [pair for sender in stage.senders for pair in sender.acknowledged]
     for pair in stage.dice.sample(pairs, min(REPEATS, len(pairs))):
         stage.repeater.ask(pair)
-    wait_until_idle(stage.broker, timeout=IDLE_SECONDS)
+    found.add(_idle(stage.broker))
     found.forgotten += [control_id.decode() for control_id in stage.repeater.wrong]
     if len(stage.epj.messages) > arrived:
         found.doubled.append(f"{len(stage.epj.messages) - arrived} messages after repeats")
     return found
+
+
+def _idle(broker: Broker) -> Findings:
+    """Waits until nothing is left to be routed or to leave."""
+    least, since = open_work(broker), time.monotonic()
+    while least:
+        time.sleep(0.1)
+        now = open_work(broker)
+        if now < least:
+            least, since = now, time.monotonic()
+        elif time.monotonic() > since + STILL_SECONDS:
+            return Findings(broken=[f"{least} deliveries or events are stuck"])
+    return Findings()
 
 
 def _accession_numbers(stage: Stage) -> list[str]:

@@ -12,7 +12,7 @@ import time
 
 from tests.support.mllp import MllpClient, MllpSink
 
-HELD_SECONDS = 0.2
+HELD_SECONDS = 0.02
 
 
 def main(port: int, target: int) -> None:
