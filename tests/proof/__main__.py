@@ -22,7 +22,7 @@ from tests.proof import engine
 from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
 from tests.proof.faults import KINDS
-from tests.proof.stage import can_mount
+from tests.proof.stage import NO_DISK, can_mount
 
 ROUNDS = 10
 """Of one episode, at least: every kind comes equally often."""
@@ -56,9 +56,7 @@ def _episodes(options: argparse.Namespace, folder: Path, seed: int, say: Callabl
     """Plays whole episodes until the time is up, one at least."""
     kinds = list(options.only)
     if "disk" in kinds and not can_mount(folder):
-        say(
-            "disk is left out: a small disk to fill cannot be mounted here (it takes root and the right to mount)"
-        )
+        say(f"disk is left out: {NO_DISK}")
         kinds.remove("disk")
     settings = LYING if options.lying_disk else {}
     total, number, end = Tally(), 0, time.monotonic() + options.minutes * 60
@@ -84,6 +82,7 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         f"seed                   {report['seed']}",
         *(f"rounds of {kind:<12} {count}" for kind, count in sorted(report["rounds"].items())),
+        f"kills                  {report['kills']}",
         f"connections harmed     {report['connections_harmed']}",
         f"messages acknowledged  {report['messages_acknowledged']}",
         f"images acknowledged    {report['images_acknowledged']}",

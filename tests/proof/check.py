@@ -26,7 +26,7 @@ class Findings:
     out_of_order: list[str] = field(default_factory=list)
     """Taken by the destination after a newer one of the same patient."""
     changed: list[str] = field(default_factory=list)
-    """Repeated to the destination with other bytes under the same control id."""
+    """Repeated to the destination with other bytes under the same control id, or come under one that nobody sent."""
     doubled: list[str] = field(default_factory=list)
     """One order told as two messages, or two rows of one step."""
     taken_when_full: list[str] = field(default_factory=list)
@@ -63,6 +63,9 @@ def in_order(arrived: Iterable[tuple[bytes, bytes]]) -> Findings:
     contents: dict[bytes, bytes] = {}
     for sent, message in arrived:
         patient, _, number = sent.partition(b"-")
+        if not number.isdigit():
+            found.changed.append(sent.decode(errors="replace"))
+            continue
         if int(number) < newest.setdefault(patient, int(number)):
             found.out_of_order.append(sent.decode())
         newest[patient] = max(newest[patient], int(number))

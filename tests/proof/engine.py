@@ -77,6 +77,7 @@ def play(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[st
             process.kill()
             process.start()
             tally.rounds["crash"] += 1
+            tally.kills += 1
             say(f"kill {tally.rounds['crash']}: {sum(len(s.acknowledged) for s in senders)} acknowledged")
         time.sleep(0.5)
         stop.set()
@@ -86,9 +87,11 @@ def play(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[st
         tally.findings = _judged(sent, sink)
         tally.messages_acknowledged = len(sent)
         tally.refused = sum(sender.refused for sender in senders)
+    except AssertionError as error:
+        tally.findings.broken.append(str(error))
     finally:
         stop.set()
-        process.kill()
+        process.end()
         sink.stop()
     return tally
 
@@ -129,10 +132,16 @@ class _Engine:
             )
         wait_until(lambda: is_open(self._port, self._host), "the engine listens", START_SECONDS)
 
+    def end(self) -> None:
+        """Kills it if it runs. Harmless when it does not."""
+        if self._started is not None and (self._kill or self._started.poll() is None):
+            self.kill()
+
     def kill(self) -> None:
         if self._kill:
             subprocess.run(self._kill, shell=True, stdout=subprocess.DEVNULL, check=True)
         elif self._started is not None:
+            assert self._started.poll() is None, "the restart command has returned: give --kill-command too"
             os.killpg(self._started.pid, signal.SIGKILL)
         if self._started is not None:
             self._started.wait()

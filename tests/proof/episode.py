@@ -14,6 +14,7 @@ from typing import Final
 from tests.proof import check
 from tests.proof.check import Findings
 from tests.proof.faults import KINDS
+from tests.proof.load import NO_ANSWER
 from tests.proof.stage import Stage, set_up
 from tests.support.broker import Broker
 from tests.support.dcmtk import worklist_query
@@ -32,6 +33,7 @@ class Tally:
     """What was done, and what was found."""
 
     rounds: dict[str, int] = field(default_factory=dict)
+    kills: int = 0
     connections_harmed: int = 0
     messages_acknowledged: int = 0
     images_acknowledged: int = 0
@@ -42,6 +44,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         for kind, count in other.rounds.items():
             self.rounds[kind] = self.rounds.get(kind, 0) + count
+        self.kills += other.kills
         self.connections_harmed += other.connections_harmed
         self.messages_acknowledged += other.messages_acknowledged
         self.images_acknowledged += other.images_acknowledged
@@ -67,8 +70,8 @@ def play(
             tally.findings.add(_judged(stage))
             stage.broker.stop()
             tally.findings.broken += [f"a change of {p} went past the record" for p in stage.disk.absorb()]
-        except AssertionError as error:
-            tally.findings.broken.append(str(error))
+        except (AssertionError, *NO_ANSWER) as error:
+            tally.findings.broken.append(f"{type(error).__name__}: {error}")
         _count(stage, tally)
     return tally
 
@@ -111,6 +114,7 @@ def _accession_numbers(stage: Stage) -> list[str]:
 
 
 def _count(stage: Stage, tally: Tally) -> None:
+    tally.kills = stage.kills
     tally.connections_harmed = sum(proxy.faults for proxy in stage.proxies)
     tally.messages_acknowledged = sum(len(sender.acknowledged) for sender in stage.senders)
     tally.images_acknowledged = sum(len(modality.acknowledged) for modality in stage.modalities)

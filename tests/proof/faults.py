@@ -23,7 +23,7 @@ def crash(stage: Stage) -> Findings:
     """kill -9 at a random instant, and start again; now and then again before it has come far."""
     for _ in range(stage.dice.randint(1, 2)):
         _instant(stage.dice)
-        stage.broker.kill()
+        stage.kill()
         _start(stage)
     return Findings()
 
@@ -36,11 +36,11 @@ def power(stage: Stage) -> Findings:
     """
     stage.disk.fail(sync_milliseconds=stage.dice.choice([0, 5, 20]))
     _instant(stage.dice)
-    stage.broker.kill()
+    stage.kill()
     if stage.dice.random() < 0.3:
         _start(stage)
         time.sleep(stage.dice.uniform(0.0, 0.3))
-        stage.broker.kill()
+        stage.kill()
     stage.disk.cut_power(stage.dice)
     stage.disk.heal()
     stage.broker.start()

@@ -29,7 +29,8 @@ _PATIENCE: Final = 5.0
 """Seconds that a sender waits for an answer before it hangs up."""
 
 _UID_DIGITS: Final = 10
-_NO_ANSWER: Final = (OSError, ValueError, RejectedError)
+NO_ANSWER: Final = (OSError, ValueError, RejectedError)
+"""What a peer that is down, or a proxy between, makes of a question."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +69,7 @@ class Sender:
                                 MllpClient(port, self.host, timeout=_PATIENCE)
                             )
                         message = self._send(clients[port], message)
-            except _NO_ANSWER:
+            except NO_ANSWER:
                 self.stop.wait(0.05)
 
     def _send(self, client: MllpClient, message: bytes) -> bytes:
@@ -119,7 +120,7 @@ class StoreSender:
                         else:
                             self.refused += 1
                         self.stop.wait(self.dice.uniform(0, self.pause))
-            except _NO_ANSWER:
+            except NO_ANSWER:
                 self.stop.wait(0.05)
 
 
@@ -141,7 +142,7 @@ class Repeater:
             if known:
                 try:
                     self.ask(known[self.dice.randrange(len(known))])
-                except _NO_ANSWER:
+                except NO_ANSWER:
                     continue  # the broker is down, or the proxy between: asked again another time
 
     def ask(self, pair: tuple[bytes, bytes]) -> None:

@@ -31,6 +31,8 @@ MODALITIES: Final = 2
 DISK_SIZE: Final = "200m"
 """Above the broker's own limit of free space, with room for what one episode writes."""
 
+NO_DISK: Final = "a small disk to fill cannot be mounted here (it takes root and the right to mount)"
+
 _SHORTER: Final = (
     (
         "config/broker.yaml",
@@ -72,6 +74,7 @@ class Stage:
         self.dicom = self._proxy("DICOM", self.broker.dicom_port)
         self.proxies = [self.to_epj, self.to_pacs, self.dicom, *by_proxy.values()]
         self.full = threading.Event()
+        self.kills = 0
         self.senders = [
             Sender(
                 ports={kind: proxy.port for kind, proxy in by_proxy.items()},
@@ -109,6 +112,11 @@ class Stage:
                 accepted(pas, adt("A04", f"74{number}-0", Person(number=f"74{number}")))
         for thread in self._threads:
             thread.start()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.broker.kill()
+        self.kills += 1
 
     def end_load(self) -> list[str]:
         """Stops the senders. Returns what does not stop."""

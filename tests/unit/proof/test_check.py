@@ -39,6 +39,10 @@ def test_a_repeat_with_other_bytes_is_changed() -> None:
     assert found.changed == ["1-0"]
 
 
+def test_a_control_id_that_nobody_sent_is_changed() -> None:
+    assert check.hl7([], [adt("A08", "made up", PERSON)]).changed == ["made up"]
+
+
 def test_an_order_told_under_two_control_ids_is_doubled() -> None:
     assert check.hl7([ORDER], [told("X"), told("Y")]).doubled == ["1-3"]
 
