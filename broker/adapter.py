@@ -86,6 +86,8 @@ class Reception:
     keys: tuple[tuple[str, str], ...] = ()
     """Search keys (kind, value): `patient`, `accession`, `study`, `instance`, `order`."""
     events: tuple[Event, ...] = ()
+    reused: Callable[[], Reception] | None = field(default=None, compare=False, repr=False)
+    """The refusal that stands instead, should its control id have come with other content (invariant 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,8 @@ class Stored:
     answer_code: str
     repeat: bool = False
     """The same message stood in the journal already: this is its stored answer, nothing was processed again."""
+    refused: Reception | None = None
+    """What was written instead of the reception: its control id had come with other content."""
 
 
 class Intake(Protocol):

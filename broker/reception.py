@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
@@ -19,6 +20,7 @@ from typing import Final, Literal
 from broker.adapter import Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
+    DUPLICATE_KEY,
     REQUIRED_FIELD_MISSING,
     SEGMENT_SEQUENCE_ERROR,
     UNSUPPORTED_EVENT_CODE,
@@ -40,6 +42,16 @@ VERSIONS: Final = re.compile(r"(2\.[1-8](\.\d{1,2})*\+?|P)?")
 """MSH-12 that is taken: 2.1 to 2.8 with what senders append, and the two odd ones that are seen (empty, `P`)."""
 
 _NOT_ANSWERED: Final = "an acknowledgement is not answered"
+
+_KEPT: Final = (Verdict.ACCEPTED, Verdict.FILTERED)
+"""Verdicts whose answer stands for later repeats (invariant 3)."""
+
+_REUSED: Final = Refused(
+    "the control id in MSH-10 came before with other content",
+    ack_code="AE",
+    error_code=DUPLICATE_KEY,
+    location=Location(segment="MSH", field=10),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +275,7 @@ class _Stamp:
             flags=flags,
             keys=search_keys(events),
             events=events,
+            reused=partial(self.refusal, header, _REUSED) if header and verdict in _KEPT else None,
         )
 
 

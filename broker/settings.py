@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
+from broker.delivery.pace import Window
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
-from broker.yamlfile import Document, Switch, Text, did_you_mean
+from broker.yamlfile import Document, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
 
@@ -41,11 +42,27 @@ class HttpSettings(Options):
     port: int = Field(ge=0, le=65535, description="TCP port.")
 
 
+class LimitsSettings(Options):
+    """What the broker keeps for itself: beyond it new messages are refused, and the senders keep them."""
+
+    min_free: Size = Field(
+        default="64MiB",
+        validate_default=True,
+        description="What must stay free on the disk of `data`, so that what was acknowledged can be delivered and"
+        " recorded. Below it: `AR`, `CE` or `A700`, and not ready; from a tenth above it on, messages are taken again.",
+    )
+
+
 class InboundEntry(Options):
     """What every inbound adapter has."""
 
     adapter: Text = Field(description="Name of the adapter (`broker adapters list`).")
     enabled: Switch = Field(default=True, description="Off: the listener is not opened.")
+
+
+def _window(text: str) -> str:
+    Window.parse(text)
+    return text
 
 
 class OutboundEntry(Options):
@@ -55,6 +72,13 @@ class OutboundEntry(Options):
     enabled: Switch = Field(default=True, description="Off: routes that name it are off.")
     connections: int = Field(
         default=1, ge=1, le=64, description="Ways that are used at once; order holds per patient."
+    )
+    rate: float | None = Field(
+        default=None, gt=0, le=10_000, description="At most so many deliveries a second; unset: no limit."
+    )
+    windows: tuple[Annotated[Text, AfterValidator(_window)], ...] = Field(
+        default=(),
+        description="Hours in which deliveries may leave, local time: [22:00-06:00]; empty: always.",
     )
 
 
@@ -72,6 +96,7 @@ class BrokerSettings(Options):
     )
     dicom: DicomSettings
     http: HttpSettings
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
 

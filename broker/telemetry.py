@@ -38,8 +38,13 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Messages received, by listener and verdict (accepted, filtered, rejected, repeat, junk).",
             labels=("source", "verdict"),
         ),
+        "broker_messages_turned_away_total": Name(
+            help="Messages and objects answered AR, CE or A700 because they could not be kept: in no journal, the"
+            " sender has them still.",
+            labels=("protocol",),
+        ),
         "broker_deliveries_total": Name(
-            help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable).",
+            help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),
         ),
         "broker_worklist_queries_total": Name(
@@ -60,6 +65,16 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             labels=("destination",),
             kind="gauge",
         ),
+        "broker_deliveries_parked": Name(
+            help="Deliveries that wait for a person and hold their patient's lane.",
+            labels=("destination",),
+            kind="gauge",
+        ),
+        "broker_destination_paused": Name(
+            help="1 while a destination is not sent to because it does not answer.",
+            labels=("destination",),
+            kind="gauge",
+        ),
         "broker_delivery_oldest_seconds": Name(
             help="Age of the oldest delivery that still has to leave.", labels=("destination",), kind="gauge"
         ),
@@ -67,7 +82,13 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Things a person must look at (`broker status`).", labels=("kind",), kind="gauge"
         ),
         "broker_ready": Name(
-            help="1 while every listener is open and the journal can be written.", kind="gauge"
+            help="1 while `/readyz` says so: every listener is open, the disk has room, the journal can be"
+            " written.",
+            kind="gauge",
+        ),
+        "broker_disk_free_bytes": Name(
+            help="What is free on the data folder's disk; below `limits.min_free` new messages are refused.",
+            kind="gauge",
         ),
     }
 )

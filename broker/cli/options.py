@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
 
 from broker import settings as settings_module
+from broker.delivery.parked import By
 from broker.errors import ConfigError
 from broker.settings import Settings
-from broker.store.sqlite import Database, Transaction
+from broker.store.sqlite import Database, Transaction, is_current, journal_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,14 +54,57 @@ def load_settings(config: Path) -> Settings:
     return settings_module.load(config, env=os.environ)
 
 
-def open_journal(settings: Settings) -> Transaction:
-    """The journal for reading, beside a running broker. Raises `ConfigError` when there is none yet."""
-    from broker.runtime.broker import journal_file
-
+def journal_of(settings: Settings) -> Database:
+    """The journal beside a running broker, not opened yet. Raises `ConfigError` when there is none to read."""
     path = journal_file(settings.data_folder)
     if not path.is_file():
         raise ConfigError(f"{path}: there is no journal yet; start the broker with `broker run`")
-    return Database(path).read()
+    database = Database(path)
+    if not is_current(database.read()):
+        raise ConfigError(f"{path}: the journal is another version's; start this version's broker once")
+    return database
+
+
+def open_journal(settings: Settings) -> Transaction:
+    """The journal for reading. Raises `ConfigError` when there is none yet."""
+    return journal_of(settings).read()
+
+
+def by_options(function: F) -> F:
+    """`--reason` and `--as`, as `reason` and `who`: every intervention says why and by whom."""
+    function = click.option("--reason", required=True, help="Why; kept for ever beside what was done.")(
+        function
+    )
+    return click.option(
+        "--as", "who", default=getpass.getuser, show_default="your login name", help="Who does it."
+    )(function)
+
+
+def by(who: str, reason: str) -> By:
+    """Who does it, now, and why. Raises `click.UsageError` for an empty reason."""
+    if not reason.strip():
+        raise click.UsageError("--reason must say something")
+    return By(who=who, at=datetime.now(UTC).isoformat(), reason=reason.strip())
+
+
+@contextmanager
+def open_desk(settings: Settings) -> Iterator[Database]:
+    """The journal for an intervention, beside a running broker, which notices within a second."""
+    database = journal_of(settings)
+    database.open()
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def text_of(payload: bytes) -> str:
+    """A payload for people: a segment a line; what is not UTF-8 is read as Latin-1."""
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        text = payload.decode("latin-1")
+    return text.replace("\r", "\n")
 
 
 def print_json(value: Any) -> None:

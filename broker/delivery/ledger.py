@@ -1,15 +1,36 @@
-"""Deliveries on disk: enqueued in commit 2, finished or tried again afterwards. SQL only; no thread, no sending."""
+"""Deliveries on disk: enqueued in commit 2, then delivered, tried again or parked. SQL only; no thread, no sending.
+
+What people do to deliveries is `parked.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
+from broker.event import Event
+from broker.store import days, tally
 from broker.store.sqlite import Transaction
 
-Outcome = Literal["delivered", "again"]
+State = Literal["queued", "delivered", "held", "parked", "dropped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """The event behind a delivery."""
+
+    seq: int
+    day: str
+    source: str
+    at: str
+
+    @classmethod
+    def of(cls, seq: int, event: Event) -> Cause:
+        at = event.time.isoformat()
+        return cls(seq=seq, day=at[:10], source=event.source, at=at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,37 +41,65 @@ class Queued:
     destination: str
     lane: str
     due: float = 0.0
+    parked: bool = False
 
 
-def enqueue(tx: Transaction, event: int, lane: str, target: Target, rendered: Rendered, at: str) -> Queued:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """An open delivery with its bytes, and how it went so far."""
+
+    delivery: Delivery
+    day: str
+    created: datetime
+    by_hand: bool
+    """A person released it, or had it sent again."""
+    refusals: int
+    failing_since: datetime | None
+
+
+def enqueue(
+    tx: Transaction,
+    cause: Cause,
+    lane: str,
+    target: Target,
+    rendered: Rendered,
+    *,
+    replay_of: int | None = None,
+) -> Queued:
     """Adds a rendered output to its lane (commit 2)."""
-    number = _insert(tx, event, lane, target, rendered, at, state="queued")
+    number = _insert(tx, cause, lane, target, rendered, "queued", replay_of=replay_of)
     return Queued(id=number, destination=target.destination, lane=lane)
 
 
-def record(
-    tx: Transaction, event: int, lane: str, target: Target, rendered: Rendered, at: str, detail: str
-) -> None:
+def record(tx: Transaction, cause: Cause, lane: str, target: Target, rendered: Rendered, detail: str) -> None:
     """Records an output that was done within commit 2: a worklist row."""
-    number = _insert(tx, event, lane, target, rendered, at, state="delivered")
-    tx.execute("UPDATE delivery SET detail=?, finished=? WHERE id=?", (detail, at, number))
+    _insert(tx, cause, lane, target, rendered, "delivered", detail=detail, finished=cause.at)
 
 
-def hold(tx: Transaction, event: int, lane: str, target: Target, reason: str, at: str) -> int:
+def hold(tx: Transaction, cause: Cause, lane: str, target: Target, reason: str) -> int:
     """Records an output that could not be rendered: visible, never dropped, for a person to decide."""
-    number = _insert(tx, event, lane, target, Rendered(payload=b""), at, state="held")
-    tx.execute("UPDATE delivery SET detail=? WHERE id=?", (reason, number))
-    return number
+    return _insert(tx, cause, lane, target, Rendered(payload=b""), "held", detail=reason)
 
 
 def _insert(
-    tx: Transaction, event: int, lane: str, target: Target, rendered: Rendered, at: str, *, state: str
+    tx: Transaction,
+    cause: Cause,
+    lane: str,
+    target: Target,
+    rendered: Rendered,
+    state: State,
+    *,
+    detail: str = "",
+    finished: str | None = None,
+    replay_of: int | None = None,
 ) -> int:
-    return tx.insert(
-        "INSERT INTO delivery (event, destination, kind, lane, route, place, version, state, due, payload, summary,"
-        " created) VALUES (?,?,?,?,?,?,?,?,0,?,?,?)",
+    number = tx.insert(
+        "INSERT INTO delivery (event, day, source, destination, kind, lane, route, place, version, state, due,"
+        " summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?)",
         (
-            event,
+            cause.seq,
+            cause.day,
+            cause.source,
             target.destination,
             target.kind,
             lane,
@@ -58,86 +107,179 @@ def _insert(
             target.place,
             target.version,
             state,
-            rendered.payload,
             rendered.summary,
-            at,
+            detail,
+            cause.at,
+            finished,
+            replay_of,
         ),
     )
+    days.ensure(tx, cause.day)
+    tx.execute(
+        f"INSERT INTO {days.table('delivery_body', cause.day)} (delivery, payload) VALUES (?,?)",
+        (number, rendered.payload),
+    )
+    tally.add(tx, cause.day, cause.source, state, route=target.route, destination=target.destination)
+    return number
 
 
 def join(tx: Transaction, absorbed: str, survivor: str) -> None:
     """A merge: what is still open for the absorbed patient goes on in the survivor's lane."""
-    tx.execute("UPDATE delivery SET lane=? WHERE lane=? AND state='queued'", (survivor, absorbed))
+    tx.execute(
+        "UPDATE delivery SET lane=? WHERE lane=? AND state IN ('queued', 'parked')", (survivor, absorbed)
+    )
 
 
 def open_deliveries(tx: Transaction) -> Iterable[Queued]:
     """Everything that still has to leave, in lane order: what a start finds."""
-    for number, destination, lane, due in tx.rows(
-        "SELECT id, destination, lane, due FROM delivery WHERE state='queued' ORDER BY id"
+    for number, destination, lane, due, parked in tx.rows(
+        "SELECT id, destination, lane, due, state='parked' FROM delivery WHERE state IN ('queued', 'parked')"
+        " ORDER BY id"
     ):
-        yield Queued(id=number, destination=destination, lane=lane, due=due)
+        yield Queued(id=number, destination=destination, lane=lane, due=due, parked=bool(parked))
 
 
-def load(tx: Transaction, number: int) -> Delivery:
-    """An open delivery with its bytes."""
-    row = tx.one("SELECT destination, lane, route, attempt, payload FROM delivery WHERE id=?", (number,))
+def load(tx: Transaction, number: int) -> Open | None:
+    """A queued delivery with its bytes; None where it is not queued any more."""
+    row = tx.one(
+        "SELECT day, destination, lane, route, attempt, refusals, failing_since, created, replay_of IS NOT NULL"
+        " OR EXISTS (SELECT 1 FROM intervention WHERE intervention.delivery=delivery.id AND action='release')"
+        " FROM delivery WHERE id=? AND state='queued'",
+        (number,),
+    )
     if row is None:
-        raise KeyError(number)
-    destination, lane, route, attempt, payload = row
-    return Delivery(
-        id=number, destination=destination, lane=lane, route=route, attempt=attempt + 1, payload=payload
+        return None
+    day, destination, lane, route, attempt, refusals, failing_since, created, by_hand = row
+    return Open(
+        delivery=Delivery(
+            id=number,
+            destination=destination,
+            lane=lane,
+            route=route,
+            attempt=attempt + 1,
+            payload=payload(tx, number, day) or b"",
+        ),
+        day=day,
+        created=datetime.fromisoformat(created),
+        by_hand=bool(by_hand),
+        refusals=refusals,
+        failing_since=datetime.fromisoformat(failing_since) if failing_since else None,
     )
 
 
-def finish(tx: Transaction, delivery: Delivery, receipt: Receipt, at: str) -> None:
+def payload(tx: Transaction, number: int, day: str) -> bytes | None:
+    """What left or will leave; None where retention dropped it."""
+    if day not in days.known(tx, since=day, bodies=True):
+        return None
+    row = tx.one(f"SELECT payload FROM {days.table('delivery_body', day)} WHERE delivery=?", (number,))
+    return None if row is None else row[0]
+
+
+def payload_of(tx: Transaction, number: int) -> bytes | None:
+    """As `payload`, for a caller that knows only the number."""
+    row = tx.one("SELECT day FROM delivery WHERE id=?", (number,))
+    return None if row is None else payload(tx, number, row[0])
+
+
+def attempts(tx: Transaction, number: int) -> list[tuple[int, str, str, str]]:
+    """(attempt, at, outcome, detail) of each attempt that failed."""
+    sql = "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt"
+    return [(n, at, outcome, detail) for n, at, outcome, detail in tx.rows(sql, (number,))]
+
+
+def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> None:
     """The destination took it."""
-    tx.execute(
-        "UPDATE delivery SET state='delivered', attempt=?, detail=?, answer=?, finished=? WHERE id=?",
-        (delivery.attempt, receipt.detail, receipt.answer, at, delivery.id),
+    number = opened.delivery.id
+    moved = move(
+        tx,
+        number,
+        "queued",
+        "delivered",
+        "attempt=?, refusals=0, failing_since=NULL, detail=?, finished=?",
+        (opened.delivery.attempt, receipt.detail, at),
     )
-    _attempt(tx, delivery, at, "delivered", receipt.detail)
+    if moved and receipt.answer:
+        tx.execute(
+            f"UPDATE {days.table('delivery_body', opened.day)} SET answer=? WHERE delivery=?",
+            (receipt.answer, number),
+        )
 
 
-def retry(tx: Transaction, delivery: Delivery, outcome: str, detail: str, due: float, at: str) -> None:
+def retry(
+    tx: Transaction, opened: Open, outcome: str, detail: str, due: float, at: str, *, refusals: int
+) -> None:
     """The destination did not take it; it stays the head of its lane until `due`."""
+    since = None if outcome == "unreachable" else at
     tx.execute(
-        "UPDATE delivery SET attempt=?, due=?, detail=? WHERE id=?",
-        (delivery.attempt, due, detail, delivery.id),
+        "UPDATE delivery SET attempt=?, refusals=?, failing_since=coalesce(failing_since, ?), due=?, detail=?"
+        " WHERE id=? AND state='queued' AND attempt<?",
+        (opened.delivery.attempt, refusals, since, due, detail, opened.delivery.id, opened.delivery.attempt),
     )
-    _attempt(tx, delivery, at, outcome, detail)
+    if tx.changes:
+        _attempt(tx, opened, at, outcome, detail)
 
 
-def _attempt(tx: Transaction, delivery: Delivery, at: str, outcome: str, detail: str) -> None:
+def park(tx: Transaction, opened: Open, outcome: str, detail: str, at: str) -> None:
+    """It keeps its place at the head of its lane until a person decides."""
+    if move(
+        tx,
+        opened.delivery.id,
+        "queued",
+        "parked",
+        "attempt=?, failing_since=coalesce(failing_since, ?), due=0, detail=?",
+        (opened.delivery.attempt, at, detail),
+    ):
+        _attempt(tx, opened, at, outcome, detail)
+
+
+def move(
+    tx: Transaction,
+    number: int,
+    before: State,
+    after: State,
+    changes: str,
+    values: tuple[str | int | None, ...],
+) -> bool:
+    """From one state to another, with its tally. False, and nothing done, where it is not in the first."""
+    row = tx.one(
+        "SELECT day, source, route, destination FROM delivery WHERE id=? AND state=?", (number, before)
+    )
+    if row is None:
+        return False
+    tx.execute(f"UPDATE delivery SET state=?, {changes} WHERE id=?", (after, *values, number))
+    day, source, route, destination = row
+    tally.add(tx, day, source, before, route=route, destination=destination, number=-1)
+    tally.add(tx, day, source, after, route=route, destination=destination)
+    return True
+
+
+def _attempt(tx: Transaction, opened: Open, at: str, outcome: str, detail: str) -> None:
+    """Attempts that failed; the one that did not is the delivery itself."""
     tx.execute(
         "INSERT INTO delivery_attempt (delivery, attempt, at, outcome, detail) VALUES (?,?,?,?,?)",
-        (delivery.id, delivery.attempt, at, outcome, detail),
+        (opened.delivery.id, opened.delivery.attempt, at, outcome, detail),
     )
 
 
 def summary(tx: Transaction) -> list[dict[str, Any]]:
-    """Per destination: how many are queued, delivered and held, since when the oldest waits, and why."""
-    rows = tx.rows(
-        "SELECT destination, count(*) FILTER (WHERE state='queued'), count(*) FILTER (WHERE state='delivered'),"
-        " count(*) FILTER (WHERE state='held'), min(created) FILTER (WHERE state='queued') FROM delivery"
-        " GROUP BY destination ORDER BY destination"
-    )
+    """Per destination: how many are in which state, since when the oldest waits, and why."""
     found = []
-    for destination, queued, delivered, held, oldest in rows:
-        failing = tx.one(
-            "SELECT id, attempt, detail FROM delivery WHERE destination=? AND state='queued' AND attempt>0"
+    for destination, states in tally.deliveries(tx).items():
+        oldest = tx.one(
+            "SELECT created FROM delivery WHERE destination=? AND state IN ('queued', 'parked') AND +state='queued'"
             " ORDER BY id LIMIT 1",
             (destination,),
         )
-        found.append(
-            {
-                "destination": destination,
-                "queued": queued,
-                "delivered": delivered,
-                "held": held,
-                "oldest": oldest,
-                "failing": None
-                if failing is None
-                else {"delivery": failing[0], "attempts": failing[1], "detail": failing[2]},
-            }
+        failing = tx.one(
+            "SELECT id, attempt, detail FROM delivery WHERE destination=? AND state IN ('queued', 'parked')"
+            " AND +state='queued' AND attempt>0 ORDER BY id LIMIT 1",
+            (destination,),
         )
+        row: dict[str, Any] = {"destination": destination}
+        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped")}
+        row["oldest"] = oldest[0] if oldest else None
+        row["failing"] = (
+            {"delivery": failing[0], "attempts": failing[1], "detail": failing[2]} if failing else None
+        )
+        found.append(row)
     return found

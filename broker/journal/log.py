@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.event import Event
-from broker.store.sqlite import Transaction
+from broker.store import days, tally
+from broker.store.sqlite import Transaction, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,16 +22,71 @@ class Logged:
     raw: bytes
     """The bytes of the HL7 message behind it; empty for DICOM."""
     charset: str
+    routed: str = ""
+    """Version of the routes that saw it; empty: none yet."""
 
 
 def unrouted(tx: Transaction, limit: int) -> list[Logged]:
     """Events that wait for commit 2, in journal order."""
+    return _logged(tx, "event.routed IS NULL", (), limit)
+
+
+def event(tx: Transaction, seq: int) -> Logged:
+    """One event of the log. Raises `KeyError` where there is none."""
+    for logged in _logged(tx, "event.seq=?", (seq,), 1):
+        return logged
+    raise KeyError(seq)
+
+
+def events_of(tx: Transaction, message: int) -> list[Logged]:
+    """The events of one message."""
+    return _logged(tx, "event.message=?", (message,), -1)
+
+
+def since(tx: Transaction, seq: int, limit: int) -> list[Logged]:
+    """Events behind number `seq`, routed or not, in journal order: what a rebuild folds."""
+    return _logged(tx, "event.seq>?", (seq,), limit)
+
+
+def _logged(tx: Transaction, where: str, values: tuple[Value, ...], limit: int) -> list[Logged]:
     rows = tx.rows(
-        "SELECT event.seq, event.body, message.body, message.charset FROM event"
-        " JOIN message ON message.seq = event.message WHERE event.routed IS NULL ORDER BY event.seq LIMIT ?",
-        (limit,),
+        "SELECT event.seq, event.body, message.seq, message.day, message.charset, event.routed FROM event"
+        f" JOIN message ON message.seq = event.message WHERE {where} ORDER BY event.seq LIMIT ?",
+        (*values, limit),
     )
-    return [Logged(seq=s, event=Event.model_validate_json(e), raw=b or b"", charset=c) for s, e, b, c in rows]
+    return [
+        Logged(
+            seq=s, event=Event.model_validate_json(e), raw=body(tx, m, day) or b"", charset=c, routed=r or ""
+        )
+        for s, e, m, day, c, r in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One message of the journal, as far as it is needed to take it in again."""
+
+    id: str
+    source: str
+    protocol: str
+    raw: bytes | None
+    """None where retention dropped it."""
+
+
+def received(tx: Transaction, seq: int) -> Received:
+    """Raises `KeyError` where there is no such message."""
+    row = tx.one("SELECT id, source, protocol, day FROM message WHERE seq=?", (seq,))
+    if row is None:
+        raise KeyError(seq)
+    return Received(id=row[0], source=row[1], protocol=row[2], raw=body(tx, seq, row[3]))
+
+
+def body(tx: Transaction, message: int, day: str) -> bytes | None:
+    """The bytes of a message as they came; None where retention dropped them."""
+    if day not in days.known(tx, since=day, bodies=True):
+        return None
+    row = tx.one(f"SELECT body FROM {days.table('message_body', day)} WHERE message=?", (message,))
+    return None if row is None else row[0]
 
 
 def mark_routed(tx: Transaction, seq: int, version: str) -> None:
@@ -44,22 +100,14 @@ def waiting(tx: Transaction) -> int:
     return int(row[0]) if row else 0
 
 
+def any_waiting(tx: Transaction) -> bool:
+    """Whether an event waits for commit 2."""
+    return tx.one("SELECT 1 FROM event WHERE routed IS NULL LIMIT 1") is not None
+
+
 def counts(tx: Transaction) -> list[dict[str, Any]]:
     """Received messages per source and verdict."""
-    rows = tx.rows(
-        "SELECT source, verdict, count(*) FROM message GROUP BY source, verdict ORDER BY source, verdict"
-    )
-    return [{"source": s, "verdict": v, "messages": n} for s, v, n in rows]
-
-
-def find(tx: Transaction, text: str) -> list[int]:
-    """Messages whose id, control id or search key (accession number, Study UID, order number …) is `text`."""
-    rows = tx.rows(
-        "SELECT seq FROM message WHERE id=?1 OR control_id=?1"
-        " UNION SELECT message FROM message_key WHERE value=?1 ORDER BY 1",
-        (text,),
-    )
-    return [seq for (seq,) in rows]
+    return [{"source": s, "verdict": v, "messages": n} for s, v, n in tally.messages(tx)]
 
 
 def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
@@ -84,19 +132,25 @@ def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
 
 def _deliveries(tx: Transaction, event: int) -> list[dict[str, Any]]:
     rows = tx.rows(
-        "SELECT id, destination, route, place, version, state, attempt, summary, detail, created, finished"
-        " FROM delivery WHERE event=? ORDER BY id",
+        "SELECT id, destination, route, place, version, state, attempt, summary, detail, created, finished,"
+        " replay_of FROM delivery WHERE event=? ORDER BY id",
         (event,),
     )
     names = ("id", "destination", "route", "place", "version", "state", "attempt", "summary", "detail")
     deliveries = []
     for row in rows:
-        delivery = dict(zip((*names, "created", "finished"), row, strict=True))
+        delivery = dict(zip((*names, "created", "finished", "replay_of"), row, strict=True))
         delivery["attempts"] = [
             {"attempt": n, "at": at, "outcome": outcome, "detail": detail}
             for n, at, outcome, detail in tx.rows(
                 "SELECT attempt, at, outcome, detail FROM delivery_attempt WHERE delivery=? ORDER BY attempt",
                 (row[0],),
+            )
+        ]
+        delivery["interventions"] = [
+            {"at": at, "who": who, "action": action, "reason": reason}
+            for at, who, action, reason in tx.rows(
+                "SELECT at, who, action, reason FROM intervention WHERE delivery=? ORDER BY id", (row[0],)
             )
         ]
         deliveries.append(delivery)

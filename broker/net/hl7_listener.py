@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field
 
 from broker import csvfile
 from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Verdict
-from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError
+from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError
 from broker.hl7.ack import answers
 from broker.hl7.charset import codec
 from broker.hl7.demographics import Issuers, read_issuer
@@ -166,9 +166,12 @@ class Listener(Generic[C]):
         """Commit 1, then the answer. While the journal cannot be written the sender is told so (invariant 1)."""
         try:
             stored = await self._context.intake.accept(reception)
+        except UnwritableError as exc:
+            return self._turned_away(reception, str(exc))
         except StoreError:
-            log.exception("the journal cannot be written", listener=reception.source)
-            return _unavailable(reception)
+            log.exception("a message cannot be stored", listener=reception.source)
+            return self._turned_away(reception, "the broker cannot store messages at present")
+        reception = stored.refused or reception
         self._context.count(
             "broker_messages_received_total",
             {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},
@@ -182,6 +185,10 @@ class Listener(Generic[C]):
                 reason=reception.reason,
             )
         return stored.answers
+
+    def _turned_away(self, reception: Reception, why: str) -> Sequence[bytes]:
+        self._context.count("broker_messages_turned_away_total", {"protocol": "hl7"})
+        return _unavailable(reception, why)
 
     async def _junk(self, junk: Junk, peer: Peer) -> None:
         """Bytes outside any frame: kept and counted, nobody to answer."""
@@ -215,7 +222,7 @@ class Listener(Generic[C]):
         return await self._accept(reception)
 
 
-def _unavailable(reception: Reception) -> tuple[bytes, ...]:
+def _unavailable(reception: Reception, why: str) -> tuple[bytes, ...]:
     """AR, or CE in enhanced mode: the message cannot be kept. Nothing is acknowledged from memory.
 
     Never CA: it would say that the message was safely stored (HL7 v2.5.1 2.9.3.1).
@@ -231,5 +238,5 @@ def _unavailable(reception: Reception) -> tuple[bytes, ...]:
         ["CE" if code == "CR" else code for code in answers(header, "AR")],
         message_id=reception.message_id,
         now=reception.received,
-        error=Refused("the broker cannot store messages at present; send again later"),
+        error=Refused(f"{why}; send again later"),
     )

@@ -8,8 +8,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from broker.adapter import Delivery, Options, OutboundContext, Receipt
-from broker.errors import PermanentDeliveryError, TransientDeliveryError, Unreadable
-from broker.hl7.ack import read_ack
+from broker.errors import (
+    RECORD_LOCKED,
+    DeliveryError,
+    PermanentDeliveryError,
+    TransientDeliveryError,
+    Unreadable,
+)
+from broker.hl7.ack import Acknowledgement, read_ack
 from broker.net.mllp import MllpClient
 from broker.scalars import Duration, Text
 
@@ -33,7 +39,7 @@ class Hl7Sender:
         )
 
     def deliver(self, delivery: Delivery) -> Receipt:
-        """Sends and waits. AA and CA are taken; anything else is not, and the peer's text is kept, not told."""
+        """Sends and waits. AA and CA are taken; anything else raises what `failure` says of it."""
         answer = self._client.send(delivery.payload)
         if not answer:
             return Receipt(detail="sent; the message asks for no acknowledgement")
@@ -42,10 +48,22 @@ class Hl7Sender:
         except Unreadable as exc:
             raise TransientDeliveryError(f"the acknowledgement cannot be read: {exc}") from exc
         if not ack.positive:
-            code = f", error {ack.error_code}" if ack.error_code.isalnum() else ""
-            raise PermanentDeliveryError(f"MSA-1 {ack.code}{code}")
+            raise failure(ack)
         return Receipt(detail=f"MSA-1 {ack.code}", answer=answer)
 
     def close(self) -> None:
         """Closes the connection."""
         self._client.close()
+
+
+def failure(ack: Acknowledgement) -> DeliveryError:
+    """What a negative acknowledgement means for the lane (HL7 v2.5.1 2.9.2, tables 0008 and 0357).
+
+    CE says that the message could not be kept, and error 206 that a record is locked: both pass. Everything else is
+    a refusal of this message. The peer's own text may hold anything and is not told.
+    """
+    code = f", error {ack.error_code}" if ack.error_code.isalnum() else ""
+    text = f"MSA-1 {ack.code}{code}"
+    if ack.code == "CE" or ack.error_code == RECORD_LOCKED:
+        return TransientDeliveryError(text)
+    return PermanentDeliveryError(text)

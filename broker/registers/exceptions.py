@@ -24,15 +24,21 @@ Kind = Literal[
     "instance-differs",
     "event-failed",
     "delivery-held",
+    "control-id-reused",
 ]
 
 
 def report(tx: Transaction, kind: Kind, subject: str, reason: str, event: Event) -> None:
     """Opens an entry, or renews its reason while keeping since when it stands."""
+    note(tx, kind, subject, reason, at=event.time.isoformat(), event=event.id)
+
+
+def note(tx: Transaction, kind: Kind, subject: str, reason: str, *, at: str, event: str = "") -> None:
+    """As `report`, for what no event tells of."""
     tx.execute(
         "INSERT INTO exception (kind, subject, reason, since, event) VALUES (?,?,?,?,?)"
         " ON CONFLICT (kind, subject) DO UPDATE SET reason=excluded.reason, event=excluded.event",
-        (kind, subject, reason, event.time.isoformat(), event.id),
+        (kind, subject, reason, at, event),
     )
 
 

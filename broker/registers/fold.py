@@ -61,6 +61,26 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     return Folded(view=_view(event, message, known))
 
 
+def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
+    """An event of the log seen again, through the registers as they stand now; nothing is folded.
+
+    None where the registers do not know what it speaks of.
+    """
+    data = event.data
+    if data.step is not None:
+        held = steps.get(tx, data.step.key)
+        if held is None:
+            return None
+        return _through(_view(event, message, patients.get(tx, held.patient_key)), held)
+    if data.patient is None:
+        return _view(event, message, None)
+    if data.instance is not None:
+        known = instances.owner(tx, data.instance, data.patient)
+        return _view(event, message, known) if known else _unverified(event, message)
+    keys = patients.find(tx, data.patient.identifiers) or patients.find(tx, data.prior)
+    return _view(event, message, patients.get(tx, keys[0]) if keys else None)
+
+
 def step_view(tx: Transaction, event: Event, key: str) -> View | None:
     """A step as it stands now, seen because of an event that is not its own (a demographic change, a merge).
 
@@ -101,11 +121,16 @@ def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if instances.differs(tx, event, instance):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
-    if known is not None:
-        return Folded(view=_view(event, message, known))
-    # Images of a person PAS does not know still keep their order among themselves.
+    return Folded(view=_view(event, message, known) if known else _unverified(event, message))
+
+
+def _unverified(event: Event, message: Message | None) -> View:
+    """Images of a person PAS does not know still keep their order among themselves."""
+    instance, said = event.data.instance, event.data.patient
+    assert instance is not None, "the caller looked"
+    assert said is not None, "the caller looked"
     lane = "|".join(("unverified", *(said.identifiers[0].key if said.identifiers else (instance.study_uid,))))
-    return Folded(view=View(event=event, message=message, patient=said, patient_key=lane, verified=False))
+    return View(event=event, message=message, patient=said, patient_key=lane, verified=False)
 
 
 def _referred(tx: Transaction, event: Event) -> Known | None:

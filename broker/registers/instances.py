@@ -29,7 +29,7 @@ def differs(tx: Transaction, event: Event, instance: Instance) -> bool:
 
 def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) -> Known | None:
     """Files one instance. None: PAS knows no such patient; it is reported as unverified."""
-    known = _owner(tx, instance, patient)
+    known = owner(tx, instance, patient)
     tx.execute(
         "INSERT INTO instance (sop_instance_uid, study_uid, accession, sha256, path, patient, event)"
         " VALUES (?,?,?,?,?,?,?) ON CONFLICT (sop_instance_uid) DO UPDATE SET path=excluded.path,"
@@ -70,7 +70,7 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
     tx.execute("UPDATE instance SET patient=? WHERE patient=?", (survivor, absorbed))
 
 
-def _owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+def owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The verified patient the object belongs to; an id that fits two patients fits none."""
     made_for = None if instance.issuer_stated else _by_step(tx, instance, patient)
     if made_for is not None:

@@ -146,14 +146,23 @@ class Retry(Part):
     factor: Annotated[float, Field(ge=1, le=10)] = 2.0
     """How much longer each pause is than the one before."""
     max: Duration = 600.0
-    """The longest pause. There is no end: a delivery is tried until the destination takes it."""
+    """The longest pause."""
 
 
 class OnFailure(Part):
     """What happens while a destination does not take a delivery of this route."""
 
     retry: Retry = Retry()
-    """Pauses between attempts."""
+    """Pauses between attempts. A destination that cannot be reached is tried without end, and nothing is
+    parked for that."""
+    park_after: Duration = 86_400.0
+    """How long a delivery itself may fail, at a destination that is there, until it is parked: it waits for
+    a person (`broker parked`), and what comes later for the same patient waits behind it."""
+    refusals: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How many refusals (AE, AR, a DICOM failure that is final) park a delivery. Those of a destination that
+    refuses everybody do not count."""
+    max_age: Duration | None = None
+    """A delivery older than this is parked instead of sent. Unset: late is better than never."""
     alert: Text = ""
     """Who is to know: a label on the failing deliveries in status and metrics."""
 

@@ -12,16 +12,17 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pydicom.config
 import structlog
 
-from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Outbound, OutboundContext
-from broker.delivery import ledger
+from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Outbound, OutboundContext, Reception
+from broker.delivery import ledger, parked
 from broker.delivery.executor import Executor
+from broker.delivery.pace import Window
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
@@ -33,17 +34,20 @@ from broker.runtime.pipeline import Pipeline
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
-from broker.store.sqlite import Database, Transaction
+from broker.store.room import Room, free_bytes
+from broker.store.sqlite import Database, Transaction, journal_file
 from broker.telemetry import Telemetry, age
 
 log = structlog.get_logger("broker")
 
-JOURNAL_FILE: Final = "journal.sqlite"
 STOP_SECONDS: Final = 3.0
 """What peers in the middle of something get at a stop, all at once; with the rest it ends within 10 s."""
 
 ROUTE_SECONDS: Final = 1.0
 """What the router gets for events that wait; the others are in the journal."""
+
+READY_SECONDS: Final = 2.0
+"""What the journal gets for the write that shows whether it can be written."""
 
 
 class Broker:
@@ -56,7 +60,8 @@ class Broker:
         self._data = settings.data_folder
         self._ready = False
         self._lock: int | None = None
-        self._database = Database(self._data / JOURNAL_FILE)
+        self._database = Database(journal_file(self._data))
+        self._room = Room(self._data, settings.broker.limits.min_free)
         self._telemetry = Telemetry(self._gauges)
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
@@ -68,9 +73,13 @@ class Broker:
             ae_title=settings.broker.dicom.ae_title,
             spool=self._data / "incoming",
             admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
+            check_room=self._room.check,
+            turned_away=lambda: self._telemetry.count(
+                "broker_messages_turned_away_total", {"protocol": "dicom"}
+            ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._router.wake)
+        self._intake = JournalIntake(self._database, self._router.wake, _reused, self._room.check)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -84,9 +93,16 @@ class Broker:
         # Copies that a killed sender left: what they were made of is in the spool, and their deliveries are queued.
         shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
         self._database.open()
-        found = list(ledger.open_deliveries(self._database.read()))
-        waiting = journal.waiting(self._database.read())
-        log.info("journal open", deliveries_to_make=len(found), events_to_route=waiting)
+        # One job of the writer: nothing that another process does can fall between the two.
+        seen, found = self._database.write(
+            lambda tx: (parked.last_intervention(tx), list(ledger.open_deliveries(tx)))
+        ).result()
+        log.info(
+            "journal open",
+            deliveries_to_make=sum(not queued.parked for queued in found),
+            deliveries_parked=sum(queued.parked for queued in found),
+            events_to_route=journal.waiting(self._database.read()),
+        )
         for queued in found:
             if queued.destination in self._executors:
                 self._executors[queued.destination].add(queued)
@@ -94,7 +110,7 @@ class Broker:
                 log.warning("a delivery's destination is not configured", destination=queued.destination)
         for executor in self._executors.values():
             executor.start()
-        self._router.start()
+        self._router.start(seen)
         with _opening(self._web.address):
             await self._web.start()
         self._web_task = asyncio.create_task(self._web.serve())
@@ -139,9 +155,15 @@ class Broker:
         """What keeps the broker from being ready; empty when nothing does. Destinations do not count."""
         if not self._ready:
             return "starting or stopping"
+        if why := self._room.why_not():
+            return why
+        touched: Future[None] | None = None
         try:
-            self._database.write(_touch).result(timeout=2.0)
+            touched = self._database.write(_touch)
+            touched.result(timeout=READY_SECONDS)
         except (StoreError, TimeoutError):
+            if touched is not None:
+                touched.cancel()  # a journal that hangs must not find all of them when it goes on
             return "the journal cannot be written"
         return ""
 
@@ -180,6 +202,8 @@ class Broker:
             self._on_failure,
             self._clock,
             connections=setting.entry.connections,
+            rate=setting.entry.rate,
+            windows=[Window.parse(text) for text in setting.entry.windows],
             observe=lambda destination, outcome: self._telemetry.count(
                 "broker_deliveries_total", {"destination": destination, "outcome": outcome}
             ),
@@ -207,7 +231,8 @@ class Broker:
         )
 
     def _gauges(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
-        yield "broker_ready", {}, float(self._ready)
+        yield "broker_ready", {}, float(not self.why_not_ready())
+        yield "broker_disk_free_bytes", {}, free_bytes(self._data)
         tx, now = self._database.read(), self._clock()
         yield "broker_events_waiting", {}, journal.waiting(tx)
         for row in journal.counts(tx):
@@ -217,7 +242,10 @@ class Broker:
             labels = {"destination": row["destination"]}
             yield "broker_deliveries_queued", labels, row["queued"]
             yield "broker_deliveries_held", labels, row["held"]
+            yield "broker_deliveries_parked", labels, row["parked"]
             yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
+        for name, executor in self._executors.items():
+            yield "broker_destination_paused", {"destination": name}, float(executor.state != "closed")
         kinds: dict[str, int] = {}
         for entry in exceptions.listed(tx):
             kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
@@ -236,6 +264,12 @@ def _opening(address: str) -> Iterator[None]:
         raise BrokerError(f"{address} cannot be opened: {reason}{hint}") from exc
 
 
+def _reused(tx: Transaction, reception: Reception) -> None:
+    """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
+    at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
+    exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
+
+
 def _touch(tx: Transaction) -> None:
     """A real write that changes nothing: a full disk still gives every read, and every empty commit."""
     version = tx.one("PRAGMA user_version")
@@ -250,8 +284,3 @@ def status(tx: Transaction) -> dict[str, Any]:
         "destinations": ledger.summary(tx),
         "exceptions": exceptions.listed(tx),
     }
-
-
-def journal_file(data: Path) -> Path:
-    """Where the journal of a data folder stands."""
-    return data / JOURNAL_FILE

@@ -19,6 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from broker.adapter import Kind, ListenerPlace, Reader, Reception, Renderer
+from broker.delivery import ledger
 from broker.dicom import status
 from broker.dicom.attributes import from_dataset, from_json, to_dataset
 from broker.errors import ConfigError, Fault
@@ -180,11 +181,13 @@ class Bench:
         for logged in journal.unrouted(self._tx, max(1, len(reception.events))):
             self._pipeline.route(self._tx, logged)
         deliveries = self._tx.rows(
-            "SELECT route, destination, kind, place, state, payload, summary, detail FROM delivery"
+            "SELECT route, destination, kind, place, state, id, day, summary, detail FROM delivery"
             " WHERE id>? ORDER BY id",
             before,
         )
-        return reception, deliveries
+        return reception, [
+            (*row[:5], ledger.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries
+        ]
 
 
 def _bytes(given: Given, folder: Path) -> bytes:

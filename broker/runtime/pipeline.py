@@ -12,9 +12,9 @@ import structlog
 
 from broker.adapter import Renderer, Target
 from broker.delivery import ledger
-from broker.delivery.ledger import Queued
+from broker.delivery.ledger import Cause, Queued
 from broker.errors import StoreError, UnmappableError
-from broker.event import Event, Step
+from broker.event import Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
@@ -44,11 +44,16 @@ class Pipeline:
         renderers: Mapping[str, Renderer],
         *,
         on_view: Callable[[View], None] | None = None,
+        registers_only: bool = False,
     ) -> None:
-        """`renderers`: by destination. `on_view` is shown every view that is routed (`broker explain`)."""
+        """`renderers`: by destination. `on_view` is shown every view that is routed (`broker explain`).
+
+        `registers_only`: nothing is written for destinations, only what the registers hold (a rebuild).
+        """
         self.routes = routes
         self._renderers = renderers
         self._on_view = on_view
+        self._registers_only = registers_only
 
     def route(self, tx: Transaction, logged: Logged) -> Routed:
         """Commit 2 of one event. An event that fails is reported and kept, and holds nobody else up."""
@@ -73,7 +78,7 @@ class Pipeline:
 
     def _route(self, tx: Transaction, logged: Logged, routed: Routed) -> None:
         event = logged.event
-        folded = fold(tx, event, _message(logged))
+        folded = fold(tx, event, message_of(logged))
         for absorbed, survivor in folded.joined:
             ledger.join(tx, absorbed, survivor)
             routed.joined.append((absorbed, survivor))
@@ -92,7 +97,7 @@ class Pipeline:
         for target in found.targets:
             if target.kind == "worklist":
                 self._put(tx, logged, view, target)
-            else:
+            elif not self._registers_only:
                 self._enqueue(tx, logged, view, target, routed)
         for failure in found.failures:
             self._hold(tx, logged, view, failure.target, failure.error)
@@ -116,7 +121,8 @@ class Pipeline:
             self._hold(tx, logged, view, target, exc)
             return
         detail = worklist.put(tx, view.event, target, rendered, view.step)
-        ledger.record(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event), detail)
+        if not self._registers_only:
+            ledger.record(tx, _cause(logged), view.patient_key, target, rendered, detail)
 
     def _enqueue(self, tx: Transaction, logged: Logged, view: View, target: Target, routed: Routed) -> None:
         try:
@@ -124,15 +130,15 @@ class Pipeline:
         except UnmappableError as exc:
             self._hold(tx, logged, view, target, exc)
             return
-        routed.queued.append(
-            ledger.enqueue(tx, logged.seq, view.patient_key, target, rendered, _at(logged.event))
-        )
+        routed.queued.append(ledger.enqueue(tx, _cause(logged), view.patient_key, target, rendered))
 
     def _hold(
         self, tx: Transaction, logged: Logged, view: View, target: Target, error: UnmappableError
     ) -> None:
         """An output that cannot be made is kept in sight; the others of the event go on."""
-        number = ledger.hold(tx, logged.seq, view.patient_key, target, str(error), _at(logged.event))
+        if self._registers_only:
+            return
+        number = ledger.hold(tx, _cause(logged), view.patient_key, target, str(error))
         exceptions.report(tx, "delivery-held", f"delivery {number}", str(error), logged.event)
 
     def _withdraw(self, tx: Transaction, step: Step, kept: set[str]) -> None:
@@ -145,12 +151,13 @@ class Pipeline:
         return any(r.name == route and r.enabled and REFRESH in r.events for r in self.routes.routes)
 
 
-def _message(logged: Logged) -> Message | None:
+def message_of(logged: Logged) -> Message | None:
+    """The HL7 message behind an event; None for DICOM."""
     return Message(logged.raw, Header.read(logged.raw), logged.charset) if logged.raw else None
 
 
-def _at(event: Event) -> str:
-    return event.time.isoformat()
+def _cause(logged: Logged) -> Cause:
+    return Cause.of(logged.seq, logged.event)
 
 
 def drain(tx: Transaction, pipeline: Pipeline, limit: int) -> Iterator[Routed]:

@@ -1,4 +1,7 @@
-"""The thread that makes commit 2: takes events from the journal in its order and tells the lanes what was opened."""
+"""The thread that makes commit 2: takes events from the journal in its order and tells the lanes what was opened.
+
+It also tells them what people did to deliveries meanwhile, which another process wrote to the journal.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Final
 
 import structlog
 
+from broker.delivery import parked
 from broker.delivery.executor import Executor
+from broker.journal import log as journal
 from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.store.sqlite import Database, Transaction
 
@@ -16,6 +21,9 @@ log = structlog.get_logger("broker.router")
 
 BATCH: Final = 16
 """Events per commit: an acknowledgement may have to wait for one batch."""
+
+LOOK_SECONDS: Final = 0.5
+"""How often the journal is asked for interventions that another process wrote."""
 
 RETRY_SECONDS: Final = 1.0
 """Pause after the journal could not be written."""
@@ -28,13 +36,15 @@ class Router:
         self._database = database
         self._pipeline = pipeline
         self._executors = executors
+        self._seen = 0
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router")
 
-    def start(self) -> None:
-        """Starts with what a crash left unrouted."""
+    def start(self, seen: int = 0) -> None:
+        """Starts with what a crash left unrouted; interventions up to number `seen` are known to the lanes."""
+        self._seen = seen
         self._work.set()
         self._thread.start()
 
@@ -53,10 +63,11 @@ class Router:
 
     def _run(self) -> None:
         while True:
-            self._work.wait()
+            self._work.wait(LOOK_SECONDS)
             self._work.clear()
             stopping = self._stopping.is_set()
             try:
+                self._look()
                 while self._batch() and not self._enough.is_set():
                     pass
             except Exception:
@@ -68,7 +79,23 @@ class Router:
             if stopping:
                 return
 
+    def _look(self) -> None:
+        """What people did since the last look."""
+        for number, action, state, delivery in parked.interventions(self._database.read(), self._seen):
+            self._seen = number
+            executor = self._executors.get(delivery.destination)
+            if executor is None:
+                continue
+            if state == "dropped":
+                executor.drop(delivery.id)
+            elif state == "queued" and action == "replay":
+                executor.add(delivery)
+            elif state == "queued":
+                executor.release(delivery.id)
+
     def _batch(self) -> bool:
+        if not journal.any_waiting(self._database.read()):
+            return False  # an idle broker writes nothing
         routed = self._database.write(self._commit).result()
         for one in routed:
             self._tell(one)

@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from broker.adapter import Reception, Verdict
-from broker.errors import StoreError
+from broker.errors import StoreError, UnwritableError
 from broker.journal import log
 from broker.journal.intake import REPEAT_WINDOW, JournalIntake, append
 from broker.store.sqlite import Database, Transaction, migrate
@@ -218,3 +218,22 @@ def test_a_listener_that_is_cancelled_while_it_waits_leaves_the_journal_working(
     release.set()
 
     assert intake.accept_blocking(registered(2)).answer_code == "AA"
+
+
+def test_without_room_nothing_is_written_and_with_room_again_it_is(database: Database) -> None:
+    room = [False]
+
+    def check() -> None:
+        if not room[0]:
+            raise UnwritableError("the disk is nearly full")
+
+    intake = JournalIntake(database, lambda: None, check_room=check)
+    with pytest.raises(UnwritableError):
+        intake.accept_blocking(registered())
+    with pytest.raises(UnwritableError):
+        asyncio.run(intake.accept(registered()))
+    assert log.counts(database.read()) == []
+
+    room[0] = True
+    assert not intake.accept_blocking(registered()).repeat
+    assert [row["messages"] for row in log.counts(database.read())] == [1]

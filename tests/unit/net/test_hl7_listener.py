@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
-from broker.errors import ConfigError, StoreError
+from broker.errors import ConfigError, StoreError, UnwritableError
 from broker.event import Draft, EventData, Identifier, Patient
 from broker.hl7.ack import read_ack
 from broker.hl7.er7 import Message
@@ -53,7 +53,7 @@ class Rig:
     """A running listener, its intake, what it counted, and a sender."""
 
     def __init__(
-        self, listener: Listener[Hl7Listener], intake: Intake, counted: list[tuple[str, str]]
+        self, listener: Listener[Hl7Listener], intake: Intake, counted: list[tuple[str, ...]]
     ) -> None:
         self.listener, self.intake, self.counted = listener, intake, counted
         self._decoder = FrameDecoder()
@@ -101,7 +101,7 @@ def read(config: Hl7Listener, place: ListenerPlace) -> Hl7Reader:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[Rig]:
-    intake, counted = Intake(), list[tuple[str, str]]()
+    intake, counted = Intake(), list[tuple[str, ...]]()
     context = InboundContext(
         name="pas",
         site="STO",
@@ -113,7 +113,7 @@ async def running(**options: Any) -> AsyncIterator[Rig]:
         clock=lambda: NOW,
         register_dicom=lambda _: None,
         known_aets=frozenset(),
-        count=lambda name, labels: counted.append((labels["source"], labels["verdict"])),
+        count=lambda name, labels: counted.append(tuple(labels.values())),
     )  # type: ignore[arg-type]
     listener = Listener(Hl7Listener(port=0, issuer="STO", **options), context, read)
     await listener.start()
@@ -210,11 +210,24 @@ def test_while_the_journal_cannot_be_written_nothing_is_acknowledged(
         async with running() as rig:
             rig.intake.broken = StoreError("the disk is full")
             assert await rig.ask(adt(kind, accept, application)) == expected
-            assert (rig.intake.kept, rig.counted) == ([], [])
+            assert (rig.intake.kept, rig.counted) == ([], [("hl7",)])
             rig.intake.broken = None
             assert await rig.ask(adt()) == "AA"  # so only one answer came before
 
     run(test)
+
+
+def test_the_refusal_says_why_and_is_not_logged_per_message(capsys: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.intake.broken = UnwritableError("the disk is nearly full")
+            for _ in range(3):
+                await rig.send(frame(adt().encode()))
+                assert b"the disk is nearly full; send again later" in await rig.answer()
+            assert rig.counted == [("hl7",)] * 3
+
+    run(test)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("raw", [adt("ACK^A08"), adt(accept="NE", application="NE")])

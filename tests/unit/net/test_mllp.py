@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from broker.errors import LocalProtocolError, TransientDeliveryError
 from broker.hl7.ack import read_ack
 from broker.hl7.er7 import Header
 from broker.hl7.framing import END, START, Frame, FrameDecoder, Junk, frame
+from broker.net import mllp
 from broker.net.mllp import MllpClient, MllpServer, Peer
 
 LIMIT = 20.0
@@ -259,7 +261,7 @@ def test_a_connection_over_the_limit_is_refused_by_name() -> None:
             two, silent = await connect(), await connect()
             await two.send(frame(message("2", "AL", "NE")))
             refusal = read_ack(await two.answer())
-            assert (refusal.code, refusal.control_id) == ("CR", "2")
+            assert (refusal.code, refusal.control_id) == ("CE", "2")
             assert await two.answer() == b""
             assert await silent.answer() == b""
             assert listener.connections == 1
@@ -269,6 +271,87 @@ def test_a_connection_over_the_limit_is_refused_by_name() -> None:
             three = await connect()
             await three.send(frame(message("3")))
             assert await three.answer() == ack("3")
+
+    run(test)
+
+
+def test_however_many_are_over_the_limit_each_gets_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those beyond the refusals wait in the kernel, what they sent with them."""
+    monkeypatch.setattr(mllp, "REFUSALS", 2)
+
+    async def test() -> None:
+        listener = server(max_connections=1, linger=LIMIT)
+        async with running(listener) as connect:
+            one = await connect()
+            await one.send(frame(message("1")))
+            assert await one.answer() == ack("1")
+            crowd = [await connect() for _ in range(20)]
+            for number, sender in enumerate(crowd):
+                await sender.send(frame(message(f"over {number}")))
+
+            async def refused(number: int, sender: Sender) -> None:
+                refusal = read_ack(await sender.answer())
+                assert (refusal.code, refusal.control_id) == ("AR", f"over {number}")
+                sender.writer.close()
+
+            await asyncio.gather(*(refused(*each) for each in enumerate(crowd)))
+            await one.send(frame(message("2")))
+            assert await one.answer() == ack("2"), "who was there first is served on"
+
+    run(test)
+
+
+def test_a_place_that_is_free_again_is_taken_by_who_waited_in_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mllp, "REFUSALS", 0)
+
+    async def test() -> None:
+        async with running(server(max_connections=1)) as connect:
+            one, two = await connect(), await connect()
+            await two.send(frame(message("2")))
+            await one.send(frame(message("1")))
+            assert await one.answer() == ack("1")
+            one.writer.close()
+            assert await two.answer() == ack("2")
+
+    run(test)
+
+
+def test_an_accept_that_fails_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mllp, "ACCEPT_RETRY", 0)
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        real, failures = loop.sock_accept, iter([OSError(errno.EMFILE, "")] * 3)
+
+        async def accept(listener: socket.socket) -> object:
+            for failure in failures:
+                raise failure
+            return await real(listener)
+
+        monkeypatch.setattr(loop, "sock_accept", accept)
+        async with running(server(max_connections=1)) as connect:
+            sender = await connect()
+            await sender.send(frame(message("1")))
+            assert await sender.answer() == ack("1")
+
+    run(test)
+    assert capsys.readouterr().out.count("mllp.accept-failed") == 3
+
+
+def test_every_address_of_a_name_is_listened_on_and_a_taken_port_is_an_os_error() -> None:
+    async def test() -> None:
+        async with running(server()):
+            one = MllpServer("localhost", 0, echo)  # type: ignore[arg-type]
+            async with running(one) as connect:
+                sender = await connect()
+                await sender.send(frame(message("1")))
+                assert await sender.answer() == ack("1")
+                with pytest.raises(OSError, match="in use"):
+                    await MllpServer("127.0.0.1", one.port, echo).start()  # type: ignore[arg-type]
 
     run(test)
 

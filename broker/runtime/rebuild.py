@@ -1,0 +1,124 @@
+"""The registers made anew from the event log, and held against the live ones (invariant 8). Changes neither.
+
+What retention took out of the log stands folded in the baseline beside the journal; a rebuild starts from that.
+Worklist rows are made by today's routes: rows that an earlier version of them made are passed over.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from broker.journal import log as journal
+from broker.runtime.offline import Configured
+from broker.runtime.pipeline import Pipeline
+from broker.store.sqlite import Database, Transaction
+
+BATCH: Final = 500
+
+TABLES: Final = {
+    "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
+    "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
+    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
+    " FROM step ORDER BY 1",
+    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
+    " WHERE version=:version ORDER BY 1, 2",
+    "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
+    "exception": "SELECT kind, subject, reason, since, event FROM exception"
+    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
+}
+"""What is compared: everything that follows from the events alone."""
+
+
+def baseline_file(data: Path) -> Path:
+    """Where the registers stand as far as the log was taken away."""
+    return data / "baseline.sqlite"
+
+
+@contextmanager
+def rebuilt(
+    journal_: Transaction, data: Path, configured: Configured, progress: Callable[[int], None]
+) -> Iterator[Transaction]:
+    """The registers that the log gives, in a file that is gone afterwards. `progress` is told events folded."""
+    with tempfile.TemporaryDirectory(prefix="broker-rebuild-") as folder:
+        database = Database(Path(folder) / "registers.sqlite")
+        start = copy_baseline(data, database.path)
+        database.open()
+        try:
+            fold_into(database, journal_, configured, start, progress=progress)
+            yield database.read()
+        finally:
+            database.close()
+
+
+def copy_baseline(data: Path, path: Path) -> int:
+    """Copies the baseline, where there is one, and returns the number of the last event that it holds."""
+    if not baseline_file(data).is_file():
+        return 0
+    baseline = Database(baseline_file(data))
+    with baseline.snapshot() as tx:
+        tx.execute("VACUUM INTO ?", (str(path),))
+        return folded(tx)
+
+
+def folded(tx: Transaction) -> int:
+    """The last event of the log that a baseline holds."""
+    row = tx.one("SELECT coalesce(max(seq), 0) FROM event")
+    return int(row[0]) if row else 0
+
+
+def fold_into(
+    database: Database,
+    journal_: Transaction,
+    configured: Configured,
+    start: int,
+    *,
+    end: int | None = None,
+    progress: Callable[[int], None] = lambda _done: None,
+) -> int:
+    """Folds what was routed behind event `start`, up to `end`; returns how many. Each batch is one transaction."""
+    pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
+    done = 0
+    while batch := [e for e in journal.since(journal_, start, BATCH) if end is None or e.seq <= end]:
+        start = batch[-1].seq
+        whole = [logged for logged in batch if logged.routed and logged.routed != "failed"]
+
+        def write(tx: Transaction, whole: list[journal.Logged] = whole, last: int = start) -> None:
+            for logged in whole:
+                pipeline.route(tx, logged)
+            # The baseline's own memory of how far it got: one row, no body.
+            tx.execute("DELETE FROM event")
+            tx.execute(
+                "INSERT INTO event (seq, id, message, type, body, routed) VALUES (?, 'folded', 0, '', '', '')",
+                (last,),
+            )
+
+        database.write(write).result()
+        done += len(batch)
+        progress(done)
+    return done
+
+
+def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
+    """What differs, by table; names events and counts, never values."""
+    # Where earlier routes made rows, or left them out, today's may make others: only what is there is compared.
+    same_routes = (
+        live.one("SELECT 1 FROM event WHERE routed NOT IN (?, 'failed') LIMIT 1", (version,)) is None
+    )
+    faults = []
+    for name, sql in TABLES.items():
+        values = (version,) if ":version" in sql else ()
+        one, two = set(live.rows(sql, values)), set(again.rows(sql, values))
+        lost, extra = one - two, two - one
+        if name in ("worklist", "exception") and not same_routes:
+            extra = set()
+        if lost or extra:
+            events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])
+            by = "" if name == "patient_identifier" else f" (written by {events} …)"
+            faults.append(
+                f"{name}: {len(lost)} live rows and {len(extra)} rebuilt rows have no counterpart{by}"
+            )
+    return faults

@@ -1,0 +1,213 @@
+"""What the journal may forget, and when: bodies first, the ledger much later, by age and by size.
+
+A day's bodies leave by dropping its tables. A day's ledger leaves row by row in small transactions between the
+traffic's, after its events were folded into the baseline, from which the registers can be rebuilt. What still has to
+leave, be routed or be decided keeps its day whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from broker.runtime import rebuild
+from broker.runtime.offline import Configured
+from broker.store import days
+from broker.store.sqlite import Database, Transaction
+
+log = structlog.get_logger("broker.retention")
+
+EVERY_SECONDS: Final = 3600.0
+CHUNK: Final = 200
+"""Messages that leave the ledger in one transaction: some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long, and how much."""
+
+    bodies: timedelta
+    ledger: timedelta
+    max_size: int | None
+    """Bytes of the journal; None: no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """One day of the journal."""
+
+    day: str
+    bodies: bool
+    open: bool
+    """Something of it still has to be routed, to leave or to be decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What may go now, the oldest first."""
+
+    bodies: tuple[str, ...]
+    ledger: tuple[str, ...]
+    kept: tuple[str, ...]
+    """Days that are due, but still have something open."""
+
+
+def due(known: Sequence[Day], limits: Limits, today: date) -> Due:
+    """By age alone. Pure."""
+    old = [d for d in known if d.bodies and date.fromisoformat(d.day) < today - limits.bodies]
+    older = [d for d in known if date.fromisoformat(d.day) < today - limits.ledger]
+    leading = itertools.takewhile(lambda d: not d.open, older)  # the ledger leaves from its oldest end only
+    return Due(
+        bodies=tuple(d.day for d in old if not d.open),
+        ledger=tuple(d.day for d in leading),
+        kept=tuple(sorted({d.day for d in (*old, *older) if d.open})),
+    )
+
+
+def known(tx: Transaction) -> list[Day]:
+    """Every day of the journal, the oldest first."""
+    with_bodies = set(days.known(tx, bodies=True))
+    busy = {
+        day
+        for (day,) in tx.rows(
+            "SELECT DISTINCT day FROM delivery WHERE state IN ('queued', 'parked') UNION"
+            " SELECT DISTINCT day FROM delivery WHERE state='held' UNION SELECT DISTINCT day FROM event"
+            " JOIN message ON message.seq=event.message WHERE routed IS NULL"
+        )
+    }
+    return [Day(day=day, bodies=day in with_bodies, open=day in busy) for day in days.known(tx)]
+
+
+def used(tx: Transaction) -> int:
+    """Bytes that the journal's pages hold; those that are free again do not count."""
+    (pages,), (free,), (size,) = (
+        tx.rows(f"PRAGMA {name}")[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+class Retention:
+    """Does what is due. `run` is one round; `start` makes a round an hour in a thread of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        data: Path,
+        configured: Configured,
+        limits: Limits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._data = data
+        self._configured = configured
+        self._limits = limits
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._rounds, name="retention", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the transaction that is under way."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def run(self, progress: Callable[[str], None] = lambda _what: None) -> Due:
+        """One round: what is due by age, then the oldest bodies while the journal is too large."""
+        tx = self._database.read()
+        for day in days.leaving(tx):  # an earlier round was interrupted
+            self._delete(day, progress)
+        found = due(known(tx), self._limits, self._clock().date())
+        for day in found.bodies:
+            self._drop_bodies(day, progress)
+        for day in found.ledger:
+            if not self._stopping.is_set():
+                self._fold_baseline(day)
+                self._database.write(partial(days.leave, day=day)).result()
+                self._delete(day, progress)
+        dropped = [*found.bodies, *self._shrink(progress)]
+        if found.kept:
+            log.warning("days are kept because something of them is still open", days=len(found.kept))
+        return Due(bodies=tuple(dropped), ledger=found.ledger, kept=found.kept)
+
+    def _rounds(self) -> None:
+        while True:
+            try:
+                self.run()
+            except Exception:
+                # Mostly the journal, which cannot be written for now. The next round finds the same days due.
+                log.exception("retention waits")
+            if self._stopping.wait(EVERY_SECONDS):
+                return
+
+    def _drop_bodies(self, day: str, progress: Callable[[str], None]) -> None:
+        self._database.write(partial(days.drop_bodies, day=day)).result()
+        progress(f"bodies of {day}")
+        log.info("bodies dropped", day=day)
+
+    def _shrink(self, progress: Callable[[str], None]) -> list[str]:
+        """Never today's: they are what repeats and searches of the moment are about."""
+        dropped: list[str] = []
+        tx, today = self._database.read(), self._clock().date().isoformat()
+        while self._limits.max_size is not None and used(tx) > self._limits.max_size:
+            day = next((d.day for d in known(tx) if d.bodies and not d.open and d.day < today), None)
+            if day is None or self._stopping.is_set():
+                log.warning("the journal is larger than retention.max_size, and nothing more may go")
+                break
+            self._drop_bodies(day, progress)
+            dropped.append(day)
+        return dropped
+
+    def _delete(self, day: str, progress: Callable[[str], None]) -> None:
+        while not self._stopping.is_set():
+            if not self._database.write(partial(_delete, day=day)).result():
+                self._database.write(partial(days.forget, day=day)).result()
+                log.info("ledger dropped", day=day)
+                return
+            progress(f"ledger of {day}")
+
+    def _fold_baseline(self, day: str) -> None:
+        baseline = Database(rebuild.baseline_file(self._data))
+        baseline.open()
+        try:
+            with self._database.snapshot() as tx:
+                last = tx.one(
+                    "SELECT max(event.seq) FROM event JOIN message ON message.seq=event.message WHERE received<?",
+                    (days.within(day)[1],),
+                )
+                if last is not None and last[0] is not None:
+                    start = rebuild.folded(baseline.read())
+                    rebuild.fold_into(baseline, tx, self._configured, start, end=last[0])
+        finally:
+            baseline.close()
+
+
+def _delete(tx: Transaction, day: str) -> int:
+    """Some of a day's rows, deliveries first; how many. Their tally stays: it is the history."""
+    numbers = [n for (n,) in tx.rows("SELECT id FROM delivery WHERE day=? ORDER BY id LIMIT ?", (day, CHUNK))]
+    marks = ",".join("?" * len(numbers))
+    if numbers:
+        tx.execute(f"DELETE FROM delivery_attempt WHERE delivery IN ({marks})", numbers)
+        tx.execute(f"DELETE FROM delivery WHERE id IN ({marks})", numbers)
+        return len(numbers)
+    numbers = [
+        n
+        for (n,) in tx.rows(
+            "SELECT seq FROM message WHERE received>=? AND received<? ORDER BY received LIMIT ?",
+            (*days.within(day), CHUNK),
+        )
+    ]
+    marks = ",".join("?" * len(numbers))
+    tx.execute(f"DELETE FROM event WHERE message IN ({marks})", numbers)
+    tx.execute(f"DELETE FROM message WHERE seq IN ({marks})", numbers)
+    return len(numbers)

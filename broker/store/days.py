@@ -1,0 +1,110 @@
+"""Tables that hold one day each, made on first use and dropped whole: bodies, payloads and search keys.
+
+A day's bytes leave by DROP TABLE, which costs milliseconds however many rows there were; deleting rows one by one
+would compete with the traffic. Which day something belongs to is its message's UTC date of reception.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from broker.store.sqlite import Transaction
+
+Name = Literal["message_body", "message_key", "delivery_body"]
+
+BODIES: Final[tuple[Name, ...]] = ("message_body", "delivery_body")
+"""What retention may drop while the ledger stands."""
+
+_COLUMNS: Final[dict[Name, str]] = {
+    "message_body": "(message INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
+    "message_key": "(value TEXT NOT NULL, kind TEXT NOT NULL, message INTEGER NOT NULL,"
+    " PRIMARY KEY (value, kind, message)) STRICT, WITHOUT ROWID",
+    "delivery_body": "(delivery INTEGER PRIMARY KEY, payload BLOB NOT NULL, answer BLOB) STRICT",
+}
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def table(name: Name, day: str) -> str:
+    """The table of a day (`2026-03-09`): `message_body_20260309`. `ValueError` for what is no day."""
+    if _DAY.fullmatch(day) is None:
+        raise ValueError("a day is written YYYY-MM-DD")
+    return f"{name}_{day.replace('-', '')}"
+
+
+def within(day: str) -> tuple[str, str]:
+    """Limits of a day for ISO 8601 texts: from the first, up to but not including the second."""
+    return day, f"{day}U"  # what follows the day's own text is a T
+
+
+def ensure(tx: Transaction, day: str) -> None:
+    """Sees to it that the day's tables stand."""
+    if tx.one("SELECT 1 FROM day WHERE day=?", (day,)) is None:
+        for name in _COLUMNS:
+            tx.execute(f"CREATE TABLE {table(name, day)} {_COLUMNS[name]}")
+        tx.execute("INSERT INTO day (day) VALUES (?)", (day,))
+
+
+def known(tx: Transaction, *, since: str = "", bodies: bool = False) -> list[str]:
+    """Days whose tables stand, the oldest first; with `bodies` only those that still have them."""
+    sql = (
+        "SELECT day FROM day WHERE day>=? AND NOT leaving"
+        + (" AND bodies" if bodies else "")
+        + " ORDER BY day"
+    )
+    return [day for (day,) in tx.rows(sql, (since,))]
+
+
+def leaving(tx: Transaction) -> list[str]:
+    """Days whose ledger is being deleted, the oldest first."""
+    return [day for (day,) in tx.rows("SELECT day FROM day WHERE leaving ORDER BY day")]
+
+
+def drop_bodies(tx: Transaction, day: str) -> None:
+    """Bodies and payloads of a day are gone; what happened that day can still be read."""
+    for name in BODIES:
+        tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
+    tx.execute("UPDATE day SET bodies=0 WHERE day=?", (day,))
+
+
+def leave(tx: Transaction, day: str) -> None:
+    """Every table of a day is gone, and its ledger may be deleted piece by piece; `forget` ends that."""
+    for name in _COLUMNS:
+        tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
+    tx.execute("UPDATE day SET bodies=0, leaving=1 WHERE day=?", (day,))
+
+
+def forget(tx: Transaction, day: str) -> None:
+    """Nothing of the day is left but its tally."""
+    tx.execute("DELETE FROM day WHERE day=?", (day,))
+
+
+def distribute(tx: Transaction) -> None:
+    """Migration 2: what schema 1 kept in one table each goes to the days."""
+    for (day,) in tx.rows("SELECT DISTINCT day FROM message ORDER BY day"):
+        ensure(tx, day)
+        of_day = "JOIN message ON message.seq = old.message WHERE message.day=?"
+        tx.execute(
+            f"INSERT INTO {table('message_body', day)} SELECT old.seq, coalesce(old.body, x'') FROM message_v1 AS old"
+            " WHERE substr(old.received, 1, 10)=?",
+            (day,),
+        )
+        tx.execute(
+            f"INSERT INTO {table('message_key', day)} SELECT old.value, old.kind, old.message"
+            f" FROM message_key_v1 AS old {of_day}",
+            (day,),
+        )
+        tx.execute(
+            f"INSERT INTO {table('message_key', day)} SELECT control_id, 'control', seq FROM message"
+            " WHERE day=? AND control_id<>''",
+            (day,),
+        )
+        tx.execute(
+            f"INSERT INTO {table('delivery_body', day)} SELECT old.id, old.payload, old.answer"
+            " FROM delivery_v1 AS old JOIN delivery ON delivery.id = old.id WHERE delivery.day=?",
+            (day,),
+        )
+    for name in ("delivery_attempt", "delivery", "event", "message_key", "message"):
+        tx.execute(f"DROP TABLE {name}_v1")
