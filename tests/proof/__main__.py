@@ -22,7 +22,7 @@ from tests.proof import engine
 from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
 from tests.proof.faults import KINDS
-from tests.proof.stage import NO_DISK, can_mount
+from tests.proof.stage import why_no_small_disk
 
 ROUNDS = 10
 """Of one episode, at least: every kind comes equally often."""
@@ -55,8 +55,8 @@ def main() -> int:
 def _episodes(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[str], None]) -> Tally:
     """Plays whole episodes until the time is up, one at least."""
     kinds = list(options.only)
-    if "disk" in kinds and not can_mount(folder):
-        say(f"disk is left out: {NO_DISK}")
+    if "disk" in kinds and (why := why_no_small_disk(folder)):
+        say(f"disk is left out: {why}")
         kinds.remove("disk")
     settings = LYING if options.lying_disk else {}
     total, number, end = Tally(), 0, time.monotonic() + options.minutes * 60

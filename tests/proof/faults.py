@@ -59,10 +59,11 @@ def cut(stage: Stage) -> Findings:
 
 
 def disk(stage: Stage) -> Findings:
-    """No space is left for a while: the broker says so, takes nothing, and recovers by itself."""
+    """No space, or too little, is left for a while: the broker says so, takes nothing, and recovers by itself."""
     found = Findings()
     _instant(stage.dice)
-    stage.fill_disk()
+    assert stage.small_disk is not None, "only a disk of our own may be filled"
+    stage.small_disk.leave(stage.dice.choice([0, 0, 32 << 20]))
     try:
         wait_until(lambda: not stage.broker.ready(), "/readyz says that the disk is full", RECOVERY_SECONDS)
         taken = [sender.taken_when_full for sender in stage.senders]
@@ -75,7 +76,7 @@ def disk(stage: Stage) -> Findings:
             )
     finally:
         stage.full.clear()
-        stage.free_disk()
+        stage.small_disk.relieve()
     _wait_until_ready(stage)
     return found
 

@@ -5,14 +5,10 @@ Times between attempts are shortened: a hospital's would make each round minutes
 
 from __future__ import annotations
 
-import errno
 import random
-import re
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,28 +16,26 @@ from tests.proof.disk import Disk
 from tests.proof.load import Repeater, Sender, StoreSender, instances, patients_story
 from tests.proof.proxy import Proxy
 from tests.support.broker import Broker
+from tests.support.configuration import changed
+from tests.support.disk import CannotMountError, SmallDisk
 from tests.support.flows import accepted
 from tests.support.messages import Person, adt
 from tests.support.mllp import MllpSink
 from tests.support.refusing import RefusingPacs
-from tests.support.shared import REPOSITORY
 
 SENDERS: Final = 4
 MODALITIES: Final = 2
-DISK_SIZE: Final = "200m"
+DISK_BYTES: Final = 200 << 20
 """Above the broker's own limit of free space, with room for what one episode writes."""
 
-NO_DISK: Final = "a small disk to fill cannot be mounted here (it takes root and the right to mount)"
-
-_SHORTER: Final = (
-    (
-        "config/broker.yaml",
-        r"(port: \$\{env:BROKER_EPJ_PORT.*)",
-        r"\1\n    ack_timeout: 2s\n    connect_timeout: 2s",
-    ),
-    ("config/broker.yaml", r"(called_aet: \$\{.*)", r"\1\n    response_timeout: 3s\n    connect_timeout: 2s"),
-    ("routes/*.yaml", r"retry: \{[^}]*\}", "retry: { first: 100ms, factor: 2, max: 1s }"),
-)
+_SHORTER: Final = {
+    "port: ${env:BROKER_EPJ_PORT:-6661}": "port: ${env:BROKER_EPJ_PORT:-6661}\n    ack_timeout: 2s",
+    "  pacs:                                      # images": "  pacs:\n    response_timeout: 3s",
+}
+_SHORTER_ROUTES: Final = {
+    f"retry: {{ {waits} }}": "retry: { first: 100ms, factor: 2, max: 1s }"
+    for waits in ("first: 1s, factor: 2, max: 5m", "first: 2s, factor: 2, max: 10m")
+}
 
 
 class Stage:
@@ -54,9 +48,11 @@ class Stage:
         self.stop = threading.Event()
         self.data = folder / "data"
         self.data.mkdir()
+        self.small_disk: SmallDisk | None = None
         work = folder / "work"
         work.mkdir()
-        self.mounted = _mount(self.data)
+        with suppress(CannotMountError):
+            self.small_disk = SmallDisk(self.data, DISK_BYTES)
         self.disk = Disk(self.data, work)
         self.epj, self.pacs = MllpSink(), RefusingPacs(0)
         self.epj.start()
@@ -67,7 +63,7 @@ class Stage:
             epj_port=self.to_epj.port,
             pacs_port=self.to_pacs.port,
             pacs_aet="REFUSES",
-            settings={**self.disk.environment, "BROKER_CONFIG": str(_configuration(folder)), **settings},
+            settings={**self.disk.environment, **changed(folder, _SHORTER, _SHORTER_ROUTES), **settings},
         )
         ports = {b"ADT": self.broker.pas_port, b"ORM": self.broker.orders_port}
         by_proxy = {kind: self._proxy(kind.decode(), port) for kind, port in ports.items()}
@@ -126,20 +122,6 @@ class Stage:
                 thread.join(timeout=20)
         return ["a sender hangs" for thread in self._threads if thread.is_alive()]
 
-    def fill_disk(self) -> None:
-        """Takes all space there is. Raises `OSError` on a disk that is not our own small one."""
-        assert self.mounted, "only our own disk may be filled"
-        with self._ballast.open("wb", buffering=0) as ballast:
-            try:
-                while True:
-                    ballast.write(bytes(1 << 16))
-            except OSError as exc:
-                if exc.errno != errno.ENOSPC:
-                    raise
-
-    def free_disk(self) -> None:
-        self._ballast.unlink(missing_ok=True)
-
     def close(self) -> None:
         """Ends everything that was started here."""
         self.end_load()
@@ -148,12 +130,8 @@ class Stage:
             proxy.close()
         self.epj.stop()
         self.pacs.stop()
-        if self.mounted:
-            subprocess.run(["umount", "--lazy", self.data], check=True)
-
-    @property
-    def _ballast(self) -> Path:
-        return self.data / "ballast"
+        if self.small_disk is not None:
+            self.small_disk.unmount()
 
     def _dice(self, whose: str) -> random.Random:
         return random.Random(f"{self._name} {whose}")
@@ -173,30 +151,10 @@ def set_up(folder: Path, name: str, settings: Mapping[str, str]) -> Iterator[Sta
         yield stage
 
 
-def can_mount(folder: Path) -> bool:
-    """Whether this machine lets us have a small disk of our own."""
-    if not _mount(folder):
-        return False
-    subprocess.run(["umount", folder], check=True)
-    return True
-
-
-def _mount(folder: Path) -> bool:
-    if shutil.which("mount") is None:
-        return False
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "proof", str(folder)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _configuration(folder: Path) -> Path:
-    """The shipped configuration with shorter waits: the path of its settings file."""
-    for name in ("config", "routes"):
-        shutil.copytree(REPOSITORY / name, folder / name)
-    for files, pattern, shorter in _SHORTER:
-        found = 0
-        for file in folder.glob(files):
-            text, count = re.subn(pattern, shorter, file.read_text(encoding="utf-8"))
-            file.write_text(text, encoding="utf-8")
-            found += count
-        assert found, f"{files} no longer has {pattern}"
-    return folder / "config" / "broker.yaml"
+def why_no_small_disk(folder: Path) -> str:
+    """Why this machine lets us have no small disk of our own to fill; empty when it does."""
+    try:
+        SmallDisk(folder / "try", DISK_BYTES).unmount()
+    except CannotMountError as exc:
+        return str(exc)
+    return ""
