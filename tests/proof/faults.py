@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from tests.proof.check import Findings
@@ -21,10 +22,11 @@ RECOVERY_SECONDS: Final = 30.0
 
 def crash(stage: Stage) -> Findings:
     """kill -9 at a random instant, and start again; now and then again before it has come far."""
-    for _ in range(stage.dice.randint(1, 2)):
-        _instant(stage.dice)
-        stage.kill()
-        _start(stage)
+    with _trouble(stage, chance=0.3):
+        for _ in range(stage.dice.randint(1, 2)):
+            _instant(stage.dice)
+            stage.kill()
+            _start(stage)
     return Findings()
 
 
@@ -34,14 +36,16 @@ def power(stage: Stage) -> Findings:
     Syncs are slow before, so that an acknowledgement that does not wait for its own is caught; sometimes the process
     dies and is started before the power fails, so that it has read what was never synced.
     """
+    dice = random.Random(stage.dice.random())  # how often the disk draws is not the seed's alone to say
     stage.disk.fail(sync_milliseconds=stage.dice.choice([0, 5, 20]))
-    _instant(stage.dice)
-    stage.kill()
-    if stage.dice.random() < 0.3:
-        _start(stage)
-        time.sleep(stage.dice.uniform(0.0, 0.3))
+    with _trouble(stage, chance=0.3):
+        _instant(stage.dice)
         stage.kill()
-    stage.disk.cut_power(stage.dice)
+        if stage.dice.random() < 0.3:
+            _start(stage)
+            time.sleep(stage.dice.uniform(0.0, 0.3))
+            stage.kill()
+    stage.disk.cut_power(dice)
     stage.disk.heal()
     stage.broker.start()
     return Findings()
@@ -49,12 +53,8 @@ def power(stage: Stage) -> Findings:
 
 def cut(stage: Stage) -> Findings:
     """Connections are cut, reset, half closed, delayed and gone deaf, at some or at all peers."""
-    troubled = stage.dice.sample(stage.proxies, stage.dice.randint(1, len(stage.proxies)))
-    for proxy in troubled:
-        proxy.trouble = stage.dice.choice([0.02, 0.1, 0.3])
-    time.sleep(stage.dice.uniform(1.0, 3.0))
-    for proxy in troubled:
-        proxy.trouble = 0.0
+    with _trouble(stage, chance=1.0):
+        time.sleep(stage.dice.uniform(1.0, 3.0))
     return Findings()
 
 
@@ -66,14 +66,11 @@ def disk(stage: Stage) -> Findings:
     stage.small_disk.leave(stage.dice.choice([0, 0, 32 << 20]))
     try:
         wait_until(lambda: not stage.broker.ready(), "/readyz says that the disk is full", RECOVERY_SECONDS)
-        taken = [sender.taken_when_full for sender in stage.senders]
+        before = stage.taken_when_full
         stage.full.set()
         time.sleep(stage.dice.uniform(0.5, 1.5))
-        stage.full.clear()
-        for sender, before in zip(stage.senders, taken, strict=True):
-            found.taken_when_full += [f"{sender.taken_when_full - before} messages"] * (
-                sender.taken_when_full > before
-            )
+        if taken := stage.taken_when_full - before:
+            found.taken_when_full.append(f"{taken} messages or objects")
     finally:
         stage.full.clear()
         stage.small_disk.relieve()
@@ -82,7 +79,7 @@ def disk(stage: Stage) -> Findings:
 
 
 def errors(stage: Stage) -> Findings:
-    """Writes and syncs fail for a while, some or all of them."""
+    """Writes and syncs fail for a while, some or all of them; sometimes the process dies of it."""
     dice = stage.dice
     code = dice.choice([errno.EIO, errno.ENOSPC])
     which = dice.choice(["write", "sync", "both"])
@@ -92,6 +89,10 @@ def errors(stage: Stage) -> Findings:
         sync=(errno.EIO, percent) if which != "write" else (0, 0),
     )
     time.sleep(dice.uniform(0.5, 2.0))
+    if dice.random() < 0.3:
+        stage.kill()
+        stage.disk.heal()
+        _start(stage)
     stage.disk.heal()
     _wait_until_ready(stage)
     return Findings()
@@ -104,6 +105,18 @@ KINDS: Final[Mapping[str, Callable[[Stage], Findings]]] = {
     "errors": errors,
     "power": power,
 }
+
+
+@contextmanager
+def _trouble(stage: Stage, chance: float) -> Iterator[None]:
+    """With this chance, some or all connections have a bad time meanwhile."""
+    troubled = stage.dice.sample(stage.proxies, stage.dice.randint(1, len(stage.proxies)))
+    part = stage.dice.choice([0.02, 0.1, 0.3]) if stage.dice.random() < chance else 0.0
+    for proxy in troubled:
+        proxy.trouble = part
+    yield
+    for proxy in troubled:
+        proxy.trouble = 0.0
 
 
 def _instant(dice: random.Random) -> None:

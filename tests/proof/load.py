@@ -105,6 +105,9 @@ class StoreSender:
     acknowledged: list[str] = field(default_factory=list)
     """SOP Instance UIDs in the order of sending."""
     refused: int = 0
+    taken_when_full: int = 0
+    full: threading.Event = field(default_factory=threading.Event)
+    """Set while the broker must take nothing."""
 
     def run(self) -> None:
         uid, content = next(self.objects)
@@ -114,7 +117,9 @@ class StoreSender:
                     for _ in range(self.dice.randint(1, 50)):
                         if self.stop.is_set():
                             return
+                        full = self.full.is_set()
                         if scu.store(CT, uid, content) == 0:
+                            self.taken_when_full += full and self.full.is_set()
                             self.acknowledged.append(uid)
                             uid, content = next(self.objects)
                         else:

@@ -89,6 +89,7 @@ class Stage:
                 dice=self._dice(f"modality {number}"),
                 stop=self.stop,
                 pause=0.1,
+                full=self.full,
             )
             for number in range(MODALITIES)
         ]
@@ -113,6 +114,11 @@ class Stage:
         """kill -9."""
         self.broker.kill()
         self.kills += 1
+
+    @property
+    def taken_when_full(self) -> int:
+        """Messages and objects that were acknowledged while `full` was set."""
+        return sum(sender.taken_when_full for sender in (*self.senders, *self.modalities))
 
     def end_load(self) -> list[str]:
         """Stops the senders. Returns what does not stop."""
