@@ -47,6 +47,8 @@ class Node:
     folder: bool = False
     safe: bytearray = field(default_factory=bytearray)
     pending: list[Change] = field(default_factory=list)
+    failed: bool = False
+    """A sync failed: programs still see what it should have written, and no later sync writes it."""
 
     def seen(self) -> bytes:
         """The content as programs see it."""
@@ -168,6 +170,7 @@ class Disk:
                 self._sync(*handles[fd])
             elif kind == b"L":
                 handles[fd][1].pending.clear()
+                handles[fd][1].failed = True
             elif kind == b"R":
                 self._seen[target] = self._seen.pop(path)
             elif kind == b"U":
@@ -212,6 +215,9 @@ class Disk:
             elif node is None or node.seen() != here.read_bytes():
                 content = here.read_bytes()
                 self._seen.setdefault(path, Node()).pending += [len(content), (0, content)]
+                if node is not None and node.failed:
+                    node.failed = False
+                    continue
             else:
                 continue
             differing.append(path)
