@@ -22,7 +22,7 @@ from tests.support.needs import absent
 from tests.support.ports import free_port
 from tests.support.shared import REPOSITORY
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 KEEP = """
 folder = os.open(root, os.O_RDONLY)

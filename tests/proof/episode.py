@@ -24,7 +24,7 @@ from tests.support.flows import open_work, wait_until_routed
 REPEATS: Final = 1000
 """Acknowledged messages that are sent once more at the end."""
 
-STILL_SECONDS: Final = 15.0
+STILL_SECONDS: Final = 10.0
 """So long nothing more must have left before the broker counts as stuck: every wait on the stage is far shorter."""
 
 
