@@ -18,7 +18,7 @@ from typing import Final
 from tests.support.dimse import EXPLICIT, RejectedError, Scu
 from tests.support.images import dataset_bytes, write_image
 from tests.support.messages import Person, adt, orm
-from tests.support.mllp import MllpClient
+from tests.support.mllp import MllpClient, framed
 from tests.support.mllp import field as hl7_field
 
 PATIENTS: Final = 3
@@ -45,6 +45,8 @@ class Sender:
     host: str = "127.0.0.1"
     pause: float = 0.0
     """Longest wait between two messages in seconds."""
+    haste: float = 0.0
+    """The part of the messages that is sent over a new connection first, whose answer nobody waits for."""
     acknowledged: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(message, answer) in the order of sending."""
     refused: int = 0
@@ -59,7 +61,6 @@ class Sender:
             try:
                 with ExitStack() as connections:
                     clients: dict[int, MllpClient] = {}
-                    # Now and then on new connections, the old ones still open: the later may be served first.
                     for _ in range(self.dice.randint(1, 200)):
                         if self.stop.is_set():
                             return
@@ -68,6 +69,11 @@ class Sender:
                             clients[port] = connections.enter_context(
                                 MllpClient(port, self.host, timeout=_PATIENCE)
                             )
+                        if self.dice.random() < self.haste:
+                            # The same message on two connections at once: either may be served first.
+                            hasty = connections.enter_context(MllpClient(port, self.host))
+                            hasty.send_raw(framed(message))
+                            self._tried = True
                         message = self._send(clients[port], message)
             except NO_ANSWER:
                 self.stop.wait(0.05)

@@ -78,6 +78,7 @@ class Stage:
                 dice=self._dice(f"sender {number}"),
                 stop=self.stop,
                 pause=0.01,
+                haste=0.02,
                 full=self.full,
             )
             for number in range(SENDERS)
