@@ -23,6 +23,7 @@ from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
 from tests.proof.faults import KINDS
 from tests.proof.stage import why_no_small_disk
+from tests.support.needs import find_program
 
 ROUNDS = 10
 """Of one episode, at least: every kind comes equally often."""
@@ -132,6 +133,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.engine and not (options.restart_command and options.sink_port):
         parser.error("--engine needs --restart-command and --sink-port")
+    if not options.engine and find_program("cc") is None:
+        parser.error("there is no C compiler (cc) here; deploy/test-packages.sh installs one")
     return options
 
 
