@@ -24,7 +24,7 @@ from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.pace import Pace, Window
 from broker.delivery.retry import OnFailure, delay, judge, outcome_of
-from broker.errors import BrokerError, StoreError, TransientDeliveryError
+from broker.errors import BrokerError, StoreError, TransientDeliveryError, UnwritableError
 from broker.store.sqlite import Database, Transaction
 
 log = structlog.get_logger("broker.delivery")
@@ -333,9 +333,12 @@ class Executor:
         self, future: Future[object], write: Callable[[Transaction], object], settle: Callable[[], None]
     ) -> None:
         if (error := future.exception()) is not None:
-            log.error(
-                "the outcome of a delivery cannot be stored", destination=self._destination, exc_info=error
-            )
+            if not isinstance(error, UnwritableError):  # which was told where it began
+                log.error(
+                    "the outcome of a delivery cannot be stored",
+                    destination=self._destination,
+                    exc_info=error,
+                )
             self._not_stored(write, settle)
             return
         with self._changed:

@@ -20,9 +20,16 @@ from typing import Literal, cast
 
 import structlog
 
-from broker.errors import LocalProtocolError, TransientDeliveryError, UnreachableError, Unreadable
+from broker.errors import (
+    LocalProtocolError,
+    RemoteProtocolError,
+    TransientDeliveryError,
+    UnreachableError,
+    Unreadable,
+)
 from broker.hl7.ack import AckError, Acknowledgement, answers, awaits_success, build_ack, is_ack, read_ack
-from broker.hl7.er7 import Header
+from broker.hl7.batch import Batch
+from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import MAX_FRAME, Frame, FrameDecoder, Junk, Oversize, frame
 
 READ_AHEAD = 256 * 1024
@@ -376,12 +383,12 @@ class MllpClient:
         self._lock = threading.Lock()
 
     def send(self, payload: bytes) -> bytes:
-        """Sends one message and gives the payload of its acknowledgement, whatever that says.
+        """Sends a message or a batch and gives the payload of its acknowledgement, whatever that says.
 
         Enhanced mode: where MSH-16 is AL, a positive accept acknowledgement is passed over and the
         application acknowledgement awaited; where neither MSH-15 nor MSH-16 asks for an answer to success,
-        `b""` is given as soon as the message is written. Raises `TransientDeliveryError` when there is no
-        matching answer.
+        `b""` is given as soon as the message is written. A batch is answered by one batch, or refused by one
+        acknowledgement. Raises `TransientDeliveryError` when there is no matching answer.
         """
         try:
             header = Header.read(payload)
@@ -405,12 +412,16 @@ class MllpClient:
         connection = self._connected()
         connection.settimeout(self._ack_timeout)
         connection.sendall(frame(payload))
-        if not awaits_success(header):
+        batch = is_batch(payload)
+        if not (_batch_awaits_success(payload) if batch else awaits_success(header)):
             return b""
         deadline = time.monotonic() + self._ack_timeout
         decoder = FrameDecoder()
         while True:
             answer = self._answer(connection, decoder, deadline)
+            if batch and is_batch(answer):
+                self._match_batch(answer, header)
+                break
             ack = self._matching(answer, header)
             if not (ack.code == "CA" and header.application_ack == "AL"):
                 break
@@ -454,6 +465,14 @@ class MllpClient:
             raise self._failure("MSA-2 of the answer is not MSH-10 of the message")
         return ack
 
+    def _match_batch(self, answer: bytes, header: Header) -> None:
+        try:
+            reference = Header.read(answer).reference
+        except Unreadable as error:
+            raise self._failure(f"the answer is not a batch: {error}") from error
+        if reference != header.control_id:
+            raise self._failure("the batch answers another one: FHS-12 or BHS-12")
+
     def _connected(self) -> socket.socket:
         """The kept connection while it is alive and silent, else a new one."""
         if self._socket is not None and not self._silent(self._socket):
@@ -487,6 +506,15 @@ class MllpClient:
 
     def _failure(self, why: str) -> TransientDeliveryError:
         return TransientDeliveryError(f"{self._peer}: {why}")
+
+
+def _batch_awaits_success(payload: bytes) -> bool:
+    """Whether anything of this batch is answered when all of it is taken."""
+    try:
+        members = [Header.read(member) for member in Batch.read(payload).members]
+    except RemoteProtocolError:
+        return True  # refused, then, which is always answered
+    return not members or any(awaits_success(member) and not is_ack(member) for member in members)
 
 
 def _reason(error: OSError) -> str:

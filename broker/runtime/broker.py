@@ -31,6 +31,7 @@ from broker.registers import exceptions, worklist
 from broker.routing.language import OnFailure
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
+from broker.runtime.retention import Retention, limits_of
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
@@ -67,6 +68,7 @@ class Broker:
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
         pipeline = Pipeline(configured.routes, configured.renderers)
         self._router = Router(self._database, pipeline, self._executors)
+        self._retention = Retention(self._database, self._data, configured, limits_of(settings), clock)
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -123,6 +125,7 @@ class Broker:
         bind = self._configured.settings.broker.bind
         with _opening(f"dicom://{bind}:{self._dicom.port}"):
             await asyncio.to_thread(self._dicom.start)
+        self._retention.start()
         self._ready = True
 
     async def stop(self) -> None:
@@ -135,6 +138,7 @@ class Broker:
             *(asyncio.to_thread(executor.stop, STOP_SECONDS) for executor in self._executors.values()),
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
+        await asyncio.to_thread(self._retention.stop)
         self._web.stop()
         if self._web_task is not None:
             await self._web_task

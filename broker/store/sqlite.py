@@ -128,6 +128,7 @@ class Database:
             migrate(connection)
         except (apsw.Error, OSError) as exc:
             raise StoreError(f"{self.path}: cannot open the journal: {type(exc).__name__}") from exc
+        self._closing = False
         self._thread = threading.Thread(target=self._run, args=(connection,), name="journal-writer")
         self._thread.start()
 

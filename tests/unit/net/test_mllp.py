@@ -598,6 +598,52 @@ def test_an_answer_whose_end_lacks_its_cr_is_taken_when_the_peer_closes(
     assert client_of(peer).send(message("1")) == ack("1")
 
 
+def batch(*members: bytes, reference: str = "") -> bytes:
+    return f"BHS|^~\\&|||||||||B1|{reference}\r".encode() + b"".join(members) + b"BTS|%d\r" % len(members)
+
+
+def test_a_batch_is_answered_by_a_batch_or_by_one_acknowledgement(
+    client_of: Callable[..., MllpClient],
+) -> None:
+    answers = [batch(ack("1"), ack("2", "AE"), reference="B1"), ack("B1", "AE"), batch(reference="B1")]
+    client = client_of(Scripted(*map(frame, answers)))
+
+    assert client.send(batch(message("1"), message("2"))) == answers[0]
+    assert client.send(batch(message("1"), b"MSH|^~\r")) == answers[1]
+    assert client.send(batch()) == answers[2]
+
+
+def test_a_batch_of_which_nothing_is_answered_is_not_waited_for(client_of: Callable[..., MllpClient]) -> None:
+    client = client_of(Scripted(frame(batch(ack("2"), reference="B1")), b""))
+
+    assert client.send(batch(message("1", "NE", "NE"), message("2"))) != b""
+    assert client.send(batch(message("1", "NE", "NE"), ack("1"))) == b""
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (batch(ack("1"), reference="B2"), "BHS-12"),
+        (b"BHS|aaaa\r", "not a batch"),
+        (ack("1"), "MSA-2"),
+    ],
+)
+def test_the_answer_of_another_batch_is_given_up(
+    step: bytes, why: str, client_of: Callable[..., MllpClient]
+) -> None:
+    client = client_of(Scripted(frame(step), frame(batch(ack("1"), reference="B1"))))
+
+    with pytest.raises(TransientDeliveryError, match=why):
+        client.send(batch(message("1")))
+
+    assert client.send(batch(message("1")))
+
+
+def test_a_batch_is_no_answer_to_one_message(client_of: Callable[..., MllpClient]) -> None:
+    with pytest.raises(TransientDeliveryError, match="not an acknowledgement"):
+        client_of(Scripted(frame(batch(reference="1")))).send(message("1"))
+
+
 def test_nobody_listening_is_transient() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
