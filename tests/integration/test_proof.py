@@ -188,6 +188,20 @@ def test_a_disk_that_lies_is_found(tmp_path: Path) -> None:
     assert found.lost or found.forgotten or found.broken
 
 
+def test_a_journal_that_does_not_sync_each_commit_is_found(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        """
+import apsw
+class Connection(apsw.Connection):
+    def execute(self, sql, *rest):
+        return super().execute(sql.replace("synchronous=FULL", "synchronous=NORMAL"), *rest)
+apsw.Connection = Connection
+"""
+    )
+    found = power_cuts(tmp_path, {"PYTHONPATH": str(tmp_path)}).findings
+    assert found.lost or found.forgotten
+
+
 def test_a_missing_sync_of_received_objects_is_found(tmp_path: Path) -> None:
     """SQLite syncs by itself: only the objects' files and names are not synced now."""
     (tmp_path / "sitecustomize.py").write_text("import os\nos.fsync = lambda _: None\n")
