@@ -46,7 +46,9 @@ class Sender:
     pause: float = 0.0
     """Longest wait between two messages in seconds."""
     haste: float = 0.0
-    """The part of the messages that is sent over a new connection first, whose answer nobody waits for."""
+    """The part of the turns that is sent over a new connection first, whose answer nobody waits for."""
+    batches: float = 0.0
+    """The part of the turns that is a batch of several messages instead of one message."""
     acknowledged: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(message, answer) in the order of sending."""
     refused: int = 0
@@ -54,9 +56,10 @@ class Sender:
     full: threading.Event = field(default_factory=threading.Event)
     """Set while the broker must take nothing new."""
     _tried: bool = False
+    _ahead: bytes = b""
 
     def run(self) -> None:
-        message = self._next()
+        turn = self._next()
         while not self.stop.is_set():
             try:
                 with ExitStack() as connections:
@@ -64,38 +67,51 @@ class Sender:
                     for _ in range(self.dice.randint(1, 200)):
                         if self.stop.is_set():
                             return
-                        port = self.ports[_type(message)]
+                        port = self.ports[_type(turn[0])]
                         if port not in clients:
                             clients[port] = connections.enter_context(
                                 MllpClient(port, self.host, timeout=_PATIENCE)
                             )
                         if self.dice.random() < self.haste:
-                            # The same message on two connections at once: either may be served first.
+                            # The same on two connections at once: either may be served first.
                             hasty = connections.enter_context(MllpClient(port, self.host))
-                            hasty.send_raw(framed(message))
+                            hasty.send_raw(framed(_sent(turn)))
                             self._tried = True
-                        message = self._send(clients[port], message)
+                        turn = self._send(clients[port], turn)
             except NO_ANSWER:
                 self.stop.wait(0.05)
 
-    def _send(self, client: MllpClient, message: bytes) -> bytes:
+    def _send(self, client: MllpClient, turn: list[bytes]) -> list[bytes]:
         """Sends it; returns what is to be sent next."""
         new_when_full = self.full.is_set() and not self._tried
         self._tried = True
-        answer = client.ask(message)
-        if hl7_field(answer, b"MSA", 2) != control_of(message):
-            raise ValueError("the answer to another message")
-        if hl7_field(answer, b"MSA", 1) != b"AA":
+        answers = _answers(client.ask(_sent(turn)))
+        if any(hl7_field(answer, b"MSA", 1) != b"AA" for answer in answers):
             self.refused += 1
             self.stop.wait(0.2)
-            return message
+            return turn
+        if [hl7_field(answer, b"MSA", 2) for answer in answers] != [control_of(m) for m in turn]:
+            raise ValueError("the answer to another message")
         self.taken_when_full += new_when_full and self.full.is_set()
-        self.acknowledged.append((message, answer))
+        self.acknowledged.extend(zip(turn, answers, strict=True))
         self.stop.wait(self.dice.uniform(0, self.pause))
         return self._next()
 
-    def _next(self) -> bytes:
+    def _next(self) -> list[bytes]:
+        """One message, or several of one type that follow each other."""
         self._tried = False
+        turn = [self._ahead or self._drawn()]
+        self._ahead = b""
+        size = self.dice.randint(2, 6) if self.dice.random() < self.batches else 1
+        while len(turn) < size and not self._ahead:
+            message = self._drawn()
+            if _type(message) == _type(turn[0]):
+                turn.append(message)
+            else:
+                self._ahead = message
+        return turn
+
+    def _drawn(self) -> bytes:
         return next(message for message in self.messages if _type(message) in self.ports)
 
 
@@ -200,6 +216,22 @@ def instance_number(uid: str) -> tuple[str, int]:
 
 def control_of(message: bytes) -> bytes:
     return hl7_field(message, b"MSH", 10)
+
+
+def _sent(turn: list[bytes]) -> bytes:
+    """The message, or a batch of several (HL7 v2.5.1 2.10.3)."""
+    if len(turn) == 1:
+        return turn[0]
+    header = b"BHS|^~\\&|PAS|STO|BROKER|STO|20260309080000||||B" + control_of(turn[0]) + b"\r"
+    return header + b"".join(turn) + b"BTS|%d\r" % len(turn)
+
+
+def _answers(content: bytes) -> list[bytes]:
+    """The acknowledgements of one frame, each as it stands without its batch."""
+    if not content.startswith(b"BHS"):
+        return [content]
+    inside = content[content.index(b"\rMSH") + 1 : content.rindex(b"\rBTS") + 1]
+    return [b"MSH|" + rest for rest in inside.split(b"MSH|")[1:]]
 
 
 def _type(message: bytes) -> bytes:

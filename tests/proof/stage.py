@@ -79,6 +79,7 @@ class Stage:
                 stop=self.stop,
                 pause=0.01,
                 haste=0.02,
+                batches=0.1,
                 full=self.full,
             )
             for number in range(SENDERS)
