@@ -265,7 +265,7 @@ class Executor:
             if outcome == "refused":
                 ill = self._breaker.refused(opened.delivery.id)
             elif outcome == "ask":
-                self._breaker.abandoned()  # the destination may not even have been asked
+                self._breaker.abandoned(opened.delivery.id)  # the destination may not even have been asked
                 ill = False
             else:
                 ill = self._breaker.failed(opened.delivery.id, unreachable=outcome == "unreachable")
