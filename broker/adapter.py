@@ -7,12 +7,12 @@ holds the `AdapterSpec`s that the entry-point groups `broker.inbound` and `broke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,9 @@ API_VERSION = 1
 
 WORK_FOLDER = "tmp"
 """Under the data folder, for files that live only while a delivery is sent; emptied at each start."""
+
+REPEAT_WINDOW: Final = timedelta(days=7)
+"""How long a control id is remembered where nobody says otherwise (invariant 3)."""
 
 Kind = Literal["worklist", "hl7", "dicom"]
 """What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
@@ -65,7 +68,7 @@ class Reception:
     protocol: Literal["hl7", "dicom"]
     received: datetime
     message_type: str = ""
-    """`ADT^A01`, or the DICOM service (`C-STORE`)."""
+    """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`)."""
     control_id: str = ""
     sender: str = ""
     """MSH-3 and MSH-4 joined with `|`, or the calling AE title."""
@@ -86,6 +89,8 @@ class Reception:
     keys: tuple[tuple[str, str], ...] = ()
     """Search keys (kind, value): `patient`, `accession`, `study`, `instance`, `order`."""
     events: tuple[Event, ...] = ()
+    repeat_window: timedelta = REPEAT_WINDOW
+    """How long the same listener, sender and control id mean the same message; nothing: never."""
     reused: Callable[[], Reception] | None = field(default=None, compare=False, repr=False)
     """The refusal that stands instead, should its control id have come with other content (invariant 3)."""
 
@@ -107,6 +112,9 @@ class Intake(Protocol):
 
     async def accept(self, reception: Reception) -> Stored:
         """For asyncio listeners."""
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
+        """Several in order, all or none: one transaction (a batch)."""
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """For services that run in their own threads (DICOM)."""

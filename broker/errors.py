@@ -13,6 +13,7 @@ BrokerError
 │   ├── PermanentDeliveryError   the same bytes will never be taken
 │   └── AskPersonError           only a person can tell what to do
 └── StoreError                the database or the disk: nothing may be acknowledged while this lasts
+    └── UnwritableError          nothing can be written at present; its text may go to the peer
 """
 
 from __future__ import annotations
@@ -149,3 +150,10 @@ class AskPersonError(DeliveryError):
 
 class StoreError(BrokerError):
     """The database or the disk failed. Nothing may be acknowledged while this lasts."""
+
+
+class UnwritableError(StoreError):
+    """Nothing can be written at present. The text says why and may go to the peer: no path, no value, no number.
+
+    `broker.store` logs when this begins and when it ends, so that whoever meets it does not log it once more.
+    """

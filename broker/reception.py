@@ -1,23 +1,24 @@
-"""From the bytes of one HL7 message to its verdict, its events and its answer. Pure: no socket, no clock, no disk.
+"""From the bytes of an HL7 message or batch to verdict, events and answer. Pure: no socket, no clock, no disk.
 
 The rules of answering stand here and nowhere else: an unsupported type, trigger, version or processing id is `AR`;
 content that a person at the sender must put right is `AE`; what is listed as ignorable is `AA` and counted; an
-acknowledgement is never answered. What a message means is the adapter's `Mapper`.
+acknowledgement is never answered; a batch is taken or refused member by member, and as a whole only where it is no
+batch or something of it was lost. What a message means is the adapter's `Mapper`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
 
-from broker.adapter import Reception, Verdict
+from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
     DUPLICATE_KEY,
@@ -34,12 +35,16 @@ from broker.errors import (
 )
 from broker.event import Draft, Event
 from broker.hl7.ack import AckError, answers, build_ack, is_ack
+from broker.hl7.batch import Batch
 from broker.hl7.demographics import Issuers
 from broker.hl7.er7 import SEVERAL_FLAG, Header, Message, is_batch
 from broker.hl7.validate import validate
 
 VERSIONS: Final = re.compile(r"(2\.[1-8](\.\d{1,2})*\+?|P)?")
 """MSH-12 that is taken: 2.1 to 2.8 with what senders append, and the two odd ones that are seen (empty, `P`)."""
+
+BATCH: Final = "BATCH"
+"""Message type of the reception that keeps the envelope of a batch, or all of a batch that is refused as a whole."""
 
 _NOT_ANSWERED: Final = "an acknowledgement is not answered"
 
@@ -69,6 +74,10 @@ class Profile:
     ignore: tuple[str, ...] = ()
     """Message types acknowledged and counted without effect: `ADT^A60`, `MDM^*`."""
     validate: Literal["off", "warn", "strict"] = "off"
+    repeat_window: timedelta = REPEAT_WINDOW
+    """How long the same control id means the same message (invariant 3)."""
+    max_batch: int | None = None
+    """Most messages in one batch."""
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Code tables that the mapping reads, by name."""
 
@@ -87,6 +96,36 @@ class Hl7Reader:
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """See `receive`."""
         return receive(raw, self.profile, self.mappers, message_id=message_id, now=now, peer=peer)
+
+    def receive_batch(
+        self, raw: bytes, *, new_id: Callable[[], str], now: datetime, peer: str = ""
+    ) -> ReceivedBatch:
+        """See `receive_batch`."""
+        return receive_batch(raw, self.profile, self.mappers, new_id=new_id, now=now, peer=peer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedBatch:
+    """A batch taken apart: what commit 1 writes in one transaction, and how the answers become one frame."""
+
+    receptions: Iterator[Reception]
+    """The envelope, then the members in order, each judged when it is asked for: a large batch takes its time."""
+    batch: Batch | None
+    """None: there are no members to answer for; the one reception holds the answer to the batch."""
+    control_id: str
+    now: datetime
+
+    def answer(self, answers: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
+        """The payloads to answer with, none or one: `answers` are those of each reception, in order.
+
+        One batch with what is due to each member by its own MSH-15 and 16; nothing when no member is due anything.
+        """
+        if self.batch is None:
+            return tuple(answers[0])
+        if not any(answers):
+            return ()
+        stamp = _timestamp(self.now)
+        return (self.batch.answer(answers[1:], control_id=self.control_id, timestamp=stamp),)
 
 
 def receive(
@@ -138,11 +177,52 @@ def receive(
     )
 
 
+def receive_batch(
+    raw: bytes,
+    profile: Profile,
+    mappers: Mapping[str, Mapper],
+    *,
+    new_id: Callable[[], str],
+    now: datetime,
+    peer: str = "",
+) -> ReceivedBatch:
+    """Takes a batch apart (HL7 v2.5.1 2.10.3); each member is then judged as `receive` judges it alone.
+
+    A batch of which something was lost is refused as a whole: one acknowledgement, to the control id of its first
+    header. A batch without members is taken (2.10.3.1: there was nothing to send) and answered with one.
+    """
+    stamp = _Stamp(profile=profile, message_id=new_id(), now=now, peer=peer, raw=raw, message_type=BATCH)
+    control_id = stamp.message_id[:16]  # FHS-11 and BHS-11 have at most 20 characters
+    header: Header | None = None
+    try:
+        header = Header.read(raw)
+        batch = Batch.read(raw, most=profile.max_batch)
+    except RemoteProtocolError as exc:
+        alone = iter([stamp.refusal(header, exc)])
+        return ReceivedBatch(receptions=alone, batch=None, control_id=control_id, now=now)
+    count = len(batch.members)
+    reason = f"the envelope of {count} message{'' if count == 1 else 's'}"
+    envelope = replace(stamp, raw=batch.envelope).reception(header, Verdict.FILTERED, reason)
+    if not count:
+        if not batch.is_answer:
+            written = batch.answer((), control_id=control_id, timestamp=_timestamp(now))
+            envelope = replace(envelope, answer_code="AA", answers=(written,))
+        return ReceivedBatch(receptions=iter([envelope]), batch=None, control_id=control_id, now=now)
+
+    def judged() -> Iterator[Reception]:
+        yield envelope
+        for member in batch.members:
+            yield receive(member, profile, mappers, message_id=new_id(), now=now, peer=peer)
+
+    return ReceivedBatch(receptions=judged(), batch=batch, control_id=control_id, now=now)
+
+
 def refuse(
     raw: bytes, error: Refused, profile: Profile, *, message_id: str, now: datetime, peer: str = ""
 ) -> Reception:
-    """A message that is refused before it is read: too long, say. `raw` is its beginning, answered by its header."""
-    stamp = _Stamp(profile=profile, message_id=message_id, now=now, peer=peer, raw=raw)
+    """A message or batch that is refused before it is read: too long, say. `raw` is its beginning."""
+    kind = BATCH if is_batch(raw) else ""
+    stamp = _Stamp(profile=profile, message_id=message_id, now=now, peer=peer, raw=raw, message_type=kind)
     try:
         header: Header | None = Header.read(raw)
     except RemoteProtocolError:
@@ -156,7 +236,7 @@ def _check(raw: bytes, header: Header, profile: Profile) -> None:
     """Raises `Refused` for what no listener of this profile takes, by the header alone."""
     if is_batch(raw):
         raise Refused(
-            "a batch is not taken on this listener; send its messages one by one",
+            "a batch stands where one message is expected",
             error_code=UNSUPPORTED_MESSAGE_TYPE,
             location=Location(segment="MSH"),
         )
@@ -215,6 +295,8 @@ class _Stamp:
     now: datetime
     peer: str
     raw: bytes
+    message_type: str = ""
+    """Where no MSH-9 says it."""
 
     def events(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
         return tuple(
@@ -257,7 +339,7 @@ class _Stamp:
             peer=self.peer,
             protocol="hl7",
             received=self.now,
-            message_type=header.message_type if header else "",
+            message_type=self.message_type or (header.message_type if header else ""),
             control_id=header.control_id if header else "",
             sender=f"{header.sending_application}|{header.sending_facility}" if header else "",
             verdict=verdict,
@@ -275,7 +357,9 @@ class _Stamp:
             flags=flags,
             keys=search_keys(events),
             events=events,
-            reused=partial(self.refusal, header, _REUSED) if header and verdict in _KEPT else None,
+            repeat_window=self.profile.repeat_window,
+            # What is not answered by itself, an acknowledgement or the envelope of a batch, is not refused either.
+            reused=partial(self.refusal, header, _REUSED) if header and answer and verdict in _KEPT else None,
         )
 
 
@@ -293,13 +377,18 @@ def acknowledge(
             header,
             code=code,
             control_id=f"{message_id[:19]}{number}",  # MSH-10 is at most 20 characters before v2.7
-            timestamp=now.strftime("%Y%m%d%H%M%S%z"),
+            timestamp=_timestamp(now),
             # An accept acknowledgement that says "safely stored" says nothing of the content.
             text="" if error is None or code.endswith("A") else str(error),
             error=None if error is None or code.endswith("A") else AckError.of(error),
         )
         for number, code in enumerate(codes)
     )
+
+
+def _timestamp(now: datetime) -> str:
+    """As MSH-7 has it, to the second."""
+    return now.strftime("%Y%m%d%H%M%S%z")
 
 
 def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,8 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]{1,3})?")
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
+_SIZE = re.compile(r"(0|[1-9][0-9]{0,8})(B|KiB|MiB|GiB|TiB)")
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -64,6 +66,13 @@ def _seconds(value: object) -> object:
     return int(match[1]) * _SECONDS[match[2]]
 
 
+def _bytes(value: object) -> object:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a size such as 512KiB, 64MiB or 2GiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
 def _switch(value: object) -> object:
     if isinstance(value, bool):
         return value
@@ -91,6 +100,11 @@ Duration = Annotated[
     float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 ]
 """Seconds, written `250ms`, `5s`, `10m`, `24h` or `7d`."""
+
+Size = Annotated[
+    int, BeforeValidator(_bytes), WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"})
+]
+"""Bytes, written `4096B`, `512KiB`, `64MiB`, `2GiB` or `1TiB`."""
 
 Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": ["boolean", "string"]})]
 """`true` or `false`; a number from an environment reference is on unless it is 0 (`${env:PORT:-false}`)."""

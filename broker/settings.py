@@ -11,14 +11,14 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.delivery.pace import Window
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
-from broker.yamlfile import Document, Switch, Text, did_you_mean
+from broker.yamlfile import Document, Duration, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
 
@@ -40,6 +40,42 @@ class HttpSettings(Options):
     """Health, readiness and metrics."""
 
     port: int = Field(ge=0, le=65535, description="TCP port.")
+
+
+class LimitsSettings(Options):
+    """What the broker keeps for itself: beyond it new messages are refused, and the senders keep them."""
+
+    min_free: Size = Field(
+        default="64MiB",
+        validate_default=True,
+        description="What must stay free on the disk of `data`, so that what was acknowledged can be delivered and"
+        " recorded. Below it: `AR`, `CE` or `A700`, and not ready; from a tenth above it on, messages are taken again.",
+    )
+
+
+class RetentionSettings(Options):
+    """How long the journal remembers. What still has to leave or to be decided keeps its day whole."""
+
+    bodies: Duration = Field(
+        default="90d",
+        validate_default=True,
+        description="How long the bytes of messages and deliveries are kept; replay and `--payload` need them.",
+    )
+    ledger: Duration = Field(
+        default="730d",
+        validate_default=True,
+        description="How long it is kept what came, when, from whom, and where it went; not shorter than `bodies`.",
+    )
+    max_size: Size | None = Field(
+        default=None,
+        description="Size of the journal above which the oldest bodies leave early; unset: only age counts.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> RetentionSettings:
+        if self.ledger < self.bodies:
+            raise ValueError("ledger must not be shorter than bodies")
+        return self
 
 
 class InboundEntry(Options):
@@ -85,6 +121,8 @@ class BrokerSettings(Options):
     )
     dicom: DicomSettings
     http: HttpSettings
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
 

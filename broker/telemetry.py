@@ -38,6 +38,11 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Messages received, by listener and verdict (accepted, filtered, rejected, repeat, junk).",
             labels=("source", "verdict"),
         ),
+        "broker_messages_turned_away_total": Name(
+            help="Messages and objects answered AR, CE or A700 because they could not be kept: in no journal, the"
+            " sender has them still.",
+            labels=("protocol",),
+        ),
         "broker_deliveries_total": Name(
             help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),
@@ -77,7 +82,13 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Things a person must look at (`broker status`).", labels=("kind",), kind="gauge"
         ),
         "broker_ready": Name(
-            help="1 while every listener is open and the journal can be written.", kind="gauge"
+            help="1 while `/readyz` says so: every listener is open, the disk has room, the journal can be"
+            " written.",
+            kind="gauge",
+        ),
+        "broker_disk_free_bytes": Name(
+            help="What is free on the data folder's disk; below `limits.min_free` new messages are refused.",
+            kind="gauge",
         ),
     }
 )

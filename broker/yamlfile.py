@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from yaml import _yaml
 
 from broker.errors import ConfigError, Fault
-from broker.scalars import Duration, Float, Int, Secret, Switch, Text, as_written, plain
+from broker.scalars import Duration, Float, Int, Secret, Size, Switch, Text, as_written, plain
 
 __all__ = [
     "Document",
@@ -31,6 +31,7 @@ __all__ = [
     "Int",
     "NodePath",
     "Secret",
+    "Size",
     "Switch",
     "Text",
     "did_you_mean",

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "parked": "Deliveries that wait for a person: list, show, edit, release, drop.",
         "replay": "Send again what was delivered, or take messages in again.",
         "reconcile": "Account for every message, and rebuild the registers from the log.",
+        "retention": "What the journal still remembers of each day.",
         "worklist": "Rows that modalities see.",
         "adapters": "Adapters that are installed.",
         "schema": "JSON Schemas of settings, routes and events.",

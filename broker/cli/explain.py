@@ -27,8 +27,8 @@ from broker.runtime.offline import Bench, configure
 def command(file: Path, source: str | None, before: tuple[str, ...], config: Path, as_json: bool) -> None:
     """Show what a message would come to: verdict, answer, events, each route's word, and what would leave.
 
-    The file holds one HL7 message, or a DICOM object for the listener of images. Shows what the message holds,
-    patient data too: it is your file.
+    The file holds one HL7 message, a batch, or a DICOM object for the listener of images. Of a batch each message is
+    shown, in order. Shows what the message holds, patient data too: it is your file.
 
     Examples:  broker explain order.hl7 --source orders    ·    broker explain order.hl7 --source orders
     --before pas:adt.hl7 --format json
@@ -44,15 +44,17 @@ def command(file: Path, source: str | None, before: tuple[str, ...], config: Pat
     if as_json:
         print_json(found)
     else:
-        _print(found)
-    if found["verdict"] == "rejected":
+        for one in (found, *found.get("members", ())):
+            _print(one)
+        for entry in found["exceptions"]:
+            click.echo(f"exception {entry['kind']} {entry['subject']}: {entry['reason']}")
+    if any(one["verdict"] == "rejected" for one in (found, *found.get("members", ()))):
         raise SystemExit(1)
 
 
 def _print(found: dict[str, Any]) -> None:
-    click.echo(
-        f"{found['message']} control id {found['control_id']}: {found['verdict']}, answer {found['answer']}"
-    )
+    answer = f"answer {found['answer']}" if found["answer"] else "no answer"
+    click.echo(f"{found['message']} control id {found['control_id']}: {found['verdict']}, {answer}")
     if found["reason"]:
         click.echo(f"  why: {found['reason']}")
     if found["flags"]:
@@ -71,8 +73,6 @@ def _print(found: dict[str, Any]) -> None:
         shown = delivery["rendered"]
         for line in (shown if isinstance(shown, str) else _lines(shown)).splitlines():
             click.echo(f"  | {line}")
-    for entry in found["exceptions"]:
-        click.echo(f"exception {entry['kind']} {entry['subject']}: {entry['reason']}")
 
 
 def _lines(value: Any, indent: str = "") -> str:

@@ -8,7 +8,8 @@ import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, print_json
 from broker.errors import ConfigError
-from broker.hl7.ack import read_ack
+from broker.hl7.ack import Acknowledgement, read_acks
+from broker.hl7.er7 import is_batch
 from broker.net.mllp import MllpClient
 
 
@@ -31,7 +32,8 @@ def command(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Send HL7 messages, a file each, and show what is answered. Ends with 0 only if every answer is positive.
+    """Send HL7 messages or batches, a file each, and show what is answered: of a batch one line for each of its
+    messages that is. Ends with 0 only if every answer is positive.
 
     Examples:  broker send adt.hl7    ·    broker send --to orders order.hl7
     ·    broker send --host ris --port 2575 adt.hl7
@@ -42,18 +44,32 @@ def command(
     try:
         for file in files:
             answer = client.send(_as_sent(file.read_bytes()))
-            ack = read_ack(answer) if answer else None
-            code = ack.code if ack else ""
-            results.append({"file": str(file), "answer": code, "positive": ack is None or ack.positive})
-            if not as_json:
-                text = f" {ack.text}" if ack and ack.text else ""
-                click.echo(f"{code or 'no answer was asked for'}{text}  {file}")
+            acks = read_acks(answer) if answer else ()
+            for ack in acks or (None,):
+                results.append(_result(file, ack))
+                if not as_json:
+                    none = "an empty batch" if answer else "no answer was asked for"
+                    click.echo(f"{_shown(ack, in_batch=is_batch(answer)) if ack else none}  {file}")
     finally:
         client.close()
     if as_json:
         print_json(results)
     if not all(result["positive"] for result in results):
         raise SystemExit(1)
+
+
+def _result(file: Path, ack: Acknowledgement | None) -> dict[str, str | bool]:
+    return {
+        "file": str(file),
+        "control_id": ack.control_id if ack else "",
+        "answer": ack.code if ack else "",
+        "positive": ack is None or ack.positive,
+    }
+
+
+def _shown(ack: Acknowledgement, *, in_batch: bool) -> str:
+    """Code and text; in a batch also whose answer it is."""
+    return " ".join(filter(None, (ack.code, ack.control_id if in_batch else "", ack.text)))
 
 
 def _address(config: Path, listener: str, host: str | None, port: int | None) -> tuple[str, int]:

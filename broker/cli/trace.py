@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,15 @@ def _print(message: dict[str, Any]) -> None:
             )
             if delivery["replay_of"]:
                 click.echo(f"      a replay of delivery {delivery['replay_of']}")
-            for done in delivery["interventions"]:
-                click.echo(f"      {done['at']}  {done['action']} by {done['who']}: {done['reason']}")
-            for attempt in delivery["attempts"]:
-                click.echo(
-                    f"      {attempt['at']}  attempt {attempt['attempt']}: {attempt['outcome']} {attempt['detail']}"
-                )
+            for line in sorted(_hops(delivery)):
+                click.echo(f"      {line}")
+
+
+def _hops(delivery: dict[str, Any]) -> Iterator[str]:
+    """What befell a delivery, each line beginning with when."""
+    for attempt in delivery["attempts"]:
+        yield f"{attempt['at']}  attempt {attempt['attempt']}: {attempt['outcome']} {attempt['detail']}"
+    for done in delivery["interventions"]:
+        yield f"{done['at']}  {done['action']} by {done['who']}: {done['reason']}"
+    if delivery["finished"]:
+        yield f"{delivery['finished']}  {delivery['state']}"

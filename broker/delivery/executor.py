@@ -24,7 +24,7 @@ from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.pace import Pace, Window
 from broker.delivery.retry import OnFailure, delay, judge, outcome_of
-from broker.errors import BrokerError, StoreError, TransientDeliveryError
+from broker.errors import BrokerError, StoreError, TransientDeliveryError, UnwritableError
 from broker.store.sqlite import Database, Transaction
 
 log = structlog.get_logger("broker.delivery")
@@ -232,7 +232,9 @@ class Executor:
         if failure.park:
             self._park(opened, failure.outcome, str(error), wanted)
             return
-        wait = delay(wanted.retry, pauses or opened.delivery.attempt, random.random())
+        # An unreachable destination is no fault of the delivery, so that its own attempts do not count.
+        failures = pauses if failure.outcome == "unreachable" else max(pauses, opened.delivery.attempt)
+        wait = delay(wanted.retry, failures, random.random())
         due, at, number = now.timestamp() + wait, now.isoformat(), opened.delivery.id
         outcome, detail, refusals = failure.outcome, str(error), failure.refusals
         # The first failure is news; those after it are only counted, or they would drown it. That a destination
@@ -331,9 +333,12 @@ class Executor:
         self, future: Future[object], write: Callable[[Transaction], object], settle: Callable[[], None]
     ) -> None:
         if (error := future.exception()) is not None:
-            log.error(
-                "the outcome of a delivery cannot be stored", destination=self._destination, exc_info=error
-            )
+            if not isinstance(error, UnwritableError):  # which was told where it began
+                log.error(
+                    "the outcome of a delivery cannot be stored",
+                    destination=self._destination,
+                    exc_info=error,
+                )
             self._not_stored(write, settle)
             return
         with self._changed:

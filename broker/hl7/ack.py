@@ -12,8 +12,9 @@ from typing import Literal
 
 from broker.errors import AckCode, Location, Refused, RemoteProtocolError, Unreadable
 from broker.hl7 import charset as charsets
+from broker.hl7.batch import Batch
 from broker.hl7.edit import escape
-from broker.hl7.er7 import Header, Message, Separators
+from broker.hl7.er7 import Header, Message, Separators, is_batch
 
 AckMode = Literal["original", "enhanced"]
 
@@ -180,6 +181,17 @@ def read_ack(raw: bytes) -> Acknowledgement:
         text=msa.get(3) or (err.get(8) if err is not None else ""),
         error_code=error_code,
     )
+
+
+def read_acks(raw: bytes) -> tuple[Acknowledgement, ...]:
+    """Every acknowledgement of an answer: of a batch its members', none where it is empty. Raises as `read_ack`."""
+    if not is_batch(raw):
+        return (read_ack(raw),)
+    try:
+        members = Batch.read(raw).members
+    except Refused as exc:
+        raise Unreadable(str(exc), location=exc.location) from exc
+    return tuple(map(read_ack, members))
 
 
 def _due(condition: str, success: bool) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from broker.errors import Location, Refused
 from broker.hl7 import charset as charsets
-from broker.hl7.header import BOM, Header, is_batch, split_messages
+from broker.hl7.header import BOM, Header, is_batch
 from broker.hl7.separators import Separators, part, read_separators, unescape
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "is_batch",
     "parse_path",
     "read_separators",
-    "split_messages",
     "unescape",
 ]
 
@@ -205,7 +204,7 @@ class Message:
             else:
                 names[name] = [index]
         self._names = names
-        if len(names["MSH"]) > 1:
+        if len(names.get("MSH", ())) > 1:
             self.flags = (*flags, SEVERAL_FLAG)
 
     @classmethod

@@ -1,11 +1,10 @@
 """MSH, read first and by hand: whatever else a message holds, its sender is answered (HL7 v2.5.1 2.15.9).
 
-Also what a frame holds: one message, several, or a batch (2.10.3). Segments beyond the header are `er7`'s.
+Also whether a frame holds a batch (2.10.3). Segments beyond the header are `er7`'s, a batch's are `batch`'s.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from broker.errors import Location, Unreadable
@@ -34,6 +33,8 @@ class Header:
     trigger: str = ""
     structure: str = ""
     control_id: str = ""
+    reference: str = ""
+    """FHS-12, BHS-12: the control id of the batch that this one answers."""
     processing_id: str = ""
     version: str = ""
     accept_ack: str = ""
@@ -65,9 +66,9 @@ class Header:
             raise Unreadable("MSH-1 is not a field separator", location=Location(segment="MSH", field=1))
         fields = [value.strip() for value in text.split(field)]
         if name == b"MSH":
-            control_id = fields[9] if len(fields) > 9 else ""
+            control_id, reference = fields[9] if len(fields) > 9 else "", ""
         else:
-            control_id = fields[10] if len(fields) > 10 else ""
+            control_id, reference, *_ = [*fields[10:12], "", ""]
             del fields[7:]  # what follows in FHS and BHS means other things
         fields += [""] * (18 - len(fields))
         separators = read_separators(field, fields[1])
@@ -89,6 +90,7 @@ class Header:
             trigger=trigger,
             structure=structure,
             control_id=control_id,
+            reference=reference,
             processing_id=first(fields[10]),
             version=first(fields[11]),
             accept_ack=fields[14],
@@ -103,19 +105,6 @@ def is_batch(raw: bytes) -> bool:
     """Whether it begins with FHS or BHS (2.10.3)."""
     start = _start(raw)
     return raw[start : start + 3] in (b"FHS", b"BHS")
-
-
-def split_messages(raw: bytes) -> tuple[bytes, ...]:
-    """The messages of a batch or of a crowded frame, each from its MSH on; batch segments are left out."""
-    lines = re.findall(rb"[^\r\n]*(?:[\r\n]+|$)", raw.removeprefix(BOM))
-    messages: list[bytearray] = []
-    for line in lines:
-        name = line.lstrip()[:3]
-        if name == b"MSH":
-            messages.append(bytearray())
-        if messages and name not in (b"FHS", b"BHS", b"BTS", b"FTS"):
-            messages[-1] += line
-    return tuple(bytes(message) for message in messages)
 
 
 def _start(raw: bytes) -> int:

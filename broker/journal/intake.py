@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from broker.adapter import Reception, Stored, Verdict
 from broker.hl7.framing import END, START, frame
+from broker.reception import BATCH
 from broker.store import days, tally
 from broker.store.sqlite import Database, Transaction
 
 CONTROL: Final = "control"
 """Kind of the search key that is MSH-10."""
 
-REPEAT_WINDOW: Final = timedelta(days=7)
+BATCH_CONTROL: Final = "batch-control"
+"""Kind of the search key that is FHS-11 or BHS-11: a message may well have the number that its batch has."""
 
 
 class JournalIntake:
     """Writes receptions through the database's one writer.
 
     `on_events` is called after each commit with events. `alert` is called in the transaction of a message whose
-    control id came with other content, so that a person learns of it.
+    control id came with other content, so that a person learns of it. `check_room` is asked before anything is
+    written, and raises `StoreError` where nothing may be.
     """
 
     def __init__(
@@ -34,21 +36,32 @@ class JournalIntake:
         database: Database,
         on_events: Callable[[], None],
         alert: Callable[[Transaction, Reception], None] = lambda *_: None,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._on_events = on_events
         self._alert = alert
+        self._check_room = check_room
 
     async def accept(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
-        future = self._database.write(lambda tx: self._append(tx, reception), urgent=True)
-        stored = await asyncio.wrap_future(future)
-        return self._done(reception, stored)
+        (stored,) = await self.accept_all([reception])
+        return stored
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
+        """See `broker.adapter.Intake`."""
+        self._check_room()
+        work = self._database.write(lambda tx: [self._append(tx, one) for one in receptions], urgent=True)
+        stored = await asyncio.wrap_future(work)
+        self._done(receptions, stored)
+        return stored
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
+        self._check_room()
         stored = self._database.write(lambda tx: self._append(tx, reception), urgent=True).result()
-        return self._done(reception, stored)
+        self._done([reception], [stored])
+        return stored
 
     def _append(self, tx: Transaction, reception: Reception) -> Stored:
         stored = append(tx, reception)
@@ -56,10 +69,10 @@ class JournalIntake:
             self._alert(tx, stored.refused)
         return stored
 
-    def _done(self, reception: Reception, stored: Stored) -> Stored:
-        if reception.events and not stored.repeat and stored.refused is None:
+    def _done(self, receptions: Sequence[Reception], stored: Sequence[Stored]) -> None:
+        both = zip(receptions, stored, strict=True)
+        if any(one.events and not said.repeat and said.refused is None for one, said in both):
             self._on_events()
-        return stored
 
 
 def append(tx: Transaction, reception: Reception) -> Stored:
@@ -68,21 +81,22 @@ def append(tx: Transaction, reception: Reception) -> Stored:
     The same key with other content inside the window is refused instead, as `reception.reused` says.
     """
     digest = hashlib.sha256(reception.raw).digest()
-    for stored_digest, stored in _same_key(tx, reception):
+    key = BATCH_CONTROL if reception.message_type == BATCH else CONTROL
+    for stored_digest, stored in _same_key(tx, reception, key):
         if stored_digest == digest:
             return stored
-        if reception.reused is not None:
+        if reception.reused is not None and stored.answer_code:
             refused = reception.reused()
-            insert(tx, refused)
+            insert(tx, refused, key=key)
             return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
-    insert(tx, reception)
+    insert(tx, reception, key=key)
     return Stored(answers=reception.answers, answer_code=reception.answer_code)
 
 
 def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
     """Writes a reception whatever stands already, and returns its journal number.
 
-    `key` is the kind of search key that its control id becomes: only `CONTROL` answers later repeats.
+    `key` is the kind of search key that its control id becomes: only those of `append` answer later repeats.
     """
     received = reception.received.isoformat()
     day = received[:10]
@@ -131,15 +145,15 @@ def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
     return seq
 
 
-def _same_key(tx: Transaction, reception: Reception) -> Iterator[tuple[bytes, Stored]]:
+def _same_key(tx: Transaction, reception: Reception, key: str) -> Iterator[tuple[bytes, Stored]]:
     """(digest, stored answer) of what came under the same listener, MSH-3, MSH-4 and MSH-10, the newest first.
 
-    Only what was answered positively: a refusal is not repeated from the store, because the sender may send again
-    after a table, a setting or the message was put right.
+    Only what was taken: a refusal is not repeated from the store, because the sender may send again after a table, a
+    setting or the message was put right. An acknowledgement that came in holds no number against anybody.
     """
-    if not reception.control_id or reception.protocol != "hl7":
+    if not reception.control_id or reception.protocol != "hl7" or not reception.repeat_window:
         return
-    start = (reception.received - REPEAT_WINDOW).isoformat()
+    start = (reception.received - reception.repeat_window).isoformat()
     for day in reversed(days.known(tx, since=start[:10])):
         yield from (
             (digest, Stored(answers=_unpacked(answer), answer_code=code, repeat=True))
@@ -150,7 +164,7 @@ def _same_key(tx: Transaction, reception: Reception) -> Iterator[tuple[bytes, St
                 " ORDER BY seq DESC",
                 (
                     reception.control_id,
-                    CONTROL,
+                    key,
                     reception.sender,
                     reception.source,
                     Verdict.ACCEPTED,

@@ -69,16 +69,17 @@ class Received:
     id: str
     source: str
     protocol: str
+    type: str
     raw: bytes | None
     """None where retention dropped it."""
 
 
 def received(tx: Transaction, seq: int) -> Received:
     """Raises `KeyError` where there is no such message."""
-    row = tx.one("SELECT id, source, protocol, day FROM message WHERE seq=?", (seq,))
+    row = tx.one("SELECT id, source, protocol, type, day FROM message WHERE seq=?", (seq,))
     if row is None:
         raise KeyError(seq)
-    return Received(id=row[0], source=row[1], protocol=row[2], raw=body(tx, seq, row[3]))
+    return Received(id=row[0], source=row[1], protocol=row[2], type=row[3], raw=body(tx, seq, row[4]))
 
 
 def body(tx: Transaction, message: int, day: str) -> bytes | None:

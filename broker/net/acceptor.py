@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REFUSALS = 64
+"""Connections beyond the associations that may be: they negotiate or are refused. More wait in the kernel."""
+
+_BACKLOG = 1024
+_FULL_WAIT = 0.05
+"""Seconds until it is looked again whether a connection has gone."""
+
 # Longest PDU that is read into memory. An A-ASSOCIATE-RQ with 128 contexts stays below 64 KiB, and no peer
 # may send P-DATA longer than the maximum it was told.
 _LONGEST_PDU = 16 * 1024 * 1024
@@ -49,9 +56,11 @@ class Acceptor:
     ) -> None:
         self._server = server
         self._address = (host, port)
+        self._max_associations = max_associations
         self._transport: _Transport | None = None
         self._ae = ApplicationEntity(server.ae_title)
-        self._ae.maximum_associations = max_associations
+        # pynetdicom counts every thread, the refused and the silent too: `_Transport.seat` counts.
+        self._ae.maximum_associations = max_associations + REFUSALS
         self._ae.maximum_pdu_size = max_pdu
         self._ae.network_timeout = network_timeout
         self._ae.dimse_timeout = network_timeout
@@ -69,7 +78,7 @@ class Acceptor:
         pynetdicom_config.LOG_HANDLER_LEVEL = "none"
         pynetdicom_config.LOG_REQUEST_IDENTIFIERS = False
         pynetdicom_config.LOG_RESPONSE_IDENTIFIERS = False
-        self._transport = _Transport(self._ae, self._address, self._server)
+        self._transport = _Transport(self._ae, self._address, self._server, self._max_associations)
         threading.Thread(
             target=self._transport.serve_forever,
             kwargs={"poll_interval": 0.1},
@@ -159,10 +168,14 @@ class _Handler(RequestHandler):
 class _Transport(TransportServer):
     """The listening socket. Making an association does not block, so the accept loop makes it itself."""
 
-    request_queue_size = 128
+    request_queue_size = _BACKLOG
 
-    def __init__(self, ae: ApplicationEntity, address: tuple[str, int], host: AssociationServer) -> None:
+    def __init__(
+        self, ae: ApplicationEntity, address: tuple[str, int], host: AssociationServer, most: int
+    ) -> None:
         self.host = host
+        self._most = most
+        self._seating = threading.Lock()
         super().__init__(ae, address, host.ae_title, [], request_handler=_Handler)
 
     @property
@@ -170,7 +183,16 @@ class _Transport(TransportServer):
         """Associations whose thread lives."""
         return [a for a in self.active_associations if isinstance(a, ServedAssociation)]
 
+    def seat(self, association: ServedAssociation) -> bool:
+        """See `broker.net.provider.Seats`. Two that come at once are not both over the limit, nor both below."""
+        with self._seating:
+            association.seated = sum(other.seated for other in self.served) < self._most
+            return association.seated
+
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        if len(self.served) >= self._most + REFUSALS:
+            time.sleep(_FULL_WAIT)
+            raise BlockingIOError("not accepted yet: it waits in the kernel, and is answered later")
         connection, address = super().get_request()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.ae.network_timeout)  # a peer that stops inside a PDU

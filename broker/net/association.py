@@ -18,7 +18,7 @@ from typing import Any
 
 from broker.dicom import status
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, VERIFICATION
-from broker.errors import BrokerError, LocalProtocolError, StoreError
+from broker.errors import BrokerError, LocalProtocolError, StoreError, UnwritableError
 from broker.net.acceptor import Acceptor
 from broker.net.incoming import PART
 from broker.net.service import (
@@ -62,6 +62,8 @@ class AssociationServer:
         ae_title: str = "BROKER",
         spool: Path,
         admit: Callable[[Peer], bool],
+        check_room: Callable[[], None] = lambda: None,
+        turned_away: Callable[[], None] = lambda: None,
         max_associations: int = 200,
         max_pdu: int = 131072,
         network_timeout: float = 60.0,
@@ -70,13 +72,17 @@ class AssociationServer:
         """`port` 0 takes a free one. `spool`: a folder of this server alone, on the file system of the
         archive.
 
-        `admit`: whether a calling AE title may associate; called in the association's thread. Time-outs in
-        seconds: of silence within an association, and from connecting to the A-ASSOCIATE-RQ.
+        `admit`: whether a calling AE title may associate; called in the association's thread. `check_room`:
+        asked while an object arrives, raises `StoreError` where nothing may be written. `turned_away`: called
+        for each object that is answered A700. Time-outs in seconds: of silence within an association, and from
+        connecting to the A-ASSOCIATE-RQ.
         """
         self.ae_title = ae_title
         self.spool = spool
         self._port = port
         self._admit = admit
+        self._turned_away = turned_away
+        self.check_room = check_room
         self._finders: dict[str, FindService] = {}
         self._stores: dict[str, StoreService] = {}
         self._acceptor = Acceptor(
@@ -149,7 +155,7 @@ class AssociationServer:
         try:
             return service.store(request, peer)
         except Exception as exc:  # noqa: BLE001 - the edge of the service
-            return _failed("C-STORE", peer, exc)
+            return self.failed("C-STORE", peer, exc)
 
     def _store_of(self, sop_class: str) -> StoreService | None:
         """A vendor's own class is one outside the standard's root (PS3.5 9.2)."""
@@ -158,17 +164,24 @@ class AssociationServer:
 
     def failed(self, operation: str, peer: Peer, exc: Exception) -> Answer:
         """What the peer gets when this side failed before a service could answer."""
+        if operation == "C-STORE" and _passes(exc):
+            self._turned_away()
         return _failed(operation, peer, exc)
+
+
+def _passes(exc: Exception) -> bool:
+    """Whether the peer may try the same again later."""
+    return isinstance(exc, StoreError | OSError)
 
 
 def _failed(operation: str, peer: Peer, exc: Exception) -> Answer:
     """Logs an exception once, with its place; with its text only where that is ours and names no value."""
+    if isinstance(exc, UnwritableError):  # logged where it began, not once per object
+        return Answer(status=status.OUT_OF_RESOURCES, comment=f"{exc}, try again later")
     frames = [f for f in traceback.extract_tb(exc.__traceback__) if "site-packages" not in f.filename]
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown place"
     text = f": {exc}" if isinstance(exc, BrokerError) else ""
     logger.error("%s of %r failed: %s at %s%s", operation, peer.calling_aet, type(exc).__name__, place, text)
-    later = isinstance(exc, (StoreError, OSError))
-    return Answer(
-        status=status.OUT_OF_RESOURCES if later else status.CANNOT_UNDERSTAND,
-        comment="not now, try again later" if later else "internal error",
-    )
+    if _passes(exc):
+        return Answer(status=status.OUT_OF_RESOURCES, comment="not now, try again later")
+    return Answer(status=status.CANNOT_UNDERSTAND, comment="internal error")

@@ -1,27 +1,30 @@
 """An HL7 listener over MLLP: every frame is judged, written to the journal, and only then answered.
 
-What a message means is the adapter's mapping; how frames are cut is `broker.hl7.framing`.
+A frame holds one message, or a batch, which is written and answered as one. What a message means is the
+adapter's mapping; how frames are cut is `broker.hl7.framing`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import structlog
 from pydantic import AfterValidator, Field
 
 from broker import csvfile
-from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Verdict
-from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError
+from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Stored, Verdict
+from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError
 from broker.hl7.ack import answers
 from broker.hl7.charset import codec
 from broker.hl7.demographics import Issuers, read_issuer
-from broker.hl7.er7 import Header
+from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import Junk
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
@@ -30,6 +33,9 @@ from broker.scalars import Duration, Text
 from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
+
+SLICE: Final = 64
+"""Members of a batch that are judged, and later counted, before anything else has its turn."""
 
 C = TypeVar("C", bound="Hl7Listener")
 
@@ -77,7 +83,16 @@ class Hl7Listener(Options):
         alias="validate",
         description="Deep validation by the sender's version: off, warn or strict.",
     )
-    max_frame: int = Field(default=64 * 1024 * 1024, ge=1024, description="Longest message in bytes.")
+    repeat_window: Duration = Field(
+        default="7d",
+        validate_default=True,
+        description="How long the same MSH-3, MSH-4 and MSH-10 mean the same message: it gets its stored answer,"
+        " other content is refused. 0s: control ids mean nothing.",
+    )
+    max_frame: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Longest message or batch in bytes."
+    )
+    max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
     max_connections: int = Field(default=500, ge=1, description="Connections at once.")
     idle_timeout: Duration | None = Field(
         default=None, description="Close a silent connection; unset: never."
@@ -100,6 +115,8 @@ def profile(
         processing_ids=config.processing_ids,
         ignore=config.ignore,
         validate=config.validate_,
+        repeat_window=timedelta(seconds=config.repeat_window),
+        max_batch=config.max_batch,
         tables=tables or {},
     )
 
@@ -157,18 +174,45 @@ class Listener(Generic[C]):
 
     async def _handle(self, raw: bytes, peer: Peer) -> Sequence[bytes]:
         now = self._context.clock()
+        if is_batch(raw):
+            return await self._handle_batch(raw, peer, now)
         judge = partial(self._reader.receive, raw, message_id=message_id(now), now=now, peer=peer.host)
         # Deep validation takes many times as long as all the rest: other connections must not wait for it.
         deep = self._reader.profile.validate != "off"
         return await self._accept(await asyncio.to_thread(judge) if deep else judge())
 
+    async def _handle_batch(self, raw: bytes, peer: Peer, now: datetime) -> Sequence[bytes]:
+        """Judged in slices, each in a thread: other connections go on, and a stop waits for one slice at most."""
+        new_id = partial(message_id, now)
+        batch = await asyncio.to_thread(
+            self._reader.receive_batch, raw, new_id=new_id, now=now, peer=peer.host
+        )
+        receptions: list[Reception] = []
+        while part := await asyncio.to_thread(lambda: list(islice(batch.receptions, SLICE))):
+            receptions += part
+        return batch.answer(await self._accept_all(receptions))
+
     async def _accept(self, reception: Reception) -> Sequence[bytes]:
-        """Commit 1, then the answer. While the journal cannot be written the sender is told so (invariant 1)."""
+        (answers,) = await self._accept_all([reception])
+        return answers
+
+    async def _accept_all(self, receptions: Sequence[Reception]) -> list[tuple[bytes, ...]]:
+        """Commit 1, then the answers. While the journal cannot be written the sender is told so (invariant 1)."""
         try:
-            stored = await self._context.intake.accept(reception)
+            stored = await self._context.intake.accept_all(receptions)
+        except UnwritableError as exc:
+            return await self._turned_away(receptions, str(exc))
         except StoreError:
-            log.exception("the journal cannot be written", listener=reception.source)
-            return _unavailable(reception)
+            log.exception("messages cannot be stored", listener=self._context.name)
+            return await self._turned_away(receptions, "the broker cannot store messages at present")
+        for number, (reception, said) in enumerate(zip(receptions, stored, strict=True), 1):
+            self._tell(reception, said)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        return [said.answers for said in stored]
+
+    def _tell(self, reception: Reception, stored: Stored) -> None:
+        """Counts what was written, and logs what was refused."""
         reception = stored.refused or reception
         self._context.count(
             "broker_messages_received_total",
@@ -182,7 +226,11 @@ class Listener(Generic[C]):
                 answer=reception.answer_code,
                 reason=reception.reason,
             )
-        return stored.answers
+
+    async def _turned_away(self, receptions: Sequence[Reception], why: str) -> list[tuple[bytes, ...]]:
+        for _ in receptions:
+            self._context.count("broker_messages_turned_away_total", {"protocol": "hl7"})
+        return await asyncio.to_thread(lambda: [_unavailable(reception, why) for reception in receptions])
 
     async def _junk(self, junk: Junk, peer: Peer) -> None:
         """Bytes outside any frame: kept and counted, nobody to answer."""
@@ -216,7 +264,7 @@ class Listener(Generic[C]):
         return await self._accept(reception)
 
 
-def _unavailable(reception: Reception) -> tuple[bytes, ...]:
+def _unavailable(reception: Reception, why: str) -> tuple[bytes, ...]:
     """AR, or CE in enhanced mode: the message cannot be kept. Nothing is acknowledged from memory.
 
     Never CA: it would say that the message was safely stored (HL7 v2.5.1 2.9.3.1).
@@ -232,5 +280,5 @@ def _unavailable(reception: Reception) -> tuple[bytes, ...]:
         ["CE" if code == "CR" else code for code in answers(header, "AR")],
         message_id=reception.message_id,
         now=reception.received,
-        error=Refused("the broker cannot store messages at present; send again later"),
+        error=Refused(f"{why}; send again later"),
     )

@@ -1,32 +1,40 @@
 """The file that one object is received into. What receives it is `broker.net.provider`, what becomes of it
 a service.
 
-A full disk is remembered and not raised: the rest of the object is read and dropped, and the peer gets an
-answer.
+A disk that is full, or nearly so, is remembered and not raised: what was written is removed at once, the rest of
+the object is read and dropped, and the peer gets an answer.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from broker.errors import StoreError
 
 PART = ".part"
 """How the name of a file ends that is being received, or waits for its service."""
 
 
 class Incoming:
-    """A new file in the spool folder, the given head written."""
+    """A new file in the spool folder, the given head written.
 
-    def __init__(self, spool: Path, head: bytes) -> None:
+    `check_room` is asked before each fragment, because nobody tells how long an object will be.
+    """
+
+    def __init__(self, spool: Path, check_room: Callable[[], None], head: bytes) -> None:
         self.path = spool / f"{uuid.uuid4().hex}{PART}"
-        self.error: OSError | None = None
+        self.error: OSError | StoreError | None = None
+        self._check_room = check_room
         self._file: BinaryIO | None = None
         try:
+            check_room()
             # Closed by `close`, when the data set is complete.
             self._file = open(self.path, "xb", buffering=1 << 20, opener=_private)  # noqa: SIM115
-        except OSError as exc:
+        except (OSError, StoreError) as exc:
             self.error = exc
         self.write(head)
 
@@ -41,9 +49,11 @@ class Incoming:
     def write(self, data: bytes) -> None:
         if self._file is not None and self.error is None:
             try:
+                self._check_room()
                 self._file.write(data)
-            except OSError as exc:
+            except (OSError, StoreError) as exc:
                 self.error = exc
+                self.remove()  # others may need its room before the peer has sent the rest
 
     def close(self) -> None:
         """Completes the file. Idempotent."""

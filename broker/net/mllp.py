@@ -16,13 +16,20 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Literal, cast
 
 import structlog
 
-from broker.errors import LocalProtocolError, TransientDeliveryError, UnreachableError, Unreadable
+from broker.errors import (
+    LocalProtocolError,
+    RemoteProtocolError,
+    TransientDeliveryError,
+    UnreachableError,
+    Unreadable,
+)
 from broker.hl7.ack import AckError, Acknowledgement, answers, awaits_success, build_ack, is_ack, read_ack
-from broker.hl7.er7 import Header
+from broker.hl7.batch import Batch
+from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import MAX_FRAME, Frame, FrameDecoder, Junk, Oversize, frame
 
 READ_AHEAD = 256 * 1024
@@ -36,7 +43,11 @@ REFUSAL_WAIT = 5.0
 LINGER = 1.0
 """Seconds that a peer has to hang up itself after its last answer, where the server wants to close."""
 REFUSALS = 64
-"""Connections over the limit that are being refused at once; those beyond are closed."""
+"""Connections over the limit that are being refused at once; those beyond wait in the kernel until one has gone."""
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted (Linux: at most `net.core.somaxconn`)."""
+ACCEPT_RETRY = 1.0
+"""Seconds after which a failed accept is tried again: mostly it is out of file descriptors."""
 
 Handler = Callable[[bytes, "Peer"], Awaitable[Sequence[bytes]]]
 """Payload in, payloads to answer with out (none, one, or accept and application acknowledgement)."""
@@ -92,7 +103,9 @@ class MllpServer:
         self.refusal_wait = refusal_wait
         self.linger = linger
         self._port = port
-        self._server: asyncio.Server | None = None
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._places = asyncio.Semaphore(max_connections + REFUSALS)
         self._connections: set[_Connection] = set()
 
     @property
@@ -107,16 +120,27 @@ class MllpServer:
     async def start(self) -> None:
         """Raises `OSError` when the port cannot be had."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Connection(self), self.host, self._port, backlog=1024, reuse_address=True
+        found = await loop.getaddrinfo(
+            self.host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        self._port = self._server.sockets[0].getsockname()[1]
+        try:
+            for family, _, _, _, address in found:
+                listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+                listener.setblocking(False)
+                self._listeners.append(listener)
+        except OSError:
+            self._close_listeners()
+            raise
+        self._port = self._listeners[0].getsockname()[1]
+        self._accepting = [loop.create_task(self._accept(listener)) for listener in self._listeners]
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stops accepting, lets frames whose handling has begun be answered for `grace` seconds, closes."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._accepting = []
+        self._close_listeners()
         for connection in self._connections:
             connection.finish()
         tasks = [connection.task for connection in self._connections]
@@ -126,18 +150,34 @@ class MllpServer:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _admit(self, connection: _Connection) -> bool:
-        """Whether the new connection may be served; one over the limit is kept only to be refused."""
-        served = self.connections
-        refusing = len(self._connections) - served
-        connection.refused = served >= self.max_connections
-        if connection.refused and refusing >= REFUSALS:
-            return False
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accepts while there is a place. asyncio's own server accepts always, and could only hang up then."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._places.acquire()
+            try:
+                accepted, _ = await loop.sock_accept(listener)
+                await loop.connect_accepted_socket(lambda: _Connection(self), accepted)
+            except ConnectionAbortedError:
+                self._places.release()  # it hung up while it waited
+            except OSError as error:
+                self._places.release()
+                log.error("mllp.accept-failed", port=self._port, error=type(error).__name__)
+                await asyncio.sleep(ACCEPT_RETRY)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    def _admit(self, connection: _Connection) -> None:
+        """The new connection has a place; one over the limit only to be refused."""
+        connection.refused = self.connections >= self.max_connections
         self._connections.add(connection)
-        return True
 
     def _forget(self, connection: _Connection) -> None:
         self._connections.discard(connection)
+        self._places.release()
 
 
 class _PeerDoesNotReadError(Exception):
@@ -173,11 +213,9 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         host, port, *_ = transport.get_extra_info("peername") or ("unknown", 0)
         self.peer = Peer(host, port)
-        if not self.server._admit(self):
-            log.warning("mllp.connection-dropped", peer=str(self.peer), limit=self.server.max_connections)
-            self._transport.abort()
-            return
-        _tune(transport.get_extra_info("socket"))
+        self.server._admit(self)
+        with contextlib.suppress(OSError):  # gone already: the task finds out, and gives the place back
+            _tune(transport.get_extra_info("socket"))
         work = self._refuse() if self.refused else self._serve()
         self.task = asyncio.get_running_loop().create_task(work)
 
@@ -248,7 +286,9 @@ class _Connection(asyncio.Protocol):
             event = self._decoder.next_event() or await self._more(self.server.refusal_wait)
             if isinstance(event, Frame | Oversize) and not self._stopping:
                 head = event.payload if isinstance(event, Frame) else event.head
-                await self._write(_refusal(head, "the listener has too many connections: send again later"))
+                await self._write(
+                    _refusal(head, "the listener has too many connections; send again later", "CE")
+                )
                 await self._linger()
         except _PeerDoesNotReadError:
             self._transport_().abort()
@@ -343,12 +383,12 @@ class MllpClient:
         self._lock = threading.Lock()
 
     def send(self, payload: bytes) -> bytes:
-        """Sends one message and gives the payload of its acknowledgement, whatever that says.
+        """Sends a message or a batch and gives the payload of its acknowledgement, whatever that says.
 
         Enhanced mode: where MSH-16 is AL, a positive accept acknowledgement is passed over and the
         application acknowledgement awaited; where neither MSH-15 nor MSH-16 asks for an answer to success,
-        `b""` is given as soon as the message is written. Raises `TransientDeliveryError` when there is no
-        matching answer.
+        `b""` is given as soon as the message is written. A batch is answered by one batch, or refused by one
+        acknowledgement. Raises `TransientDeliveryError` when there is no matching answer.
         """
         try:
             header = Header.read(payload)
@@ -372,12 +412,16 @@ class MllpClient:
         connection = self._connected()
         connection.settimeout(self._ack_timeout)
         connection.sendall(frame(payload))
-        if not awaits_success(header):
+        batch = is_batch(payload)
+        if not (_batch_awaits_success(payload) if batch else awaits_success(header)):
             return b""
         deadline = time.monotonic() + self._ack_timeout
         decoder = FrameDecoder()
         while True:
             answer = self._answer(connection, decoder, deadline)
+            if batch and is_batch(answer):
+                self._match_batch(answer, header)
+                break
             ack = self._matching(answer, header)
             if not (ack.code == "CA" and header.application_ack == "AL"):
                 break
@@ -421,6 +465,14 @@ class MllpClient:
             raise self._failure("MSA-2 of the answer is not MSH-10 of the message")
         return ack
 
+    def _match_batch(self, answer: bytes, header: Header) -> None:
+        try:
+            reference = Header.read(answer).reference
+        except Unreadable as error:
+            raise self._failure(f"the answer is not a batch: {error}") from error
+        if reference != header.control_id:
+            raise self._failure("the batch answers another one: FHS-12 or BHS-12")
+
     def _connected(self) -> socket.socket:
         """The kept connection while it is alive and silent, else a new one."""
         if self._socket is not None and not self._silent(self._socket):
@@ -456,6 +508,15 @@ class MllpClient:
         return TransientDeliveryError(f"{self._peer}: {why}")
 
 
+def _batch_awaits_success(payload: bytes) -> bool:
+    """Whether anything of this batch is answered when all of it is taken."""
+    try:
+        members = [Header.read(member) for member in Batch.read(payload).members]
+    except RemoteProtocolError:
+        return True  # refused, then, which is always answered
+    return not members or any(awaits_success(member) and not is_ack(member) for member in members)
+
+
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
@@ -475,8 +536,11 @@ async def _refuse_oversize(head: bytes, size: int, peer: Peer) -> Sequence[bytes
     return _refusal(head, "the message is longer than this listener takes")
 
 
-def _refusal(head: bytes, text: str) -> Sequence[bytes]:
-    """Answers of a message that is refused before anything looked at it."""
+def _refusal(head: bytes, text: str, enhanced: Literal["CE", "CR"] = "CR") -> Sequence[bytes]:
+    """Answers of a message that is refused before anything looked at it: AR, or `enhanced` where that is the mode.
+
+    CE: it could not be taken now; CR: it would not be taken later either (HL7 v2.5.1 2.9.3.1).
+    """
     try:
         header = Header.read(head)
     except Unreadable:
@@ -486,6 +550,13 @@ def _refusal(head: bytes, text: str) -> Sequence[bytes]:
     now = datetime.now().astimezone().strftime("%Y%m%d%H%M%S%z")
     error = AckError(code="207", text=text)
     return [
-        build_ack(header, code=code, control_id=secrets.token_hex(8), timestamp=now, text=text, error=error)
+        build_ack(
+            header,
+            code=code if code != "CR" else enhanced,
+            control_id=secrets.token_hex(8),
+            timestamp=now,
+            text=text,
+            error=error,
+        )
         for code in answers(header, "AR")
     ]

@@ -15,7 +15,7 @@ import queue
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -42,8 +42,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A-ASSOCIATE-RJ (PS3.8 9.3.4): permanent, by the service user, and why.
-_REJECTED, _BY_USER, _CALLING_UNKNOWN, _CALLED_UNKNOWN = 1, 1, 3, 7
+# A-ASSOCIATE-RJ (PS3.8 9.3.4): result, source and reason.
+Refusal = tuple[int, int, int]
+_CALLING_UNKNOWN: Refusal = (1, 1, 3)
+_CALLED_UNKNOWN: Refusal = (1, 1, 7)
+_LIMIT_EXCEEDED: Refusal = (2, 3, 2)
+"""Transient, by the service provider, local limit exceeded: the peer may try again."""
 IDLE_AFTER = 0.25
 """Seconds of silence after which an association is idle: pynetdicom's loops then wait, instead of polling."""
 
@@ -103,6 +107,7 @@ class _Dimse(DIMSEServiceProvider):
         context = self._association._accepted_cx.get(cast(int, message.context_id))
         incoming = Incoming(
             self._association.server.spool,
+            self._association.server.check_room,
             part10.head(
                 sop_class_uid=str(command.get("AffectedSOPClassUID", "") or ""),
                 sop_instance_uid=str(command.get("AffectedSOPInstanceUID", "") or ""),
@@ -137,9 +142,9 @@ class _Acse(ACSE):
 
     def negotiate_association(self) -> None:
         association = cast(ServedAssociation, self.assoc)
-        diagnostic = association.refusal()
-        if diagnostic:
-            self.send_reject(_REJECTED, _BY_USER, diagnostic)
+        refusal = association.refusal()
+        if refusal is not None:
+            self.send_reject(*refusal)
             association.kill()
             return
         request = cast(Any, self.requestor.primitive)
@@ -164,6 +169,13 @@ def _supported(
     return list(supported.values())
 
 
+class Seats(Protocol):
+    """What accepted the connection, and knows how many were let in."""
+
+    def seat(self, association: ServedAssociation) -> bool:
+        """Lets it in, unless so many are in that this one is over the limit."""
+
+
 class ServedAssociation(Association):
     """One association: hands its requests to the server, one after the other."""
 
@@ -174,6 +186,8 @@ class ServedAssociation(Association):
         self.acse = _Acse(self)
         self.dul.daemon = True  # a stuck peer must not keep the process from ending
         self._serving = False
+        self.seated = False
+        """It was let in, and counts until its thread ends."""
         self.ended = False
         """`end` was called; the thread may need a while yet."""
 
@@ -213,23 +227,25 @@ class ServedAssociation(Association):
             transport._shutdown_socket()
         self.dul.kill_dul()
 
-    def refusal(self) -> int:
-        """The diagnostic of the A-ASSOCIATE-RJ, 0 when the peer may come in."""
+    def refusal(self) -> Refusal | None:
+        """What the A-ASSOCIATE-RJ says, None when the peer may come in."""
         peer = self.peer
         if peer.called_aet != self.server.ae_title:
-            diagnostic, which = _CALLED_UNKNOWN, "called"
+            refusal, why = _CALLED_UNKNOWN, "called AE title unknown"
         elif not self.server.admits(peer):
-            diagnostic, which = _CALLING_UNKNOWN, "calling"
+            refusal, why = _CALLING_UNKNOWN, "calling AE title unknown"
+        elif not cast("Seats", self._server).seat(self):
+            refusal, why = _LIMIT_EXCEEDED, "too many associations"
         else:
-            return 0
+            return None
         logger.warning(
-            "association refused: %s AE title unknown (%r to %r from %s)",
-            which,
+            "association refused: %s (%r to %r from %s)",
+            why,
             peer.calling_aet,
             peer.called_aet,
             peer.host,
         )
-        return diagnostic
+        return refusal
 
     def run_reactor(self) -> None:
         try:

@@ -158,7 +158,7 @@ class OnFailure(Part):
     park_after: Duration = 86_400.0
     """How long a delivery itself may fail, at a destination that is there, until it is parked: it waits for
     a person (`broker parked`), and what comes later for the same patient waits behind it."""
-    refusals: Annotated[int, Field(ge=1, le=1000)] = 3
+    refusals: Annotated[int, Field(ge=1, le=1000)] = 5
     """How many refusals (AE, AR, a DICOM failure that is final) park a delivery. Those of a destination that
     refuses everybody do not count."""
     max_age: Duration | None = None

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,9 +31,11 @@ from broker.registers import exceptions, worklist
 from broker.routing.language import OnFailure
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
+from broker.runtime.retention import Retention, limits_of
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
+from broker.store.room import Room, free_bytes
 from broker.store.sqlite import Database, Transaction, journal_file
 from broker.telemetry import Telemetry, age
 
@@ -43,6 +46,9 @@ STOP_SECONDS: Final = 3.0
 
 ROUTE_SECONDS: Final = 1.0
 """What the router gets for events that wait; the others are in the journal."""
+
+READY_SECONDS: Final = 2.0
+"""What the journal gets for the write that shows whether it can be written."""
 
 
 class Broker:
@@ -56,20 +62,26 @@ class Broker:
         self._ready = False
         self._lock: int | None = None
         self._database = Database(journal_file(self._data))
+        self._room = Room(self._data, settings.broker.limits.min_free)
         self._telemetry = Telemetry(self._gauges)
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
         pipeline = Pipeline(configured.routes, configured.renderers)
         self._router = Router(self._database, pipeline, self._executors)
+        self._retention = Retention(self._database, self._data, configured, limits_of(settings), clock)
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
             spool=self._data / "incoming",
             admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
+            check_room=self._room.check,
+            turned_away=lambda: self._telemetry.count(
+                "broker_messages_turned_away_total", {"protocol": "dicom"}
+            ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._router.wake, _reused)
+        self._intake = JournalIntake(self._database, self._router.wake, _reused, self._room.check)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -113,6 +125,7 @@ class Broker:
         bind = self._configured.settings.broker.bind
         with _opening(f"dicom://{bind}:{self._dicom.port}"):
             await asyncio.to_thread(self._dicom.start)
+        self._retention.start()
         self._ready = True
 
     async def stop(self) -> None:
@@ -125,6 +138,7 @@ class Broker:
             *(asyncio.to_thread(executor.stop, STOP_SECONDS) for executor in self._executors.values()),
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
+        await asyncio.to_thread(self._retention.stop)
         self._web.stop()
         if self._web_task is not None:
             await self._web_task
@@ -145,9 +159,15 @@ class Broker:
         """What keeps the broker from being ready; empty when nothing does. Destinations do not count."""
         if not self._ready:
             return "starting or stopping"
+        if why := self._room.why_not():
+            return why
+        touched: Future[None] | None = None
         try:
-            self._database.write(_touch).result(timeout=2.0)
+            touched = self._database.write(_touch)
+            touched.result(timeout=READY_SECONDS)
         except (StoreError, TimeoutError):
+            if touched is not None:
+                touched.cancel()  # a journal that hangs must not find all of them when it goes on
             return "the journal cannot be written"
         return ""
 
@@ -215,7 +235,8 @@ class Broker:
         )
 
     def _gauges(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
-        yield "broker_ready", {}, float(self._ready)
+        yield "broker_ready", {}, float(not self.why_not_ready())
+        yield "broker_disk_free_bytes", {}, free_bytes(self._data)
         tx, now = self._database.read(), self._clock()
         yield "broker_events_waiting", {}, journal.waiting(tx)
         for row in journal.counts(tx):

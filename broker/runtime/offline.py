@@ -6,9 +6,10 @@ For `broker check`, `test` and `explain`. The registers stand in memory and are 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from broker.delivery import ledger
 from broker.dicom import status
 from broker.dicom.attributes import from_dataset, from_json, to_dataset
 from broker.errors import ConfigError, Fault
-from broker.hl7.er7 import Message, parse_path
+from broker.hl7.er7 import Message, is_batch, parse_path
 from broker.ids import message_id
 from broker.journal import intake
 from broker.journal import log as journal
+from broker.reception import BATCH, Hl7Reader
 from broker.registers import exceptions
 from broker.routing import tables
 from broker.routing.engine import RouteSet
@@ -124,25 +126,35 @@ class Bench:
         """The first listener that would not refuse the message for its type; the first of all when every one would."""
         names = list(self._configured.readers)
         now = self._clock()
+        refusals = ("AR", f"{status.DATA_SET_MISMATCH:04X}")
         for name in names:
-            judged = self._configured.readers[name].receive(raw, message_id=message_id(now), now=now)
-            if judged.answer_code not in ("AR", f"{status.DATA_SET_MISMATCH:04X}"):
+            judged = _judged(self._configured.readers[name], raw, now)
+            if any(one.answer_code not in refusals for one in judged if one.message_type != BATCH):
                 return name
         return names[0]
 
     def feed(self, source: str, raw: bytes) -> Outcome:
-        """Receives one message as a listener would, and routes it. Raises `ConfigError` for an unknown listener."""
-        reception, deliveries = self._receive(source, raw)
+        """Receives a message or a batch as a listener would, and routes it. Raises `ConfigError` for unknown listeners.
+
+        Of a batch: the answers' codes in the order of its messages, and what all of them came to.
+        """
+        found = list(self._receive(source, raw))
         return Outcome(
-            ack=reception.answer_code,
-            events=tuple(event.type for event in reception.events),
-            outputs=tuple(_output(row, raw) for row in deliveries),
+            ack=" ".join(reception.answer_code for reception, _ in found if reception.answer_code),
+            events=tuple(event.type for reception, _ in found for event in reception.events),
+            outputs=tuple(_output(row, raw) for _, deliveries in found for row in deliveries),
         )
 
     def explain(self, source: str, raw: bytes) -> dict[str, Any]:
-        """Everything a message comes to: verdict, answer, events, what each route said, deliveries as rendered."""
-        self._views.clear()
-        reception, deliveries = self._receive(source, raw)
+        """Everything a message comes to: verdict, answer, events, what each route said, deliveries as rendered.
+
+        Of a batch: the same of its envelope, and of each of its messages under `members`.
+        """
+        first, *members = [self._explained(*found) for found in self._receive(source, raw)]
+        batch = {"members": members} if first["message"] == BATCH else {}
+        return {**first, **batch, "exceptions": exceptions.listed(self._tx)}
+
+    def _explained(self, reception: Reception, deliveries: list[tuple[Any, ...]]) -> dict[str, Any]:
         verdicts = [
             {
                 "event": view.event.type,
@@ -158,7 +170,6 @@ class Bench:
             **_described(reception),
             "routes": verdicts,
             "deliveries": [_delivery(row) for row in deliveries],
-            "exceptions": exceptions.listed(self._tx),
         }
 
     def run(self, case: Case) -> Outcome:
@@ -167,27 +178,37 @@ class Bench:
             self.feed(given.source, _bytes(given, case.folder))
         return self.feed(case.given.source, _bytes(case.given, case.folder))
 
-    def _receive(self, source: str, raw: bytes) -> tuple[Reception, list[tuple[Any, ...]]]:
+    def _receive(self, source: str, raw: bytes) -> Iterator[tuple[Reception, list[tuple[Any, ...]]]]:
+        """Each reception with its deliveries, routed before the next one is judged."""
         reader = self._configured.readers.get(source)
         if reader is None:
             known = ", ".join(sorted(self._configured.readers))
             raise ConfigError(
                 f"there is no listener '{source}' whose messages can be tried (there are: {known})"
             )
-        now = self._clock()
-        reception = reader.receive(raw, message_id=message_id(now), now=now)
-        before = self._tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,)
-        intake.append(self._tx, reception)
-        for logged in journal.unrouted(self._tx, max(1, len(reception.events))):
-            self._pipeline.route(self._tx, logged)
-        deliveries = self._tx.rows(
-            "SELECT route, destination, kind, place, state, id, day, summary, detail FROM delivery"
-            " WHERE id>? ORDER BY id",
-            before,
-        )
-        return reception, [
-            (*row[:5], ledger.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries
-        ]
+        for reception in _judged(reader, raw, self._clock()):
+            self._views.clear()
+            before = self._tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,)
+            intake.append(self._tx, reception)
+            for logged in journal.unrouted(self._tx, max(1, len(reception.events))):
+                self._pipeline.route(self._tx, logged)
+            deliveries = self._tx.rows(
+                "SELECT route, destination, kind, place, state, id, day, summary, detail FROM delivery"
+                " WHERE id>? ORDER BY id",
+                before,
+            )
+            yield (
+                reception,
+                [(*row[:5], ledger.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries],
+            )
+
+
+def _judged(reader: Reader, raw: bytes, now: datetime) -> Iterator[Reception]:
+    """The one message, or the envelope of a batch and its members."""
+    if isinstance(reader, Hl7Reader) and is_batch(raw):
+        yield from reader.receive_batch(raw, new_id=partial(message_id, now), now=now).receptions
+    else:
+        yield reader.receive(raw, message_id=message_id(now), now=now)
 
 
 def _bytes(given: Given, folder: Path) -> bytes:

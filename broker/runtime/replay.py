@@ -22,6 +22,7 @@ from broker.hl7.difference import Change, differences
 from broker.ids import message_id
 from broker.journal import intake
 from broker.journal import log as journal
+from broker.reception import BATCH
 from broker.registers import patients
 from broker.registers.fold import look
 from broker.runtime.offline import Configured
@@ -230,6 +231,8 @@ def _receive(tx: Transaction, configured: Configured, number: int, now: datetime
     reader = configured.readers.get(first.source)
     if first.protocol != "hl7" or reader is None:
         raise ReplayError(f"message {first.id}: only HL7 messages can be taken in again; try --mode sent")
+    if first.type == BATCH:
+        raise ReplayError(f"message {first.id} is a batch's envelope; name its messages")
     if not first.raw:
         raise ReplayError(f"message {first.id}: its bytes are not kept any more")
     reception = reader.receive(first.raw, message_id=message_id(now), now=now, peer="replay")

@@ -18,8 +18,10 @@ from typing import Final
 
 import structlog
 
+from broker.errors import UnwritableError
 from broker.runtime import rebuild
 from broker.runtime.offline import Configured
+from broker.settings import Settings
 from broker.store import days
 from broker.store.sqlite import Database, Transaction
 
@@ -38,6 +40,14 @@ class Limits:
     ledger: timedelta
     max_size: int | None
     """Bytes of the journal; None: no limit."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What the settings say."""
+    told = settings.broker.retention
+    return Limits(
+        bodies=timedelta(seconds=told.bodies), ledger=timedelta(seconds=told.ledger), max_size=told.max_size
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +154,9 @@ class Retention:
         while True:
             try:
                 self.run()
+            except UnwritableError:
+                pass  # told where it began; the next round finds the same days due
             except Exception:
-                # Mostly the journal, which cannot be written for now. The next round finds the same days due.
                 log.exception("retention waits")
             if self._stopping.wait(EVERY_SECONDS):
                 return

@@ -13,6 +13,7 @@ import structlog
 
 from broker.delivery import parked
 from broker.delivery.executor import Executor
+from broker.errors import UnwritableError
 from broker.journal import log as journal
 from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.store.sqlite import Database, Transaction
@@ -70,9 +71,10 @@ class Router:
                 self._look()
                 while self._batch() and not self._enough.is_set():
                     pass
-            except Exception:
-                # Mostly the journal, which cannot be written for now. Whatever it is, this thread must not end.
-                log.exception("routing waits")
+            except Exception as exc:
+                # Whatever it is, this thread must not end. That the journal cannot be written was told where it began.
+                if not isinstance(exc, UnwritableError):
+                    log.exception("routing waits")
                 if not stopping and not self._stopping.wait(RETRY_SECONDS):
                     self._work.set()
                     continue

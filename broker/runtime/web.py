@@ -21,7 +21,8 @@ def application(
 ) -> Starlette:
     """`ready` says what keeps the broker from being ready, empty when nothing does."""
 
-    def healthz(_request: Request) -> Response:
+    async def healthz(_request: Request) -> Response:
+        # On the event loop: the others may all wait in their threads for a disk that does not answer.
         return PlainTextResponse("ok\n")
 
     def readyz(_request: Request) -> Response:

@@ -17,15 +17,35 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import apsw
+import structlog
 
-from broker.errors import StoreError
+from broker.errors import StoreError, UnwritableError
 from broker.store import days
+
+log = structlog.get_logger("broker.store")
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
 
 MAX_GROUP: Final = 256
 """Jobs that share one fsync; above this, waiting for the group costs more than the fsync saves."""
+
+CHECKPOINT_PAGES: Final = 1000
+"""Pages in the WAL from which each group is followed by a checkpoint that waits for nobody."""
+
+RESTART_PAGES: Final = 4096
+"""Pages (16 MiB) from which the writer waits for the readers of the moment.
+
+Where reads overlap without a pause the WAL is never free of readers, and would grow as long as there are any.
+"""
+
+RESTART_WAIT_MS: Final = 100
+"""What a group may have to wait for such readers; one that stays open longer costs it once in `RESTART_PAGES`."""
+
+WAL_SIZE_LIMIT: Final = 32 << 20
+"""Bytes that the file keeps after a checkpoint: what a very large message or a full disk made of it is given back."""
+
+_BUSY_MS: Final = 10_000
 
 _FAILURES: Final = (
     apsw.BusyError,
@@ -91,6 +111,9 @@ class Database:
         self._wake = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._failing = False
+        self._wal_pages = 0
+        self._restart_at = RESTART_PAGES
         self._readers = threading.local()
         # Weak: a thread's connection goes with its thread (every DICOM association has one of its own).
         self._open_readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
@@ -103,6 +126,7 @@ class Database:
             migrate(connection)
         except (apsw.Error, OSError) as exc:
             raise StoreError(f"{self.path}: cannot open the journal: {type(exc).__name__}") from exc
+        self._closing = False
         self._thread = threading.Thread(target=self._run, args=(connection,), name="journal-writer")
         self._thread.start()
 
@@ -123,8 +147,8 @@ class Database:
 
         Urgent work (a sender waits for its acknowledgement) goes before all other; at most one ordinary job shares
         a group, so that routing never makes an acknowledgement wait for more than one of its batches. An exception
-        in `work` undoes only that work and is handed on; a failing commit gives every job of the group a
-        `StoreError`.
+        in `work` undoes only that work and is handed on; a failing commit gives every job of the group an
+        `UnwritableError`, and the next group is tried as if nothing had been.
         """
         job = _Job(work)
         with self._wake:
@@ -161,16 +185,41 @@ class Database:
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
-        connection.set_busy_timeout(10_000)
+        connection.set_busy_timeout(_BUSY_MS)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
     def _run(self, connection: apsw.Connection) -> None:
         transaction = Transaction(connection)
+        connection.execute(f"PRAGMA journal_size_limit={WAL_SIZE_LIMIT}")
+        connection.set_wal_hook(self._committed)  # in place of SQLite's own checkpoints, inside the commit
         while group := self._next_group():
             self._commit(connection, transaction, group)
+            self._checkpoint(connection)
         connection.close()
+
+    def _committed(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        """Keeps the WAL short, after the group was answered. What fails here, a later checkpoint makes good."""
+        pages, self._wal_pages = self._wal_pages, 0
+        if pages < RESTART_PAGES:
+            self._restart_at = RESTART_PAGES
+        if pages < CHECKPOINT_PAGES:
+            return
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if pages >= self._restart_at else apsw.SQLITE_CHECKPOINT_PASSIVE
+        connection.set_busy_timeout(RESTART_WAIT_MS)
+        try:
+            connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            self._restart_at = pages + RESTART_PAGES
+        except _FAILURES as exc:
+            log.warning("the journal's checkpoint failed", file=str(self.path), error=type(exc).__name__)
+        finally:
+            connection.set_busy_timeout(_BUSY_MS)
 
     def _next_group(self) -> list[_Job[Any]]:
         """The jobs of the next commit; empty when the database closes and nothing is left."""
@@ -204,11 +253,17 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             cause = exc.__cause__ if isinstance(exc, StoreError) and exc.__cause__ else exc
-            error = StoreError(f"{self.path}: commit failed: {type(cause).__name__}")
+            error = UnwritableError(f"the journal cannot be written ({type(cause).__name__})")
             error.__cause__ = cause
+            if not self._failing:
+                log.error("the journal cannot be written", file=str(self.path), error=type(cause).__name__)
+            self._failing = True
             for job in group:
                 job.future.set_exception(error)
             return
+        if self._failing:
+            log.warning("the journal is written again", file=str(self.path))
+            self._failing = False
         for job, value, failure in results:
             if failure is None:
                 job.future.set_result(value)

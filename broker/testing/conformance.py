@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -240,6 +240,9 @@ class _Intake:
 
     async def accept(self, reception: Reception) -> Stored:
         return self.accept_blocking(reception)
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
+        return [self.accept_blocking(reception) for reception in receptions]
 
     def accept_blocking(self, reception: Reception) -> Stored:
         return Stored(answers=reception.answers, answer_code=reception.answer_code)

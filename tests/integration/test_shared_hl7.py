@@ -42,10 +42,23 @@ class Sent:
     answers: tuple[bytes, ...]
 
     @property
+    def taken_apart(self) -> bool:
+        """Whether it was a batch and is answered by one."""
+        return bool(self.answers) and self.answers[0].startswith((b"FHS", b"BHS"))
+
+    @property
+    def receptions(self) -> int:
+        """What the journal holds of it: of a batch its envelope and each member."""
+        return 1 + len(_messages(self.content)) if self.taken_apart else 1
+
+    @property
     def described(self) -> str:
-        """`AA`, `CA AA`, `AR 201 MSH-9.2`, `none (MSH-15 NE)`."""
+        """`AA`, `CA AA`, `AR 201 MSH-9.2`, `none (MSH-15 NE)`; of a batch one for each member: `AA / AE 102 PID-7`."""
         if not self.answers:
             return f"none ({_why_none(self.content)})"
+        if self.taken_apart:
+            members = _messages(self.answers[0])
+            return " / ".join(" ".join([_field(ack, b"MSA", 1).decode(), *_error(ack)]) for ack in members)
         codes = [_field(answer, b"MSA", 1).decode() for answer in self.answers]
         return " ".join([*codes, *_error(self.answers[-1])])
 
@@ -57,13 +70,18 @@ def test_every_file_is_answered_and_none_is_lost(start_broker: Any) -> None:
     # None hung and none closed its connection, or `_send_all` had not come so far. None is lost:
     received = broker.command_json("status")["received"]
     kept = sum(row["messages"] for row in received if row["source"] in LISTENERS.values())
-    assert kept == 2 * len(sent) - _repeats(broker)
+    assert kept == sum(1 + one.receptions for one in sent) - _repeats(broker)
     assert not [row for row in received if row["verdict"] == "junk"]
 
     _compare(sent)
     silent = [one for one in sent if not one.answers]
     assert all(_may_be_silent(one.content) for one in silent), [one.name for one in silent]
     for one in sent:
+        if one.taken_apart:
+            (answer,) = one.answers
+            asked = [_field(message, b"MSH", 10) for message in _messages(one.content)]
+            assert [_field(ack, b"MSA", 2) for ack in _messages(answer)] == asked, one.name
+            continue
         for answer in one.answers:
             assert _field(answer, b"MSA", 2) == _control_id(one.content), one.name
     _no_value_of_theirs_in_what_we_say(sent)
@@ -97,6 +115,12 @@ def _control_id(content: bytes) -> bytes:
     """MSH-10; of a batch BHS-11 or FHS-11."""
     name = content.removeprefix(BOM).lstrip()[:3]
     return _field(content, name, 10 if name == b"MSH" else 11) if name in HEADERS else b""
+
+
+def _messages(content: bytes) -> list[bytes]:
+    """Each from its MSH on; what stands before the first is left out."""
+    content = b"\r" + content.removeprefix(BOM).replace(b"\n", b"\r")
+    return [b"MSH" + rest for rest in content.split(b"\rMSH")[1:]]
 
 
 def _until(client: MllpClient, control_id: bytes) -> Iterator[bytes]:
@@ -181,9 +205,9 @@ def _compare(sent: list[Sent]) -> None:
 def _no_value_of_theirs_in_what_we_say(sent: list[Sent]) -> None:
     """MSA-3 and ERR name places. Only MSH and MSA-2 echo the sender's own header."""
     for one in sent:
-        names = {
-            word for word in _field(one.content, b"PID", 5).replace(b"~", b"^").split(b"^") if len(word) > 3
-        }
+        words = _field(one.content, b"PID", 5).replace(b"~", b"^").split(b"^")
+        own = {_field(message, b"MSH", 10) for message in _messages(one.content)}
+        names = {word for word in words if len(word) > 3} - own
         for answer in one.answers:
-            said = b"\r".join(line for line in answer.split(b"\r") if not line.startswith(b"MSH"))
+            said = b"\r".join(line for line in answer.split(b"\r") if not line.startswith(HEADERS))
             assert not [word for word in names if word in said], one.name

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from broker.adapter import Reception, Verdict
+from broker.delivery.ledger import Cause
 from broker.event import Event, EventData, Identifier, Instance, Order, Patient, PersonName, Step
+from broker.store import days
+from broker.store.sqlite import Transaction
 
 START = datetime(2026, 3, 9, 8, tzinfo=UTC)
 NATIONAL = "2.16.578.1.12.4.1.4.1"
@@ -90,6 +93,18 @@ def event(kind: str, number: int = 1, *, source: str = "", **data: Any) -> Event
         message_id=f"M{number:05}",
         data=EventData(**data),
     )
+
+
+def cause(seq: int = 1, number: int = 1, *, source: str = "pas") -> Cause:
+    """Event `seq` of the log as what a delivery is made of; it came with the `number`-th message."""
+    return Cause.of(seq, event("patient.registered", number, source=source))
+
+
+def of_days(tx: Transaction, name: days.Name, columns: str = "*") -> list[tuple[Any, ...]]:
+    """Rows of every day's table of this name, the oldest day first."""
+    return [
+        row for day in days.known(tx) for row in tx.rows(f"SELECT {columns} FROM {days.table(name, day)}")
+    ]
 
 
 def reception(number: int = 1, *events: Event, **fields: Any) -> Reception:

@@ -16,14 +16,17 @@ from tests.support.golden import FOLDER
 from tests.support.shared import shared_folder
 
 PEERS = ("python-hl7 0.4.5 raw", "hl7apy 1.3.5 tolerant", "hl7apy strict")
+MEMBERS = " / "
+"""Between the answers to the members of a batch."""
 OURS = ("taken", "refused: content", "refused: rule", "not answered, by rule")
 REASONS = {
-    "AE 100": "a segment is missing (PID, ORC, OBR), or several messages stand in one frame",
+    "AE 100": "a segment is missing (PID, ORC, OBR), several messages stand in one frame, or a batch lost some",
     "AE 101": "PID-3 or MRG-1 holds no identifier",
     "AE 102": "a value is no date, or longer than DICOM holds",
     "AE 103": "MSH-18 names no character set, or ORC-1 and ORC-5 no status of the table",
+    "AE 205": "the control id came before with other content: the files' makers share them",
     "AR 101": "MSH-10 is missing",
-    "AR 200": "the message type is another listener's or nobody's; a batch",
+    "AR 200": "the message type is another listener's or nobody's",
     "AR 201": "the trigger event is not listed",
     "AR 203": "MSH-12 is no version from 2.1 to 2.8",
     "AR 207": "no MSH at all",
@@ -38,7 +41,9 @@ def summary() -> str:
 
 
 def verdict(answer: str) -> str:
-    """One of `OURS`."""
+    """One of `OURS`; of a batch the worst of its members'."""
+    if MEMBERS in answer:
+        return max(map(verdict, answer.split(MEMBERS)), key=OURS.index)
     code = answer.split()[0]
     if code == "none":
         # Taken too, where it was no acknowledgement: such a sender asked not to be told.
@@ -59,11 +64,11 @@ def _by_folder(ours: dict[str, str], peers: dict[str, dict[str, str]]) -> Iterat
 
 def _why(ours: dict[str, str]) -> Iterator[str]:
     found: Counter[str] = Counter()
-    for answer in ours.values():
+    for answer in (part for answers in ours.values() for part in answers.split(MEMBERS)):
         if verdict(answer).startswith("refused"):
             code, number = answer.split()[-3:-1]
             found[f"A{code[1]} {number}"] += 1
-    yield _row(["answer", "files", "why"])
+    yield _row(["answer", "messages", "why"])
     yield _row(["---", "---:", "---"])
     for reason, count in sorted(found.items()):
         yield _row([reason, count, REASONS[reason]])

@@ -88,6 +88,7 @@ def test_the_defaults_are_what_is_promised() -> None:
     assert (epj.host, epj.port) == ("127.0.0.1", 6661)
     assert {o.name: o.entry.enabled for o in found.outbound}["pacs-hl7"] is False
     assert found.open_ae is True
+    assert found.broker.limits.min_free == 64 * 1024 * 1024
 
 
 VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Discriminator
 
 from broker.errors import ConfigError, Fault
-from broker.yamlfile import Duration, Secret, Switch, Text, load, loads, validate
+from broker.yamlfile import Duration, Secret, Size, Switch, Text, load, loads, validate
 
 
 class Part(BaseModel):
@@ -33,6 +33,7 @@ class Dicom(Part):
 class Settings(Part):
     listeners: tuple[Annotated[Mllp | Dicom, Discriminator("kind")], ...] = ()
     pause: Duration = 1.0
+    room: Size = 0
     on: Switch = True
     codes: dict[str, Text] = {}
     password: Secret | None = None
@@ -256,6 +257,7 @@ listeners:
     port: 104
   - kind: dicm
 pause: 5
+room: 64MB
 on: NO
 codes: { a: null }
 passwrd: x
@@ -266,9 +268,10 @@ passwrd: x
         "f.yaml:4:5: $.listeners[1].ae_titel: unknown key 'ae_titel'. Did you mean 'ae_title'?",
         "f.yaml:6:11: $.listeners[2].kind: must be one of 'mllp', 'dicom'. Did you mean 'dicom'?",
         "f.yaml:7:8: $.pause: must be a duration such as 5s, 10m or 24h.",
-        "f.yaml:8:5: $.on: must be true or false.",
-        'f.yaml:9:13: $.codes.a: must be text. Write "" for an empty text.',
-        "f.yaml:10:1: $.passwrd: unknown key 'passwrd'. Did you mean 'password'?",
+        "f.yaml:8:7: $.room: must be a size such as 512KiB, 64MiB or 2GiB.",
+        "f.yaml:9:5: $.on: must be true or false.",
+        'f.yaml:10:13: $.codes.a: must be text. Write "" for an empty text.',
+        "f.yaml:11:1: $.passwrd: unknown key 'passwrd'. Did you mean 'password'?",
     ]
 
 
@@ -311,3 +314,25 @@ def test_marks() -> None:
     assert document.key_mark(("a", 0, "c")) == (3, 5)
     assert document.mark(("a", 0, "none")) == (2, 5)
     assert document.mark() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0B", 0),
+        ("4096B", 4096),
+        ("512KiB", 512 << 10),
+        ("64MiB", 64 << 20),
+        ("2GiB", 2 << 30),
+        ("1TiB", 1 << 40),
+    ],
+)
+def test_a_size_is_bytes_with_a_unit(text: str, size: int) -> None:
+    assert validate(loads(f"room: {text}", "f.yaml"), Settings).room == size
+
+
+@pytest.mark.parametrize(
+    "text", ["64", "0", "64MB", "64 MiB", "1.5GiB", "-1MiB", "064MiB", '"MiB"', "true", "[1]"]
+)
+def test_what_is_no_size_is_refused(text: str) -> None:
+    assert faults(f"room: {text}") == ["f.yaml:1:7: $.room: must be a size such as 512KiB, 64MiB or 2GiB."]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from broker.errors import Location, Refused, Unreadable
-from broker.hl7.ack import AckError, Acknowledgement, answers, build_ack, is_ack, mode, read_ack
+from broker.hl7.ack import AckError, Acknowledgement, answers, build_ack, is_ack, mode, read_ack, read_acks
 from broker.hl7.er7 import Header, Message
 
 
@@ -175,3 +175,23 @@ def test_what_an_answer_says_of_itself() -> None:
 def test_what_is_no_acknowledgement_is_unreadable(raw: bytes) -> None:
     with pytest.raises(Unreadable):
         read_ack(raw)
+
+
+def test_every_acknowledgement_of_a_batch_is_read() -> None:
+    one, two = ack(header()), ack(None, "AR")
+
+    assert [(found.code, found.control_id) for found in read_acks(one.encode())] == [("AA", "42")]
+    batch = f"BHS|^~\\&\r{one}{two}BTS|2\r".encode()
+    assert [(found.code, found.control_id) for found in read_acks(batch)] == [("AA", "42"), ("AR", "")]
+    assert read_acks(b"BHS|^~\\&\rBTS|0\r") == ()
+
+
+@pytest.mark.parametrize("raw", [b"BHS|^~\\&\rMSH|^~\\&|A\r", b"BHS|^~\\&\rBTS|1\r", b"BHS|aaaa\r", b"PID|1"])
+def test_a_batch_that_holds_anything_else_is_no_answer(raw: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read_acks(raw)
+
+
+def test_an_empty_batch_holds_no_acknowledgement() -> None:
+    with pytest.raises(Unreadable, match="no MSA"):
+        read_ack(b"BHS|^~\\&\rBTS|0\r")

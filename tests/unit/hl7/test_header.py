@@ -4,7 +4,7 @@ import pytest
 
 from broker.errors import Refused, Unreadable
 from broker.hl7.er7 import Message
-from broker.hl7.header import Header, is_batch, split_messages
+from broker.hl7.header import Header, is_batch
 
 ADT = (
     "MSH|^~\\&|PAS^1.2^ISO|STO|BROKER|RHF|20261101120000||ADT^A01^ADT_A01|42|P^T|2.5^NOR|||AL|NE|NOR|8859/1\r"
@@ -47,20 +47,18 @@ def test_what_is_no_header_is_unreadable_and_says_where(raw: bytes, place: str) 
     assert str(caught.value.location) == place
 
 
-def test_several_messages_in_one_frame_are_flagged_and_can_be_split() -> None:
+def test_several_messages_in_one_frame_are_flagged() -> None:
     raw = b"MSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rPID|2\r"
 
     assert Message.parse(raw).flags == ("several-messages",)
-    assert split_messages(raw) == (b"MSH|^~\\&|A\rPID|1\r", b"MSH|^~\\&|B\rPID|2\r")
 
 
-def test_a_batch_is_recognised_answered_by_its_own_id_and_can_be_split() -> None:
-    raw = b"FHS|^~\\&|A|B|C|D|2026||name|comment|77\rBHS|^~\\&\rMSH|^~\\&|A\rPID|1\rBTS|1\rFTS|1\r"
+def test_a_batch_is_recognised_and_known_by_its_own_id_and_the_one_that_it_answers() -> None:
+    raw = b"FHS|^~\\&|A|B|C|D|2026||name|comment|77|66\rBHS|^~\\&\rMSH|^~\\&|A\rPID|1\rBTS|1\rFTS|1\r"
 
     assert is_batch(raw)
-    assert Header.read(raw).control_id == "77"
+    assert (Header.read(raw).control_id, Header.read(raw).reference) == ("77", "66")
     assert Header.read(raw).message_type == ""
     assert Header.read(raw).processing_id == ""
     with pytest.raises(Refused):
         Message.parse(raw)
-    assert split_messages(raw) == (b"MSH|^~\\&|A\rPID|1\r",)

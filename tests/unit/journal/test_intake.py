@@ -11,10 +11,11 @@ from typing import Any
 import apsw
 import pytest
 
-from broker.adapter import Reception, Verdict
-from broker.errors import StoreError
+from broker.adapter import REPEAT_WINDOW, Reception, Verdict
+from broker.errors import StoreError, UnwritableError
 from broker.journal import log
-from broker.journal.intake import REPEAT_WINDOW, JournalIntake, append
+from broker.journal.intake import JournalIntake, append
+from broker.reception import BATCH
 from broker.store.sqlite import Database, Transaction, migrate
 from tests.support.events import START, event, local, patient, reception
 
@@ -168,6 +169,59 @@ def test_the_router_is_told_after_the_commit_and_only_of_new_events(database: Da
     assert told == [1, 2]
 
 
+def test_a_batch_is_stored_whole_in_order_or_not_at_all(database: Database) -> None:
+    one = event("patient.registered", patient=patient(local("700123")))
+    told: list[int] = []
+    intake = JournalIntake(database, lambda: told.append(log.waiting(database.read())))
+    good = [registered(1), reception(2), registered(3)]
+
+    with pytest.raises(apsw.ConstraintError):
+        asyncio.run(intake.accept_all([*good, reception(4, one, one)]))
+    assert database.read().rows("SELECT id FROM message UNION ALL SELECT id FROM event") == []
+    assert told == []
+
+    asyncio.run(intake.accept_all(good))
+    rows = database.read().rows("SELECT id FROM message ORDER BY seq")
+    assert [row[0] for row in rows] == [one.message_id for one in good]
+    assert told == [2], "once, after the commit"
+
+
+def test_repeats_in_a_batch_and_across_batches_are_answered_from_the_store(database: Database) -> None:
+    intake = JournalIntake(database, lambda: None)
+    again = replace(registered(1), message_id="M00002", answers=(b"another",))
+
+    first = asyncio.run(intake.accept_all([registered(1), again]))
+    second = asyncio.run(intake.accept_all([replace(again, message_id="M00003"), reception(4)]))
+
+    assert [said.repeat for said in (*first, *second)] == [False, True, True, False]
+    assert {said.answers for said in (*first, second[0])} == {registered(1).answers}
+
+
+def test_a_message_may_have_the_control_id_of_its_batch(database: Database) -> None:
+    intake = JournalIntake(database, lambda: None, lambda *_: pytest.fail("nothing was used again"))
+    envelope = replace(
+        reception(1), message_type=BATCH, control_id="C1", raw=b"BHS|1", verdict=Verdict.FILTERED
+    )
+    member = replace(registered(2), control_id="C1", reused=lambda: registered(3))
+    again = replace(envelope, message_id="M00003", raw=b"BHS|2")
+
+    asyncio.run(intake.accept_all([envelope, member]))
+    said = asyncio.run(
+        intake.accept_all([again, replace(member, message_id="M00004"), replace(envelope, message_id="M5")])
+    )
+
+    assert [(one.repeat, one.refused) for one in said] == [(False, None), (True, None), (True, None)]
+
+
+def test_nothing_of_a_batch_is_stored_while_the_disk_is_full(database: Database) -> None:
+    intake = JournalIntake(database, lambda: pytest.fail("nothing was stored"))
+    database.write(lambda tx: tx.execute("PRAGMA max_page_count=1")).result(10)
+
+    with pytest.raises(StoreError):
+        asyncio.run(intake.accept_all([registered(1), replace(registered(2), raw=b"x" * 1_000_000)]))
+    assert database.read().rows("SELECT id FROM message UNION ALL SELECT id FROM event") == []
+
+
 def test_repeats_in_one_group_commit_are_found(database: Database) -> None:
     release, entered = threading.Event(), threading.Event()
 
@@ -218,3 +272,22 @@ def test_a_listener_that_is_cancelled_while_it_waits_leaves_the_journal_working(
     release.set()
 
     assert intake.accept_blocking(registered(2)).answer_code == "AA"
+
+
+def test_without_room_nothing_is_written_and_with_room_again_it_is(database: Database) -> None:
+    room = [False]
+
+    def check() -> None:
+        if not room[0]:
+            raise UnwritableError("the disk is nearly full")
+
+    intake = JournalIntake(database, lambda: None, check_room=check)
+    with pytest.raises(UnwritableError):
+        intake.accept_blocking(registered())
+    with pytest.raises(UnwritableError):
+        asyncio.run(intake.accept(registered()))
+    assert log.counts(database.read()) == []
+
+    room[0] = True
+    assert not intake.accept_blocking(registered()).repeat
+    assert [row["messages"] for row in log.counts(database.read())] == [1]

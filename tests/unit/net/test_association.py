@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import resource
 import socket
 import struct
 import threading
@@ -33,7 +34,8 @@ from pynetdicom.sop_class import (
 from broker.dicom import status
 from broker.dicom.attributes import to_dataset
 from broker.dicom.matching import Query
-from broker.errors import LocalProtocolError, RemoteProtocolError, StoreError
+from broker.errors import LocalProtocolError, RemoteProtocolError, StoreError, UnwritableError
+from broker.net import acceptor
 from broker.net.acceptor import _LONGEST_PDU
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
@@ -44,7 +46,10 @@ from broker.net.association import (
     StoreRequest,
 )
 from broker.net.incoming import PART
+from tests.support.dimse import IMPLICIT, VERIFICATION, RejectedError, Scu
+from tests.support.processes import wait_until
 
+ECHO = [(VERIFICATION, IMPLICIT)]
 SECRET = "Hemmelig^Navn"
 FindFunction = Callable[[FindRequest, Peer], Iterator[Answer]]
 StoreFunction = Callable[[StoreRequest, Peer], Answer]
@@ -188,12 +193,52 @@ def test_who_cannot_be_judged_is_refused(
 def test_more_associations_than_allowed_are_turned_away_for_now(
     serve: Callable[..., AssociationServer],
 ) -> None:
+    """PS3.8 9.3.4: transient, service provider (presentation related), local limit exceeded."""
     server = serve(max_associations=2)
-    first, second = associate(server), associate(server)
-    third = associate(server)
-    assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
-    first.release()
-    second.release()
+    with Scu(server.port, ECHO), Scu(server.port, ECHO) as second:
+        for _ in range(3):
+            with pytest.raises(RejectedError) as refusal:
+                Scu(server.port, ECHO)
+            assert refusal.value.args == ((2, 3, 2),)
+        assert second.echo() == 0
+    wait_until(lambda: associate(server).is_established, "a place is free again")
+
+
+def test_silent_connections_take_no_association_s_place(serve: Callable[..., AssociationServer]) -> None:
+    server = serve(max_associations=1)
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
+    with Scu(server.port, ECHO) as one:
+        assert one.echo() == 0
+    for connection in silent:
+        connection.close()
+
+
+def test_of_associations_that_come_at_once_as_many_as_may_are_let_in(
+    serve: Callable[..., AssociationServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each of the others gets its answer, those too that wait in the kernel for it."""
+    monkeypatch.setattr(acceptor, "REFUSALS", 2)
+    server = serve(max_associations=3)
+    answers: list[object] = []
+
+    def come() -> None:
+        try:
+            answers.append(Scu(server.port, ECHO))
+        except RejectedError as refusal:
+            answers.append(refusal.args[0])
+
+    crowd = [threading.Thread(target=come) for _ in range(30)]
+    for peer in crowd:
+        peer.start()
+    for peer in crowd:
+        peer.join(30)
+
+    let_in = [answer for answer in answers if isinstance(answer, Scu)]
+    assert len(answers) == 30
+    assert len(let_in) == 3
+    assert {answer for answer in answers if not isinstance(answer, Scu)} <= {(2, 3, 2)}
+    for scu in let_in:
+        scu.release()
 
 
 def test_what_no_service_serves_is_not_negotiated(serve: Callable[..., AssociationServer]) -> None:
@@ -463,6 +508,68 @@ def test_a_spool_that_cannot_be_written_is_answered_and_the_next_object_taken(
     assert association.send_c_store(instance("1.2.4")).Status == status.SUCCESS
     association.release()
     assert [request.sop_instance_uid for request, _ in keeper.taken] == ["1.2.4"]
+
+
+def test_without_room_an_object_is_not_taken_in_and_nothing_is_logged_per_object(
+    serve: Callable[..., AssociationServer], keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    room, away = [False], []
+
+    def check() -> None:
+        if not room[0]:
+            raise UnwritableError("the disk is nearly full")
+
+    association = associate(
+        serve(check_room=check, turned_away=lambda: away.append(1)), store=[ExplicitVRLittleEndian]
+    )
+    for _ in range(2):
+        answer = association.send_c_store(instance("1.2.3", 300_000))
+        assert (answer.Status, answer.ErrorComment) == (0xA700, "the disk is nearly full, try again later")
+    assert find(association)[-1] == (status.SUCCESS, None), "a query needs no room"
+    room[0] = True
+    assert association.send_c_store(instance("1.2.4")).Status == status.SUCCESS
+    association.release()
+
+    assert [request.sop_instance_uid for request, _ in keeper.taken] == ["1.2.4"]
+    assert len(away) == 2
+    assert not [record for record in caplog.records if record.name.startswith("broker.")]
+
+
+def test_room_that_ends_within_an_object_is_given_back_at_once(
+    serve: Callable[..., AssociationServer], keeper: Keeper, tmp_path: Path
+) -> None:
+    spool, seen = tmp_path / "spool", list[int]()
+
+    def check() -> None:
+        seen.append(sum(file.stat().st_size for file in spool.iterdir()))
+        if len(seen) > 20:
+            raise UnwritableError("the disk is nearly full")
+
+    association = associate(serve(check_room=check), store=[ExplicitVRLittleEndian])
+    assert association.send_c_store(instance("1.2.3", 20_000_000)).Status == 0xA700
+    association.release()
+
+    assert max(seen) > 1_000_000, "it had begun"
+    assert len(seen) == 21, "the rest was dropped without asking"
+    assert list(spool.iterdir()) == []
+    assert keeper.taken == []
+
+
+def test_a_disk_that_fills_up_within_an_object_is_answered(
+    serve: Callable[..., AssociationServer], keeper: Keeper, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    away: list[int] = []
+    association = associate(serve(turned_away=lambda: away.append(1)), store=[ExplicitVRLittleEndian])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        assert association.send_c_store(instance("1.2.3", 5_000_000)).Status == 0xA700
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert association.send_c_store(instance("1.2.4", 5_000_000)).Status == status.SUCCESS
+    association.release()
+    assert len(away) == 1
 
 
 def test_what_a_dead_process_left_is_removed(serve: Callable[..., AssociationServer], tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 from pydantic import ValidationError
 
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
-from broker.errors import ConfigError, StoreError
+from broker.errors import ConfigError, StoreError, UnwritableError
 from broker.event import Draft, EventData, Identifier, Patient
-from broker.hl7.ack import read_ack
-from broker.hl7.er7 import Message
+from broker.hl7.ack import read_ack, read_acks
+from broker.hl7.er7 import Header, Message
 from broker.hl7.framing import Frame, FrameDecoder, frame
 from broker.net.hl7_listener import Hl7Listener, Listener, profile, read_table
 from broker.reception import Hl7Reader, Profile
@@ -31,19 +32,28 @@ class Intake:
 
     def __init__(self) -> None:
         self.kept: list[Reception] = []
+        self.transactions: list[int] = []
         self.waiting = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.broken: Exception | None = None
         self.repeat: Stored | None = None
 
     async def accept(self, reception: Reception) -> Stored:
+        (stored,) = await self.accept_all([reception])
+        return stored
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
         self.waiting.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.broken is not None:
             raise self.broken
-        self.kept.append(reception)
-        return self.repeat or Stored(answers=reception.answers, answer_code=reception.answer_code)
+        self.kept += receptions
+        self.transactions.append(len(receptions))
+        return [
+            self.repeat or Stored(answers=reception.answers, answer_code=reception.answer_code)
+            for reception in receptions
+        ]
 
     def accept_blocking(self, reception: Reception) -> Stored:
         raise AssertionError("an asyncio listener does not block")
@@ -53,7 +63,7 @@ class Rig:
     """A running listener, its intake, what it counted, and a sender."""
 
     def __init__(
-        self, listener: Listener[Hl7Listener], intake: Intake, counted: list[tuple[str, str]]
+        self, listener: Listener[Hl7Listener], intake: Intake, counted: list[tuple[str, ...]]
     ) -> None:
         self.listener, self.intake, self.counted = listener, intake, counted
         self._decoder = FrameDecoder()
@@ -100,8 +110,10 @@ def read(config: Hl7Listener, place: ListenerPlace) -> Hl7Reader:
 
 
 @asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Rig]:
-    intake, counted = Intake(), list[tuple[str, str]]()
+async def running(
+    *, reader: Callable[[Hl7Listener, ListenerPlace], Hl7Reader] = read, **options: Any
+) -> AsyncIterator[Rig]:
+    intake, counted = Intake(), list[tuple[str, ...]]()
     context = InboundContext(
         name="pas",
         site="STO",
@@ -113,9 +125,9 @@ async def running(**options: Any) -> AsyncIterator[Rig]:
         clock=lambda: NOW,
         register_dicom=lambda _: None,
         known_aets=frozenset(),
-        count=lambda name, labels: counted.append((labels["source"], labels["verdict"])),
+        count=lambda name, labels: counted.append(tuple(labels.values())),
     )  # type: ignore[arg-type]
-    listener = Listener(Hl7Listener(port=0, issuer="STO", **options), context, read)
+    listener = Listener(Hl7Listener(port=0, issuer="STO", **options), context, reader)
     await listener.start()
     rig = Rig(listener, intake, counted)
     try:
@@ -210,11 +222,24 @@ def test_while_the_journal_cannot_be_written_nothing_is_acknowledged(
         async with running() as rig:
             rig.intake.broken = StoreError("the disk is full")
             assert await rig.ask(adt(kind, accept, application)) == expected
-            assert (rig.intake.kept, rig.counted) == ([], [])
+            assert (rig.intake.kept, rig.counted) == ([], [("hl7",)])
             rig.intake.broken = None
             assert await rig.ask(adt()) == "AA"  # so only one answer came before
 
     run(test)
+
+
+def test_the_refusal_says_why_and_is_not_logged_per_message(capsys: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.intake.broken = UnwritableError("the disk is nearly full")
+            for _ in range(3):
+                await rig.send(frame(adt().encode()))
+                assert b"the disk is nearly full; send again later" in await rig.answer()
+            assert rig.counted == [("hl7",)] * 3
+
+    run(test)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("raw", [adt("ACK^A08"), adt(accept="NE", application="NE")])
@@ -310,6 +335,121 @@ def test_stopping_answers_what_has_begun() -> None:
             assert read_ack(await rig.answer()).code == "AA"
             await rig.hang_up()
             await stopping
+
+    run(test)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def batch_of(*members: str) -> bytes:
+    return "".join(("BHS|^~\\&|PAS|STO|||2026||||B1\r", *members, f"BTS|{len(members)}\r")).encode()
+
+
+def member(control_id: str, kind: str = "ADT^A08", accept: str = "", application: str = "") -> str:
+    return adt(kind, accept, application).replace("|4711|", f"|{control_id}|")
+
+
+def said(answer: bytes) -> list[tuple[str, str]]:
+    return [(ack.code, ack.control_id) for ack in read_acks(answer)]
+
+
+def test_a_batch_is_kept_in_one_transaction_counted_and_answered_in_one_frame() -> None:
+    members = [member(str(n), "ADT^A08" if n % 3 else "ADT^A60") for n in range(200)]  # more than a slice
+
+    async def test() -> None:
+        async with running() as rig:
+            await rig.send(frame(batch_of(*members)))
+            answer = await rig.answer()
+
+            assert Header.read(answer).reference == "B1"
+            assert said(answer) == [("AA" if n % 3 else "AR", str(n)) for n in range(200)]
+            assert rig.intake.transactions == [201]
+            envelope, *kept = rig.intake.kept
+            assert (envelope.message_type, envelope.control_id) == ("BATCH", "B1")
+            assert envelope.raw == batch_of(*members).replace("".join(members).encode(), b"")
+            assert [one.raw for one in kept] == [one.encode() for one in members]
+            assert rig.counted.count(("pas", "accepted")) == 133
+            assert rig.counted.count(("pas", "rejected")) == 67
+            assert rig.counted.count(("pas", "filtered")) == 1, "the envelope"
+
+    run(test)
+
+
+def test_the_answer_to_a_batch_leaves_only_after_the_commit() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.intake.gate = asyncio.Event()
+            await rig.send(frame(batch_of(member("1"), member("2"))))
+            answer = asyncio.create_task(rig.answer())
+            await rig.intake.waiting.wait()
+            await asyncio.sleep(0)
+            assert not answer.done()
+            rig.intake.gate.set()
+            assert said(await answer) == [("AA", "1"), ("AA", "2")]
+
+    run(test)
+
+
+def test_a_batch_that_needs_no_answers_gets_none() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            await rig.send(frame(batch_of(member("1", accept="NE", application="NE"), member("2", "ACK"))))
+            assert await rig.ask(adt()) == "AA"  # the first answer to come
+            assert len(rig.intake.kept) == 4
+
+    run(test)
+
+
+def test_while_the_journal_cannot_be_written_each_member_is_told_so() -> None:
+    members = [member("1"), member("2", accept="AL"), member("3", accept="NE", application="NE")]
+
+    async def test() -> None:
+        async with running() as rig:
+            rig.intake.broken = StoreError("the disk is full")
+            await rig.send(frame(batch_of(*members)))
+            assert said(await rig.answer()) == [("AR", "1"), ("CE", "2")]
+            await rig.send(frame(batch_of()))
+            assert said(await rig.answer()) == [("AR", "B1")], "not even an empty one is taken from memory"
+            assert (rig.intake.kept, rig.counted) == ([], [])
+
+    run(test)
+
+
+def test_a_batch_with_more_messages_than_the_listener_takes_is_refused_whole() -> None:
+    async def test() -> None:
+        async with running(max_batch=2) as rig:
+            await rig.send(frame(batch_of(member("1"), member("2"))))
+            assert len(said(await rig.answer())) == 2
+            await rig.send(frame(batch_of(member("1"), member("2"), member("3"))))
+            assert said(await rig.answer()) == [("AR", "B1")]
+            assert rig.intake.transactions == [3, 1]
+
+    run(test)
+
+
+def test_other_connections_are_answered_while_a_batch_is_judged() -> None:
+    """The mapping of the batch's member waits in its thread until the other connection has its answer."""
+    inside, release = threading.Event(), threading.Event()
+
+    def waits(message: Message, profile: Profile) -> list[Draft]:
+        if message.header.control_id == "SLOW":
+            inside.set()
+            assert release.wait(10)
+        return mapper(message, profile)
+
+    def slow(config: Hl7Listener, place: ListenerPlace) -> Hl7Reader:
+        return Hl7Reader(profile=profile(config, place), mappers={"ADT^A08": waits})
+
+    async def test() -> None:
+        async with running(reader=slow) as rig:
+            await rig.send(frame(batch_of(member("SLOW"))))
+            assert await asyncio.to_thread(inside.wait, 10)
+            other = Rig(rig.listener, rig.intake, rig.counted)
+            assert await other.ask(adt()) == "AA"
+            await other.hang_up()
+            release.set()
+            assert said(await rig.answer()) == [("AA", "SLOW")]
 
     run(test)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from broker.errors import LocalProtocolError, TransientDeliveryError
 from broker.hl7.ack import read_ack
 from broker.hl7.er7 import Header
 from broker.hl7.framing import END, START, Frame, FrameDecoder, Junk, frame
+from broker.net import mllp
 from broker.net.mllp import MllpClient, MllpServer, Peer
 
 LIMIT = 20.0
@@ -259,7 +261,7 @@ def test_a_connection_over_the_limit_is_refused_by_name() -> None:
             two, silent = await connect(), await connect()
             await two.send(frame(message("2", "AL", "NE")))
             refusal = read_ack(await two.answer())
-            assert (refusal.code, refusal.control_id) == ("CR", "2")
+            assert (refusal.code, refusal.control_id) == ("CE", "2")
             assert await two.answer() == b""
             assert await silent.answer() == b""
             assert listener.connections == 1
@@ -269,6 +271,87 @@ def test_a_connection_over_the_limit_is_refused_by_name() -> None:
             three = await connect()
             await three.send(frame(message("3")))
             assert await three.answer() == ack("3")
+
+    run(test)
+
+
+def test_however_many_are_over_the_limit_each_gets_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those beyond the refusals wait in the kernel, what they sent with them."""
+    monkeypatch.setattr(mllp, "REFUSALS", 2)
+
+    async def test() -> None:
+        listener = server(max_connections=1, linger=LIMIT)
+        async with running(listener) as connect:
+            one = await connect()
+            await one.send(frame(message("1")))
+            assert await one.answer() == ack("1")
+            crowd = [await connect() for _ in range(20)]
+            for number, sender in enumerate(crowd):
+                await sender.send(frame(message(f"over {number}")))
+
+            async def refused(number: int, sender: Sender) -> None:
+                refusal = read_ack(await sender.answer())
+                assert (refusal.code, refusal.control_id) == ("AR", f"over {number}")
+                sender.writer.close()
+
+            await asyncio.gather(*(refused(*each) for each in enumerate(crowd)))
+            await one.send(frame(message("2")))
+            assert await one.answer() == ack("2"), "who was there first is served on"
+
+    run(test)
+
+
+def test_a_place_that_is_free_again_is_taken_by_who_waited_in_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mllp, "REFUSALS", 0)
+
+    async def test() -> None:
+        async with running(server(max_connections=1)) as connect:
+            one, two = await connect(), await connect()
+            await two.send(frame(message("2")))
+            await one.send(frame(message("1")))
+            assert await one.answer() == ack("1")
+            one.writer.close()
+            assert await two.answer() == ack("2")
+
+    run(test)
+
+
+def test_an_accept_that_fails_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mllp, "ACCEPT_RETRY", 0)
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        real, failures = loop.sock_accept, iter([OSError(errno.EMFILE, "")] * 3)
+
+        async def accept(listener: socket.socket) -> object:
+            for failure in failures:
+                raise failure
+            return await real(listener)
+
+        monkeypatch.setattr(loop, "sock_accept", accept)
+        async with running(server(max_connections=1)) as connect:
+            sender = await connect()
+            await sender.send(frame(message("1")))
+            assert await sender.answer() == ack("1")
+
+    run(test)
+    assert capsys.readouterr().out.count("mllp.accept-failed") == 3
+
+
+def test_every_address_of_a_name_is_listened_on_and_a_taken_port_is_an_os_error() -> None:
+    async def test() -> None:
+        async with running(server()):
+            one = MllpServer("localhost", 0, echo)  # type: ignore[arg-type]
+            async with running(one) as connect:
+                sender = await connect()
+                await sender.send(frame(message("1")))
+                assert await sender.answer() == ack("1")
+                with pytest.raises(OSError, match="in use"):
+                    await MllpServer("127.0.0.1", one.port, echo).start()  # type: ignore[arg-type]
 
     run(test)
 
@@ -513,6 +596,52 @@ def test_an_answer_whose_end_lacks_its_cr_is_taken_when_the_peer_closes(
     peer = Scripted(START + ack("1") + b"\x1c", None)
 
     assert client_of(peer).send(message("1")) == ack("1")
+
+
+def batch(*members: bytes, reference: str = "") -> bytes:
+    return f"BHS|^~\\&|||||||||B1|{reference}\r".encode() + b"".join(members) + b"BTS|%d\r" % len(members)
+
+
+def test_a_batch_is_answered_by_a_batch_or_by_one_acknowledgement(
+    client_of: Callable[..., MllpClient],
+) -> None:
+    answers = [batch(ack("1"), ack("2", "AE"), reference="B1"), ack("B1", "AE"), batch(reference="B1")]
+    client = client_of(Scripted(*map(frame, answers)))
+
+    assert client.send(batch(message("1"), message("2"))) == answers[0]
+    assert client.send(batch(message("1"), b"MSH|^~\r")) == answers[1]
+    assert client.send(batch()) == answers[2]
+
+
+def test_a_batch_of_which_nothing_is_answered_is_not_waited_for(client_of: Callable[..., MllpClient]) -> None:
+    client = client_of(Scripted(frame(batch(ack("2"), reference="B1")), b""))
+
+    assert client.send(batch(message("1", "NE", "NE"), message("2"))) != b""
+    assert client.send(batch(message("1", "NE", "NE"), ack("1"))) == b""
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (batch(ack("1"), reference="B2"), "BHS-12"),
+        (b"BHS|aaaa\r", "not a batch"),
+        (ack("1"), "MSA-2"),
+    ],
+)
+def test_the_answer_of_another_batch_is_given_up(
+    step: bytes, why: str, client_of: Callable[..., MllpClient]
+) -> None:
+    client = client_of(Scripted(frame(step), frame(batch(ack("1"), reference="B1"))))
+
+    with pytest.raises(TransientDeliveryError, match=why):
+        client.send(batch(message("1")))
+
+    assert client.send(batch(message("1")))
+
+
+def test_a_batch_is_no_answer_to_one_message(client_of: Callable[..., MllpClient]) -> None:
+    with pytest.raises(TransientDeliveryError, match="not an acknowledgement"):
+        client_of(Scripted(frame(batch(reference="1")))).send(message("1"))
 
 
 def test_nobody_listening_is_transient() -> None:

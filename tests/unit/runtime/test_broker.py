@@ -15,11 +15,15 @@ import apsw
 import pytest
 
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.runtime import broker as runtime
 from broker.runtime.broker import Broker, journal_file
 from broker.runtime.offline import configure
 from broker.settings import load
+from broker.store.sqlite import Transaction
 from broker.telemetry import METRICS
-from tests.support.mllp import MllpClient, field
+from tests.support.dcmtk import worklist_query
+from tests.support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, WORKLIST, Scu, encoded
+from tests.support.mllp import MllpClient, field, framed
 from tests.support.shared import REPOSITORY
 
 ADT = (REPOSITORY / "routes" / "tests" / "adt_a04_registered.hl7").read_bytes().replace(b"\n", b"\r")
@@ -184,6 +188,68 @@ def test_readiness_is_a_real_write(make: Make, tmp_path: Path) -> None:
 
     running(broker, look)
     assert journal_file(tmp_path / "data").is_file()
+
+
+def test_a_disk_without_room_is_not_ready_and_nothing_is_taken_until_it_is(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = make()
+    free = [10**9]
+    monkeypatch.setattr(broker._room, "_free", lambda _folder: free[0])
+
+    def look() -> None:
+        with MllpClient(port(broker, "mllp")) as pas:
+            free[0] = 10**6
+            answer = pas.ask(ADT)
+            assert field(answer, b"MSA", 1) == b"AR"
+            assert b"limits.min_free" in answer
+            assert get(broker, "/readyz") == (503, "the disk has less free than limits.min_free\n")
+            metrics = get(broker, "/metrics")[1]
+            assert "broker_ready 0.0" in metrics
+            assert 'broker_messages_turned_away_total{protocol="hl7"} 1.0' in metrics
+            assert broker.status()["received"] == []
+            free[0] = 10**9
+            assert field(pas.ask(ADT), b"MSA", 1) == b"AA"
+            assert get(broker, "/readyz")[0] == 200
+            assert "broker_ready 1.0" in get(broker, "/metrics")[1]
+
+    running(broker, look)
+
+
+def test_while_the_journal_hangs_senders_wait_and_all_else_is_served(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that answers nothing for a while: nobody is refused, and nobody is told that it is stored."""
+    monkeypatch.setattr(runtime, "READY_SECONDS", 0.05)
+    broker = make()
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_tx: Transaction) -> None:
+        hangs.set()
+        assert goes_on.wait(30)
+
+    def use() -> None:
+        broker._database.write(hang, urgent=True)
+        assert hangs.wait(10)
+        with MllpClient(port(broker, "mllp")) as pas, MllpClient(port(broker, "mllp", 1)) as orders:
+            for sender in (pas, orders):
+                sender.send_raw(framed(ADT))
+            assert get(broker, "/healthz") == (200, "ok\n")
+            assert get(broker, "/readyz") == (503, "the journal cannot be written\n")
+            assert broker.status()["received"] == [], "reads need no writer"
+            with Scu(port(broker, "dicom"), [(WORKLIST, EXPLICIT), (VERIFICATION, IMPLICIT)]) as modality:
+                assert modality.echo() == 0
+                assert modality.find(encoded(worklist_query())) == []
+            with MllpClient(port(broker, "mllp")) as junk:
+                junk.send_raw(b"no frame")  # a connection more is accepted and read
+            for _ in range(20):
+                get(broker, "/readyz")
+            goes_on.set()
+            assert field(pas.receive(), b"MSA", 1) == b"AA"
+            assert field(orders.receive(), b"MSA", 1) == b"AR", "orders take no ADT"
+            assert get(broker, "/readyz")[0] == 200
+
+    running(broker, use)
 
 
 def test_a_destination_that_is_off_is_no_lane(make: Make) -> None:

@@ -139,6 +139,44 @@ def test_an_unknown_listener_is_told_with_those_that_are_known(bench: Bench) -> 
         bench.feed("psa", b"MSH|")
 
 
+def batch(*members: bytes) -> bytes:
+    return b"BHS|^~\\&|PAS|||||||B1\r" + b"".join(members) + b"BTS|%d\r" % len(members)
+
+
+def test_explain_shows_each_member_of_a_batch_as_the_ones_before_left_things(bench: Bench) -> None:
+    told = bench.explain("orders", batch(sample("orm_ct.hl7"), b"MSH|^~\r", sample("orm_ct_cancelled.hl7")))
+
+    assert (told["message"], told["reason"], told["events"]) == ("BATCH", "the envelope of 3 messages", [])
+    placed, broken, cancelled = told["members"]
+    assert [one["answer"] for one in told["members"]] == ["AA", "AR", "AA"]
+    assert {view["event"] for view in placed["routes"]} == {"order.placed", "step.scheduled"}
+    assert (broken["routes"], broken["deliveries"]) == ([], [])
+    (row,) = [one["rendered"] for one in cancelled["deliveries"] if one["destination"] == "worklist"]
+    assert row["AccessionNumber"] == "A2026000201"
+    json.dumps(told)
+
+
+def test_explain_shows_why_a_batch_would_be_refused_whole(bench: Bench) -> None:
+    told = bench.explain("pas", batch(sample("adt_a04_registered.hl7")).replace(b"BTS|1", b"BTS|2"))
+
+    assert (told["verdict"], told["answer"], told["members"]) == ("rejected", "AE", [])
+    assert told["reason"].startswith("BTS-1: ")
+
+
+def test_a_batch_is_fed_whole(bench: Bench) -> None:
+    fed = bench.feed("pas", batch(sample("adt_a04_registered.hl7"), sample("orm_ct.hl7")))
+
+    assert fed.ack == "AA AR"
+    assert fed.events == ("patient.registered", "encounter.started")
+    assert [output.destination for output in fed.outputs if output.kind == "hl7"] == ["epj", "pacs-hl7"]
+
+
+def test_the_listener_of_a_batch_is_the_first_that_takes_any_of_it(bench: Bench) -> None:
+    assert bench.source_of(batch(sample("orm_ct.hl7"))) == "orders"
+    assert bench.source_of(batch(b"MSH|^~\r", sample("adt_a04_registered.hl7"))) == "pas"
+    assert bench.source_of(batch()) == bench.source_of(b"MSH|^~\r"), "the first of all"
+
+
 # --- configure ---
 
 

@@ -15,13 +15,18 @@ from broker.runtime.web import WebServer, application
 from broker.telemetry import Telemetry
 
 
+def state() -> dict[str, Any]:
+    return {"received": [], "name": "Åse"}
+
+
 class Site:
     """A started web server on a free port, and what it is told of the broker."""
 
     def __init__(self) -> None:
         self.why_not_ready = ""
         self.telemetry = Telemetry(lambda: [("broker_ready", {}, 1.0)])
-        app = application(lambda: self.why_not_ready, self.telemetry, lambda: {"received": [], "name": "Åse"})
+        self.status = state
+        app = application(lambda: self.why_not_ready, self.telemetry, lambda: self.status())
         self.server = WebServer("127.0.0.1", 0, app)
         started = threading.Event()
 
@@ -60,6 +65,29 @@ def test_health_is_that_it_answers(site: Site) -> None:
     site.why_not_ready = "the journal cannot be written"
 
     assert site.get("/healthz") == (200, "text/plain; charset=utf-8", "ok\n")
+
+
+def test_health_needs_none_of_the_threads_that_wait_for_a_disk(site: Site) -> None:
+    asked, goes_on = threading.Semaphore(0), threading.Event()
+
+    def hangs() -> dict[str, Any]:
+        asked.release()
+        assert goes_on.wait(10)
+        return {}
+
+    site.status = hangs
+    waiting = [threading.Thread(target=site.get, args=("/api/status",)) for _ in range(50)]
+    for thread in waiting:
+        thread.start()
+    for _ in range(40):  # as many threads as there are for such pages
+        assert asked.acquire(timeout=10)
+    try:
+        assert site.get("/healthz")[0] == 200
+    finally:
+        goes_on.set()
+        for thread in waiting:
+            thread.join(10)
+        site.status = state
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from typing import Any
 import apsw
 import pytest
 
-from broker.errors import StoreError
+from broker.errors import StoreError, UnwritableError
 from broker.store import sqlite
-from broker.store.sqlite import MAX_GROUP, Database, Transaction, migrate, migrations
+from broker.store.sqlite import MAX_GROUP, WAL_SIZE_LIMIT, Database, Transaction, migrate, migrations
 
 
 class Watched(Database):
@@ -240,6 +240,25 @@ def test_a_file_that_must_not_be_written_is_a_store_error(database: Watched) -> 
     assert notes(database) == ["y"]
 
 
+def test_a_failure_is_logged_when_it_begins_and_when_it_ends(
+    database: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection = database.write(lambda tx: tx._connection).result(10)
+    connection.execute("PRAGMA query_only=ON")
+    for _ in range(3):
+        with pytest.raises(UnwritableError) as failure:
+            note(database, "x").result(10)
+        assert str(database.path) not in str(failure.value), "a peer may read it"
+    connection.execute("PRAGMA query_only=OFF")
+    for _ in range(3):
+        note(database, "y").result(10)
+
+    began, ended = capsys.readouterr().out.splitlines()
+    assert "the journal cannot be written" in began
+    assert "ReadOnlyError" in began
+    assert "the journal is written again" in ended
+
+
 def test_work_whose_caller_went_away_is_skipped_and_hurts_nobody(database: Watched) -> None:
     """asyncio cancels the future when a connection's task is cancelled at a stop."""
     held = Held(database)
@@ -368,6 +387,97 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError):
         Database(tmp_path / "file" / "journal.sqlite").open()
+
+
+# --- the WAL ---
+
+
+def wal_bytes(database: Database) -> int:
+    return Path(f"{database.path}-wal").stat().st_size
+
+
+def grow(database: Database, megabytes: int) -> None:
+    for _ in range(megabytes):
+        note(database, "x" * 1_000_000).result(10)
+
+
+def test_the_wal_stays_short_while_nobody_reads(database: Watched) -> None:
+    notes(database)  # a reader that was there, and stays open
+    grow(database, 40)
+
+    assert wal_bytes(database) < 8_000_000
+
+
+def test_the_wal_stays_short_under_reads_without_a_pause(
+    database: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is always one reader in it: a checkpoint that waits for nobody never gets to begin the WAL anew."""
+    monkeypatch.setattr(sqlite, "RESTART_PAGES", 2000)
+    monkeypatch.setattr(sqlite, "RESTART_WAIT_MS", 10_000)  # the machine may be slow; the readers end at once
+    ended, reading = threading.Event(), threading.Barrier(3)
+
+    def read() -> None:
+        reading.wait(10)
+        while not ended.is_set():
+            database.read().rows("SELECT length(text) FROM note ORDER BY rowid DESC LIMIT 3")
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    reading.wait(10)
+    grow(database, 60)
+    ended.set()
+    for reader in readers:
+        reader.join(10)
+
+    assert wal_bytes(database) < 30_000_000
+
+
+def test_a_reader_that_never_ends_does_not_stop_the_writer_and_the_wal_shrinks_behind_it(
+    database: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "RESTART_WAIT_MS", 1)
+    note(database, "first").result(10)
+    backup = apsw.Connection(str(database.path))
+    backup.execute("BEGIN")
+    backup.execute("SELECT * FROM note").fetchall()
+    grow(database, 60)
+    assert wal_bytes(database) > 60_000_000, "it must keep what the reader may still ask for"
+    backup.close()
+    grow(database, 2)
+
+    assert wal_bytes(database) <= WAL_SIZE_LIMIT
+    assert len(notes(database)) == 63
+
+
+def test_a_statement_of_a_reader_ends_its_snapshot(database: Watched) -> None:
+    """Otherwise each thread that has ever read would keep the WAL from beginning anew."""
+    database.read().rows("SELECT * FROM note")
+    database.read().one("SELECT 1 FROM note")
+    note(database, "x").result(10)
+    busy, frames, done = (
+        database.write(lambda tx: tx._connection).result(10).execute("PRAGMA wal_checkpoint(RESTART)").get
+    )
+
+    assert (busy, frames) == (0, done)
+
+
+def test_a_checkpoint_that_fails_loses_nothing_and_is_made_good(
+    database: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has room for the WAL and none for the file: what the kernel's limit on a file's length does here."""
+    grow(database, 20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (database.path.stat().st_size + 4096, hard))
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 1)
+    try:
+        note(database, "y" * 100_000).result(10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    grow(database, 10)
+
+    assert [len(text) for text in notes(database)] == [1_000_000] * 20 + [100_000] + [1_000_000] * 10
+    assert wal_bytes(database) < 8_000_000
 
 
 # --- migrations ---
