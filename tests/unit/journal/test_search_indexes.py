@@ -1,3 +1,5 @@
+"""Newest is what was received last, and an index says which that is, however many rows there are."""
+
 from __future__ import annotations
 
 from datetime import datetime, timedelta
@@ -38,14 +40,6 @@ def tx(connection: apsw.Connection) -> Transaction:
 
 def _iso(of: datetime) -> str:
     return of.isoformat()
-
-
-def test_the_newest_that_fit_the_oldest_first(tx: Transaction) -> None:
-    assert search.find(tx, text="P1") == [1, 2, 3, 4, 5, 6]
-    assert search.find(tx, text="P1", limit=4) == [3, 4, 5, 6]
-    assert search.find(tx, text="F2") == search.find(tx, text="M00002") == [2]
-    assert search.find(tx, text="F2", kind="accession") == []
-    assert search.find(tx, text="P1", type="ORM^O01", limit=2) == [4, 6]
 
 
 def test_newest_is_what_was_received_last(tx: Transaction) -> None:
