@@ -36,10 +36,12 @@ many). Meanwhile receptions are committed at 100 a second, each waited for; no s
 seconds, "during" is from the round's start to its end, and at least five seconds. A day's bodies leave by DROP TABLE.
 Its ledger leaves much later, row by row between the traffic, after its events were folded into the baseline."""
 
-BODIES_LIMIT = "SQLite puts every page of the dropped tables on its free list within one transaction"
+BODIES_LIMIT = (
+    "SQLite puts every page of the dropped tables on its free list in one transaction, some 0.8 s a gigabyte"
+)
 LEDGER_LIMIT = (
-    "nothing waits for it: it goes in transactions of 200 messages between the traffic, and folding the day's events "
-    "into the baseline (one by one, as commit 2 does) takes most of the time"
+    "nothing waits for it: a sampling profile gives three quarters of the time to folding the day's events into the"
+    " baseline, one by one as commit 2 does, and next to nothing to deleting"
 )
 ACK_LIMIT = "folding is Python in the broker's own process: it takes turns with what acknowledges"
 

@@ -22,7 +22,10 @@ TEXT = """Deliveries to the EPJ, twenty a patient, filled by SQL (`DELIVERIES` s
 at a million). The broker is started, killed with -9 in the middle of delivering, and started again; the clock runs from
 the start of the process. The floor is the same with a single delivery to make: what a start costs anyhow."""
 
-LIMIT = "reading the open deliveries and putting each into its lane, one by one in Python"
+LIMIT = (
+    "reading the open deliveries and putting each into its lane is Python, 1.6 µs of processor each on a quiet"
+    " machine; a start with nothing to do is the floor"
+)
 
 
 def measure(stage: Stage) -> Table:
