@@ -127,7 +127,11 @@ def _targets(tables: list[Table]) -> list[str]:
         columns=("", "to reach", "reached", ""),
         rows=[[t.what, t.reach, t.reached, "met" if t.met else "missed"] for t in targets],
     )
-    limits = "".join(f"- {t.what}: {t.limit}.\n" for t in targets if not t.met)
+    missed: dict[str, list[str]] = {}
+    for target in targets:
+        if not target.met:
+            missed.setdefault(target.limit, []).append(target.what)
+    limits = "".join(f"- {'; '.join(what)}: {limit}.\n" for limit, what in missed.items())
     return [told.markdown(), *([limits] if limits else [])]
 
 
