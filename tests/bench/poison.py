@@ -1,12 +1,13 @@
 """One message that the EPJ always refuses: `python -m tests.bench.poison --messages 20000`.
 
-Promises: it is parked after three refusals and holds its own patient only; whoever waits behind it is told; after
-`broker parked edit --release` it and they follow, in order.
+Promises: it is parked after as many refusals as its route says (here three) and holds its own patient only; whoever
+waits behind it is told; after `broker parked edit --release` it and they follow, in order.
 """
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.bench.epj import Epj, epj
 from tests.bench.load import run
 from tests.support.broker import Broker
 from tests.support.processes import wait_until
+from tests.support.shared import REPOSITORY
 
 POISONED = "499999"
 """The patient; the dice never choose this one."""
@@ -31,7 +33,8 @@ def drill(folder: Path, messages: int, seed: int) -> Report:
     report = Report(title=f"one poison message among {2 * half}, {CONNECTIONS} connections", seed=seed)
     senders = Senders(seed)
     with epj(refuses=b"POISON") as destination:
-        broker = Broker(folder, epj_port=destination.port)
+        settings = {"BROKER_CONFIG": str(_configuration(folder))}
+        broker = Broker(folder, epj_port=destination.port, settings=settings)
         broker.start()
         try:
             for name, arriving in (("before", senders.messages()), ("with poison", _poisoned(senders, half))):
@@ -47,6 +50,18 @@ def drill(folder: Path, messages: int, seed: int) -> Report:
             broker.kill()
         report.broken += faults(senders.sent, destination)
     return report
+
+
+def _configuration(folder: Path) -> Path:
+    """The shipped one, but that the route to the EPJ parks after three refusals: seconds, not minutes."""
+    for name in ("config", "routes"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    route = folder / "routes" / "adt-to-epj.yaml"
+    text = route.read_text(encoding="utf-8")
+    changed = text.replace("alert: epj-desk }", f"refusals: {REFUSALS}, alert: epj-desk }}")
+    assert changed != text, "the route's on_failure is written otherwise now"
+    route.write_text(changed, encoding="utf-8")
+    return folder / "config" / "broker.yaml"
 
 
 def _poisoned(senders: Senders, count: int) -> Iterator[bytes]:
