@@ -42,14 +42,15 @@ MEMORY_LIMIT = (
 
 def measure(stage: Stage) -> Table:
     """Three small measurements, a row each."""
+    seconds = 5.0 if stage.quick else IDLE_SECONDS
     settled, more = stage.count(SETTLED), stage.size("MESSAGES", 30_000)
     floor = median([_timed_import() for _ in range(5)])
     starts = [_timed_start(stage, number) for number in range(5)]
     say(f"  start: {median(starts):.2f} s, floor {floor:.2f} s")
     with stage.broker("memory") as broker:
         before = cpu_seconds(broker.pid)
-        time.sleep(IDLE_SECONDS)
-        idle = (cpu_seconds(broker.pid) - before) / IDLE_SECONDS
+        time.sleep(seconds)
+        idle = (cpu_seconds(broker.pid) - before) / seconds
         say(f"  idle: {idle * 100:.2f} % of a core")
         sizes = []
         for name, count in (("first", settled), ("more", more)):
@@ -65,7 +66,7 @@ def measure(stage: Stage) -> Table:
     ]
     return Table(
         title="Memory, start, idle",
-        text=TEXT.format(settled=settled, more=more, idle=IDLE_SECONDS),
+        text=TEXT.format(settled=settled, more=more, idle=seconds),
         columns=("", f"floor, or after {settled:,}", "broker", "broker / floor"),
         rows=rows,
         targets=[
