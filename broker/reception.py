@@ -151,7 +151,10 @@ def receive(
             return stamp.reception(header, Verdict.FILTERED, reason, answer="AA")
         mapper = _mapper(kind, header, mappers)
         message = Message.parse(
-            raw, default_charset=profile.charset, fallback_charset=profile.fallback_charset
+            raw,
+            header=header,
+            default_charset=profile.charset,
+            fallback_charset=profile.fallback_charset,
         )
         if SEVERAL_FLAG in message.flags:
             raise Refused(

@@ -33,7 +33,8 @@ def render_hl7(view: View, target: Target) -> Rendered:
         )
     else:
         payload = order_status(view, target)
-    header = Header.read(payload)
+    source = view.message
+    header = source.header if source is not None and payload is source.raw else Header.read(payload)
     summary = f"{header.message_type} control id {header.control_id}"
     return Rendered(payload=payload, summary=summary, keys=(("control", header.control_id),))
 

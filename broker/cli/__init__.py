@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "reconcile": "Account for every message, and rebuild the registers from the log.",
         "retention": "What the journal still remembers of each day.",
         "worklist": "Rows that modalities see.",
+        "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters that are installed.",
         "schema": "JSON Schemas of settings, routes and events.",
         "docs": "Write the reference pages and schemas anew from the code.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -42,7 +42,8 @@ class Window:
         if is_open:
             return now
         day = local.date() if later_today else local.date() + timedelta(days=1)
-        return datetime.combine(day, self.start).astimezone()
+        # By way of a timestamp: `astimezone` puts a time that the clocks leave out in spring an hour too early.
+        return datetime.fromtimestamp(datetime.combine(day, self.start).timestamp(), UTC).astimezone()
 
 
 class Pace:

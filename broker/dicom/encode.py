@@ -78,6 +78,8 @@ def _content(key: str, vr: str, value: Value, codec: str, explicit: bool) -> byt
     if not value:
         return b""
     parts = [part for part in ((value,) if isinstance(value, str) else value) if isinstance(part, str)]
+    if vr == "PN":
+        parts = [part.rstrip("=") for part in parts]  # delimiters of empty groups at the end (PS3.5 6.2.1.1)
     if vr in _NUMBERS:
         return b"".join(_number(key, vr, part) for part in parts)
     if vr in vr_rules.BINARY:

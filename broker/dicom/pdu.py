@@ -1,16 +1,16 @@
 """Builds and reads the PDUs and command sets of an association requestor, as bytes.
 
-Only what a C-STORE and C-ECHO SCU needs: no acceptor side, no role selection, no extended negotiation, no
+Only what a C-STORE, C-FIND and C-ECHO SCU needs: no acceptor side, no role selection, no extended negotiation, no
 user identity. No socket and no state; the order of things is `broker.net.requestor`'s.
 
-PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.5 and Annex E (command sets).
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.2, 9.3.5 and Annex E (command sets).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
 from broker.errors import RemoteProtocolError
@@ -25,6 +25,7 @@ RELEASE_RP = 0x06
 ABORT = 0x07
 
 C_STORE_RSP = 0x8001
+C_FIND_RSP = 0x8020
 C_ECHO_RSP = 0x8030
 
 HEADER_LENGTH = 6
@@ -132,6 +133,20 @@ def store_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_
     )
 
 
+def find_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
+    """P-DATA-TF with the command set of a C-FIND-RQ, priority medium (PS3.7 9.3.2.1); its identifier follows."""
+    return _command(
+        context_id,
+        {
+            0x0002: _uid(sop_class_uid),
+            0x0100: _us(0x0020),
+            0x0110: _us(message_id),
+            0x0700: _us(0x0000),
+            0x0800: _us(_DATASET_PRESENT),
+        },
+    )
+
+
 def echo_rq(context_id: int, message_id: int) -> bytes:
     """P-DATA-TF with the command set of a C-ECHO-RQ (PS3.7 9.3.5.1)."""
     return _command(
@@ -157,13 +172,18 @@ class Response:
     command_field: int
     message_id: int
     status: int
+    dataset: bytes = b""
+    """As it stands, in the context's transfer syntax; only of a reader that takes data sets."""
 
 
 class ResponseReader:
-    """Collects the fragments of one response that carries no data set (PS3.8 Annex E)."""
+    """Collects the fragments of one response (PS3.8 Annex E). Data sets are taken only where they may come."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, datasets: bool = False) -> None:
+        self._datasets = datasets
         self._command = b""
+        self._dataset = b""
+        self._response: Response | None = None
 
     def feed(self, body: bytes) -> Response | None:
         """Takes the body of one P-DATA-TF; the response once it is whole. Raises `RemoteProtocolError`."""
@@ -175,16 +195,28 @@ class ResponseReader:
             end = position + 4 + length
             if length < 2 or end > len(body):
                 raise RemoteProtocolError("P-DATA-TF with a PDV of a wrong length")
-            if not control & 1:
-                raise RemoteProtocolError("data set fragment where a response was due")
-            self._command += body[position + PDV_OVERHEAD : end]
-            if control & 2:
-                return _read_response(self._command)
+            fragment, last = body[position + PDV_OVERHEAD : end], control & 2
             position = end
+            if self._response is not None and not control & 1:
+                self._dataset += fragment
+                if last and position < len(body):
+                    raise RemoteProtocolError("P-DATA-TF with parts of two messages")
+                if last:
+                    return replace(self._response, dataset=self._dataset)
+                continue
+            if not control & 1 or self._response is not None:
+                raise RemoteProtocolError("data set fragment where a response was due, or the reverse")
+            self._command += fragment
+            if last:
+                response, has_dataset = _read_response(self._command)
+                if not (self._datasets and has_dataset):
+                    return response
+                self._response = response
         return None
 
 
-def _read_response(command: bytes) -> Response:
+def _read_response(command: bytes) -> tuple[Response, bool]:
+    """The response, and whether a data set follows."""
     values: dict[int, int] = {}
     position = 0
     while position + 8 <= len(command):
@@ -194,9 +226,10 @@ def _read_response(command: bytes) -> Response:
             values[element] = struct.unpack_from("<H", command, position)[0]
         position += length
     try:
-        return Response(values[0x0100], values[0x0120], values[0x0900])
+        response = Response(values[0x0100], values[0x0120], values[0x0900])
     except KeyError as error:
         raise RemoteProtocolError(f"response without (0000,{error.args[0]:04X})") from None
+    return response, values.get(0x0800, _DATASET_ABSENT) != _DATASET_ABSENT
 
 
 def _command(context_id: int, elements: Mapping[int, bytes]) -> bytes:

@@ -34,17 +34,12 @@ class Issuers:
 
     def complete(self, value: str, namespace: str, oid: str, oid_type: str, type_code: str) -> Identifier:
         """An identifier under its whole issuer."""
-        if not namespace and not oid:
-            issuer = self.default
-        else:
-            issuer = Identifier(value="", namespace=namespace, oid=oid, oid_type=oid_type)
-            for candidate in (self.default, *self.known):
-                if (oid and oid == candidate.oid) or (
-                    not oid and namespace in (candidate.namespace, candidate.oid)
-                ):
-                    issuer = candidate
-                    break
-        return issuer.model_copy(update={"value": value, "type_code": type_code})
+        for issuer in (self.default, *self.known):
+            named = oid == issuer.oid if oid else namespace in ("", issuer.namespace, issuer.oid)
+            if named:  # by nothing at all: the default
+                namespace, oid, oid_type = issuer.namespace, issuer.oid, issuer.oid_type
+                break
+        return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type, type_code=type_code)
 
 
 def read_issuer(text: str) -> Identifier:
@@ -78,8 +73,11 @@ def identifiers(segment: Segment, field: int, issuers: Issuers) -> tuple[Identif
 
 def entity(segment: Segment, field: int) -> Identifier | None:
     """EI (2.A.28), as order numbers are: value, namespace, OID. None when empty."""
-    value, namespace, oid, oid_type = (stated(segment.get(field, n)) or "" for n in (1, 2, 3, 4))
-    return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type) if value else None
+    for part in segment.repetitions(field)[:1]:
+        value, namespace, oid, oid_type = (stated(part.get(n)) or "" for n in (1, 2, 3, 4))
+        if value:
+            return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type)
+    return None
 
 
 def name(part: Repetition, *, first: int = 1) -> PersonName:
@@ -92,7 +90,9 @@ def name(part: Repetition, *, first: int = 1) -> PersonName:
 
 
 def _plain(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def person(segment: Segment, field: int) -> PersonName | None:
@@ -108,10 +108,11 @@ def person(segment: Segment, field: int) -> PersonName | None:
 
 def code(segment: Segment, field: int) -> Code | None:
     """CE or CWE (2.A.10): the first triplet, else the alternate one. None when empty."""
-    for first in (1, 4):
-        identifier, text, system = (stated(segment.get(field, first + n)) or "" for n in range(3))
-        if identifier or text:
-            return Code(code=identifier, text=text, system=system)
+    for part in segment.repetitions(field)[:1]:
+        for first in (1, 4):
+            identifier, text, system = (stated(part.get(first + n)) or "" for n in range(3))
+            if identifier or text:
+                return Code(code=identifier, text=text, system=system)
     return None
 
 
@@ -190,11 +191,10 @@ def patient(pid: Segment | None, issuers: Issuers) -> Patient:
 
 def legal_name(names: Sequence[Repetition]) -> PersonName | None:
     """The legal name (XPN-7 `L`), else the first that is one; an empty name when it was cleared."""
-    found = [part for part in names if name(part)]
+    found = [(read, part.get(7)) for part in names if (read := name(part))]
     if not found:
         return PersonName() if any(part.get(1) == NULL for part in names) else None
-    legal = [part for part in found if part.get(7) == "L"]
-    return name((legal or found)[0])
+    return next((read for read, kind in found if kind == "L"), found[0][0])
 
 
 def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Encounter | None:

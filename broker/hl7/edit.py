@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from broker.errors import SEGMENT_SEQUENCE_ERROR, LocalProtocolError, UnmappableError
 from broker.hl7 import charset as charsets
@@ -45,19 +46,19 @@ def escape(text: str, separators: Separators = STANDARD) -> str:
 
     A message without an escape character cannot hold its separators as text: they become blanks.
     """
+    if text.isalnum():
+        return text
+    return text.replace("\r\n", "\n").translate(_escapes(separators))
+
+
+@lru_cache(maxsize=256)
+def _escapes(separators: Separators) -> Mapping[int, str]:
+    """What is written for each character that cannot stand as it is."""
     e = separators.escape
-    signs = dict(zip(separators.all, "FSRETP", strict=True))
-    written = []
-    for character in text.replace("\r\n", "\n"):
-        if character in signs and character:
-            written.append(f"{e}{signs[character]}{e}" if e else " ")
-        elif character == "\n":
-            written.append(f"{e}.br{e}" if e else " ")
-        elif character < " " and character != "\t":
-            written.append(f"{e}X{ord(character):02X}{e}" if e else " ")
-        else:
-            written.append(character)
-    return "".join(written)
+    names = {chr(code): f"X{code:02X}" for code in range(ord(" ")) if chr(code) != "\t"}
+    names["\n"] = ".br"
+    names.update((sign, name) for sign, name in zip(separators.all, "FSRETP", strict=True) if sign)
+    return {ord(sign): f"{e}{name}{e}" if e else " " for sign, name in names.items()}
 
 
 def edit(
@@ -164,9 +165,10 @@ def build(
         if number == 0:
             line = f"MSH|{STANDARD.encoding_characters}"
             values = {12: version, 18: charset, **values}
+        fields = line.split(STANDARD.field)
         for key, value in values.items():
-            line = _set(line, parse_path(f"{name}-{key}"), value, STANDARD)
-        encoded, lossy = charsets.encode(line, codec)
+            _change(fields, parse_path(f"{name}-{key}"), value, STANDARD)
+        encoded, lossy = charsets.encode(STANDARD.field.join(fields), codec)
         if lossy and on_lossy is not None:
             on_lossy(name)
         written += encoded + _TERMINATOR
@@ -234,6 +236,12 @@ class _Lines:
 def _set(line: str, path: Path, value: Value, separators: Separators) -> str:
     """The segment with the value at the path; only field and below are looked at."""
     fields = line.split(separators.field)
+    _change(fields, path, value, separators)
+    return separators.field.join(fields)
+
+
+def _change(fields: list[str], path: Path, value: Value, separators: Separators) -> None:
+    """Puts the value at the path into the segment's fields."""
     at = path.field - 1 if path.segment == "MSH" else path.field
     fields += [""] * (at + 1 - len(fields))
     if isinstance(value, tuple):
@@ -252,7 +260,6 @@ def _set(line: str, path: Path, value: Value, separators: Separators) -> str:
     else:
         change = _into(path, _written(value, separators), separators)
         fields[at] = _put(fields[at], separators.repetition, path.repetition or 1, change)
-    return separators.field.join(fields)
 
 
 def _blank(line: str, path: Path, separators: Separators) -> str:

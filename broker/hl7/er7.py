@@ -105,23 +105,28 @@ def parse_path(text: str) -> Path:
 
 
 class Repetition:
-    """One repetition of a field."""
+    """One repetition of a field, split into its components once: a name or a number is asked for all of them."""
 
-    __slots__ = ("_message", "text")
+    __slots__ = ("_components", "_message", "text")
 
     def __init__(self, message: Message, text: str) -> None:
         self._message = message
         self.text = text
         """With its separators and escapes."""
+        self._components = text.split(message.header.separators.component)
 
     def get(self, component: int = 1, subcomponent: int = 1) -> str:
-        return self._message._value(self.text, component, subcomponent)
+        if self.text == NULL:
+            return NULL
+        if component > len(self._components):
+            return ""
+        return self._message._component(self._components[component - 1], subcomponent)
 
 
 class Segment:
     """One segment. Fields are numbered as the standard numbers them, MSH-1 being the separator itself."""
 
-    __slots__ = ("_message", "index", "name", "sequence")
+    __slots__ = ("_fields", "_message", "index", "name", "sequence")
 
     def __init__(self, message: Message, name: str, index: int, sequence: int) -> None:
         self._message = message
@@ -131,15 +136,18 @@ class Segment:
         """Position in the message, from 0."""
         self.sequence = sequence
         """Which one of its name, from 1."""
+        self._fields: list[str] | None = None
 
     @property
     def fields(self) -> list[str]:
         """Raw text by field number; 0 is the id. Do not change it."""
-        return self._message._fields(self.index)
+        if self._fields is None:
+            self._fields = self._message._fields(self.index)
+        return self._fields
 
     def text(self, field: int) -> str:
         """The whole field with its separators and escapes."""
-        fields = self.fields
+        fields = self._fields or self.fields
         return fields[field] if field < len(fields) else ""
 
     def get(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 1) -> str:
@@ -173,7 +181,7 @@ class Message:
     `Dahl`; `text("PID-5")` is all of it, as it stands.
     """
 
-    __slots__ = ("_lines", "_names", "_split", "charset", "flags", "header", "raw")
+    __slots__ = ("_lines", "_names", "_split", "_values", "charset", "flags", "header", "raw")
 
     def __init__(self, raw: bytes, header: Header, charset: str, flags: tuple[str, ...] = ()) -> None:
         """For a caller that knows the codec; `parse` finds it out. The bytes must be valid in it."""
@@ -192,6 +200,7 @@ class Message:
         """Remarks: `charset-mismatch`, `charset-fallback`, `bom`, `line-feed`, `several-messages`."""
         self._lines = lines
         self._split: dict[int, list[str]] = {}
+        self._values: dict[str, str] = {}
         names: dict[str, list[int]] = {}
         field = header.separators.field
         for index, line in enumerate(lines):
@@ -247,7 +256,12 @@ class Message:
         return iter(self.segments)
 
     def __getitem__(self, path: str) -> str:
-        where = parse_path(path)
+        value = self._values.get(path)  # many routes ask for the same few paths
+        if value is None:
+            value = self._values[path] = self._at(parse_path(path))
+        return value
+
+    def _at(self, where: Path) -> str:
         text = self._field(where)
         if not text or (where.field <= 2 and where.segment == "MSH"):
             return text
@@ -284,6 +298,8 @@ class Message:
 
     def _value(self, text: str, component: int, subcomponent: int, repetition: int = 1) -> str:
         """One unescaped value of a field's text."""
+        if text.isalnum():  # as most fields are: nothing in it separates or escapes
+            return text if component == subcomponent == repetition == 1 else ""
         separators = self.header.separators
         if repetition > 1 or (separators.repetition and separators.repetition in text):
             text = part(text, separators.repetition, repetition)
@@ -291,8 +307,15 @@ class Message:
             return NULL
         if component > 1 or separators.component in text:
             text = part(text, separators.component, component)
-            if text == NULL:
-                return NULL
+        return self._component(text, subcomponent)
+
+    def _component(self, text: str, subcomponent: int) -> str:
+        """One unescaped value of a component's text."""
+        if text.isalnum():
+            return text if subcomponent == 1 else ""
+        if text == NULL:
+            return NULL
+        separators = self.header.separators
         text = part(text, separators.subcomponent, subcomponent)
         if separators.escape and separators.escape in text:
             return unescape(text, separators, self.charset)

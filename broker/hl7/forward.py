@@ -27,6 +27,8 @@ def forward(
         raw = blank(message, paths=contact.PATHS, segments=contact.SEGMENTS | unknown)
         # Under the codec that it was read with: MSH-18 alone may not tell (the listener's default, its fallback).
         message = Message(raw, message.header, message.charset)
+    if not changes:
+        return message.raw
     return edit(message, {path: as_written(path, value) for path, value in changes.items()})
 
 

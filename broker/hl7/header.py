@@ -75,7 +75,8 @@ class Header:
         repetition, component = separators.repetition, separators.component
 
         def first(value: str) -> str:
-            return value and part(part(value, repetition, 1), component, 1).strip()
+            plain = not value or value.isalnum()
+            return value if plain else part(part(value, repetition, 1), component, 1).strip()
 
         code, trigger, structure, *_ = [*map(str.strip, fields[8].split(component)), "", ""]
         sets = tuple(map(first, fields[17].split(repetition or None))) if fields[17] else ()

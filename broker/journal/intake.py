@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Final
 
 from broker.adapter import Reception, Stored, Verdict
+from broker.errors import StoreError
 from broker.hl7.framing import END, START, frame
 from broker.reception import BATCH
 from broker.store import days, tally
@@ -23,12 +26,23 @@ BATCH_CONTROL: Final = "batch-control"
 """Kind of the search key that is FHS-11 or BHS-11: a message may well have the number that its batch has."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Receptions whose sender waits: written all or none."""
+
+    receptions: Sequence[Reception]
+    stored: asyncio.Future[list[Stored]]
+
+
 class JournalIntake:
     """Writes receptions through the database's one writer.
 
     `on_events` is called after each commit with events. `alert` is called in the transaction of a message whose
     control id came with other content, so that a person learns of it. `check_room` is asked before anything is
     written, and raises `StoreError` where nothing may be.
+
+    What asyncio listeners accept in one turn of their event loop goes to the writer together, and comes back with one
+    wake-up: each hand-over between threads costs about as much as reading a message.
     """
 
     def __init__(
@@ -42,6 +56,7 @@ class JournalIntake:
         self._on_events = on_events
         self._alert = alert
         self._check_room = check_room
+        self._turn: list[_Waiting] = []
 
     async def accept(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
@@ -51,10 +66,12 @@ class JournalIntake:
     async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
         """See `broker.adapter.Intake`."""
         self._check_room()
-        work = self._database.write(lambda tx: [self._append(tx, one) for one in receptions], urgent=True)
-        stored = await asyncio.wrap_future(work)
-        self._done(receptions, stored)
-        return stored
+        loop = asyncio.get_running_loop()
+        if not self._turn:
+            loop.call_soon(self._hand_over, loop)
+        waiting = _Waiting(receptions, loop.create_future())
+        self._turn.append(waiting)
+        return await waiting.stored
 
     def accept_blocking(self, reception: Reception) -> Stored:
         """See `broker.adapter.Intake`."""
@@ -68,6 +85,43 @@ class JournalIntake:
         if stored.refused is not None:
             self._alert(tx, stored.refused)
         return stored
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        turn, self._turn = self._turn, []
+        self._write(loop, turn)
+
+    def _write(self, loop: asyncio.AbstractEventLoop, turn: list[_Waiting]) -> None:
+        def work(tx: Transaction) -> list[list[Stored]]:
+            return [[self._append(tx, one) for one in waiting.receptions] for waiting in turn]
+
+        def written(done: Future[list[list[Stored]]]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._take_back, loop, turn, done)
+
+        try:
+            self._database.write(work, urgent=True).add_done_callback(written)
+        except StoreError as exc:
+            self._fail(turn, exc)
+
+    def _take_back(
+        self, loop: asyncio.AbstractEventLoop, turn: list[_Waiting], done: Future[list[list[Stored]]]
+    ) -> None:
+        error = done.exception()
+        if error is None:
+            for waiting, stored in zip(turn, done.result(), strict=True):
+                self._done(waiting.receptions, stored)
+                if not waiting.stored.done():  # else its connection went away
+                    waiting.stored.set_result(stored)
+        elif isinstance(error, StoreError) or len(turn) == 1:
+            self._fail(turn, error)
+        else:
+            for waiting in turn:  # one of them cannot be written: the others must not suffer from it
+                self._write(loop, [waiting])
+
+    def _fail(self, turn: list[_Waiting], error: BaseException) -> None:
+        for waiting in turn:
+            if not waiting.stored.done():
+                waiting.stored.set_exception(error)
 
     def _done(self, receptions: Sequence[Reception], stored: Sequence[Stored]) -> None:
         both = zip(receptions, stored, strict=True)
@@ -131,16 +185,14 @@ def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
         f"INSERT INTO {days.table('message_body', day)} (message, body) VALUES (?,?)", (seq, reception.raw)
     )
     own = {(key, reception.control_id)} if reception.control_id else set()
-    for kind, value in sorted(own | set(reception.keys)):
-        tx.execute(
-            f"INSERT INTO {days.table('message_key', day)} (value, kind, message) VALUES (?,?,?)",
-            (value, kind, seq),
-        )
-    for event in reception.events:
-        tx.execute(
-            "INSERT INTO event (id, message, type, body) VALUES (?,?,?,?)",
-            (event.id, seq, event.type, event.model_dump_json(exclude_defaults=True)),
-        )
+    tx.each(
+        f"INSERT INTO {days.table('message_key', day)} (value, kind, message) VALUES (?,?,?)",
+        [(value, kind, seq) for kind, value in sorted(own | set(reception.keys))],
+    )
+    tx.each(
+        "INSERT INTO event (id, message, type, body) VALUES (?,?,?,?)",
+        [(e.id, seq, e.type, e.model_dump_json(exclude_defaults=True)) for e in reception.events],
+    )
     tally.add(tx, day, reception.source, reception.verdict)
     return seq
 

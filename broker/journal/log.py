@@ -54,11 +54,11 @@ def _logged(tx: Transaction, where: str, values: tuple[Value, ...], limit: int) 
         f" JOIN message ON message.seq = event.message WHERE {where} ORDER BY event.seq LIMIT ?",
         (*values, limit),
     )
+    messages = {m: day for _, _, m, day, _, _ in rows}
+    bodies = {m: body(tx, m, day) or b"" for m, day in messages.items()}  # once for all events of a message
     return [
-        Logged(
-            seq=s, event=Event.model_validate_json(e), raw=body(tx, m, day) or b"", charset=c, routed=r or ""
-        )
-        for s, e, m, day, c, r in rows
+        Logged(seq=s, event=Event.model_validate_json(e), raw=bodies[m], charset=c, routed=r or "")
+        for s, e, m, _, c, r in rows
     ]
 
 

@@ -28,7 +28,7 @@ def find(
     excluded; each may be a beginning (`2026-03-09T08`).
     """
     if text:
-        return sorted(_by_text(tx, text, kind, type, since, until, limit))
+        return sorted(set(_by_text(tx, text, kind, type, since, until, limit)))[-limit:]
     where, values = _when(type, since, until)
     # By time and not by number: then an index gives them in order, however many there are outside the limits.
     order = "received DESC, seq DESC"

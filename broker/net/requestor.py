@@ -1,10 +1,10 @@
-"""One association as its requestor: opens it, sends C-STORE and C-ECHO, releases it. Blocking, no threads.
+"""One association as its requestor: opens it, sends C-STORE, C-FIND and C-ECHO, releases it. Blocking, no threads.
 
 Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
 than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
 polls between two threads. Here one buffer of one PDU is read from the file and written to the socket.
 
-PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.5 (C-ECHO).
+PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from broker.dicom import pdu
+from broker.dicom.status import is_pending
 from broker.errors import RemoteProtocolError, TransientDeliveryError, UnreachableError
 
 MAX_CONTEXTS = 128
@@ -107,13 +108,30 @@ class Requestor:
                 count += 1
             buffer[:header] = pdu.fragment_header(context_id, count, last=not length)
             self._write(buffer[: header + count])
-        return self._response(pdu.C_STORE_RSP)
+        return self._response(pdu.C_STORE_RSP).status
+
+    def find(self, identifier: bytes, *, context_id: int, sop_class_uid: str) -> Iterator[pdu.Response]:
+        """C-FIND with an identifier in the context's transfer syntax: its pending answers, then the final one.
+
+        To be read to its end: what follows on the association would meet the rest of it.
+        """
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.find_rq(context_id, self._message_id, sop_class_uid))
+        for start in range(0, len(identifier), self._fragment):
+            part = identifier[start : start + self._fragment]
+            last = start + self._fragment >= len(identifier)
+            self._write(pdu.fragment_header(context_id, len(part), last=last) + part)
+        while True:
+            response = self._response(pdu.C_FIND_RSP, datasets=True)
+            yield response
+            if not is_pending(response.status):
+                return
 
     def echo(self, context_id: int) -> int:
         """C-ECHO; the status of the answer."""
         self._message_id = self._message_id % 0xFFFF + 1
         self._write(pdu.echo_rq(context_id, self._message_id))
-        return self._response(pdu.C_ECHO_RSP)
+        return self._response(pdu.C_ECHO_RSP).status
 
     def usable(self) -> bool:
         """Whether the peer left the association alone: release, abort and close, sent unasked, end it."""
@@ -160,9 +178,9 @@ class Requestor:
             self.abort()
             raise
 
-    def _response(self, command_field: int) -> int:
+    def _response(self, command_field: int, *, datasets: bool = False) -> pdu.Response:
         deadline = time.monotonic() + self._response_timeout
-        reader = pdu.ResponseReader()
+        reader = pdu.ResponseReader(datasets=datasets)
         while True:
             kind, body = self._read_pdu(deadline)
             if kind != pdu.P_DATA:
@@ -177,7 +195,7 @@ class Requestor:
         if (response.command_field, response.message_id) != (command_field, self._message_id):
             self.abort()
             raise TransientDeliveryError("the peer answered another request than the one sent")
-        return response.status
+        return response
 
     def _unexpected(self, kind: int, body: bytes) -> TransientDeliveryError:
         if kind == pdu.ABORT:

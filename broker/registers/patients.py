@@ -6,9 +6,10 @@ patient that nobody knows makes a provisional one. Matching is by identifier and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from broker.event import Event, Identifier, Patient
 from broker.registers import exceptions
@@ -41,15 +42,31 @@ def get(tx: Transaction, key: str) -> Known:
 
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     """Keys of the patients that own any of the identifiers, in the identifiers' order, each once."""
-    keys: dict[str, None] = {}
-    for identifier in identifiers:
+    return _each_once(_owners(tx, identifiers).values())
+
+
+class _Owner(NamedTuple):
+    """What the register holds under an identifier."""
+
+    patient: str
+    current: bool
+    """Not ended by a merge or an id change."""
+
+
+def _owners(tx: Transaction, identifiers: Iterable[Identifier]) -> dict[tuple[str, str], _Owner]:
+    """Whose the identifiers are, by their key and in their order; those that nobody has are left out."""
+    found = {}
+    for issuer, value in dict.fromkeys(identifier.key for identifier in identifiers):
         row = tx.one(
-            "SELECT patient FROM patient_identifier WHERE value=? AND issuer=?",
-            (identifier.value, identifier.issuer),
+            "SELECT patient, current FROM patient_identifier WHERE value=? AND issuer=?", (value, issuer)
         )
         if row is not None:
-            keys[row[0]] = None
-    return list(keys)
+            found[issuer, value] = _Owner(row[0], bool(row[1]))
+    return found
+
+
+def _each_once(owners: Iterable[_Owner]) -> list[str]:
+    return list(dict.fromkeys(owner.patient for owner in owners))
 
 
 def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Known, list[str]]:
@@ -60,20 +77,25 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     and the others keep theirs: only a merge says that two are one. A merge or id change to identifiers that are
     new goes on with the record that the prior ones have.
     """
-    keys = find(tx, patient.identifiers) or find(tx, event.data.prior)
+    owners = _owners(tx, patient.identifiers)
+    keys = _each_once(owners.values()) or find(tx, event.data.prior)
     if not keys:
         return _create(tx, event, patient, verified=True), []
-    verified = [key for key in keys if get(tx, key).verified]
-    known = get(tx, (verified or keys)[0])
+    found = {key: get(tx, key) for key in keys}
+    verified = [key for key in keys if found[key].verified]
+    known = found[(verified or keys)[0]]
     absorbed = [key for key in keys if key not in (known.key, *verified)]
     for key in absorbed:
         _absorb(tx, event, key, known.key)
+    if absorbed:
+        owners = _owners(tx, patient.identifiers)
     own = patient.identifiers
-    if conflicting(tx, event, patient):
-        own = tuple(i for i in own if find(tx, (i,)) in ([], [known.key]))
+    if len(_each_once(owners.values())) > 1:
+        _report_conflict(tx, event)
+        own = tuple(i for i in own if i.key not in owners or owners[i.key].patient == known.key)
     if event.type not in RENAMING:
         # A late message under an ended identifier is heard, but does not revive it.
-        own = tuple(i for i in own if not _ended(tx, i))
+        own = tuple(i for i in own if i.key not in owners or owners[i.key].current)
     if not own and known.verified and "birth date" in differences(known.patient, patient):
         reason = (
             "a message under an ended identifier says another birth date; its demographics are not applied"
@@ -83,16 +105,20 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
     said = patient.model_copy(update={"identifiers": own})
     exceptions.clear(tx, "demographics-differ", known.key)
-    return _store(tx, event, known.key, _overlaid(base, said), verified=True), absorbed
+    return _store(tx, event, known.key, _overlaid(base, said), verified=True, owners=owners), absorbed
 
 
 def conflicting(tx: Transaction, event: Event, patient: Patient) -> bool:
     """Whether the identifiers belong to different known patients; reported, because only a person can tell."""
     if len(find(tx, patient.identifiers)) < 2:
         return False
+    _report_conflict(tx, event)
+    return True
+
+
+def _report_conflict(tx: Transaction, event: Event) -> None:
     reason = "the identifiers of PID-3 belong to different known patients"
     exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
-    return True
 
 
 def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
@@ -150,26 +176,28 @@ def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
     tx.execute("UPDATE patient SET merged_into=? WHERE merged_into=?", (survivor, key))
 
 
-def _ended(tx: Transaction, identifier: Identifier) -> bool:
-    row = tx.one(
-        "SELECT current FROM patient_identifier WHERE value=? AND issuer=?",
-        (identifier.value, identifier.issuer),
-    )
-    return row == (0,)
-
-
 def _create(tx: Transaction, event: Event, patient: Patient, *, verified: bool) -> Known:
     return _store(tx, event, f"P{event.id}", patient, verified=verified)
 
 
-def _store(tx: Transaction, event: Event, key: str, patient: Patient, *, verified: bool) -> Known:
+def _store(
+    tx: Transaction,
+    event: Event,
+    key: str,
+    patient: Patient,
+    *,
+    verified: bool,
+    owners: Mapping[tuple[str, str], _Owner] = MappingProxyType({}),
+) -> Known:
+    """Writes the record and binds its identifiers; `owners` is what is known of them already."""
     tx.execute(
         "INSERT INTO patient (key, body, verified, event) VALUES (?,?,?,?) ON CONFLICT (key) DO UPDATE"
         " SET body=excluded.body, verified=excluded.verified, event=excluded.event",
         (key, patient.model_dump_json(), int(verified), event.id),
     )
     for identifier in patient.identifiers:
-        _own(tx, key, identifier, current=True)
+        if owners.get(identifier.key) != (key, True):
+            _own(tx, key, identifier, current=True)
     return Known(key=key, patient=patient, verified=verified)
 
 

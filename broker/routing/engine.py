@@ -108,7 +108,10 @@ class RouteSet:
         self._scope = scope or Scope()
         self._by_name = {route.name: route for route in self.routes}
         enabled = [route for route in self.routes if route.enabled]
-        self._by_event = {event: tuple(r for r in enabled if event in r.events) for event in EVENT_TYPES}
+        self._by_event = {
+            event: tuple((r.condition.run if r.condition else None, r) for r in enabled if event in r.events)
+            for event in EVENT_TYPES
+        }
 
     def __getitem__(self, name: str) -> Route:
         return self._by_name[name]
@@ -144,8 +147,8 @@ class RouteSet:
         facts, message = {**view.facts(), "type": event_type}, view.message
         targets: list[Target] = []
         failures: list[Failure] = []
-        for route in routes:
-            if route.condition is not None and not route.condition.run(facts, message):
+        for condition, route in routes:
+            if condition is not None and not condition(facts, message):
                 continue
             for target in route.targets:
                 if only is None or target.kind == only:

@@ -235,12 +235,13 @@ class _Compiler:
         self.globals: dict[str, Any] = {
             "__builtins__": {},
             "attempt": functions.attempt,
+            "component": functions.component,
             "first": functions.first,
             "len": len,
             "lookup": functions.lookup,
             "lookup_or": functions.lookup_or,
-            "msg": functions.msg,
             "pn": functions.pn,
+            "whole_field": functions.whole_field,
         }
 
     def node(self, node: Node) -> _Done:
@@ -390,12 +391,13 @@ class _Compiler:
     def _msg(self, node: Call) -> _Done:
         path = self._literal(node.arguments[0], "an HL7 path in quotes, such as 'PID-5.1'")
         try:
-            parse_path(path)
+            where = parse_path(path)
         except ValueError as error:
             at = node.arguments[0]
             raise ExpressionError(str(error), at.start, end=at.end) from None
         self.paths.add(path)
-        return _call("msg", [_load("message"), ast.Constant(path)], "string")
+        function = "whole_field" if where.component is None else "component"
+        return _call(function, [_load("message"), ast.Constant(path)], "string")
 
     def _default(self, node: Call) -> _Done:
         one, other = (self.node(argument) for argument in node.arguments)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from broker.errors import UNKNOWN_KEY, UnmappableError
 from broker.event import PersonName
 from broker.hl7.edit import Verbatim
-from broker.hl7.er7 import NULL, Message, parse_path
+from broker.hl7.er7 import NULL, Message
 from broker.routing.tables import Table
 
 
@@ -92,13 +92,16 @@ def pn(name: PersonName) -> str:
 _STANDARD = ("^", "~", "\\", "&")
 
 
-def msg(message: Message | None, path: str) -> str:
-    """A component unescaped; a whole field as `Verbatim` with the usual separators (HL7 v2.5.1 2.5.4)."""
+def component(message: Message | None, path: str) -> str:
+    """`msg` of a path that names a component: unescaped."""
+    value = message[path] if message is not None else ""
+    return "" if value == NULL else value
+
+
+def whole_field(message: Message | None, path: str) -> str:
+    """`msg` of a path that names none: `Verbatim` with the usual separators (HL7 v2.5.1 2.5.4)."""
     if message is None:
         return ""
-    if parse_path(path).component is not None:
-        value = message[path]
-        return "" if value == NULL else value
     text = message.text(path)
     theirs = message.header.separators
     signs = (theirs.component, theirs.repetition, theirs.escape, theirs.subcomponent)

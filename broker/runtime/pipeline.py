@@ -54,6 +54,7 @@ class Pipeline:
         self._renderers = renderers
         self._on_view = on_view
         self._registers_only = registers_only
+        self._read: Message | None = None
 
     def route(self, tx: Transaction, logged: Logged) -> Routed:
         """Commit 2 of one event. An event that fails is reported and kept, and holds nobody else up."""
@@ -78,7 +79,7 @@ class Pipeline:
 
     def _route(self, tx: Transaction, logged: Logged, routed: Routed) -> None:
         event = logged.event
-        folded = fold(tx, event, message_of(logged))
+        folded = fold(tx, event, self._message(logged))
         for absorbed, survivor in folded.joined:
             ledger.join(tx, absorbed, survivor)
             routed.joined.append((absorbed, survivor))
@@ -88,6 +89,13 @@ class Pipeline:
             view = step_view(tx, event, key)
             if view is not None:
                 self._refresh(tx, logged, view)
+
+    def _message(self, logged: Logged) -> Message | None:
+        """`message_of`, read once for all events of a message, which follow each other in the journal."""
+        last = self._read
+        if last is None or last.raw != logged.raw or last.charset != logged.charset:
+            self._read = last = message_of(logged)
+        return last
 
     def _deliver(self, tx: Transaction, logged: Logged, view: View, routed: Routed) -> None:
         """Every target of an event's own view."""

@@ -45,23 +45,23 @@ def rebuilt(
     """The registers that the log gives, in a file that is gone afterwards. `progress` is told events folded."""
     with tempfile.TemporaryDirectory(prefix="broker-rebuild-") as folder:
         database = Database(Path(folder) / "registers.sqlite")
-        start = copy_baseline(data, database.path)
+        copy_baseline(data, database.path)
         database.open()
         try:
-            fold_into(database, journal_, configured, start, progress=progress)
+            fold_into(database, journal_, configured, folded(database.read()), progress=progress)
             yield database.read()
         finally:
             database.close()
 
 
-def copy_baseline(data: Path, path: Path) -> int:
-    """Copies the baseline, where there is one, and returns the number of the last event that it holds."""
-    if not baseline_file(data).is_file():
-        return 0
-    baseline = Database(baseline_file(data))
-    with baseline.snapshot() as tx:
-        tx.execute("VACUUM INTO ?", (str(path),))
-        return folded(tx)
+def copy_baseline(data: Path, path: Path) -> None:
+    """Copies the baseline, where there is one."""
+    if baseline_file(data).is_file():
+        baseline = Database(baseline_file(data))
+        try:
+            baseline.read().execute("VACUUM INTO ?", (str(path),))
+        finally:
+            baseline.close()
 
 
 def folded(tx: Transaction) -> int:

@@ -6,6 +6,7 @@ It also tells them what people did to deliveries meanwhile, which another proces
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -23,6 +24,13 @@ log = structlog.get_logger("broker.router")
 BATCH: Final = 16
 """Events per commit: an acknowledgement may have to wait for one batch."""
 
+PRESSING_SECONDS: Final = 0.003
+"""Where events follow each other within this, senders press: the next acknowledgement is already waited for."""
+
+GATHER_SECONDS: Final = 0.005
+"""While senders press, events are routed together after this: with a commit for each, every acknowledgement would wait
+for that commit's disk too."""
+
 LOOK_SECONDS: Final = 0.5
 """How often the journal is asked for interventions that another process wrote."""
 
@@ -38,6 +46,8 @@ class Router:
         self._pipeline = pipeline
         self._executors = executors
         self._seen = 0
+        self._woken = 0.0
+        self._pressing = False
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._enough = threading.Event()
@@ -51,6 +61,9 @@ class Router:
 
     def wake(self) -> None:
         """Events were committed."""
+        now = time.monotonic()
+        self._pressing = now - self._woken < PRESSING_SECONDS
+        self._woken = now
         self._work.set()
 
     def stop(self, timeout: float) -> None:
@@ -65,6 +78,8 @@ class Router:
     def _run(self) -> None:
         while True:
             self._work.wait(LOOK_SECONDS)
+            if self._pressing:
+                self._stopping.wait(GATHER_SECONDS)
             self._work.clear()
             stopping = self._stopping.is_set()
             try:

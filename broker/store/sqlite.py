@@ -10,7 +10,7 @@ import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from importlib import resources
 from pathlib import Path
@@ -60,6 +60,10 @@ _FAILURES: Final = (
 """What SQLite says when the disk or the file failed, and not the work that met it."""
 
 
+def _failed(exc: apsw.Error) -> StoreError:
+    return StoreError(f"the journal's disk or file failed: {type(exc).__name__}")
+
+
 class Transaction:
     """One open transaction, or a reader's snapshot: parameters are always bound, never formatted in.
 
@@ -74,9 +78,9 @@ class Transaction:
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         try:
-            return list(self._connection.execute(sql, tuple(parameters)))
+            return self._connection.execute(sql, parameters).fetchall()
         except _FAILURES as exc:
-            raise StoreError(f"the journal's disk or file failed: {type(exc).__name__}") from exc
+            raise _failed(exc) from exc
 
     def one(self, sql: str, parameters: Sequence[Value] = ()) -> tuple[Any, ...] | None:
         """The first row, or None."""
@@ -86,6 +90,13 @@ class Transaction:
         """Runs an INSERT and returns the new row's number."""
         self.rows(sql, parameters)
         return self._connection.last_insert_rowid()
+
+    def each(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Runs the statement once for each row of parameters."""
+        try:
+            self._connection.executemany(sql, rows)
+        except _FAILURES as exc:
+            raise _failed(exc) from exc
 
     @property
     def changes(self) -> int:
@@ -186,6 +197,9 @@ class Database:
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
         connection.set_busy_timeout(_BUSY_MS)
+        # Else SQLite (built with STAT4) plans a statement anew whenever other values are bound: that took longer than
+        # to run it.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         return connection

@@ -117,6 +117,9 @@ CREATE TABLE tally (
   PRIMARY KEY (day, source, route, destination, state)
 ) STRICT, WITHOUT ROWID;
 
+-- Each change of a step asks which lists it stands on.
+CREATE INDEX worklist_key ON worklist (key);
+
 INSERT INTO message SELECT seq, id, substr(received, 1, 10), received, source, site, peer, protocol, type, control_id,
   sender, digest, verdict, reason, answer_code, coalesce(answer, x''), charset, flags,
   (SELECT count(*) FROM event_v1 WHERE event_v1.message = message_v1.seq), blob FROM message_v1;

@@ -8,7 +8,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 
 from broker.dicom import pdu
@@ -53,6 +53,10 @@ def test_commands_are_what_pynetdicom_understands() -> None:
         "2.25.1",
     )
     assert command.CommandDataSetType != 0x0101
+    find = message(pdu.find_rq(1, 9, CT))
+    assert isinstance(find, C_FIND_RQ)
+    assert (find.command_set.MessageID, find.command_set.AffectedSOPClassUID) == (9, CT)
+    assert find.command_set.CommandDataSetType != 0x0101
     echo = message(pdu.echo_rq(1, 8))
     assert isinstance(echo, C_ECHO_RQ)
     assert echo.command_set.CommandDataSetType == 0x0101
@@ -111,6 +115,32 @@ def test_a_response_is_read_however_it_is_cut(first: int, second: int, together:
     assert last == pdu.Response(pdu.C_STORE_RSP, 9, 0xA700)
 
 
+@given(st.binary(max_size=40), st.integers(0, 40), st.booleans())
+def test_a_response_with_a_data_set_is_read_however_it_is_cut(
+    dataset: bytes, cut: int, together: bool
+) -> None:
+    head = pdv(command(x0100=pdu.C_FIND_RSP, x0120=9, x0900=0xFF00, x0800=1), 3)
+    fragments = [head, pdv(dataset[:cut], 0), pdv(dataset[cut:], 2)]
+    reader = pdu.ResponseReader(datasets=True)
+    if together:
+        fragments = [b"".join(fragments)]
+    *before, last = [reader.feed(fragment) for fragment in fragments]
+    assert before == [None] * len(before)
+    assert last == pdu.Response(pdu.C_FIND_RSP, 9, 0xFF00, dataset)
+
+
+def test_a_response_of_a_query_may_have_no_data_set() -> None:
+    reader = pdu.ResponseReader(datasets=True)
+    final = pdv(command(x0100=pdu.C_FIND_RSP, x0120=9, x0900=0, x0800=0x0101), 3)
+    assert reader.feed(final) == pdu.Response(pdu.C_FIND_RSP, 9, 0)
+
+
+def test_two_messages_in_one_pdu_are_refused() -> None:
+    head = pdv(command(x0100=pdu.C_FIND_RSP, x0120=9, x0900=0xFF00, x0800=1), 3)
+    with pytest.raises(RemoteProtocolError, match="two messages"):
+        pdu.ResponseReader(datasets=True).feed(head + pdv(b"ab", 2) + head)
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     pdu.read_associate_ac(body)
@@ -118,6 +148,8 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     pdu.describe_rejection(body)
     with contextlib.suppress(RemoteProtocolError):
         pdu.ResponseReader().feed(body)
+    with contextlib.suppress(RemoteProtocolError):
+        pdu.ResponseReader(datasets=True).feed(body)
 
 
 def test_a_response_without_a_status_is_refused() -> None:

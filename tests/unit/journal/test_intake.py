@@ -13,11 +13,15 @@ import pytest
 
 from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import StoreError, UnwritableError
+from broker.event import Draft, EventData
+from broker.hl7.demographics import Issuers
+from broker.hl7.er7 import Message
 from broker.journal import log
 from broker.journal.intake import JournalIntake, append
-from broker.reception import BATCH
+from broker.reception import BATCH, Profile, receive
+from broker.store import days
 from broker.store.sqlite import Database, Transaction, migrate
-from tests.support.events import START, event, local, patient, reception
+from tests.support.events import START, event, local, of_days, patient, reception
 
 
 @pytest.fixture
@@ -36,7 +40,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def stored(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
-    return {name: tx.rows(f"SELECT * FROM {name}") for name in ("message", "message_key", "event")}
+    found = {name: tx.rows(f"SELECT * FROM {name}") for name in ("message", "event", "tally")}
+    return {**found, "body": of_days(tx, "message_body"), "key": of_days(tx, "message_key")}
 
 
 def registered(number: int = 1) -> Reception:
@@ -56,16 +61,20 @@ def test_everything_of_a_reception_is_stored(tx: Transaction) -> None:
     assert (answer.answers, answer.answer_code, answer.repeat) == (given.answers, "AA", False)
     (message,) = tx.rows(
         "SELECT id, received, source, site, peer, protocol, type, control_id, sender, verdict, reason, answer_code,"
-        " charset, flags, body, blob FROM message"
+        " charset, flags, events, blob, day FROM message"
     )
     assert message == (
         "M00001", "2026-03-09T08:01:00+00:00", "pas", "STO", "127.0.0.1", "hl7", "ADT^A04", "C00001", "PAS|STO",
-        "accepted", "why", "AA", "utf_8", "synthetic-id charset-mismatch", given.raw, "instances/ab/x.dcm",
+        "accepted", "why", "AA", "utf_8", "synthetic-id charset-mismatch", 1, "instances/ab/x.dcm", "2026-03-09",
     )  # fmt: skip
-    assert tx.rows("SELECT kind, value FROM message_key ORDER BY value") == [
-        ("patient", "700123"),
-        ("accession", "A1"),
+    assert of_days(tx, "message_body") == [(1, given.raw)]
+    assert of_days(tx, "message_key", "kind, value, message") == [
+        ("patient", "700123", 1),
+        ("accession", "A1", 1),
+        ("control", "C00001", 1),
     ]
+    assert days.known(tx) == ["2026-03-09"]
+    assert tx.rows("SELECT * FROM tally") == [("2026-03-09", "pas", "", "", "accepted", 1)]
     assert [waiting.event for waiting in log.unrouted(tx, 9)] == list(given.events)
 
 
@@ -138,6 +147,117 @@ def test_the_window_is_open_to_its_last_moment(tx: Transaction) -> None:
     assert append(tx, replace(reception(), message_id="M00002", received=last)).repeat
 
 
+def test_a_repeat_is_known_across_days(tx: Transaction) -> None:
+    append(tx, replace(registered(1), received=START.replace(hour=23, minute=59)))
+    append(tx, replace(registered(2), received=START + timedelta(days=3)))
+
+    again = replace(registered(1), message_id="M00009", received=START + timedelta(days=1))
+    assert append(tx, again).repeat
+    late = replace(registered(2), message_id="M00010", received=START + timedelta(days=9))
+    assert append(tx, late).repeat
+    assert days.known(tx) == ["2026-03-09", "2026-03-12"], "a repeat begins no day"
+
+
+def test_a_window_that_begins_in_the_middle_of_a_day_ends_there(tx: Transaction) -> None:
+    append(tx, replace(reception(), received=START))
+    again = replace(reception(), message_id="M00009")
+
+    assert not append(tx, replace(again, received=START + REPEAT_WINDOW + timedelta(microseconds=1))).repeat
+
+
+# --- the same control id with other content (invariant 3) ---
+
+
+def judged(raw: bytes = b"", *, number: int = 1) -> Reception:
+    """What a listener makes of an order with the control id C1; `raw` is put into its body."""
+    profile = Profile(name="orders", site="STO", issuers=Issuers(default=local("")))
+    message = b"MSH|^~\\&|EPJ|STO|B|STO|2026||ORM^O01|C1|P|2.5\rNTE|1||" + raw + b"\r"
+
+    def mapper(message: Message, profile: Profile) -> list[Draft]:
+        return [Draft(type="order.placed", data=EventData())]
+
+    return receive(
+        message,
+        profile,
+        {"ORM^O01": mapper},
+        message_id=f"M{number:05}",
+        now=START + timedelta(minutes=number),
+    )
+
+
+def test_a_control_id_that_comes_with_other_content_is_refused(tx: Transaction) -> None:
+    append(tx, judged(b"one"))
+    answer = append(tx, judged(b"two", number=2))
+
+    assert (answer.answer_code, answer.repeat) == ("AE", False)
+    assert b"|205" in answer.answers[0]
+    assert b"MSA|AE|C1" in answer.answers[0]
+    assert answer.refused is not None
+    assert answer.refused.reason == "MSH-10: the control id in MSH-10 came before with other content"
+    assert tx.rows("SELECT id, verdict, events FROM message") == [
+        ("M00001", "accepted", 1),
+        ("M00002", "rejected", 0),
+    ]
+    assert [one.event.message_id for one in log.unrouted(tx, 9)] == ["M00001"], "nothing is made of it"
+    assert of_days(tx, "message_body", "message") == [(1,), (2,)], "its bytes are kept"
+
+
+def test_the_first_content_is_still_answered_from_the_store(tx: Transaction) -> None:
+    first = append(tx, judged(b"one"))
+    append(tx, judged(b"two", number=2))
+    again = append(tx, judged(b"one", number=3))
+
+    assert (again.repeat, again.answers) == (True, first.answers)
+    assert append(tx, judged(b"two", number=4)).refused is not None, (
+        "and the second refused each time it comes"
+    )
+
+
+def test_after_the_window_a_control_id_is_free_again(tx: Transaction) -> None:
+    append(tx, judged(b"one"))
+    later = judged(b"two", number=2 + 7 * 24 * 60)
+
+    assert append(tx, later).answer_code == "AA"
+
+
+def test_a_refused_message_that_was_corrected_is_welcome_under_its_old_id(tx: Transaction) -> None:
+    wrong = replace(
+        judged(b"wrong"), verdict=Verdict.REJECTED, answer_code="AE", answers=(b"MSA|AE\r",), events=()
+    )
+    append(tx, wrong)
+    corrected = append(tx, judged(b"right", number=2))
+
+    assert (corrected.answer_code, corrected.refused) == ("AA", None)
+
+
+def test_a_person_is_told_once_of_each_control_id_that_was_used_again(database: Database) -> None:
+    told: list[str] = []
+    routed: list[bool] = []
+    intake = JournalIntake(
+        database, lambda: routed.append(True), lambda tx, refused: told.append(refused.message_id)
+    )
+    intake.accept_blocking(judged(b"one"))
+    intake.accept_blocking(judged(b"one", number=2))
+    assert told == []
+    intake.accept_blocking(judged(b"two", number=3))
+
+    assert told == ["M00003"]
+    assert routed == [True], "there is nothing to route in what was refused"
+
+
+def test_an_alert_that_fails_leaves_nothing_of_the_message(database: Database) -> None:
+    def broken(tx: Transaction, refused: Reception) -> None:
+        raise ZeroDivisionError
+
+    intake = JournalIntake(database, lambda: None, broken)
+    intake.accept_blocking(judged(b"one"))
+    before = stored(database.read())
+    with pytest.raises(ZeroDivisionError):
+        intake.accept_blocking(judged(b"two", number=2))
+
+    assert stored(database.read()) == before
+
+
 @pytest.mark.parametrize(
     "change", [{"control_id": ""}, {"protocol": "dicom"}], ids=["no control id", "DICOM"]
 )
@@ -154,7 +274,24 @@ def test_a_reception_is_stored_whole_or_not_at_all(database: Database) -> None:
 
     with pytest.raises(apsw.ConstraintError):
         intake.accept_blocking(twice)
-    assert stored(database.read()) == {"message": [], "message_key": [], "event": []}
+    assert set(map(len, stored(database.read()).values())) == {0}
+
+
+def test_what_comes_in_one_turn_of_the_loop_is_one_commit_but_fails_one_by_one(database: Database) -> None:
+    same = event("patient.registered", 2, patient=patient(local("700123")))
+    intake = JournalIntake(database, lambda: None)
+
+    async def together() -> list[Any]:
+        given = [registered(1), reception(2, same, same), registered(3)]  # the second breaks its table's rule
+        return await asyncio.gather(*map(intake.accept, given), return_exceptions=True)
+
+    one, two, three = asyncio.run(together())
+
+    assert (one.answer_code, type(two), three.answer_code) == ("AA", apsw.ConstraintError, "AA")
+    assert not one.repeat
+    assert not three.repeat
+    ids = [message_id for (message_id,) in database.read().rows("SELECT id FROM message ORDER BY seq")]
+    assert ids == [registered(1).message_id, registered(3).message_id]
 
 
 def test_the_router_is_told_after_the_commit_and_only_of_new_events(database: Database) -> None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 import apsw
 import pytest
 
-from broker.adapter import Delivery, Receipt, Rendered, Target, Verdict
-from broker.delivery import ledger
+from broker.adapter import Receipt, Rendered, Target, Verdict
+from broker.delivery import ledger, parked
+from broker.delivery.parked import By
 from broker.journal import log
 from broker.journal.intake import append
+from broker.store import days
 from broker.store.sqlite import Transaction, migrate
-from tests.support.events import event, local, patient, reception
+from tests.support.events import cause, event, local, patient, reception
 
 WHO = patient(local("700123"))
 
@@ -82,36 +84,32 @@ def test_messages_are_counted_per_source_and_verdict(tx: Transaction) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "messages"),
-    [
-        ("M00001", ["M00001"]),
-        ("C00002", ["M00002"]),
-        ("700123", ["M00001"]),
-        ("2.25.1", ["M00003"]),
-        ("F1", ["M00001", "M00003"]),
-        ("f1", []),
-        ("", []),
-        ("%", []),
-    ],
-)
-def test_messages_are_found_by_id_control_id_and_key(tx: Transaction, text: str, messages: list[str]) -> None:
-    assert [log.timeline(tx, seq)["id"] for seq in log.find(tx, text)] == messages
+def test_the_bytes_of_a_message_stand_in_its_day(tx: Transaction) -> None:
+    assert log.body(tx, 1, "2026-03-09") == b"MSH|^~\\&|message 1\r"
+    assert log.body(tx, 1, "2026-03-10") is None
+    assert log.body(tx, 99, "2026-03-09") is None
 
-
-def test_a_message_that_is_found_twice_is_listed_once(tx: Transaction) -> None:
-    append(tx, replace(reception(5), control_id="F5", keys=(("order", "F5"), ("accession", "F5"))))
-
-    assert len(log.find(tx, "F5")) == 1
+    days.drop_bodies(tx, "2026-03-09")
+    assert log.body(tx, 1, "2026-03-09") is None
+    assert log.unrouted(tx, 1)[0].raw == b"", "the ledger can still be read"
+    assert log.timeline(tx, 1)["id"] == "M00001"
 
 
 def test_the_timeline_tells_everything_but_the_content(tx: Transaction) -> None:
     target = Target(route="r", version="v1", place="routes/r.yaml:3", kind="hl7", destination="epj")
     first = log.unrouted(tx, 1)[0]
-    queued = ledger.enqueue(tx, first.seq, "P1", target, Rendered(payload=b"secret", summary="ADT^A04"), "t1")
-    delivery = Delivery(id=queued.id, destination="epj", lane="P1", route="r", attempt=1, payload=b"secret")
-    ledger.retry(tx, delivery, "refused", "MSA-1 AE", 0.0, "t2")
-    ledger.finish(tx, replace(delivery, attempt=2), Receipt(detail="MSA-1 AA"), "t3")
+    number = ledger.enqueue(
+        tx, cause(first.seq), "P1", target, Rendered(payload=b"secret", summary="ADT^A04")
+    ).id
+
+    def opened() -> ledger.Open:
+        found = ledger.load(tx, number)
+        assert found is not None
+        return found
+
+    ledger.park(tx, opened(), "ask", "which of two", "2026-03-09T09:00:00+00:00")
+    parked.release(tx, number, By(who="kari", at="2026-03-09T10:00:00+00:00", reason="it is the first"))
+    ledger.finish(tx, opened(), Receipt(detail="MSA-1 AA"), "t3")
     log.mark_routed(tx, first.seq, "v1")
 
     told = log.timeline(tx, 1)
@@ -132,8 +130,11 @@ def test_the_timeline_tells_everything_but_the_content(tx: Transaction) -> None:
         "routes/r.yaml:3",
     )
     assert [(a["attempt"], a["at"], a["outcome"], a["detail"]) for a in shown["attempts"]] == [
-        (1, "t2", "refused", "MSA-1 AE"),
-        (2, "t3", "delivered", "MSA-1 AA"),
+        (1, "2026-03-09T09:00:00+00:00", "ask", "which of two"),
+    ], "what failed; the delivery itself tells of what did not"
+    assert (shown["detail"], shown["finished"], shown["replay_of"]) == ("MSA-1 AA", "t3", None)
+    assert [(i["who"], i["action"], i["reason"]) for i in shown["interventions"]] == [
+        ("kari", "release", "it is the first")
     ]
     assert "secret" not in str(told)
     assert "700123" not in str(told)

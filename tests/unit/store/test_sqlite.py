@@ -557,3 +557,28 @@ def test_a_failing_group_may_hold_work_whose_caller_went_away(database: Watched)
     note(database, "later").result(10)
 
     assert notes(database) == ["later"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_one_statement_runs_for_each_row_in_their_order(database: Watched, count: int) -> None:
+    rows = [(f"n{number}",) for number in range(count)]
+
+    database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", rows)).result(10)
+
+    assert notes(database) == [text for (text,) in rows]
+
+
+def test_a_disk_that_fails_under_many_rows_is_a_store_error(database: Watched) -> None:
+    database.write(lambda tx: tx.execute("PRAGMA max_page_count=1")).result(10)
+
+    with pytest.raises(StoreError):
+        database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", [("x" * 100_000,)])).result(
+            10
+        )
+
+
+def test_a_statement_keeps_its_plan_whatever_is_bound(database: Watched) -> None:
+    def asked(tx: Transaction) -> int:
+        return tx._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1)
+
+    assert (database.write(asked).result(10), asked(database.read())) == (1, 1)
