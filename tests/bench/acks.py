@@ -19,7 +19,8 @@ GOALS = {1: 1 / 2, 16: 1 / 3}
 """Acknowledged beside the floor."""
 
 TEXT = """ADT^A04 of 1.2 kB, sent and waited for on each connection. The floor is a minimal asyncio MLLP server that
-stores each message in one SQLite table (WAL, `synchronous=FULL`, one writer, group commit) and does nothing else.
+stores each message in one SQLite table (WAL, `synchronous=FULL`, one writer, group commit) and does nothing else; it
+runs before the broker and after it, and the better of the two counts.
 The broker reads, maps and journals the message, folds it into the registers, routes it, and delivers it to an EPJ
 that acknowledges at once; all of that runs while the next messages come in. "Delivered" is the rate at which
 everything was at the EPJ, the time after the last acknowledgement included."""
@@ -27,15 +28,8 @@ everything was at the EPJ, the time after the last acknowledgement included."""
 
 def measure(stage: Stage) -> Table:
     """Acknowledged and delivered rates with 1, 4 and 16 connections."""
-    floor: dict[int, Load] = {}
-    folder = stage.folder / "floor"
-    folder.mkdir()
-    with stage.program("floor", "floor.py", folder) as port:
-        run(port, 1, messages("warm"), 50)
-        for connections in CONNECTIONS:
-            floor[connections] = run(port, connections, messages(f"f{connections}-"), stage.count(5000))
-            say(f"  floor, {connections} connections: {rate(floor[connections].rate)}")
-    rows, targets = [], list[Target]()
+    floors = [_floor(stage, "before")]
+    measured: list[tuple[int, Load, float, float]] = []
     with stage.broker("acks") as broker:
         run(broker.pas_port, 1, messages("warm"), 50)
         wait_until_idle(broker)
@@ -46,9 +40,14 @@ def measure(stage: Stage) -> Table:
             wait_until_idle(broker, timeout=300)
             delivered = len(load.latencies) / (load.seconds + time.perf_counter() - began)
             cpu = (cpu_seconds(broker.pid) - cpu) / len(load.latencies)
-            rows.append(_row(connections, floor[connections], load, delivered))
-            targets += _targets(connections, floor[connections], load, delivered, cpu)
+            measured.append((connections, load, delivered, cpu))
             say(f"  broker, {connections} connections: {rate(load.rate)}")
+    floors.append(_floor(stage, "after"))
+    rows, targets = [], list[Target]()
+    for connections, load, delivered, cpu in measured:
+        floor = max((one[connections] for one in floors), key=lambda one: one.rate)
+        rows.append(_row(connections, floor, load, delivered))
+        targets += _targets(connections, floor, load, delivered, cpu)
     columns = (
         "connections",
         "floor",
@@ -64,6 +63,17 @@ def measure(stage: Stage) -> Table:
     return Table(
         title="HL7: acknowledged when durable", text=TEXT, columns=columns, rows=rows, targets=targets
     )
+
+
+def _floor(stage: Stage, when: str) -> dict[int, Load]:
+    """Connections to what the floor did: before the broker and after it, because a disturbed floor flatters."""
+    found: dict[int, Load] = {}
+    with stage.program("floor", "floor.py", stage.made(f"floor-{when}")) as port:
+        run(port, 1, messages("warm"), 50)
+        for connections in CONNECTIONS:
+            found[connections] = run(port, connections, messages(f"f{connections}-"), stage.count(5000))
+            say(f"  floor {when}, {connections} connections: {rate(found[connections].rate)}")
+    return found
 
 
 def messages(prefix: str) -> Iterator[bytes]:

@@ -19,7 +19,10 @@ several rounds, in one process. A bare split knows the separators and the charac
 repetition or null, and does not look whether it is a message at all. Split on every level, it stands for what a parser
 does that builds the whole message. hl7apy is set to tolerant."""
 
-LIMIT = "the header, its delimiters and its character set are read before the first field; the split alone trusts them"
+LIMIT = (
+    "two thirds go to reading and judging the header, finding the character set and cutting into segments, a third to"
+    " the six look-ups, which mind repetitions, components and escapes; the bare split minds none of it"
+)
 
 
 def measure(stage: Stage) -> Table:
