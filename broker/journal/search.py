@@ -30,7 +30,9 @@ def find(
     if text:
         return sorted(set(_by_text(tx, text, kind, type, since, until, limit)))[-limit:]
     where, values = _when(type, since, until)
-    rows = tx.rows(f"SELECT seq FROM message WHERE {where} ORDER BY seq DESC LIMIT ?", (*values, limit))
+    # By time and not by number: then an index gives them in order, however many there are outside the limits.
+    order = "received DESC, seq DESC"
+    rows = tx.rows(f"SELECT seq FROM message WHERE {where} ORDER BY {order} LIMIT ?", (*values, limit))
     return sorted(seq for (seq,) in rows)
 
 
