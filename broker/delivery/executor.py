@@ -286,7 +286,7 @@ class Executor:
                 detail=str(error),
                 alert=wanted.alert,
             )
-        elif before != "closed" and not ill:
+        elif before != "closed" and not failures:
             log.info("the destination answers again", destination=self._destination)
         return failures
 
