@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import apsw
+
 from broker.journal import log as journal
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
@@ -58,10 +60,25 @@ def copy_baseline(data: Path, path: Path) -> int:
     """Copies the baseline, where there is one, and returns the number of the last event that it holds."""
     if not baseline_file(data).is_file():
         return 0
-    baseline = Database(baseline_file(data))
-    with baseline.snapshot() as tx:
-        tx.execute("VACUUM INTO ?", (str(path),))
-        return folded(tx)
+    copy_database(baseline_file(data), path)
+    copy = Database(path)
+    try:
+        return folded(copy.read())
+    finally:
+        copy.close()
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """One moment of an SQLite file, page by page (its backup API), while others read and write it."""
+    reader, writer = apsw.Connection(str(source)), apsw.Connection(str(target))
+    try:
+        reader.set_busy_timeout(10_000)
+        with writer.backup("main", reader, "main") as run:
+            while not run.done:
+                run.step()  # all pages in one step: between steps a writer would make it begin anew
+    finally:
+        writer.close()
+        reader.close()
 
 
 def folded(tx: Transaction) -> int:
