@@ -15,6 +15,7 @@ import yaml
 
 import broker
 from broker import settings
+from broker.runtime.offline import configure
 from broker.telemetry import METRICS
 from tests.support.shared import REPOSITORY
 
@@ -164,18 +165,23 @@ def test_what_builds_the_package_leaves_the_image() -> None:
 
 
 def test_the_config_maps_are_a_configuration_that_starts(tmp_path: Path) -> None:
-    for maps in read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]:
-        folder = tmp_path / maps["name"].removeprefix("broker-")
-        folder.mkdir()
-        for name in maps["files"]:
-            shutil.copy(KUBERNETES / name, folder)
-    from broker.runtime.offline import configure
+    """The folders as a pod sees them: each ConfigMap's files, and what `items` puts elsewhere."""
+    maps = {m["name"]: m["files"] for m in read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]}
+    volumes = read(KUBERNETES / "statefulset.yaml")["spec"]["template"]["spec"]["volumes"]
+    for volume in volumes:
+        sources = volume.get("projected", {}).get("sources", [volume])
+        for config_map in [source["configMap"] for source in sources if "configMap" in source]:
+            places = {item["key"]: item["path"] for item in config_map.get("items", ())}
+            for name in maps.pop(config_map["name"]):
+                file = KUBERNETES / name
+                target = tmp_path / volume["name"] / (places.pop(file.name) if places else file.name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+            assert places == {}
+    assert maps == {}
 
     configured = configure(settings.load(tmp_path / "config" / "broker.yaml", env={}), {})
 
-    assert sorted(p.name for p in (tmp_path / "routes").iterdir()) == sorted(
-        p.name for p in (REPOSITORY / "routes").glob("*.yaml")
-    )
     assert len(configured.routes.routes) == len(list((REPOSITORY / "routes").glob("*.yaml")))
 
 
@@ -200,7 +206,12 @@ def test_a_unit_is_confined(name: str) -> None:
     unit.read(DEPLOY / "systemd" / name)
     service = dict(unit["Service"])
 
-    expected = {"User": "broker", "ProtectSystem": "strict", "NoNewPrivileges": "yes", "StateDirectory": "broker"}
+    expected = {
+        "User": "broker",
+        "ProtectSystem": "strict",
+        "NoNewPrivileges": "yes",
+        "StateDirectory": "broker",
+    }
     assert expected.items() <= service.items()
     assert (service["StateDirectoryMode"], service["UMask"]) == ("0700", "0077")
     if name == "broker.service":
