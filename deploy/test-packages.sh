@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to it that the real peers the tests talk to are here: DCMTK, Orthanc, dicom3tools.
+# Sees to it that what the tests need is here: DCMTK, Orthanc and dicom3tools to talk to, a C compiler for the proof.
 # Installs them through apt when root; otherwise says how. Orthanc is installed as a program, never as a service.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -9,6 +9,8 @@ missing=
 command -v dcmdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+# gcc alone brings no headers.
+{ command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -36,7 +38,7 @@ case "$missing" in *orthanc*)
   ! command -v update-rc.d >/dev/null || update-rc.d orthanc disable >/dev/null 2>&1 || true ;;
 esac
 
-command -v dcmdump >/dev/null && command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null || {
+command -v dcmdump >/dev/null && command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null && command -v cc >/dev/null || {
   echo "apt-get did not install all of:$missing" >&2
   exit 1
 }

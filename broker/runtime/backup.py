@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 
 from broker.errors import BrokerError, ConfigError
-from broker.runtime.rebuild import baseline_file, copy_database
+from broker.runtime.rebuild import baseline_file
 from broker.store.room import free_bytes
 from broker.store.sqlite import journal_file
 
@@ -66,9 +66,9 @@ def back_up(
         unfinished.mkdir(parents=True, mode=0o700)
         _check_room(journal, unfinished, min_free)
         copy = journal_file(unfinished)
-        copy_database(journal, copy)
+        _copy_database(journal, copy)
         if baseline_file(data).is_file():
-            copy_database(baseline_file(data), baseline_file(unfinished))
+            _copy_database(baseline_file(data), baseline_file(unfinished))
         schema, messages, last = _verified(copy)
         linked, copied, missing = _take_objects(data, unfinished, copy, progress)
         for folder, _, _ in os.walk(unfinished, topdown=False):
@@ -102,6 +102,19 @@ def _check_room(journal: Path, target: Path, min_free: int) -> None:
             f"{target.parent}: has {free} bytes free and {needed} are needed, limits.min_free among them;"
             " make room, or give --to a folder on another disk"
         )
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """One moment of an SQLite file, page by page (its backup API), while others read and write it."""
+    reader, writer = apsw.Connection(str(source)), apsw.Connection(str(target))
+    try:
+        reader.set_busy_timeout(10_000)
+        with writer.backup("main", reader, "main") as run:
+            while not run.done:
+                run.step()  # all pages in one step: between steps a writer would make it begin anew
+    finally:
+        writer.close()
+        reader.close()
 
 
 def _verified(copy: Path) -> tuple[int, int, str]:

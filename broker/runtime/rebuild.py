@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import apsw
-
 from broker.journal import log as journal
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
@@ -47,38 +45,23 @@ def rebuilt(
     """The registers that the log gives, in a file that is gone afterwards. `progress` is told events folded."""
     with tempfile.TemporaryDirectory(prefix="broker-rebuild-") as folder:
         database = Database(Path(folder) / "registers.sqlite")
-        start = copy_baseline(data, database.path)
+        copy_baseline(data, database.path)
         database.open()
         try:
-            fold_into(database, journal_, configured, start, progress=progress)
+            fold_into(database, journal_, configured, folded(database.read()), progress=progress)
             yield database.read()
         finally:
             database.close()
 
 
-def copy_baseline(data: Path, path: Path) -> int:
-    """Copies the baseline, where there is one, and returns the number of the last event that it holds."""
-    if not baseline_file(data).is_file():
-        return 0
-    copy_database(baseline_file(data), path)
-    copy = Database(path)
-    try:
-        return folded(copy.read())
-    finally:
-        copy.close()
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """One moment of an SQLite file, page by page (its backup API), while others read and write it."""
-    reader, writer = apsw.Connection(str(source)), apsw.Connection(str(target))
-    try:
-        reader.set_busy_timeout(10_000)
-        with writer.backup("main", reader, "main") as run:
-            while not run.done:
-                run.step()  # all pages in one step: between steps a writer would make it begin anew
-    finally:
-        writer.close()
-        reader.close()
+def copy_baseline(data: Path, path: Path) -> None:
+    """Copies the baseline, where there is one."""
+    if baseline_file(data).is_file():
+        baseline = Database(baseline_file(data))
+        try:
+            baseline.read().execute("VACUUM INTO ?", (str(path),))
+        finally:
+            baseline.close()
 
 
 def folded(tx: Transaction) -> int:
@@ -94,14 +77,15 @@ def fold_into(
     start: int,
     *,
     end: int | None = None,
+    batch: int = BATCH,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
     """Folds what was routed behind event `start`, up to `end`; returns how many. Each batch is one transaction."""
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
-    while batch := [e for e in journal.since(journal_, start, BATCH) if end is None or e.seq <= end]:
-        start = batch[-1].seq
-        whole = [logged for logged in batch if logged.routed and logged.routed != "failed"]
+    while found := [e for e in journal.since(journal_, start, batch) if end is None or e.seq <= end]:
+        start = found[-1].seq
+        whole = [logged for logged in found if logged.routed and logged.routed != "failed"]
 
         def write(tx: Transaction, whole: list[journal.Logged] = whole, last: int = start) -> None:
             for logged in whole:
@@ -114,7 +98,7 @@ def fold_into(
             )
 
         database.write(write).result()
-        done += len(batch)
+        done += len(found)
         progress(done)
     return done
 

@@ -7,6 +7,7 @@ the WAL-reset corruption of 3.7.0 to 3.51.2.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import weakref
 from collections import deque
@@ -133,6 +134,7 @@ class Database:
         """Opens the file, brings its schema up to date and starts the writer. Raises `StoreError`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _sync_log(self.path.with_name(f"{self.path.name}-wal"))
             connection = self._connect()
             migrate(connection)
         except (apsw.Error, OSError) as exc:
@@ -283,6 +285,21 @@ class Database:
                 job.future.set_result(value)
             else:
                 job.future.set_exception(failure)
+
+
+def _sync_log(log: Path) -> None:
+    """Makes durable what a killed process wrote and had not synced yet.
+
+    SQLite reads such commits as good, and a sender who repeats one is told so, but a power cut would still lose them.
+    """
+    if not log.exists():
+        return
+    for path in (log, log.parent):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def journal_file(data: Path) -> Path:
