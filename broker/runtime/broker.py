@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pydicom.config
 import structlog
@@ -265,7 +265,7 @@ class Broker:
             yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
         for name, executor in self._executors.items():
             yield "broker_destination_paused", {"destination": name}, float(executor.state != "closed")
-        kinds: dict[str, int] = {}
+        kinds: dict[str, int] = dict.fromkeys(get_args(exceptions.Kind), 0)  # 0 shows that one begins
         for entry in exceptions.listed(tx):
             kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
         for kind, number in kinds.items():
