@@ -75,6 +75,13 @@ def works(house: House) -> Iterator[Works]:
     works.stop()
 
 
+@pytest.fixture
+def sqlite_works(sqlite_house: House) -> Iterator[Works]:
+    works = Works(sqlite_house)
+    yield works
+    works.stop()
+
+
 def controls(desk: Desk) -> list[int]:
     return [int(payload.split(b"|")[9][1:]) for payload in desk.taken]
 
@@ -119,8 +126,9 @@ def test_deliveries_of_a_destination_that_is_gone_stay_in_the_journal(works: Wor
 
 
 def test_routing_waits_while_the_journal_cannot_be_written(
-    works: Works, monkeypatch: pytest.MonkeyPatch
+    sqlite_works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    works = sqlite_works
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
     failed = threading.Semaphore(0)
     monkeypatch.setattr(module.log, "exception", lambda *_, **__: failed.release())
