@@ -11,14 +11,14 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, create_model, model_validator
 
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.delivery.pace import Window
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
-from broker.yamlfile import Document, Duration, Size, Switch, Text, did_you_mean
+from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
 
@@ -107,12 +107,23 @@ class OutboundEntry(Options):
     )
 
 
+def _store(url: SecretStr) -> SecretStr:
+    if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be empty, or a URL that begins with postgresql://")
+    return url
+
+
 class BrokerSettings(Options):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
     data: Text = Field(
         default="./data", description="Folder of journal and spool; relative to where broker runs."
+    )
+    store: Annotated[Secret, AfterValidator(_store)] = Field(
+        default=SecretStr(""),
+        description="Where the journal is: `postgresql://user@host/database` (UTF8, owned by the user), so that several"
+        " nodes can share it; empty: an SQLite file in `data`. The spool stays in `data` either way.",
     )
     bind: Text = Field(default="127.0.0.1", description="Address that every listener binds to.")
     routes: Text = Field(default="../routes", description="Folder of the route files; relative to this file.")

@@ -15,6 +15,7 @@ from tests.support.broker import Broker
 from tests.support.dcmtk import Dcmtk
 from tests.support.mllp import MllpSink
 from tests.support.orthanc import Orthanc
+from tests.support.postgres import Postgres
 from tests.support.shared import shared_folder
 
 StartBroker = Callable[..., Broker]
@@ -46,6 +47,17 @@ def orthanc(orthanc_server: Orthanc) -> Orthanc:
     """An empty Orthanc. A test that stops it must start it again, or use an `Orthanc` of its own."""
     orthanc_server.clear()
     return orthanc_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The one PostgreSQL; each test takes a database of its own. A test that stops it uses a `Postgres` of its own."""
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture

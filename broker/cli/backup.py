@@ -8,6 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, print_json
+from broker.errors import ConfigError
 from broker.runtime.backup import Backup, back_up
 
 
@@ -33,6 +34,10 @@ def command(target: Path, config: Path, as_json: bool) -> None:
     ·    broker backup --to /mnt/backup/broker-1 --format json
     """
     settings = load_settings(config)
+    if settings.broker.store.get_secret_value():
+        raise ConfigError(
+            "the journal is PostgreSQL's: copy it with pg_dump first, then the data folder (docs/operations.md)"
+        )
     made = back_up(settings.data_folder, target, min_free=settings.broker.limits.min_free, progress=_told)
     if as_json:
         print_json(_described(made))

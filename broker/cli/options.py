@@ -16,8 +16,9 @@ import rich_click as click
 from broker import settings as settings_module
 from broker.delivery.parked import By
 from broker.errors import ConfigError
+from broker.runtime import journals
 from broker.settings import Settings
-from broker.store.sqlite import Database, Transaction, is_current, journal_file
+from broker.store.database import CURRENT, Database, Transaction
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,12 +57,14 @@ def load_settings(config: Path) -> Settings:
 
 def journal_of(settings: Settings) -> Database:
     """The journal beside a running broker, not opened yet. Raises `ConfigError` when there is none to read."""
-    path = journal_file(settings.data_folder)
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no journal yet; start the broker with `broker run`")
-    database = Database(path)
-    if not is_current(database.read()):
-        raise ConfigError(f"{path}: the journal is another version's; start this version's broker once")
+    database = journals.journal_of(settings)
+    have = database.version()
+    if not have:
+        raise ConfigError(f"{database.name}: there is no journal yet; start the broker with `broker run`")
+    if have != CURRENT:
+        raise ConfigError(
+            f"{database.name}: the journal is another version's; start this version's broker once"
+        )
     return database
 
 

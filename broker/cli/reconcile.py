@@ -31,12 +31,14 @@ def command(day: str, by_day: bool, registers: bool, config: Path, as_json: bool
     Examples:  broker reconcile    ·    broker reconcile --by-day --registers --format json
     """
     settings = load_settings(config)
-    with journal_of(settings).snapshot() as tx:
+    database = journal_of(settings)
+    with database.snapshot() as tx:
         report = reconcile(tx, settings.data_folder, only=day, progress=_told("counting"))
         faults = list(report.faults)
         if registers:
             configured = configure(settings, os.environ)
-            with rebuilding.rebuilt(tx, settings.data_folder, configured, _told("events folded")) as again:
+            baseline = database.beside(rebuilding.BASELINE)
+            with rebuilding.rebuilt(tx, baseline, configured, _told("events folded")) as again:
                 faults += rebuilding.compare(tx, again, configured.routes.version)
     if as_json:
         print_json(_described(report, faults))

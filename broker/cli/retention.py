@@ -8,7 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
-from broker.runtime.retention import due, known, limits_of, used
+from broker.runtime.retention import due, known, limits_of
 
 
 @click.command("retention")
@@ -27,7 +27,7 @@ def command(config: Path, as_json: bool) -> None:
     days = known(tx)
     found = due(days, limits, datetime.now(UTC).date())
     told = {
-        "bytes": used(tx),
+        "bytes": tx.used(),
         "max_size": limits.max_size,
         "days": [{"day": d.day, "bodies": d.bodies, "open": d.open} for d in days],
         "due": {"bodies": found.bodies, "ledger": found.ledger},

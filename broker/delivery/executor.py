@@ -25,7 +25,7 @@ from broker.delivery.ledger import Open, Queued
 from broker.delivery.pace import Pace, Window
 from broker.delivery.retry import OnFailure, delay, judge, outcome_of
 from broker.errors import BrokerError, StoreError, TransientDeliveryError, UnwritableError
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Database, Transaction
 
 log = structlog.get_logger("broker.delivery")
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
 from broker.store import days, tally
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 
 PIECE: Final = 5000
 """Open deliveries that a start reads at once."""
@@ -97,7 +97,7 @@ def _insert(
 ) -> int:
     number = tx.insert(
         "INSERT INTO delivery (event, day, source, destination, kind, lane, route, place, version, state, due,"
-        " summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?)",
+        " summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?) RETURNING id",
         (
             cause.seq,
             cause.day,
@@ -220,12 +220,12 @@ def retry(
 ) -> None:
     """The destination did not take it; it stays the head of its lane until `due`."""
     since = None if outcome == "unreachable" else at
-    tx.execute(
+    changed = tx.change(
         "UPDATE delivery SET attempt=?, refusals=?, failing_since=coalesce(failing_since, ?), due=?, detail=?"
         " WHERE id=? AND state='queued' AND attempt<?",
         (opened.delivery.attempt, refusals, since, due, detail, opened.delivery.id, opened.delivery.attempt),
     )
-    if tx.changes:
+    if changed:
         _attempt(tx, opened, at, outcome, detail)
 
 
@@ -251,12 +251,14 @@ def move(
     values: tuple[str | int | None, ...],
 ) -> bool:
     """From one state to another, with its tally. False, and nothing done, where it is not in the first."""
+    # One statement: of two that move it at once, on two nodes, only one finds it in the first state.
     row = tx.one(
-        "SELECT day, source, route, destination FROM delivery WHERE id=? AND state=?", (number, before)
+        f"UPDATE delivery SET state=?, {changes} WHERE id=? AND state=?"
+        " RETURNING day, source, route, destination",
+        (after, *values, number, before),
     )
     if row is None:
         return False
-    tx.execute(f"UPDATE delivery SET state=?, {changes} WHERE id=?", (after, *values, number))
     day, source, route, destination = row
     tally.add(tx, day, source, before, route=route, destination=destination, number=-1)
     tally.add(tx, day, source, after, route=route, destination=destination)
@@ -276,13 +278,13 @@ def summary(tx: Transaction) -> list[dict[str, Any]]:
     found = []
     for destination, states in tally.deliveries(tx).items():
         oldest = tx.one(
-            "SELECT created FROM delivery WHERE destination=? AND state IN ('queued', 'parked') AND +state='queued'"
+            "SELECT created FROM delivery WHERE destination=? AND state IN ('queued', 'parked') AND state<>'parked'"
             " ORDER BY id LIMIT 1",
             (destination,),
         )
         failing = tx.one(
             "SELECT id, attempt, detail FROM delivery WHERE destination=? AND state IN ('queued', 'parked')"
-            " AND +state='queued' AND attempt>0 ORDER BY id LIMIT 1",
+            " AND state<>'parked' AND attempt>0 ORDER BY id LIMIT 1",
             (destination,),
         )
         row: dict[str, Any] = {"destination": destination}

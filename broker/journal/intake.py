@@ -17,10 +17,13 @@ from broker.errors import StoreError
 from broker.hl7.framing import END, START, frame
 from broker.reception import BATCH
 from broker.store import days, tally
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Database, Transaction
 
 CONTROL: Final = "control"
 """Kind of the search key that is MSH-10."""
+
+DAYS: Final = 100
+"""Days that one statement looks through for a repeat; SQLite takes 500 parts."""
 
 BATCH_CONTROL: Final = "batch-control"
 """Kind of the search key that is FHS-11 or BHS-11: a message may well have the number that its batch has."""
@@ -158,7 +161,7 @@ def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
     seq = tx.insert(
         "INSERT INTO message (id, day, received, source, site, peer, protocol, type, control_id, sender, digest,"
         " verdict, reason, answer_code, answer, charset, flags, events, blob)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING seq",
         (
             reception.message_id,
             day,
@@ -167,7 +170,7 @@ def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
             reception.site,
             reception.peer,
             reception.protocol,
-            reception.message_type,
+            reception.message_type[: days.KEY_LENGTH],
             reception.control_id,
             reception.sender,
             hashlib.sha256(reception.raw).digest(),
@@ -187,7 +190,7 @@ def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
     own = {(key, reception.control_id)} if reception.control_id else set()
     tx.each(
         f"INSERT INTO {days.table('message_key', day)} (value, kind, message) VALUES (?,?,?)",
-        [(value, kind, seq) for kind, value in sorted(own | set(reception.keys))],
+        sorted({(value[: days.KEY_LENGTH], kind, seq) for kind, value in own | set(reception.keys)}),
     )
     tx.each(
         "INSERT INTO event (id, message, type, body) VALUES (?,?,?,?)",
@@ -205,18 +208,22 @@ def _same_key(tx: Transaction, reception: Reception, key: str) -> Iterator[tuple
     """
     if not reception.control_id or reception.protocol != "hl7" or not reception.repeat_window:
         return
+    # The same message may come to two nodes at once: one looks when the other is on disk.
+    tx.alone(f"{reception.source}|{reception.sender}|{reception.control_id}")
     start = (reception.received - reception.repeat_window).isoformat()
-    for day in reversed(days.known(tx, since=start[:10])):
+    known = days.known(tx, since=start[:10])[::-1]
+    for part in (known[n : n + DAYS] for n in range(0, len(known), DAYS)):
+        tables = " UNION ALL ".join(
+            f"SELECT message FROM {days.table('message_key', day)} WHERE value=? AND kind=?" for day in part
+        )
         yield from (
             (digest, Stored(answers=_unpacked(answer), answer_code=code, repeat=True))
             for digest, code, answer in tx.rows(
-                f"SELECT digest, answer_code, answer FROM {days.table('message_key', day)} AS known"
-                " JOIN message ON seq=known.message"
-                " WHERE value=? AND kind=? AND sender=? AND source=? AND verdict IN (?,?) AND received>=?"
-                " ORDER BY seq DESC",
+                f"SELECT digest, answer_code, answer FROM message WHERE seq IN ({tables}) AND control_id=?"
+                " AND sender=? AND source=? AND verdict IN (?,?) AND received>=? ORDER BY seq DESC",
                 (
+                    *(reception.control_id[: days.KEY_LENGTH], key) * len(part),
                     reception.control_id,
-                    key,
                     reception.sender,
                     reception.source,
                     Verdict.ACCEPTED,

@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.event import Event
 from broker.store import days, tally
-from broker.store.sqlite import Transaction, Value
+from broker.store.database import Transaction, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def event(tx: Transaction, seq: int) -> Logged:
 
 def events_of(tx: Transaction, message: int) -> list[Logged]:
     """The events of one message."""
-    return _logged(tx, "event.message=?", (message,), -1)
+    return _logged(tx, "event.message=?", (message,))
 
 
 def since(tx: Transaction, seq: int, limit: int) -> list[Logged]:
@@ -48,11 +48,12 @@ def since(tx: Transaction, seq: int, limit: int) -> list[Logged]:
     return _logged(tx, "event.seq>?", (seq,), limit)
 
 
-def _logged(tx: Transaction, where: str, values: tuple[Value, ...], limit: int) -> list[Logged]:
+def _logged(tx: Transaction, where: str, values: tuple[Value, ...], limit: int | None = None) -> list[Logged]:
     rows = tx.rows(
         "SELECT event.seq, event.body, message.seq, message.day, message.charset, event.routed FROM event"
-        f" JOIN message ON message.seq = event.message WHERE {where} ORDER BY event.seq LIMIT ?",
-        (*values, limit),
+        f" JOIN message ON message.seq = event.message WHERE {where} ORDER BY event.seq"
+        + ("" if limit is None else " LIMIT ?"),
+        values if limit is None else (*values, limit),
     )
     messages = {m: day for _, _, m, day, _, _ in rows}
     bodies = {m: body(tx, m, day) or b"" for m, day in messages.items()}  # once for all events of a message

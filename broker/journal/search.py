@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker.store import days
-from broker.store.sqlite import Transaction, Value
+from broker.store.database import Transaction, Value
 
 
 def find(
@@ -50,7 +50,7 @@ def _by_text(
             f"SELECT DISTINCT seq FROM {days.table('message_key', day)} AS known"
             f" JOIN message ON seq=known.message WHERE value=?{' AND kind=?' if kind else ''} AND {where}"
             " ORDER BY seq DESC LIMIT ?",
-            (text, *((kind,) if kind else ()), *values, limit),
+            (text[: days.KEY_LENGTH], *((kind,) if kind else ()), *values, limit),
         )
         yield from (seq for (seq,) in rows)
         limit -= len(rows)
@@ -58,7 +58,7 @@ def _by_text(
 
 def _when(type: str, since: str, until: str) -> tuple[str, list[Value]]:
     """Conditions that hold always where they were not asked for."""
-    where, values = ["1"], list[Value]()
+    where, values = ["1=1"], list[Value]()
     for condition, value in (("type=?", type), ("received>=?", since), ("received<?", until)):
         if value:
             where.append(condition)

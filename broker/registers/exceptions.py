@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from broker.event import Event
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 
 Kind = Literal[
     "step-held",

@@ -12,7 +12,7 @@ from broker.event import Event
 from broker.hl7.er7 import Message
 from broker.registers import exceptions, instances, patients, steps
 from broker.registers.patients import Known
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 from broker.view import View
 
 

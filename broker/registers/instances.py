@@ -9,7 +9,7 @@ from __future__ import annotations
 from broker.event import Event, Instance, Patient
 from broker.registers import exceptions, patients
 from broker.registers.patients import Known
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 
 
 def differs(tx: Transaction, event: Event, instance: Instance) -> bool:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from broker.event import Event, Identifier, Patient
 from broker.registers import exceptions
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
 """Events that end identifiers, and alone may give an ended one back."""
@@ -205,7 +205,8 @@ def _own(tx: Transaction, key: str, identifier: Identifier, *, current: bool) ->
     """Binds an identifier that is still free, or ends one of our own; another patient's stays with that patient."""
     tx.execute(
         "INSERT INTO patient_identifier (value, issuer, patient, current) VALUES (?,?,?,?)"
-        " ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current WHERE patient=excluded.patient",
+        " ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current"
+        " WHERE patient_identifier.patient=excluded.patient",
         (identifier.value, identifier.issuer, key, int(current)),
     )
 

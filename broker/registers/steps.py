@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
 from broker.registers import exceptions
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 
 OPEN = frozenset({"SCHEDULED", "ARRIVED"})
 ENDED = frozenset({"COMPLETED", "DISCONTINUED", "CANCELED"})

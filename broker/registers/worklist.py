@@ -13,7 +13,7 @@ from typing import Any, Final
 from broker.adapter import Rendered, Target, WorklistRow
 from broker.event import Event, Step
 from broker.registers import exceptions
-from broker.store.sqlite import Transaction, Value
+from broker.store.database import Transaction, Value
 
 SERVED: Final = ("SCHEDULED", "ARRIVED")
 
@@ -110,13 +110,13 @@ class Reader:
             values += [*stations, *limits]
         else:
             between, limits = _between(dates)
-            where.append(f"1{between}")
+            where.append(f"1=1{between}")
             values += limits
         yield from self._rows(" AND ".join(where), values)
 
     def listed(self, *, everything: bool = False) -> Iterable[WorklistRow]:
         """Rows for people: the served ones, or all with their status."""
-        yield from self._rows("1" if everything else "step.status IN ('SCHEDULED','ARRIVED')", [])
+        yield from self._rows("1=1" if everything else "step.status IN ('SCHEDULED','ARRIVED')", [])
 
     def _rows(self, where: str, values: list[Value]) -> Iterable[WorklistRow]:
         # The step's status decides, not the row's: a row is not rewritten by every event of its step.

@@ -31,6 +31,7 @@ from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
 from broker.routing.language import OnFailure
+from broker.runtime.journals import journal_of
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.runtime.retention import Retention, limits_of
@@ -38,8 +39,8 @@ from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
 from broker.store import tally
+from broker.store.database import Transaction
 from broker.store.room import Room, free_bytes
-from broker.store.sqlite import Database, Transaction, journal_file
 from broker.telemetry import Telemetry, age
 
 log = structlog.get_logger("broker")
@@ -64,14 +65,14 @@ class Broker:
         self._data = settings.data_folder
         self._ready = False
         self._lock: int | None = None
-        self._database = Database(journal_file(self._data))
+        self._database = journal_of(settings)
         self._room = Room(self._data, settings.broker.limits.min_free)
         self._telemetry = Telemetry(self._gauges)
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
         pipeline = Pipeline(configured.routes, configured.renderers)
         self._router = Router(self._database, pipeline, self._executors)
-        self._retention = Retention(self._database, self._data, configured, limits_of(settings), clock)
+        self._retention = Retention(self._database, configured, limits_of(settings), clock)
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -98,10 +99,8 @@ class Broker:
         # Copies that a killed sender left: what they were made of is in the spool, and their deliveries are queued.
         shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
         self._database.open()
-        # One job of the writer: nothing that another process does can fall between the two.
-        seen, waiting = self._database.write(
-            lambda tx: (parked.last_intervention(tx), self._resume(tx))
-        ).result()
+        with self._database.snapshot() as tx:  # nothing that another process does can fall between the two
+            seen, waiting = parked.last_intervention(tx), self._resume(tx)
         log.info(
             "journal open",
             deliveries_to_make=waiting["queued"],
@@ -161,7 +160,7 @@ class Broker:
             return why
         touched: Future[None] | None = None
         try:
-            touched = self._database.write(_touch)
+            touched = self._database.write(lambda tx: tx.touch())
             touched.result(timeout=READY_SECONDS)
         except (StoreError, TimeoutError):
             if touched is not None:
@@ -287,12 +286,6 @@ def _reused(tx: Transaction, reception: Reception) -> None:
     """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
     exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
-
-
-def _touch(tx: Transaction) -> None:
-    """A real write that changes nothing: a full disk still gives every read, and every empty commit."""
-    version = tx.one("PRAGMA user_version")
-    tx.execute(f"PRAGMA user_version={version[0] if version else 0}")
 
 
 def status(tx: Transaction) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import apsw
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -37,7 +36,7 @@ from broker.routing.loader import load_folder
 from broker.routing.testing import Case, Field, Outcome, Output
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
-from broker.store.sqlite import Transaction, migrate
+from broker.store.sqlite import in_memory
 from broker.view import View
 
 
@@ -117,10 +116,7 @@ class Bench:
         self._clock = clock
         self._views: list[View] = []
         self._pipeline = Pipeline(configured.routes, configured.renderers, on_view=self._views.append)
-        connection = apsw.Connection(":memory:")
-        connection.execute("PRAGMA foreign_keys=ON")
-        migrate(connection)
-        self._tx = Transaction(connection)
+        self._tx = in_memory()
 
     def source_of(self, raw: bytes) -> str:
         """The first listener that would not refuse the message for its type; the first of all when every one would."""

@@ -21,7 +21,7 @@ from broker.journal.log import Logged
 from broker.registers import exceptions, worklist
 from broker.registers.fold import fold, step_view
 from broker.routing.engine import REFRESH, RouteSet
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 from broker.view import View
 
 log = structlog.get_logger("broker.router")
@@ -59,14 +59,13 @@ class Pipeline:
     def route(self, tx: Transaction, logged: Logged) -> Routed:
         """Commit 2 of one event. An event that fails is reported and kept, and holds nobody else up."""
         routed = Routed()
-        tx.execute("SAVEPOINT event")
         try:
-            self._route(tx, logged, routed)
-            journal.mark_routed(tx, logged.seq, self.routes.version)
+            with tx.attempt():
+                self._route(tx, logged, routed)
+                journal.mark_routed(tx, logged.seq, self.routes.version)
         except StoreError:
             raise  # the disk's failure, not the event's: it waits, whole, until the disk is back
         except Exception as exc:
-            tx.execute("ROLLBACK TO event")
             routed = Routed()
             log.exception(
                 "an event could not be routed", event_id=logged.event.id, event_type=logged.event.type
@@ -74,7 +73,6 @@ class Pipeline:
             reason = f"{logged.event.type}: {type(exc).__name__}; the log has the place"
             exceptions.report(tx, "event-failed", logged.event.id, reason, logged.event)
             journal.mark_routed(tx, logged.seq, "failed")
-        tx.execute("RELEASE event")
         return routed
 
     def _route(self, tx: Transaction, logged: Logged, routed: Routed) -> None:

@@ -15,7 +15,8 @@ from typing import Final
 from broker.journal import log as journal
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Database, Transaction
+from broker.store.sqlite import SqliteDatabase
 
 BATCH: Final = 500
 
@@ -25,7 +26,7 @@ TABLES: Final = {
     "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
     " FROM step ORDER BY 1",
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
-    " WHERE version=:version ORDER BY 1, 2",
+    " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
     " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
@@ -33,35 +34,47 @@ TABLES: Final = {
 """What is compared: everything that follows from the events alone."""
 
 
-def baseline_file(data: Path) -> Path:
-    """Where the registers stand as far as the log was taken away."""
-    return data / "baseline.sqlite"
+BASELINE: Final = "baseline"
+"""What stands beside the journal (`Database.beside`): the registers as far as the log was taken away."""
+
+COPIED: Final = (
+    *("patient", "patient_identifier", "step", "worklist", "worklist_station", "instance", "exception"),
+    "event",  # the baseline's own memory of how far it got
+)
+"""What a baseline holds, in the order in which one table names another."""
 
 
 @contextmanager
 def rebuilt(
-    journal_: Transaction, data: Path, configured: Configured, progress: Callable[[int], None]
+    journal_: Transaction, baseline: Database, configured: Configured, progress: Callable[[int], None]
 ) -> Iterator[Transaction]:
     """The registers that the log gives, in a file that is gone afterwards. `progress` is told events folded."""
     with tempfile.TemporaryDirectory(prefix="broker-rebuild-") as folder:
-        database = Database(Path(folder) / "registers.sqlite")
-        copy_baseline(data, database.path)
+        database = SqliteDatabase(Path(folder) / "registers.sqlite")
         database.open()
         try:
+            copy(baseline, database)
             fold_into(database, journal_, configured, folded(database.read()), progress=progress)
             yield database.read()
         finally:
             database.close()
 
 
-def copy_baseline(data: Path, path: Path) -> None:
-    """Copies the baseline, where there is one."""
-    if baseline_file(data).is_file():
-        baseline = Database(baseline_file(data))
-        try:
-            baseline.read().execute("VACUUM INTO ?", (str(path),))
-        finally:
-            baseline.close()
+def copy(baseline: Database, database: Database) -> None:
+    """Copies the baseline into an empty database, where there is one."""
+    try:
+        if not baseline.version():
+            return
+        with baseline.snapshot() as tx:
+            for name in COPIED:
+                # Who was merged away names the survivor, which must stand before.
+                order = " ORDER BY merged_into IS NOT NULL" if name == "patient" else ""
+                rows = tx.rows(f"SELECT * FROM {name}{order}")
+                if rows:
+                    sql = f"INSERT INTO {name} VALUES ({','.join('?' * len(rows[0]))})"
+                    database.write(lambda to, sql=sql, rows=rows: to.each(sql, rows)).result()  # type: ignore[misc]
+    finally:
+        baseline.close()
 
 
 def folded(tx: Transaction) -> int:
@@ -111,7 +124,7 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
     )
     faults = []
     for name, sql in TABLES.items():
-        values = (version,) if ":version" in sql else ()
+        values = (version,) if "?" in sql else ()
         one, two = set(live.rows(sql, values)), set(again.rows(sql, values))
         lost, extra = one - two, two - one
         if name in ("worklist", "exception") and not same_routes:

@@ -27,7 +27,7 @@ from broker.registers import patients
 from broker.registers.fold import look
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline, message_of
-from broker.store.sqlite import Database, Transaction, Value
+from broker.store.database import Database, Transaction, Value
 from broker.view import View
 
 Mode = Literal["sent", "rendered", "received"]
@@ -280,7 +280,6 @@ def _rehearse_one(tx: Transaction, configured: Configured, row: Chosen, mode: Mo
 def _rehearse_message(
     tx: Transaction, configured: Configured, number: int, now: datetime
 ) -> Iterator[Planned]:
-    last = (tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,))[0]
     again = _receive(tx, configured, number, now)
     pipeline = Pipeline(configured.routes, configured.renderers)
     for logged in journal.events_of(tx, again):
@@ -290,9 +289,9 @@ def _rehearse_message(
         payload = ledger.payload(tx, row.id, row.day) or b""
         firsts.setdefault((row.target.route, row.target.destination), []).append((row.id, payload))
     for identity, day, route, destination, kind, state, detail in tx.rows(
-        "SELECT id, day, route, destination, kind, state, detail FROM delivery WHERE id>? AND kind<>'worklist'"
-        " ORDER BY id",
-        (last,),
+        "SELECT delivery.id, day, route, destination, kind, state, detail FROM delivery"
+        " JOIN event ON event.seq=delivery.event WHERE event.message=? AND kind<>'worklist' ORDER BY delivery.id",
+        (again,),
     ):
         first = firsts.get((route, destination), [])
         replay_of, before = first.pop(0) if first else (None, b"")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -23,7 +22,7 @@ from broker.runtime import rebuild
 from broker.runtime.offline import Configured
 from broker.settings import Settings
 from broker.store import days
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Database, Transaction
 
 log = structlog.get_logger("broker.retention")
 
@@ -104,27 +103,17 @@ def known(tx: Transaction) -> list[Day]:
     return [Day(day=day, bodies=day in with_bodies, open=day in busy) for day in days.known(tx)]
 
 
-def used(tx: Transaction) -> int:
-    """Bytes that the journal's pages hold; those that are free again do not count."""
-    (pages,), (free,), (size,) = (
-        tx.rows(f"PRAGMA {name}")[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
-
-
 class Retention:
     """Does what is due. `run` is one round; `start` makes a round an hour in a thread of its own."""
 
     def __init__(
         self,
         database: Database,
-        data: Path,
         configured: Configured,
         limits: Limits,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
-        self._data = data
         self._configured = configured
         self._limits = limits
         self._clock = clock
@@ -180,7 +169,7 @@ class Retention:
         """Never today's: they are what repeats and searches of the moment are about."""
         dropped: list[str] = []
         tx, today = self._database.read(), self._clock().date().isoformat()
-        while self._limits.max_size is not None and used(tx) > self._limits.max_size:
+        while self._limits.max_size is not None and tx.used() > self._limits.max_size:
             day = next((d.day for d in known(tx) if d.bodies and not d.open and d.day < today), None)
             if day is None or self._stopping.is_set():
                 log.warning("the journal is larger than retention.max_size, and nothing more may go")
@@ -203,7 +192,7 @@ class Retention:
             raise InterruptedRoundError
 
     def _fold_baseline(self, day: str) -> None:
-        baseline = Database(rebuild.baseline_file(self._data))
+        baseline = self._database.beside(rebuild.BASELINE)
         baseline.open()
         try:
             with self._database.snapshot() as tx:
@@ -241,6 +230,8 @@ def _delete(tx: Transaction, day: str) -> int:
             (*days.within(day), CHUNK),
         )
     ]
+    if not numbers:
+        return 0
     marks = ",".join("?" * len(numbers))
     tx.execute(f"DELETE FROM event WHERE message IN ({marks})", numbers)
     tx.execute(f"DELETE FROM message WHERE seq IN ({marks})", numbers)

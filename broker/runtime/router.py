@@ -17,7 +17,7 @@ from broker.delivery.executor import Executor
 from broker.errors import UnwritableError
 from broker.journal import log as journal
 from broker.runtime.pipeline import Pipeline, Routed, drain
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Database, Transaction
 
 log = structlog.get_logger("broker.router")
 

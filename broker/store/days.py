@@ -10,18 +10,21 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from broker.store.sqlite import Transaction
+    from broker.store.database import Transaction
 
 Name = Literal["message_body", "message_key", "delivery_body"]
 
 BODIES: Final[tuple[Name, ...]] = ("message_body", "delivery_body")
 """What retention may drop while the ledger stands."""
 
+KEY_LENGTH: Final = 500
+"""Characters of a search key that are kept, and looked for: an index of PostgreSQL takes 2,700 bytes."""
+
 _COLUMNS: Final[dict[Name, str]] = {
-    "message_body": "(message INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
-    "message_key": "(value TEXT NOT NULL, kind TEXT NOT NULL, message INTEGER NOT NULL,"
-    " PRIMARY KEY (value, kind, message)) STRICT, WITHOUT ROWID",
-    "delivery_body": "(delivery INTEGER PRIMARY KEY, payload BLOB NOT NULL, answer BLOB) STRICT",
+    "message_body": "message INTEGER PRIMARY KEY, body BLOB NOT NULL",
+    "message_key": "value TEXT NOT NULL, kind TEXT NOT NULL, message INTEGER NOT NULL,"
+    " PRIMARY KEY (value, kind, message)",
+    "delivery_body": "delivery INTEGER PRIMARY KEY, payload BLOB NOT NULL, answer BLOB",
 }
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -41,17 +44,24 @@ def within(day: str) -> tuple[str, str]:
 
 def ensure(tx: Transaction, day: str) -> None:
     """Sees to it that the day's tables stand."""
-    if tx.one("SELECT 1 FROM day WHERE day=?", (day,)) is None:
-        for name in _COLUMNS:
-            tx.execute(f"CREATE TABLE {table(name, day)} {_COLUMNS[name]}")
+    if _stands(tx, day):
+        return
+    tx.alone("broker: days")  # at midnight every node wants the same tables
+    if not _stands(tx, day):
+        for name, columns in _COLUMNS.items():
+            tx.create(table(name, day), columns, clustered=name == "message_key")
         tx.execute("INSERT INTO day (day) VALUES (?)", (day,))
+
+
+def _stands(tx: Transaction, day: str) -> bool:
+    return tx.one("SELECT 1 FROM day WHERE day=?", (day,)) is not None
 
 
 def known(tx: Transaction, *, since: str = "", bodies: bool = False) -> list[str]:
     """Days whose tables stand, the oldest first; with `bodies` only those that still have them."""
     sql = (
-        "SELECT day FROM day WHERE day>=? AND NOT leaving"
-        + (" AND bodies" if bodies else "")
+        "SELECT day FROM day WHERE day>=? AND leaving=0"
+        + (" AND bodies=1" if bodies else "")
         + " ORDER BY day"
     )
     return [day for (day,) in tx.rows(sql, (since,))]
@@ -59,7 +69,7 @@ def known(tx: Transaction, *, since: str = "", bodies: bool = False) -> list[str
 
 def leaving(tx: Transaction) -> list[str]:
     """Days whose ledger is being deleted, the oldest first."""
-    return [day for (day,) in tx.rows("SELECT day FROM day WHERE leaving ORDER BY day")]
+    return [day for (day,) in tx.rows("SELECT day FROM day WHERE leaving=1 ORDER BY day")]
 
 
 def drop_bodies(tx: Transaction, day: str) -> None:
@@ -82,7 +92,7 @@ def forget(tx: Transaction, day: str) -> None:
 
 
 def distribute(tx: Transaction) -> None:
-    """Migration 2: what schema 1 kept in one table each goes to the days."""
+    """SQLite's migration 2: what schema 1 kept in one table each goes to the days."""
     for (day,) in tx.rows("SELECT DISTINCT day FROM message ORDER BY day"):
         ensure(tx, day)
         of_day = "JOIN message ON message.seq = old.message WHERE message.day=?"

@@ -1,4 +1,4 @@
-"""The running count of messages by verdict and of deliveries by state, per day, listener, route and destination.
+"""The running count of messages by verdict and of deliveries by state, per day, listener, route, destination and node.
 
 Written in the transaction of what it counts, and read by status and metrics, which must not count millions of rows.
 `broker reconcile` counts the rows and holds them against it.
@@ -6,7 +6,7 @@ Written in the transaction of what it counts, and read by status and metrics, wh
 
 from __future__ import annotations
 
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
 
 
 def add(
@@ -21,9 +21,10 @@ def add(
 ) -> None:
     """Counts messages (no route and destination; `state` is the verdict) or deliveries; negative takes off."""
     tx.execute(
-        "INSERT INTO tally (day, source, route, destination, state, number) VALUES (?,?,?,?,?,?)"
-        " ON CONFLICT DO UPDATE SET number=number+excluded.number",
-        (day, source, route, destination, state, number),
+        "INSERT INTO tally (day, source, route, destination, state, node, number) VALUES (?,?,?,?,?,?,?)"
+        " ON CONFLICT (day, source, route, destination, state, node)"
+        " DO UPDATE SET number=tally.number+excluded.number",
+        (day, source, route, destination, state, tx.node, number),
     )
 
 

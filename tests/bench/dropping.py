@@ -18,7 +18,8 @@ from broker.journal.intake import JournalIntake
 from broker.runtime.offline import Configured, configure
 from broker.runtime.retention import Limits, Retention
 from broker.settings import load
-from broker.store.sqlite import Database, journal_file
+from broker.store.database import Database
+from broker.store.sqlite import SqliteDatabase, journal_file
 from tests.bench.acks import messages
 from tests.bench.rows import fill, one_of_a_kind, plan
 from tests.bench.stage import Stage, say
@@ -57,7 +58,7 @@ def measure(stage: Stage) -> Table:
         journal_file(folder), plan(count, 1, old), like=one_of_a_kind(settings), deliveries="delivered"
     )
     say(f"  {count:,} messages on {', '.join(filling)}")
-    database = Database(journal_file(folder))
+    database = SqliteDatabase(journal_file(folder))
     database.open()
     rows, targets = [], list[Target]()
     try:

@@ -18,7 +18,7 @@ from broker.adapter import Reception
 from broker.runtime.offline import configure
 from broker.settings import Settings
 from broker.store import days
-from broker.store.sqlite import Transaction, migrate
+from broker.store.sqlite import SqliteTransaction, migrate
 from tests.support.messages import Person, adt
 
 PATIENTS: Final = 20
@@ -121,7 +121,7 @@ def fill(path: Path, rows: Rows, *, like: Reception | None = None, deliveries: s
                 "state": deliveries,
             }
             connection.execute("BEGIN")
-            days.ensure(Transaction(connection), day)
+            days.ensure(SqliteTransaction(connection), day)
             connection.execute(_MESSAGES, values)
             connection.execute(_KEYS.format(keys=days.table("message_key", day)), values)
             if like is not None:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from broker.journal.search import find
 from broker.store import days
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Transaction
+from broker.store.sqlite import SqliteDatabase
 from tests.bench.rows import Rows, fill, plan
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table, median, milliseconds, percentile
@@ -33,7 +34,7 @@ def measure(stage: Stage) -> Table:
     for number, _day in enumerate(fill(path, rows)):
         if number % 30 == 29:
             say(f"  {number + 1} of {DAYS} days filled")
-    database = Database(path)
+    database = SqliteDatabase(path)
     tx, times = database.read(), stage.count(50)
     floor = _times(times, lambda dice: _look_up(tx, rows, dice.randrange(rows.count) + 1))
     lines, slowest = [], 0.0

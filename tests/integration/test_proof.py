@@ -143,8 +143,8 @@ def test_what_a_start_has_read_survives_a_power_cut(disk: Disk) -> None:
     """A killed process leaves commits that were written and never synced: whoever reads them must sync them first."""
     journal = f"""
 from pathlib import Path
-from broker.store.sqlite import Database
-journal = Database(Path({str(disk.root / "journal")!r}))
+from broker.store.sqlite import SqliteDatabase
+journal = SqliteDatabase(Path({str(disk.root / "journal")!r}))
 journal.open()
 """
     write = "journal.write(lambda tx: tx.execute('CREATE TABLE written (x)')).result()"

@@ -79,15 +79,15 @@ class Program:
     def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
         self.wait_until(lambda: text in self.output(), f"it says {text!r}", timeout)
 
-    def terminate(self, timeout: float = 15.0) -> int:
-        """SIGTERM, then its exit code. One that does not heed it is killed, and the test fails."""
+    def terminate(self, timeout: float = 15.0, number: signal.Signals = signal.SIGTERM) -> int:
+        """SIGTERM, or another signal, then its exit code. One that does not heed it is killed, and the test fails."""
         if self.running:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(number)
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-            text = f"{self.name} ignored SIGTERM for {timeout:g} s\n{self._last_lines()}"
+            text = f"{self.name} ignored {number.name} for {timeout:g} s\n{self._last_lines()}"
             raise AssertionError(text) from None
 
     def kill(self) -> None:

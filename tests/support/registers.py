@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import apsw
-
 from broker.event import Event
 from broker.registers import exceptions, patients, steps
 from broker.registers.fold import Folded, fold
 from broker.registers.patients import Known
-from broker.store.sqlite import Transaction, migrate
+from broker.store.sqlite import in_memory
 from tests.support import events
 
 
@@ -18,10 +16,7 @@ class Registers:
     """Registers in memory; `said` folds the next event of the day."""
 
     def __init__(self) -> None:
-        connection = apsw.Connection(":memory:")
-        connection.execute("PRAGMA foreign_keys=ON")
-        migrate(connection)
-        self.tx = Transaction(connection)
+        self.tx = in_memory()
         self._number = 0
 
     def said(self, kind: str, **data: Any) -> Folded:

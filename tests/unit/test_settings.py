@@ -93,6 +93,11 @@ def test_the_defaults_are_what_is_promised() -> None:
 
 VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
     "BROKER_DATA": ("/var/lib/broker", lambda s: str(s.data_folder), "/var/lib/broker"),
+    "BROKER_STORE": (
+        "postgresql://broker@db/broker",
+        lambda s: s.broker.store.get_secret_value(),
+        "postgresql://broker@db/broker",
+    ),
     "BROKER_PAS_PORT": ("3575", lambda s: options(s, "pas").port, 3575),
     "BROKER_ORDERS_PORT": ("3576", lambda s: options(s, "orders").port, 3576),
     "BROKER_RESULTS_PORT": ("3577", lambda s: options(s, "results").port, 3577),

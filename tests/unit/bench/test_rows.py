@@ -11,7 +11,7 @@ from broker.hl7.er7 import Header
 from broker.journal import log, search
 from broker.runtime.reconcile import reconcile
 from broker.settings import load
-from broker.store.sqlite import Database, journal_file
+from broker.store.sqlite import SqliteDatabase, journal_file
 from tests.bench.rows import fill, one_of_a_kind, plan
 from tests.support.shared import REPOSITORY
 
@@ -26,7 +26,7 @@ def test_a_filled_journal_adds_up(tmp_path: Path) -> None:
     days = list(fill(path, rows, like=one_of_a_kind(settings), deliveries="queued"))
 
     assert days == ["2026-03-06", "2026-03-07", "2026-03-08", "2026-03-09"]
-    tx = Database(path).read()
+    tx = SqliteDatabase(path).read()
     assert reconcile(tx, tmp_path).faults == []
     assert [queued.id for queued in ledger.open_deliveries(tx)] == list(range(1, 206))
     opened = ledger.load(tx, 205)
@@ -41,7 +41,7 @@ def test_a_filled_journal_adds_up(tmp_path: Path) -> None:
 def test_each_question_of_the_bench_finds_what_it_asks_for(tmp_path: Path) -> None:
     path = journal_file(tmp_path)
     list(fill(path, plan(400, 4, LAST)))
-    tx = Database(path).read()
+    tx = SqliteDatabase(path).read()
 
     assert search.find(tx, text="C17", kind="control") == [17]
     assert search.find(tx, text="A12", kind="accession") == [126, 127, 128]

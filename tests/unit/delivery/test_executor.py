@@ -20,7 +20,8 @@ from broker.delivery.pace import Window
 from broker.delivery.parked import By
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
 from broker.journal.intake import append
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Transaction
+from broker.store.sqlite import SqliteDatabase
 from tests.support.events import cause, event, reception
 
 SECONDS = 10.0
@@ -121,7 +122,7 @@ class House:
 
     def __init__(self, path: Path) -> None:
         self.clock = Clock()
-        self.database = Database(path)
+        self.database = SqliteDatabase(path)
         self.database.open()
         self.database.write(lambda tx: append(tx, reception(1, event("patient.registered")))).result()
         self.destination = Destination()

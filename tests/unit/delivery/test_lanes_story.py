@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import apsw
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,7 +21,8 @@ from broker.delivery.parked import By
 from broker.journal.intake import append
 from broker.runtime.pipeline import Pipeline, Routed
 from broker.runtime.router import Router
-from broker.store.sqlite import Database, Transaction, migrate
+from broker.store.database import Database, Transaction
+from broker.store.sqlite import in_memory
 from tests.support.events import cause, event, reception
 
 PATIENTS = st.sampled_from("abcde")
@@ -84,9 +84,7 @@ class Flight:
 class Story(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        connection = apsw.Connection(":memory:")
-        migrate(connection)
-        self.tx = Transaction(connection)
+        self.tx = in_memory()
         append(self.tx, reception(1, event("patient.registered")))
         self.now = 1000.0
         self.wanted: dict[int, Wanted] = {}

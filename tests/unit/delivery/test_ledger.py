@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,8 @@ from broker.delivery.ledger import Open, Queued
 from broker.delivery.parked import By, NotParkedError
 from broker.journal.intake import append
 from broker.store import days
-from broker.store.sqlite import Transaction, migrate
+from broker.store.database import Transaction
+from broker.store.sqlite import in_memory
 from tests.support.events import cause, event, of_days, reception
 
 TARGET = Target(route="adt", version="v1", place="routes/adt.yaml:9", kind="hl7", destination="epj")
@@ -27,17 +27,16 @@ BY = By(who="kari", at=T2, reason="asked the ward")
 
 def journal() -> Transaction:
     """A journal with one event, number 1."""
-    connection = apsw.Connection(":memory:")
-    connection.execute("PRAGMA foreign_keys=ON")
-    migrate(connection)
-    tx = Transaction(connection)
+    tx = in_memory()
     append(tx, reception(1, event("patient.registered")))
     return tx
 
 
 @pytest.fixture
-def tx() -> Transaction:
-    return journal()
+def tx(tx: Transaction) -> Transaction:
+    """A journal with one event, number 1, on both engines."""
+    append(tx, reception(1, event("patient.registered")))
+    return tx
 
 
 def queue(tx: Transaction, payload: bytes = b"x", lane: str = "P1", destination: str = "epj") -> Queued:

@@ -3,14 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import apsw
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
 from broker.delivery import ledger, parked
 from broker.delivery.parked import By, NotParkedError, Query
 from broker.journal.intake import append
-from broker.store.sqlite import Transaction, migrate
+from broker.store.database import Transaction
+from broker.store.sqlite import in_memory
 from tests.support.events import cause, event, reception
 
 TARGET = Target(route="adt", version="v1", place="routes/adt.yaml:9", kind="hl7", destination="epj")
@@ -21,9 +21,7 @@ BY = By(who="kari", at="2026-03-09T10:00:00+00:00", reason="asked the ward")
 @pytest.fixture
 def tx() -> Transaction:
     """1: parked, in P1. 2: behind it. 3: P2, queued. 4: parked in P1. 5: held. 6: P1 to the PACS. 7: P1, delivered."""
-    connection = apsw.Connection(":memory:")
-    migrate(connection)
-    tx = Transaction(connection)
+    tx = in_memory()
     append(tx, reception(1, event("patient.registered")))
     append(tx, reception(2, event("patient.updated", 2)))
     for lane, seq in (("P1", 1), ("P1", 2), ("P2", 2), ("P1", 2)):

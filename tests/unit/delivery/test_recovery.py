@@ -9,7 +9,8 @@ from broker.adapter import Receipt, Rendered, Target
 from broker.delivery import ledger
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Cause
-from broker.store.sqlite import Transaction, migrate
+from broker.store.database import Transaction
+from broker.store.sqlite import SqliteTransaction, migrate
 from tests.support.events import event
 
 
@@ -17,7 +18,7 @@ from tests.support.events import event
 def tx() -> Transaction:
     connection = apsw.Connection(":memory:")
     migrate(connection)
-    return Transaction(connection)
+    return SqliteTransaction(connection)
 
 
 def _queue(tx: Transaction, destination: str, lane: str) -> int:

@@ -10,7 +10,7 @@ from broker import settings
 from broker.doctor import checks
 from broker.doctor.checks import Scene
 from broker.doctor.finding import Finding
-from broker.store.sqlite import Database, journal_file
+from broker.store.sqlite import SqliteDatabase, journal_file
 from tests.support.shared import REPOSITORY
 
 SETTINGS = REPOSITORY / "config" / "broker.yaml"
@@ -25,7 +25,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def journal(scene: Scene) -> Path:
     path = journal_file(scene.data)
-    database = Database(path)
+    database = SqliteDatabase(path)
     database.open()
     database.close()
     return path

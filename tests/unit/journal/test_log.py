@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import apsw
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target, Verdict
@@ -11,7 +10,8 @@ from broker.delivery.parked import By
 from broker.journal import log
 from broker.journal.intake import append
 from broker.store import days
-from broker.store.sqlite import Transaction, migrate
+from broker.store.database import Transaction
+from broker.store.sqlite import in_memory
 from tests.support.events import cause, event, local, patient, reception
 
 WHO = patient(local("700123"))
@@ -20,9 +20,7 @@ WHO = patient(local("700123"))
 @pytest.fixture
 def tx() -> Transaction:
     """A journal with three messages: two events, none (refused), one event."""
-    connection = apsw.Connection(":memory:")
-    migrate(connection)
-    tx = Transaction(connection)
+    tx = in_memory()
     second = event("encounter.started", 1, patient=WHO).model_copy(update={"id": "M00001.1"})
     append(
         tx,

@@ -4,22 +4,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import apsw
 import pytest
 
 from broker.journal.intake import append
 from broker.journal.search import find
 from broker.store import days
-from broker.store.sqlite import Transaction, migrate
+from broker.store.database import Transaction
+from broker.store.sqlite import in_memory
 from tests.support.events import START, reception
 
 
 @pytest.fixture
 def tx() -> Transaction:
     """Six messages over three days; 1, 3 and 5 are about the patient 700123."""
-    connection = apsw.Connection(":memory:")
-    migrate(connection)
-    tx = Transaction(connection)
+    tx = in_memory()
     for number in range(1, 7):
         patient = "700123" if number % 2 else "700456"
         append(

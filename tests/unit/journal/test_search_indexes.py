@@ -9,7 +9,8 @@ import pytest
 
 from broker.journal import search
 from broker.journal.intake import append
-from broker.store.sqlite import Transaction, migrate
+from broker.store.database import Transaction
+from broker.store.sqlite import SqliteTransaction, migrate
 from tests.support.events import START, reception
 
 
@@ -23,7 +24,7 @@ def connection() -> apsw.Connection:
 @pytest.fixture
 def tx(connection: apsw.Connection) -> Transaction:
     """Six messages a minute apart over two days, ORM and ADT in turn; the clock was put back before the last."""
-    tx = Transaction(connection)
+    tx = SqliteTransaction(connection)
     for number in range(1, 7):
         received = START + timedelta(days=number > 3, minutes=number if number < 6 else -1)
         append(

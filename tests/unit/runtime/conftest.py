@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,8 @@ from broker.routing.engine import RouteSet
 from broker.runtime.offline import Configured, configure
 from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.settings import load
-from broker.store.sqlite import Database
+from broker.store.database import Database
+from broker.store.sqlite import SqliteDatabase
 from tests.support.shared import REPOSITORY
 
 ENV = {"BROKER_PACS_HL7_PORT": "2599"}
@@ -31,12 +31,11 @@ def configured() -> Configured:
 
 
 class House:
-    """A journal on disk, the shipped listeners in front of it and the shipped routes behind it."""
+    """An open journal, the shipped listeners in front of it and the shipped routes behind it."""
 
-    def __init__(self, configured: Configured, path: Path) -> None:
+    def __init__(self, configured: Configured, database: Database) -> None:
         self.configured = configured
-        self.database = Database(path)
-        self.database.open()
+        self.database = database
         self.intake = JournalIntake(self.database, lambda: None)
         self.pipeline = Pipeline(configured.routes, configured.renderers)
         self._number = 0
@@ -88,7 +87,11 @@ class House:
 
 
 @pytest.fixture
-def house(configured: Configured, tmp_path: Path) -> Iterator[House]:
-    house = House(configured, tmp_path / "journal.sqlite")
-    yield house
-    house.database.close()
+def house(configured: Configured, database: Database) -> House:
+    """On both engines."""
+    return House(configured, database)
+
+
+@pytest.fixture
+def sqlite_house(configured: Configured, sqlite_database: SqliteDatabase) -> House:
+    return House(configured, sqlite_database)

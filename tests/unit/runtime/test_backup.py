@@ -11,8 +11,7 @@ import pytest
 from broker.errors import BrokerError, ConfigError
 from broker.runtime import backup
 from broker.runtime.backup import back_up
-from broker.runtime.rebuild import baseline_file
-from broker.store.sqlite import Database, journal_file
+from broker.store.sqlite import SqliteDatabase, journal_file
 
 OBJECT = "instances/ab/abcd.dcm"
 
@@ -21,7 +20,7 @@ OBJECT = "instances/ab/abcd.dcm"
 def data(tmp_path: Path) -> Iterator[Path]:
     """A data folder that is written to, with one object and one that nothing names."""
     folder = tmp_path / "data"
-    database = Database(journal_file(folder))
+    database = SqliteDatabase(journal_file(folder))
     database.open()
     database.write(
         lambda tx: tx.execute(
@@ -48,19 +47,19 @@ def test_what_the_journal_names_is_copied_and_nothing_else(data: Path, tmp_path:
     assert paths(tmp_path / "copy") == {"journal.sqlite", OBJECT}
     assert (made.messages, made.linked, made.copied, made.missing) == (0, 1, 0, ())
     assert os.path.samefile(data / OBJECT, tmp_path / "copy" / OBJECT)
-    with_it = Database(journal_file(tmp_path / "copy"))
+    with_it = SqliteDatabase(journal_file(tmp_path / "copy"))
     assert with_it.read().one("SELECT path FROM instance") == (OBJECT,)
     with_it.close()
 
 
 def test_a_baseline_goes_with_it(data: Path, tmp_path: Path) -> None:
-    baseline = Database(baseline_file(data))
+    baseline = SqliteDatabase(data / "baseline.sqlite")
     baseline.open()
     baseline.close()
 
     back_up(data, tmp_path / "copy")
 
-    assert baseline_file(tmp_path / "copy").is_file()
+    assert (tmp_path / "copy" / "baseline.sqlite").is_file()
 
 
 def test_objects_are_copied_where_they_cannot_be_linked(
@@ -128,7 +127,7 @@ def test_what_failed_never_has_a_backups_name(
 
 def test_a_damaged_journal_gives_no_backup(tmp_path: Path) -> None:
     journal = journal_file(tmp_path / "data")
-    database = Database(journal)
+    database = SqliteDatabase(journal)
     database.open()
     database.close()
     connection = apsw.Connection(str(journal))

@@ -16,10 +16,11 @@ import pytest
 
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.runtime import broker as runtime
-from broker.runtime.broker import Broker, journal_file
+from broker.runtime.broker import Broker
 from broker.runtime.offline import configure
 from broker.settings import load
-from broker.store.sqlite import Transaction
+from broker.store.database import Transaction
+from broker.store.sqlite import journal_file
 from broker.telemetry import METRICS
 from tests.support.dcmtk import worklist_query
 from tests.support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, WORKLIST, Scu, encoded

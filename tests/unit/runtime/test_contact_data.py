@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import apsw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -18,7 +17,7 @@ from broker.journal import log as journal
 from broker.runtime.broker import status
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
-from broker.store.sqlite import Transaction, migrate
+from broker.store.sqlite import in_memory
 from tests.support.events import of_days
 
 if TYPE_CHECKING:
@@ -135,9 +134,7 @@ class Outside:
     """Everything that a message leaves behind outside the journal's own copy of it."""
 
     def __init__(self, configured: Configured) -> None:
-        connection = apsw.Connection(":memory:")
-        migrate(connection)
-        self.tx = Transaction(connection)
+        self.tx = in_memory()
         self._configured = configured
         self._pipeline = Pipeline(configured.routes, configured.renderers)
         self._purposes = {

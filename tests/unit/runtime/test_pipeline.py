@@ -126,8 +126,9 @@ def test_an_event_that_fails_leaves_nothing_and_holds_nobody_up(house: House) ->
     assert mark == ("failed",)
 
 
-def test_a_full_disk_is_not_the_events_fault(house: House) -> None:
+def test_a_full_disk_is_not_the_events_fault(sqlite_house: House) -> None:
     """Marked as failed, it would never be routed."""
+    house = sqlite_house
     house.receive("pas", "adt_a04_registered.hl7")
 
     def full(view: View, target: Target) -> Rendered:

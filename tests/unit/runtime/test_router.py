@@ -16,7 +16,8 @@ from broker.errors import AskPersonError, UnwritableError
 from broker.routing.language import OnFailure
 from broker.runtime import router as module
 from broker.runtime.router import BATCH, Router
-from broker.store.sqlite import Database, Transaction
+from broker.store.database import Transaction
+from broker.store.sqlite import SqliteDatabase
 from broker.view import View
 from tests.support.events import cause
 from tests.support.shared import REPOSITORY
@@ -89,6 +90,13 @@ def works(house: House) -> Iterator[Works]:
     works.stop()
 
 
+@pytest.fixture
+def sqlite_works(sqlite_house: House) -> Iterator[Works]:
+    works = Works(sqlite_house)
+    yield works
+    works.stop()
+
+
 def controls(desk: Desk) -> list[int]:
     return [int(payload.split(b"|")[9][1:]) for payload in desk.taken]
 
@@ -133,8 +141,9 @@ def test_deliveries_of_a_destination_that_is_gone_stay_in_the_journal(works: Wor
 
 
 def test_routing_waits_while_the_journal_cannot_be_written(
-    works: Works, monkeypatch: pytest.MonkeyPatch
+    sqlite_works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    works = sqlite_works
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
     tried = threading.Semaphore(0)
     batch = works.router._batch
@@ -246,7 +255,7 @@ class Elsewhere:
     """`broker parked` in a process of its own: its own connection to the same file."""
 
     def __init__(self, house: House) -> None:
-        self._database = Database(house.database.path)
+        self._database = SqliteDatabase(house.database.path)
         self._database.open()
 
     def do(self, work: Callable[[Transaction], object]) -> None:

@@ -14,7 +14,8 @@ from broker.errors import StoreError
 from broker.journal import log, search
 from broker.registers import exceptions
 from broker.store import days, sqlite, tally
-from broker.store.sqlite import Database, Transaction, migrate, migrations
+from broker.store.database import Transaction, migrations
+from broker.store.sqlite import SqliteDatabase, SqliteTransaction, migrate
 from tests.support.events import event, local, of_days, patient, step
 
 MONDAY, TUESDAY = "2026-03-09", "2026-03-10"
@@ -95,7 +96,7 @@ REGISTERS = {
 def fill(connection: apsw.Connection) -> None:
     """A database as version 1 of the schema left it."""
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(migrations()[0][2])
+    connection.execute(migrations("sqlite")[0][2])
     connection.execute("PRAGMA user_version=1")
     events = [(seq, i, m, e.type, e.model_dump_json(exclude_defaults=True), r) for seq, i, m, e, r in EVENTS]
     tables: dict[str, list[Any]] = {
@@ -135,7 +136,7 @@ def connection() -> apsw.Connection:
 def tx(connection: apsw.Connection) -> Transaction:
     """The same, migrated."""
     migrate(connection)
-    return Transaction(connection)
+    return SqliteTransaction(connection)
 
 
 def test_every_message_is_what_it_was(tx: Transaction) -> None:
@@ -234,20 +235,23 @@ def test_the_schema_is_that_of_an_empty_journal_and_nothing_of_the_old_one_is_le
     fresh = apsw.Connection(":memory:")
     migrate(fresh)
     for day in (MONDAY, TUESDAY):
-        days.ensure(Transaction(fresh), day)
+        days.ensure(SqliteTransaction(fresh), day)
 
     assert everything(connection)["schema"] == everything(fresh)["schema"]
-    assert connection.pragma("user_version") == migrations()[-1][0]
+    assert connection.pragma("user_version") == migrations("sqlite")[-1][0]
     assert not [name for name, _ in everything(connection)["schema"] if "v1" in name]
 
 
 def test_an_empty_journal_of_version_1_is_migrated_too() -> None:
     connection = apsw.Connection(":memory:")
-    connection.execute(migrations()[0][2])
+    connection.execute(migrations("sqlite")[0][2])
     connection.execute("PRAGMA user_version=1")
     migrate(connection)
 
-    assert (days.known(Transaction(connection)), tally.messages(Transaction(connection))) == ([], [])
+    assert (days.known(SqliteTransaction(connection)), tally.messages(SqliteTransaction(connection))) == (
+        [],
+        [],
+    )
 
 
 # --- interrupted ---
@@ -270,7 +274,7 @@ def test_a_migration_that_fails_leaves_schema_1_whole(
         assert everything(connection) == before
     migrate(connection)
 
-    assert connection.pragma("user_version") == migrations()[-1][0], "the next start does it"
+    assert connection.pragma("user_version") == migrations("sqlite")[-1][0], "the next start does it"
 
 
 def test_a_power_cut_in_the_middle_leaves_schema_1_whole(
@@ -295,11 +299,11 @@ def test_a_power_cut_in_the_middle_leaves_schema_1_whole(
     with monkeypatch.context() as patch:
         patch.setitem(sqlite._MOVES, 2, cut)
         with pytest.raises(StoreError, match="cannot open the journal"):
-            Database(first).open()
+            SqliteDatabase(first).open()
     left = apsw.Connection(str(second))
     assert everything(left) == before
     left.close()
-    again = Database(second)
+    again = SqliteDatabase(second)
     again.open()
 
     assert [one.seq for one in log.unrouted(again.read(), 9)] == [4]

@@ -4,7 +4,6 @@ import os
 import resource
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,9 @@ import pytest
 
 from broker.errors import StoreError, UnwritableError
 from broker.store import sqlite
-from broker.store.sqlite import MAX_GROUP, WAL_SIZE_LIMIT, Database, Transaction, migrate, migrations
-
-
-class Watched(Database):
-    """A database that notes the size of every group it commits."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.groups: list[int] = []
-
-    def _commit(self, connection: apsw.Connection, transaction: Transaction, group: list[Any]) -> None:
-        self.groups.append(len(group))
-        super()._commit(connection, transaction, group)
+from broker.store.database import Transaction, migrations
+from broker.store.sqlite import WAL_SIZE_LIMIT, SqliteDatabase, migrate
+from tests.support.engines import Held, note, notebook, notes
 
 
 @pytest.fixture
@@ -34,130 +23,16 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Watched]:
+def database(path: Path) -> Iterator[SqliteDatabase]:
     """An open database with one table of its own, `note`."""
-    database = Watched(path)
+    database = SqliteDatabase(path)
     database.open()
-    database.write(lambda tx: tx.execute("CREATE TABLE note (text TEXT NOT NULL) STRICT")).result()
-    database.groups.clear()
+    notebook(database)
     yield database
     database.close()
 
 
-class Held:
-    """Keeps the writer busy with a first job, so that what is handed in meanwhile forms groups."""
-
-    def __init__(self, database: Database) -> None:
-        self._release = threading.Event()
-        entered = threading.Event()
-
-        def work(tx: Transaction) -> None:
-            entered.set()
-            assert self._release.wait(10)
-
-        self._job = database.write(work, urgent=True)
-        assert entered.wait(10)
-
-    def release(self) -> None:
-        self._release.set()
-        self._job.result(10)
-
-
-def note(database: Database, text: str, *, urgent: bool = True) -> Future[None]:
-    return database.write(lambda tx: tx.execute("INSERT INTO note VALUES (?)", (text,)), urgent=urgent)
-
-
-def notes(database: Database) -> list[str]:
-    return [text for (text,) in database.read().rows("SELECT text FROM note ORDER BY rowid")]
-
-
-def test_writes_of_many_threads_share_commits_and_all_are_durable(database: Watched, path: Path) -> None:
-    held = Held(database)
-    futures: list[Future[None]] = []
-
-    def client(name: int) -> None:
-        futures.extend(note(database, f"{name}-{n}") for n in range(25))
-
-    threads = [threading.Thread(target=client, args=(name,)) for name in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    held.release()
-    done, left = wait(futures, timeout=10)
-    for future in done:
-        future.result()
-    database.close()
-
-    assert not left
-    assert database.groups == [1, 200], "200 writes, one fsync"
-    again = Database(path)
-    again.open()
-    assert sorted(notes(again)) == sorted(f"{name}-{n}" for name in range(8) for n in range(25))
-    again.close()
-
-
-def test_each_threads_own_writes_keep_their_order(database: Watched) -> None:
-    held = Held(database)
-    futures = [note(database, str(n)) for n in range(50)]
-    held.release()
-    wait(futures, timeout=10)
-
-    assert notes(database) == [str(n) for n in range(50)]
-
-
-def test_a_group_is_bounded(database: Watched) -> None:
-    held = Held(database)
-    futures = [note(database, str(n)) for n in range(MAX_GROUP + 1)]
-    held.release()
-    wait(futures, timeout=10)
-
-    assert database.groups == [1, MAX_GROUP, 1]
-
-
-def test_urgent_work_goes_first_and_a_group_holds_one_ordinary_job(database: Watched) -> None:
-    held = Held(database)
-    ordinary = [note(database, f"ordinary {n}", urgent=False) for n in range(3)]
-    urgent = [note(database, f"urgent {n}") for n in range(2)]
-    held.release()
-    wait([*ordinary, *urgent], timeout=10)
-
-    assert notes(database) == ["urgent 0", "urgent 1", "ordinary 0", "ordinary 1", "ordinary 2"]
-    assert database.groups == [1, 3, 1, 1]
-
-
-def test_a_failing_job_undoes_only_itself(database: Watched) -> None:
-    def broken(tx: Transaction) -> None:
-        tx.execute("INSERT INTO note VALUES ('half')")
-        raise ValueError("not a database error")
-
-    held = Held(database)
-    before, failing, after = (
-        note(database, "before"),
-        database.write(broken, urgent=True),
-        note(database, "after"),
-    )
-    held.release()
-
-    before.result(10)
-    after.result(10)
-    with pytest.raises(ValueError, match="not a database error"):
-        failing.result(10)
-    assert notes(database) == ["before", "after"]
-    assert database.groups == [1, 3]
-
-
-def test_a_mistake_in_sql_is_the_jobs_own(database: Watched) -> None:
-    with pytest.raises(apsw.SQLError):
-        database.write(lambda tx: tx.execute("INSERT INTO nowhere VALUES (1)")).result(10)
-    with pytest.raises(apsw.ConstraintError):
-        database.write(lambda tx: tx.execute("INSERT INTO note VALUES (NULL)")).result(10)
-
-    note(database, "goes on").result(10)
-    assert notes(database) == ["goes on"]
-
-
-def test_a_full_disk_fails_the_whole_group_and_heals(database: Watched) -> None:
+def test_a_full_disk_fails_the_whole_group_and_heals(database: SqliteDatabase) -> None:
     def pages(tx: Transaction, limit: int) -> None:
         tx.execute(f"PRAGMA max_page_count={limit}")
 
@@ -177,13 +52,13 @@ def test_a_full_disk_fails_the_whole_group_and_heals(database: Watched) -> None:
     assert len(notes(database)) == 2
 
 
-def test_a_full_disk_is_no_fault_of_the_work_that_met_it(database: Watched) -> None:
+def test_a_full_disk_is_no_fault_of_the_work_that_met_it(database: SqliteDatabase) -> None:
     """Work that takes its own exceptions for its own failure must be able to tell."""
     seen: list[type[BaseException]] = []
 
     def careful(tx: Transaction) -> None:
         try:
-            tx.execute("INSERT INTO note VALUES (?)", ("x" * 1_000_000,))
+            tx.execute("INSERT INTO note (text) VALUES (?)", ("x" * 1_000_000,))
         except Exception as exc:
             seen.append(type(exc))
             raise
@@ -194,7 +69,7 @@ def test_a_full_disk_is_no_fault_of_the_work_that_met_it(database: Watched) -> N
     assert seen == [StoreError]
 
 
-def test_a_failing_write_to_the_file_fails_the_group_and_heals(database: Watched) -> None:
+def test_a_failing_write_to_the_file_fails_the_group_and_heals(database: SqliteDatabase) -> None:
     """The kernel refuses to make the file longer: what a quota does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
@@ -212,7 +87,7 @@ def test_a_failing_write_to_the_file_fails_the_group_and_heals(database: Watched
     assert notes(database) == ["healed"]
 
 
-def test_a_commit_that_fails_at_its_end_fails_every_job(database: Watched) -> None:
+def test_a_commit_that_fails_at_its_end_fails_every_job(database: SqliteDatabase) -> None:
     refuse = True
     connection = database.write(lambda tx: tx._connection).result(10)
     connection.set_commit_hook(lambda: refuse)
@@ -229,7 +104,7 @@ def test_a_commit_that_fails_at_its_end_fails_every_job(database: Watched) -> No
     assert notes(database) == ["three"]
 
 
-def test_a_file_that_must_not_be_written_is_a_store_error(database: Watched) -> None:
+def test_a_file_that_must_not_be_written_is_a_store_error(database: SqliteDatabase) -> None:
     connection = database.write(lambda tx: tx._connection).result(10)
     connection.execute("PRAGMA query_only=ON")
     with pytest.raises(StoreError, match="ReadOnlyError"):
@@ -241,7 +116,7 @@ def test_a_file_that_must_not_be_written_is_a_store_error(database: Watched) -> 
 
 
 def test_a_failure_is_logged_when_it_begins_and_when_it_ends(
-    database: Watched, capsys: pytest.CaptureFixture[str]
+    database: SqliteDatabase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connection = database.write(lambda tx: tx._connection).result(10)
     connection.execute("PRAGMA query_only=ON")
@@ -259,86 +134,13 @@ def test_a_failure_is_logged_when_it_begins_and_when_it_ends(
     assert "the journal is written again" in ended
 
 
-def test_work_whose_caller_went_away_is_skipped_and_hurts_nobody(database: Watched) -> None:
-    """asyncio cancels the future when a connection's task is cancelled at a stop."""
-    held = Held(database)
-    abandoned, other = note(database, "abandoned"), note(database, "other")
-    assert abandoned.cancel()
-    held.release()
-
-    other.result(10)
-    note(database, "later").result(10)
-    assert notes(database) == ["other", "later"]
-
-
-def test_work_that_has_begun_is_not_cancelled_any_more(database: Watched) -> None:
-    begun: list[bool] = []
-    job: list[Future[None]] = []
-    ready = threading.Event()
-
-    def work(tx: Transaction) -> None:
-        assert ready.wait(10)
-        begun.append(job[0].cancel())
-        tx.execute("INSERT INTO note VALUES ('kept')")
-
-    job.append(database.write(work))
-    ready.set()
-    job[0].result(10)
-
-    assert begun == [False]
-    assert notes(database) == ["kept"]
-
-
-def test_close_finishes_what_was_handed_in(database: Watched, path: Path) -> None:
-    held = Held(database)
-    futures = [note(database, str(n), urgent=n % 2 == 0) for n in range(20)]
-    closer = threading.Thread(target=database.close)
-    closer.start()
-    held.release()
-    closer.join(10)
-
-    assert [future.done() and future.exception() is None for future in futures] == [True] * 20
-    again = Database(path)
-    again.open()
-    assert len(notes(again)) == 20
-    again.close()
-
-
-def test_after_close_nothing_is_taken(database: Watched) -> None:
-    database.close()
-    database.close()
-
-    with pytest.raises(StoreError, match="closed"):
-        note(database, "late")
-
-
 def test_close_without_open_does_nothing(path: Path) -> None:
-    Database(path).close()
+    SqliteDatabase(path).close()
 
     assert not path.exists()
 
 
-def test_a_reader_sees_what_is_committed_and_nothing_else(database: Watched) -> None:
-    inside: list[list[str]] = []
-
-    def work(tx: Transaction) -> None:
-        tx.execute("INSERT INTO note VALUES ('new')")
-        looked = threading.Event()
-
-        def look() -> None:
-            inside.append(notes(database))
-            looked.set()
-
-        threading.Thread(target=look).start()
-        assert looked.wait(10)
-
-    database.write(work).result(10)
-
-    assert inside == [[]]
-    assert notes(database) == ["new"]
-
-
-def test_a_thread_that_ended_leaves_no_open_files(database: Watched) -> None:
+def test_a_thread_that_ended_leaves_no_open_files(database: SqliteDatabase) -> None:
     """Every DICOM association reads in a thread of its own."""
     notes(database)
     before = len(os.listdir("/proc/self/fd"))
@@ -350,23 +152,12 @@ def test_a_thread_that_ended_leaves_no_open_files(database: Watched) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before + 3
 
 
-def test_every_commit_is_synced_and_bodies_are_checked_against_their_tables(database: Watched) -> None:
+def test_every_commit_is_synced_and_bodies_are_checked_against_their_tables(database: SqliteDatabase) -> None:
     def pragmas(tx: Transaction) -> list[Any]:
         names = ("journal_mode", "synchronous", "foreign_keys")
         return [(tx.one(f"PRAGMA {name}") or (None,))[0] for name in names]
 
     assert database.write(pragmas).result(10) == ["wal", 2, 1]
-
-
-def test_a_transaction_gives_rows_numbers_and_changes(database: Watched) -> None:
-    def work(tx: Transaction) -> tuple[Any, ...]:
-        first = tx.insert("INSERT INTO note VALUES (?)", ("a",))
-        second = tx.insert("INSERT INTO note VALUES (?)", ("b",))
-        tx.execute("UPDATE note SET text='c'")
-        changed = tx.changes
-        return first, second, changed, tx.one("SELECT text FROM note"), tx.one("SELECT 1 FROM note WHERE 0")
-
-    assert database.write(work).result(10) == (1, 2, 2, ("c",), None)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +168,7 @@ def test_a_file_that_is_no_database_is_refused_without_quoting_it(path: Path, co
     path.write_bytes(content)
 
     with pytest.raises(StoreError) as failure:
-        Database(path).open()
+        SqliteDatabase(path).open()
     assert str(path) in str(failure.value)
     assert "letter" not in str(failure.value)
 
@@ -386,22 +177,22 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreError):
-        Database(tmp_path / "file" / "journal.sqlite").open()
+        SqliteDatabase(tmp_path / "file" / "journal.sqlite").open()
 
 
 # --- the WAL ---
 
 
-def wal_bytes(database: Database) -> int:
+def wal_bytes(database: SqliteDatabase) -> int:
     return Path(f"{database.path}-wal").stat().st_size
 
 
-def grow(database: Database, megabytes: int) -> None:
+def grow(database: SqliteDatabase, megabytes: int) -> None:
     for _ in range(megabytes):
         note(database, "x" * 1_000_000).result(60)
 
 
-def test_the_wal_stays_short_while_nobody_reads(database: Watched) -> None:
+def test_the_wal_stays_short_while_nobody_reads(database: SqliteDatabase) -> None:
     notes(database)  # a reader that was there, and stays open
     grow(database, 40)
 
@@ -409,7 +200,7 @@ def test_the_wal_stays_short_while_nobody_reads(database: Watched) -> None:
 
 
 def test_the_wal_stays_short_under_reads_without_a_pause(
-    database: Watched, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is always one reader in it: a checkpoint that waits for nobody never gets to begin the WAL anew."""
     monkeypatch.setattr(sqlite, "RESTART_PAGES", 2000)
@@ -419,7 +210,7 @@ def test_the_wal_stays_short_under_reads_without_a_pause(
     def read() -> None:
         reading.wait(10)
         while not ended.is_set():
-            database.read().rows("SELECT length(text) FROM note ORDER BY rowid DESC LIMIT 3")
+            database.read().rows("SELECT length(text) FROM note ORDER BY number DESC LIMIT 3")
 
     readers = [threading.Thread(target=read, daemon=True) for _ in range(2)]
     for reader in readers:
@@ -436,7 +227,7 @@ def test_the_wal_stays_short_under_reads_without_a_pause(
 
 
 def test_a_reader_that_never_ends_does_not_stop_the_writer_and_the_wal_shrinks_behind_it(
-    database: Watched, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "RESTART_WAIT_MS", 1)
     note(database, "first").result(10)
@@ -452,7 +243,7 @@ def test_a_reader_that_never_ends_does_not_stop_the_writer_and_the_wal_shrinks_b
     assert len(notes(database)) == 63
 
 
-def test_a_statement_of_a_reader_ends_its_snapshot(database: Watched) -> None:
+def test_a_statement_of_a_reader_ends_its_snapshot(database: SqliteDatabase) -> None:
     """Otherwise each thread that has ever read would keep the WAL from beginning anew."""
     database.read().rows("SELECT * FROM note")
     database.read().one("SELECT 1 FROM note")
@@ -465,7 +256,7 @@ def test_a_statement_of_a_reader_ends_its_snapshot(database: Watched) -> None:
 
 
 def test_a_checkpoint_that_fails_loses_nothing_and_is_made_good(
-    database: Watched, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk has room for the WAL and none for the file: what the kernel's limit on a file's length does here."""
     grow(database, 20)
@@ -490,7 +281,7 @@ def schema(connection: apsw.Connection) -> list[tuple[str, ...]]:
 
 
 def test_migrations_are_numbered_from_one_without_gaps() -> None:
-    assert [number for number, _, _ in migrations()] == list(range(1, len(migrations()) + 1))
+    assert [number for number, _, _ in migrations("sqlite")] == list(range(1, len(migrations("sqlite")) + 1))
 
 
 def test_an_empty_file_gets_every_migration_and_a_second_run_none() -> None:
@@ -502,16 +293,16 @@ def test_an_empty_file_gets_every_migration_and_a_second_run_none() -> None:
     assert {"message", "event", "delivery", "patient", "step", "worklist", "instance"} <= {
         n for _, n, _ in first
     }
-    assert connection.pragma("user_version") == migrations()[-1][0]
+    assert connection.pragma("user_version") == migrations("sqlite")[-1][0]
     assert schema(connection) == first
 
 
 def test_only_missing_migrations_run(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = apsw.Connection(":memory:")
     migrate(connection)
-    known = migrations()
+    known = migrations("sqlite")
     more = (known[-1][0] + 1, "more.sql", "CREATE TABLE more (x TEXT); INSERT INTO more VALUES ('once');")
-    monkeypatch.setattr(sqlite, "migrations", lambda: [*known, more])
+    monkeypatch.setattr(sqlite, "migrations", lambda _dialect: [*known, more])
     migrate(connection)
     migrate(connection)
 
@@ -522,9 +313,9 @@ def test_only_missing_migrations_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_migration_that_fails_leaves_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = apsw.Connection(":memory:")
     migrate(connection)
-    before, known = schema(connection), migrations()
+    before, known = schema(connection), migrations("sqlite")
     broken = (known[-1][0] + 1, "broken.sql", "CREATE TABLE half (x TEXT); CREATE TABLE half (x TEXT);")
-    monkeypatch.setattr(sqlite, "migrations", lambda: [*known, broken])
+    monkeypatch.setattr(sqlite, "migrations", lambda _dialect: [*known, broken])
 
     with pytest.raises(apsw.SQLError):
         migrate(connection)
@@ -534,19 +325,19 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(monkeypatch: pytest.Mon
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
-    database = Database(path)
+    database = SqliteDatabase(path)
     database.open()
     database.write(lambda tx: tx.execute("PRAGMA user_version=999")).result(10)
     database.close()
 
     with pytest.raises(StoreError, match="newer"):
-        Database(path).open()
+        SqliteDatabase(path).open()
     connection = apsw.Connection(str(path))
     assert connection.pragma("user_version") == 999
     connection.close()
 
 
-def test_a_failing_group_may_hold_work_whose_caller_went_away(database: Watched) -> None:
+def test_a_failing_group_may_hold_work_whose_caller_went_away(database: SqliteDatabase) -> None:
     connection = database.write(lambda tx: tx._connection).result(10)
     held = Held(database)
     abandoned, other = note(database, "abandoned"), note(database, "other")
@@ -561,16 +352,7 @@ def test_a_failing_group_may_hold_work_whose_caller_went_away(database: Watched)
     assert notes(database) == ["later"]
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_one_statement_runs_for_each_row_in_their_order(database: Watched, count: int) -> None:
-    rows = [(f"n{number}",) for number in range(count)]
-
-    database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", rows)).result(10)
-
-    assert notes(database) == [text for (text,) in rows]
-
-
-def test_a_disk_that_fails_under_many_rows_is_a_store_error(database: Watched) -> None:
+def test_a_disk_that_fails_under_many_rows_is_a_store_error(database: SqliteDatabase) -> None:
     database.write(lambda tx: tx.execute("PRAGMA max_page_count=1")).result(10)
 
     with pytest.raises(StoreError):
@@ -579,7 +361,7 @@ def test_a_disk_that_fails_under_many_rows_is_a_store_error(database: Watched) -
         )
 
 
-def test_a_statement_keeps_its_plan_whatever_is_bound(database: Watched) -> None:
+def test_a_statement_keeps_its_plan_whatever_is_bound(database: SqliteDatabase) -> None:
     def asked(tx: Transaction) -> int:
         return tx._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1)
 

@@ -1,17 +1,7 @@
 from __future__ import annotations
 
-import apsw
-import pytest
-
 from broker.store import tally
-from broker.store.sqlite import Transaction, migrate
-
-
-@pytest.fixture
-def tx() -> Transaction:
-    connection = apsw.Connection(":memory:")
-    migrate(connection)
-    return Transaction(connection)
+from broker.store.database import Transaction
 
 
 def test_messages_are_added_up_over_all_days(tx: Transaction) -> None:

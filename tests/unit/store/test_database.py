@@ -1,0 +1,208 @@
+"""What every engine promises: grouped commits, jobs that fail alone, order, readers. Runs on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, wait
+from typing import Any
+
+import pytest
+
+from broker.errors import StoreError
+from broker.store.database import MAX_GROUP, Database, Transaction
+from tests.support.engines import BROKEN_RULE, WRONG_SQL, Held, note, notebook, notes, watched
+from tests.unit.conftest import NewDatabase
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """An open journal with one table more, `note`."""
+    notebook(database)
+    return database
+
+
+def test_writes_of_many_threads_share_commits_and_all_are_durable(
+    database: Database, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = watched(database, monkeypatch)
+    held = Held(database)
+    futures: list[Future[None]] = []
+
+    def client(name: int) -> None:
+        futures.extend(note(database, f"{name}-{n}") for n in range(25))
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held.release()
+    done, left = wait(futures, timeout=10)
+    for future in done:
+        future.result()
+    database.close()
+
+    assert not left
+    assert groups == [1, 200], "200 writes, one fsync"
+    again = new_database()
+    again.open()
+    assert sorted(notes(again)) == sorted(f"{name}-{n}" for name in range(8) for n in range(25))
+    again.close()
+
+
+def test_each_threads_own_writes_keep_their_order(database: Database) -> None:
+    held = Held(database)
+    futures = [note(database, str(n)) for n in range(50)]
+    held.release()
+    wait(futures, timeout=10)
+
+    assert notes(database) == [str(n) for n in range(50)]
+
+
+def test_a_group_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = watched(database, monkeypatch)
+    held = Held(database)
+    futures = [note(database, str(n)) for n in range(MAX_GROUP + 1)]
+    held.release()
+    wait(futures, timeout=10)
+
+    assert groups == [1, MAX_GROUP, 1]
+
+
+def test_urgent_work_goes_first_and_a_group_holds_one_ordinary_job(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = watched(database, monkeypatch)
+    held = Held(database)
+    ordinary = [note(database, f"ordinary {n}", urgent=False) for n in range(3)]
+    urgent = [note(database, f"urgent {n}") for n in range(2)]
+    held.release()
+    wait([*ordinary, *urgent], timeout=10)
+
+    assert notes(database) == ["urgent 0", "urgent 1", "ordinary 0", "ordinary 1", "ordinary 2"]
+    assert groups == [1, 3, 1, 1]
+
+
+def test_a_failing_job_undoes_only_itself(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = watched(database, monkeypatch)
+
+    def broken(tx: Transaction) -> None:
+        tx.execute("INSERT INTO note (text) VALUES ('half')")
+        raise ValueError("not a database error")
+
+    held = Held(database)
+    before, failing, after = (
+        note(database, "before"),
+        database.write(broken, urgent=True),
+        note(database, "after"),
+    )
+    held.release()
+
+    before.result(10)
+    after.result(10)
+    with pytest.raises(ValueError, match="not a database error"):
+        failing.result(10)
+    assert notes(database) == ["before", "after"]
+    assert groups == [1, 3]
+
+
+def test_a_mistake_in_sql_is_the_jobs_own(database: Database) -> None:
+    with pytest.raises(WRONG_SQL):
+        database.write(lambda tx: tx.execute("INSERT INTO nowhere VALUES (1)")).result(10)
+    with pytest.raises(BROKEN_RULE):
+        database.write(lambda tx: tx.execute("INSERT INTO note (text) VALUES (NULL)")).result(10)
+
+    note(database, "goes on").result(10)
+    assert notes(database) == ["goes on"]
+
+
+def test_work_whose_caller_went_away_is_skipped_and_hurts_nobody(database: Database) -> None:
+    """asyncio cancels the future when a connection's task is cancelled at a stop."""
+    held = Held(database)
+    abandoned, other = note(database, "abandoned"), note(database, "other")
+    assert abandoned.cancel()
+    held.release()
+
+    other.result(10)
+    note(database, "later").result(10)
+    assert notes(database) == ["other", "later"]
+
+
+def test_work_that_has_begun_is_not_cancelled_any_more(database: Database) -> None:
+    begun: list[bool] = []
+    job: list[Future[None]] = []
+    ready = threading.Event()
+
+    def work(tx: Transaction) -> None:
+        assert ready.wait(10)
+        begun.append(job[0].cancel())
+        tx.execute("INSERT INTO note (text) VALUES ('kept')")
+
+    job.append(database.write(work))
+    ready.set()
+    job[0].result(10)
+
+    assert begun == [False]
+    assert notes(database) == ["kept"]
+
+
+def test_close_finishes_what_was_handed_in(database: Database, new_database: NewDatabase) -> None:
+    held = Held(database)
+    futures = [note(database, str(n), urgent=n % 2 == 0) for n in range(20)]
+    closer = threading.Thread(target=database.close)
+    closer.start()
+    held.release()
+    closer.join(10)
+
+    assert [future.done() and future.exception() is None for future in futures] == [True] * 20
+    again = new_database()
+    again.open()
+    assert len(notes(again)) == 20
+    again.close()
+
+
+def test_after_close_nothing_is_taken(database: Database) -> None:
+    database.close()
+    database.close()
+
+    with pytest.raises(StoreError, match="closed"):
+        note(database, "late")
+
+
+def test_a_reader_sees_what_is_committed_and_nothing_else(database: Database) -> None:
+    inside: list[list[str]] = []
+
+    def work(tx: Transaction) -> None:
+        tx.execute("INSERT INTO note (text) VALUES ('new')")
+        looked = threading.Event()
+
+        def look() -> None:
+            inside.append(notes(database))
+            looked.set()
+
+        threading.Thread(target=look).start()
+        assert looked.wait(10)
+
+    database.write(work).result(10)
+
+    assert inside == [[]]
+    assert notes(database) == ["new"]
+
+
+def test_a_transaction_gives_rows_numbers_and_changes(database: Database) -> None:
+    def work(tx: Transaction) -> tuple[Any, ...]:
+        first = tx.insert("INSERT INTO note (text) VALUES (?) RETURNING number", ("a",))
+        second = tx.insert("INSERT INTO note (text) VALUES (?) RETURNING number", ("b",))
+        changed = tx.change("UPDATE note SET text='c'")
+        return first, second, changed, tx.one("SELECT text FROM note"), tx.one("SELECT 1 FROM note WHERE 1=0")
+
+    assert database.write(work).result(10) == (1, 2, 2, ("c",), None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_one_statement_runs_for_each_row_in_their_order(database: Database, count: int) -> None:
+    rows = [(f"n{number}",) for number in range(count)]
+
+    database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", rows)).result(10)
+
+    assert notes(database) == [text for (text,) in rows]
