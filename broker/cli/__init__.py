@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "replay": "Send again what was delivered, or take messages in again.",
         "reconcile": "Account for every message, and rebuild the registers from the log.",
         "retention": "What the journal still remembers of each day.",
+        "bus": "How far events were published, and publishing them again.",
         "worklist": "Rows that modalities see.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters that are installed.",
