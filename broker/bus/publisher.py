@@ -97,7 +97,10 @@ class Publisher:
             self._connection.heartbeat_check()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        self._open = {t for t in self._open if t > tag} if multiple else self._open - {tag}
+        if multiple:
+            self._open = {other for other in self._open if other > tag}
+        else:
+            self._open.discard(tag)
 
     def _on_nack(self, _tag: int, _multiple: bool) -> None:
         self._refused = True

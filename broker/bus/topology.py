@@ -137,7 +137,7 @@ def queue_arguments(transport: Transport, queue: str) -> Mapping[str, Any]:
         return {"x-queue-type": "quorum"}
     return {
         "x-queue-type": "quorum",
-        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-delivery-limit": DELIVERY_LIMIT - 1,  # it counts the times that it comes again
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead(queue),
         "x-dead-letter-strategy": "at-least-once",
