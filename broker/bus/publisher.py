@@ -18,6 +18,9 @@ from broker.bus.topology import CONTENT_TYPE, EXCHANGE, Address, key, marker
 from broker.errors import BrokerError
 from broker.event import Event
 
+SLICE_SECONDS: Final = 1.0
+"""One wait for confirmations. py-amqp begins a longer one anew with each heartbeat, so that it might never end."""
+
 DRAIN_SECONDS: Final = 0.01
 
 
@@ -85,7 +88,7 @@ class Publisher:
         deadline = time.monotonic() + IO_SECONDS
         while self._open:
             with contextlib.suppress(TimeoutError):
-                self._connection.drain_events(timeout=max(DRAIN_SECONDS, deadline - time.monotonic()))
+                self._connection.drain_events(timeout=SLICE_SECONDS)
             if self._refused or (self._open and time.monotonic() > deadline):
                 raise Unconfirmed("the bus did not confirm what was published")
 

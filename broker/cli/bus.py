@@ -107,7 +107,7 @@ def rewind(to: str, who: str, reason: str, config: Path, as_json: bool) -> None:
         after = desk.write(partial(cursor.rewind, event=back)).result()
         lag = cursor.lag(desk.read(), after)
     configure_logging()
-    log.info("bus rewound", to=to, event=after.event, events=lag, who=done.who, reason=done.reason)
+    log.info("bus rewound", to=to, behind=after.event, events=lag, who=done.who, reason=done.reason)
     if as_json:
         print_json({"event": after.event, "lag": lag})
     else:

@@ -181,7 +181,7 @@ def test_a_person_has_it_published_again(
     """A subscriber that lost its own data names the last event that it has."""
     broker = start_broker(settings={"BROKER_BUS": redis.url, "BROKER_CONFIG": str(configuration)})
     with broker.pas() as pas:
-        accepted(pas, *(adt("A04", f"R{n:03}", Person(number=f"75{n:03}")) for n in range(5)))
+        accepted(pas, *(adt("A08", f"R{n:03}", Person(number=f"75{n:03}")) for n in range(5)))
     subscriber = subscribe(redis)
     wait_until(lambda: len(set(seen(subscriber))) == 5, "all came", SECONDS)
     wait_until(lambda: published(broker), "the place is written down")
