@@ -127,6 +127,7 @@ class BrokerSettings(Options):
     )
     bus: Annotated[Text, AfterValidator(_bus)] = Field(
         default="memory://",
+        repr=False,  # it may hold a password
         description="Where events are published (docs/bus.md): `memory://` (nowhere: nobody else could listen),"
         " `redis://…`, `amqp://…`; with TLS `rediss://…`, `amqps://…`.",
     )

@@ -121,8 +121,10 @@ def test_a_variable_overrides(name: str) -> None:
 
 def test_the_bus_is_where_the_environment_says_and_its_password_is_not_shown() -> None:
     assert shipped().bus.shared is False
-    found = shipped(BROKER_BUS="amqp://u:s3cret@rabbit.example/hospital").bus
+    told = shipped(BROKER_BUS="amqp://u:s3cret@rabbit.example/hospital")
+    found = told.bus
 
+    assert "s3cret" not in repr(told)
     assert found.url == "amqp://u:s3cret@rabbit.example/hospital"
     assert str(found) == "amqp://rabbit.example/hospital"
 
