@@ -338,7 +338,7 @@ def migrations(dialect: Literal["sqlite", "postgresql"]) -> list[tuple[int, str,
     return [(int(f.name.split("_", 1)[0]), f.name, f.read_text(encoding="utf-8")) for f in files]
 
 
-CURRENT: Final = 3
+CURRENT: Final = 4
 """Number of the schema that this version reads and writes."""
 
 
