@@ -91,10 +91,7 @@ def test_a_message_that_came_late_and_was_written_early_is_not_passed_over(tx: T
 
 
 def test_an_empty_journal_has_no_place_but_the_beginning() -> None:
-    connection = apsw.Connection(":memory:")
-    migrate(connection)
-
-    assert cursor.before(Transaction(connection), START) == 0
+    assert cursor.before(in_memory(), START) == 0
 
 
 def test_an_event_is_found_by_its_id(tx: Transaction) -> None:
