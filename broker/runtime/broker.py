@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pydicom.config
 import structlog
@@ -33,7 +33,6 @@ from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
 from broker.routing.language import OnFailure
-from broker.runtime.feed import Feed
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
@@ -45,6 +44,9 @@ from broker.store import tally
 from broker.store.database import Transaction
 from broker.store.room import Room, free_bytes
 from broker.telemetry import Telemetry, age
+
+if TYPE_CHECKING:
+    from broker.runtime.feed import Feed
 
 log = structlog.get_logger("broker")
 
@@ -78,6 +80,10 @@ class Broker:
         self._retention = Retention(self._database, configured, limits_of(settings), clock)
         self._feed: Feed | None = None
         if settings.bus.shared:
+            from broker.runtime.feed import (
+                Feed,  # here, because kombu takes its time and most brokers need no bus
+            )
+
             self._feed = Feed(
                 self._database,
                 settings,
