@@ -19,6 +19,7 @@ from broker.runtime import feed as module
 from broker.runtime.feed import Feed
 from broker.settings import Settings
 from tests.support import events
+from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import House
@@ -129,7 +130,12 @@ def test_a_person_sets_it_back_while_it_runs(works: Works) -> None:
     works.feed()
     works.ears.wait_for("M00001.0", "M00002.0")
 
-    works.rewind(1)
+    first, last = (
+        cursor.number(works.house.database.read(), event) or 0 for event in ("M00001.0", "M00002.0")
+    )
+    wait_until(lambda: works.place() == last, "the place is saved: never forward of it")
+
+    works.rewind(first)
 
     works.ears.wait_for("M00001.0", "M00002.0", "M00002.0")
 
