@@ -50,6 +50,10 @@ format: dev ## put the code in order
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: proof
+proof: dev packages ## harm the broker for 10 minutes and look for what it acknowledged (MINUTES=, SEED=)
+	@$(BIN)/python -m tests.proof --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: dev ## measure (tests/bench/run.py)
 	@$(BIN)/python tests/bench/run.py

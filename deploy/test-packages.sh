@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to it that the real peers the tests talk to are here: DCMTK, Orthanc, dicom3tools.
-# Installs them through apt when root; otherwise says how. Orthanc is installed as a program, never as a service.
+# Sees to it that what the tests need is here: DCMTK, Orthanc, dicom3tools and PostgreSQL to talk to, a C compiler for the proof.
+# Installs them through apt when root; otherwise says how. Servers are installed as programs, never as services.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -9,6 +9,9 @@ missing=
 command -v dcmdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+{ command -v postgres || ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1 || missing="$missing postgresql"
+# gcc alone brings no headers.
+{ command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -31,12 +34,15 @@ progress() { sed -u -n -e 's/^Get:[0-9]* /   /p' -e 's/^Setting up/   setting up
 apt-get update -q 2>&1 | progress
 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 $missing 2>&1 | progress
 
-# Nor shall it start with the machine.
-case "$missing" in *orthanc*)
-  ! command -v update-rc.d >/dev/null || update-rc.d orthanc disable >/dev/null 2>&1 || true ;;
-esac
+# Nor shall they start with the machine.
+for server in orthanc postgresql; do
+  case "$missing" in *$server*)
+    ! command -v update-rc.d >/dev/null || update-rc.d $server disable >/dev/null 2>&1 || true ;;
+  esac
+done
 
-command -v dcmdump >/dev/null && command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null || {
+command -v dcmdump >/dev/null && command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null && command -v cc >/dev/null \
+  && ls /usr/lib/postgresql/*/bin/postgres >/dev/null || {
   echo "apt-get did not install all of:$missing" >&2
   exit 1
 }

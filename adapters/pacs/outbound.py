@@ -14,7 +14,7 @@ from adapters.pacs.render import render_hl7, render_instance
 from broker.adapter import WORK_FOLDER, Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import attributes as dicom
 from broker.dicom import coerce
-from broker.errors import PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
+from broker.errors import AskPersonError, RemoteProtocolError, TransientDeliveryError
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender
 from broker.net.store_scu import StoreScu
 from broker.scalars import Duration, Text
@@ -80,9 +80,9 @@ class PacsSender:
                     coerce.apply(source, copy, splice)
                 return target
         except FileNotFoundError as exc:
-            raise PermanentDeliveryError("the kept file of the instance is gone") from exc
+            raise AskPersonError("the kept file of the instance is gone") from exc
         except RemoteProtocolError as exc:
-            raise PermanentDeliveryError(f"the instance cannot be coerced: {exc}") from exc
+            raise AskPersonError(f"the instance cannot be coerced: {exc}") from exc
         except OSError as exc:
             raise TransientDeliveryError(f"the instance cannot be copied: {type(exc).__name__}") from exc
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,9 +86,15 @@ class Executor:
         return self._breaker.state
 
     def start(self) -> None:
-        """Starts the threads; what `add` was given before is open from the first moment."""
+        """Starts the threads; what `load` and `add` were given before is open from the first moment."""
         for thread in self._threads:
             thread.start()
+
+    def load(self, found: Iterable[Queued]) -> None:
+        """What a start found open; before `start`."""
+        with self._changed:
+            for queued in found:
+                self._book.add(queued.id, queued.lane, queued.due, parked=queued.parked)
 
     def add(self, queued: Queued) -> None:
         """A delivery was committed."""
@@ -265,7 +271,7 @@ class Executor:
             if outcome == "refused":
                 ill = self._breaker.refused(opened.delivery.id)
             elif outcome == "ask":
-                self._breaker.reached()
+                self._breaker.abandoned(opened.delivery.id)  # the destination may not even have been asked
                 ill = False
             else:
                 ill = self._breaker.failed(opened.delivery.id, unreachable=outcome == "unreachable")
@@ -280,7 +286,7 @@ class Executor:
                 detail=str(error),
                 alert=wanted.alert,
             )
-        elif before != "closed" and not ill:
+        elif before != "closed" and not failures:
             log.info("the destination answers again", destination=self._destination)
         return failures
 

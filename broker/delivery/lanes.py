@@ -37,12 +37,16 @@ class LaneBook:
 
     def add(self, delivery: int, lane: str, due: float = 0.0, *, parked: bool = False) -> None:
         """A new open delivery; `due` delays the whole lane, as a retry does."""
-        entry = self._lanes.setdefault(lane, _Lane())
+        entry = self._lanes.get(lane)
+        if entry is None:
+            entry = self._lanes[lane] = _Lane()
         heapq.heappush(entry.waiting, delivery)
-        entry.due = max(entry.due, due)
+        if due > entry.due:
+            entry.due = due
         if parked:
             self._parked[delivery] = lane
-        self._offer(lane)
+        if entry.waiting[0] == delivery:  # behind another head nothing changes, and a start adds a million
+            self._offer(lane)
 
     def take(self, now: float, *, probe: bool = False) -> int | None:
         """The next delivery that may leave, oldest first; it is in flight from now on.

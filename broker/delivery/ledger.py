@@ -5,15 +5,18 @@ What people do to deliveries is `parked.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
 from broker.store import days, tally
 from broker.store.database import Transaction
+
+PIECE: Final = 5000
+"""Open deliveries that a start reads at once."""
 
 State = Literal["queued", "delivered", "held", "parked", "dropped"]
 
@@ -33,9 +36,8 @@ class Cause:
         return cls(seq=seq, day=at[:10], source=event.source, at=at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued:
-    """A delivery that is now open."""
+class Queued(NamedTuple):
+    """A delivery that is now open. A tuple, because a start makes one for each of what may be a million."""
 
     id: int
     destination: str
@@ -130,13 +132,21 @@ def join(tx: Transaction, absorbed: str, survivor: str) -> None:
     )
 
 
-def open_deliveries(tx: Transaction) -> Iterable[Queued]:
-    """Everything that still has to leave, in lane order: what a start finds."""
-    for number, destination, lane, due, parked in tx.rows(
-        "SELECT id, destination, lane, due, state='parked' FROM delivery WHERE state IN ('queued', 'parked')"
-        " ORDER BY id"
-    ):
-        yield Queued(id=number, destination=destination, lane=lane, due=due, parked=bool(parked))
+def open_deliveries(tx: Transaction) -> Iterator[Queued]:
+    """Everything that still has to leave, by destination, in lane order: what a start finds.
+
+    Piece by piece: there may be a million. Within one transaction it is one moment.
+    """
+    still_open = "FROM delivery WHERE state IN ('queued', 'parked')"
+    for (destination,) in tx.rows(f"SELECT DISTINCT destination {still_open} ORDER BY destination"):
+        last = 0
+        while piece := tx.rows(
+            f"SELECT id, lane, due, state='parked' {still_open} AND destination=? AND id>? ORDER BY id LIMIT ?",
+            (destination, last, PIECE),
+        ):
+            last = piece[-1][0]
+            for number, lane, due, parked in piece:
+                yield Queued(number, destination, lane, due, bool(parked))
 
 
 def load(tx: Transaction, number: int) -> Open | None:

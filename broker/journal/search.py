@@ -28,9 +28,11 @@ def find(
     excluded; each may be a beginning (`2026-03-09T08`).
     """
     if text:
-        return sorted(_by_text(tx, text, kind, type, since, until, limit))
+        return sorted(set(_by_text(tx, text, kind, type, since, until, limit)))[-limit:]
     where, values = _when(type, since, until)
-    rows = tx.rows(f"SELECT seq FROM message WHERE {where} ORDER BY seq DESC LIMIT ?", (*values, limit))
+    # By time and not by number: then an index gives them in order, however many there are outside the limits.
+    order = "received DESC, seq DESC"
+    rows = tx.rows(f"SELECT seq FROM message WHERE {where} ORDER BY {order} LIMIT ?", (*values, limit))
     return sorted(seq for (seq,) in rows)
 
 

@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from broker.dicom import elements, pdu, status, uid
-from broker.errors import PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
+from broker.errors import AskPersonError, PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
 from broker.net.requestor import MAX_CONTEXTS, Requestor
 
 _PERMANENT = frozenset(
@@ -75,15 +75,16 @@ class StoreScu:
     def send(self, path: Path) -> int:
         """Stores the instance in the Part 10 file at `path`; the status, 0000 or Bxxx.
 
-        Raises `TransientDeliveryError` (no association, broken off, timed out, or a passing status) or
-        `PermanentDeliveryError` (file missing or broken, presentation context refused, or a lasting status).
+        Raises `TransientDeliveryError` (no association, broken off, timed out, or a passing status),
+        `PermanentDeliveryError` (presentation context refused, or a lasting status) or `AskPersonError` (file missing
+        or broken: nothing that the peer could be blamed for).
         """
         try:
             return self._send(path)
         except FileNotFoundError as error:
-            raise PermanentDeliveryError("the instance's file is gone") from error
+            raise AskPersonError("the instance's file is gone") from error
         except RemoteProtocolError as error:
-            raise PermanentDeliveryError(f"the instance's file is broken: {error}") from error
+            raise AskPersonError(f"the instance's file is broken: {error}") from error
         except OSError as error:
             raise TransientDeliveryError("the instance's file cannot be read") from error
 

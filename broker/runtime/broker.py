@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pydicom.config
 import structlog
@@ -36,6 +38,7 @@ from broker.runtime.retention import Retention, limits_of
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
+from broker.store import tally
 from broker.store.database import Transaction
 from broker.store.room import Room, free_bytes
 from broker.telemetry import Telemetry, age
@@ -97,18 +100,13 @@ class Broker:
         shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
         self._database.open()
         with self._database.snapshot() as tx:  # nothing that another process does can fall between the two
-            seen, found = parked.last_intervention(tx), list(ledger.open_deliveries(tx))
+            seen, waiting = parked.last_intervention(tx), self._resume(tx)
         log.info(
             "journal open",
-            deliveries_to_make=sum(not queued.parked for queued in found),
-            deliveries_parked=sum(queued.parked for queued in found),
+            deliveries_to_make=waiting["queued"],
+            deliveries_parked=waiting["parked"],
             events_to_route=journal.waiting(self._database.read()),
         )
-        for queued in found:
-            if queued.destination in self._executors:
-                self._executors[queued.destination].add(queued)
-            else:
-                log.warning("a delivery's destination is not configured", destination=queued.destination)
         for executor in self._executors.values():
             executor.start()
         self._router.start(seen)
@@ -173,6 +171,23 @@ class Broker:
     def status(self) -> dict[str, Any]:
         """The state as `broker status` shows it."""
         return status(self._database.read())
+
+    def _resume(self, tx: Transaction) -> Counter[str]:
+        """Puts what is open into the lanes; how many are queued and parked."""
+        waiting: Counter[str] = Counter()
+        for destination, states in tally.deliveries(tx).items():
+            open_there = {state: states.get(state, 0) for state in ("queued", "parked")}
+            waiting.update(open_there)
+            if destination not in self._executors and any(open_there.values()):
+                log.warning(
+                    "a destination of open deliveries is not configured",
+                    destination=destination,
+                    deliveries=sum(open_there.values()),
+                )
+        for destination, found in itertools.groupby(ledger.open_deliveries(tx), lambda q: q.destination):
+            if destination in self._executors:
+                self._executors[destination].load(found)
+        return waiting
 
     def _claim(self) -> None:
         """One broker per data folder: two would each think the journal theirs."""
@@ -249,7 +264,7 @@ class Broker:
             yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
         for name, executor in self._executors.items():
             yield "broker_destination_paused", {"destination": name}, float(executor.state != "closed")
-        kinds: dict[str, int] = {}
+        kinds: dict[str, int] = dict.fromkeys(get_args(exceptions.Kind), 0)  # 0 shows that one begins
         for entry in exceptions.listed(tx):
             kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
         for kind, number in kinds.items():

@@ -90,14 +90,15 @@ def fold_into(
     start: int,
     *,
     end: int | None = None,
+    batch: int = BATCH,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
     """Folds what was routed behind event `start`, up to `end`; returns how many. Each batch is one transaction."""
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
-    while batch := [e for e in journal.since(journal_, start, BATCH) if end is None or e.seq <= end]:
-        start = batch[-1].seq
-        whole = [logged for logged in batch if logged.routed and logged.routed != "failed"]
+    while found := [e for e in journal.since(journal_, start, batch) if end is None or e.seq <= end]:
+        start = found[-1].seq
+        whole = [logged for logged in found if logged.routed and logged.routed != "failed"]
 
         def write(tx: Transaction, whole: list[journal.Logged] = whole, last: int = start) -> None:
             for logged in whole:
@@ -110,7 +111,7 @@ def fold_into(
             )
 
         database.write(write).result()
-        done += len(batch)
+        done += len(found)
         progress(done)
     return done
 

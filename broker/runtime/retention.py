@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from broker.errors import UnwritableError
+from broker.errors import BrokerError, UnwritableError
 from broker.runtime import rebuild
 from broker.runtime.offline import Configured
 from broker.settings import Settings
@@ -27,8 +27,16 @@ from broker.store.database import Database, Transaction
 log = structlog.get_logger("broker.retention")
 
 EVERY_SECONDS: Final = 3600.0
+FOLD_BATCH: Final = 20
+FOLD_PAUSE_SECONDS: Final = 0.02
+"""Events that are folded without a pause, some milliseconds, and the pause."""
+
 CHUNK: Final = 200
 """Messages that leave the ledger in one transaction: some milliseconds."""
+
+
+class InterruptedRoundError(BrokerError):
+    """The broker stops; the next round goes on where this one was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +151,8 @@ class Retention:
         while True:
             try:
                 self.run()
+            except InterruptedRoundError:
+                return
             except UnwritableError:
                 pass  # told where it began; the next round finds the same days due
             except Exception:
@@ -176,6 +186,11 @@ class Retention:
                 return
             progress(f"ledger of {day}")
 
+    def _breathe(self) -> None:
+        """Folding is the same work as routing, in the same process: acknowledgements go first."""
+        if self._stopping.wait(FOLD_PAUSE_SECONDS):
+            raise InterruptedRoundError
+
     def _fold_baseline(self, day: str) -> None:
         baseline = self._database.beside(rebuild.BASELINE)
         baseline.open()
@@ -187,7 +202,15 @@ class Retention:
                 )
                 if last is not None and last[0] is not None:
                     start = rebuild.folded(baseline.read())
-                    rebuild.fold_into(baseline, tx, self._configured, start, end=last[0])
+                    rebuild.fold_into(
+                        baseline,
+                        tx,
+                        self._configured,
+                        start,
+                        end=last[0],
+                        batch=FOLD_BATCH,
+                        progress=lambda _done: self._breathe(),
+                    )
         finally:
             baseline.close()
 

@@ -1,12 +1,15 @@
 """`make bench`: measures the broker beside a floor and beside its peers in one run, and writes docs/performance.md.
 
 Absolute numbers are this machine's on this day; the ratios within one run are what can be compared. `--quick` does a
-fifth of the work, for CI, and writes nothing unless told where (`--output`).
+fifth of the work, for CI, and writes nothing unless told where (`--output`). Long runs by hand set the size by the
+environment: `ROWS=10000000` (search), `DELIVERIES=1000000` (recovery), `DAY=110000` (retention), `MESSAGES=1000000`
+(memory), each with `--only`.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import sys
@@ -20,22 +23,41 @@ sys.path.insert(0, str(REPOSITORY))
 
 import apsw  # noqa: E402 - the repository's own modules come after the path to them
 
-from tests.bench import acks, order_to_row, read_fields, route_event, stores, worklist_query  # noqa: E402
+from broker.telemetry import configure_logging  # noqa: E402
+from tests.bench import (  # noqa: E402
+    acks,
+    delivered,
+    dropping,
+    memory,
+    order_to_row,
+    read_fields,
+    recovery,
+    route_event,
+    search,
+    stores,
+    worklist_query,
+)
 from tests.bench.stage import Stage, say  # noqa: E402
 from tests.bench.table import Table, milliseconds  # noqa: E402
 
 MEASUREMENTS: Mapping[str, Callable[[Stage], Table]] = {
     "acks": acks.measure,
+    "delivered": delivered.measure,
     "order-to-row": order_to_row.measure,
     "read-fields": read_fields.measure,
     "route-event": route_event.measure,
     "worklist": worklist_query.measure,
     "stores": stores.measure,
+    "search": search.measure,
+    "retention": dropping.measure,
+    "recovery": recovery.measure,
+    "memory": memory.measure,
 }
 
 
 def main() -> None:
     options = _options()
+    configure_logging(level=logging.WARNING)  # of the broker's parts that run in this process
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         stage = Stage(folder=Path(name), quick=options.quick)
@@ -95,7 +117,26 @@ def _page(tables: list[Table], machine: str) -> str:
         "within the run can be compared. None of this is a gate.\n\n"
         f"Machine: {machine}\n"
     )
-    return "\n".join([head, *(table.markdown() for table in tables)])
+    return "\n".join([head, *_targets(tables), *(table.markdown() for table in tables)])
+
+
+def _targets(tables: list[Table]) -> list[str]:
+    """What shall be reached beside what was, and a sentence on each that was missed."""
+    targets = [target for table in tables for target in table.targets]
+    if not targets:
+        return []
+    told = Table(
+        title="Targets",
+        text="What this run reached of what the design asks for. What limits each that was missed stands below.",
+        columns=("", "to reach", "reached", ""),
+        rows=[[t.what, t.reach, t.reached, "met" if t.met else "missed"] for t in targets],
+    )
+    missed: dict[str, list[str]] = {}
+    for target in targets:
+        if not target.met:
+            missed.setdefault(target.limit, []).append(target.what)
+    limits = "".join(f"- {'; '.join(what)}: {limit}.\n" for limit, what in missed.items())
+    return [told.markdown(), *([limits] if limits else [])]
 
 
 if __name__ == "__main__":

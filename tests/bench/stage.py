@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,16 @@ class Stage:
 
     def count(self, full: int) -> int:
         return max(20, full // 5) if self.quick else full
+
+    def size(self, variable: str, full: int) -> int:
+        """As `count`, unless the environment says how many: for a long run by hand."""
+        return int(os.environ.get(variable, 0)) or self.count(full)
+
+    def made(self, name: str) -> Path:
+        """A folder of the run's own, which goes with it."""
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
 
     @contextmanager
     def broker(self, name: str, **arguments: int | str) -> Iterator[Broker]:

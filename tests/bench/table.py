@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.bench.targets import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +18,7 @@ class Table:
     text: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    targets: Sequence[Target] = ()
 
     def markdown(self) -> str:
         lines = [

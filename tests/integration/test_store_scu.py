@@ -27,7 +27,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[at
 
 from broker.dicom.coerce import Coercion, apply, plan
 from broker.dicom.elements import read_meta
-from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
+from broker.errors import AskPersonError, DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from broker.net.store_scu import StoreScu
 from tests.support.needs import needs
 from tests.support.orthanc import Orthanc
@@ -488,7 +488,7 @@ def test_files_that_cannot_be_sent(storescp: StartStorescp, tmp_path: Path) -> N
     headless.write_bytes(path.read_bytes()[: path.read_bytes().index(b"\x08\x00\x16\x00UI")])
     with scu(server.port) as client:
         for bad in (tmp_path / "nowhere", junk, headless):
-            with pytest.raises(PermanentDeliveryError):
+            with pytest.raises(AskPersonError):
                 client.send(bad)
         with pytest.raises(TransientDeliveryError):
             client.send(tmp_path)  # a folder: the disk says no

@@ -67,6 +67,11 @@ class Broker:
         self._process = Program(
             [sys.executable, "-m", "broker", "run"], self.log, folder=REPOSITORY, env=self._environment()
         )
+        self.wait_until_ready(timeout)
+
+    def wait_until_ready(self, timeout: float = 30.0) -> None:
+        """Until `/readyz` answers 200; fails at once when the process ends."""
+        assert self._process is not None, "the broker is not running"
         self._process.wait_until(self.ready, "/readyz answers 200", timeout)
 
     def stop(self) -> None:
@@ -142,5 +147,10 @@ class Broker:
     def _environment(self) -> dict[str, str]:
         # The caller's own BROKER_ variables must not reach a test.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+        return {**inherited, **self.environment}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What is set for it, whatever else the environment says."""
         chosen = {name: value for name, value in self._env.items() if value}
-        return {**inherited, **chosen, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+        return {**chosen, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}

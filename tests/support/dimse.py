@@ -50,11 +50,14 @@ class Scu:
         self._message_id = 0
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(_associate(contexts, calling, called))
-        kind, body = self._pdu()
-        if kind != 2:
+        try:
+            self._socket.sendall(_associate(contexts, calling, called))
+            kind, body = self._pdu()
+            if kind != 2:
+                raise RejectedError(tuple(body[1:4]) if kind == 3 else kind)
+        except BaseException:
             self._socket.close()
-            raise RejectedError(tuple(body[1:4]) if kind == 3 else kind)
+            raise
         taken, self._longest = _accepted(body)
         self.accepted = {context: number for number, context in _numbered(contexts) if number in taken}
 

@@ -7,16 +7,20 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.support.needs import absent, needs
+from tests.support.needs import needs
+
+
+class CannotMountError(Exception):
+    """It takes root, and in a container the right to mount too."""
 
 
 class SmallDisk:
-    """A file system of `size` bytes, mounted at `folder`. Needs the right to mount: skipped without."""
+    """A file system of `size` bytes, mounted at `folder`. Raises `CannotMountError`."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         done = subprocess.run(
             [needs("mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
             capture_output=True,
@@ -24,7 +28,7 @@ class SmallDisk:
             check=False,
         )
         if done.returncode:
-            absent(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+            raise CannotMountError(f"a small disk cannot be mounted here: {done.stderr.strip()}")
 
     @property
     def free(self) -> int:

@@ -85,9 +85,11 @@ def wait_until_routed(broker: Broker) -> None:
 
 def wait_until_idle(broker: Broker, timeout: float = 30.0) -> None:
     """Nothing waits to be routed or to leave."""
+    wait_until(lambda: open_work(broker) == 0, "everything is delivered", timeout)
 
-    def idle() -> bool:
-        found = status(broker)
-        return found["events_waiting"] == 0 and not any(row["queued"] for row in found["destinations"])
 
-    wait_until(idle, "everything is delivered", timeout)
+def open_work(broker: Broker) -> int:
+    """How many events wait to be routed and deliveries to leave."""
+    found = status(broker)
+    waiting: int = found["events_waiting"] + sum(row["queued"] for row in found["destinations"])
+    return waiting

@@ -19,10 +19,10 @@ def free_port() -> int:
     raise RuntimeError("no free port between 20000 and 32000")
 
 
-def is_open(port: int) -> bool:
+def is_open(port: int, host: str = "127.0.0.1") -> bool:
     """Somebody accepts connections on the port."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True

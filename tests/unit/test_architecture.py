@@ -24,6 +24,7 @@ LAYERS = (
     {"journal", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
+    {"doctor"},
     {"cli"},
     {"__main__"},
 )

@@ -294,6 +294,34 @@ def test_an_entry_can_be_off(write: Write) -> None:
     assert found.inbound[0].entry.enabled is False
 
 
+def test_a_destination_has_a_rate_and_windows(write: Write) -> None:
+    plain = load(write(), env={}).outbound[0].entry
+    assert (plain.rate, plain.windows, plain.connections) == (None, (), 1)
+    paced = load(
+        write(("port: 6661", "port: 6661\n    rate: 0.5\n    windows: [22:00-06:00, 12:00-12:30]")), env={}
+    )
+
+    entry = paced.outbound[0].entry
+    assert (entry.rate, entry.windows) == (0.5, ("22:00-06:00", "12:00-12:30"))
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "said"),
+    [
+        ("rate: 0", "14:11", "$.outbound.epj.rate: input should be greater than 0."),
+        ("rate: fast", "14:11", "$.outbound.epj.rate: "),
+        ("windows: 22:00-06:00", "14:14", "$.outbound.epj.windows: "),
+        ("windows: [22-06]", "14:15", "must be two times of day, as in 22:00-06:00"),
+        ("windows: [22:00-06:00, 25:00-06:00]", "14:28", "must be two times of day"),
+        ("windows: [06:00-06:00]", "14:15", "must be two different times of day"),
+    ],
+)
+def test_a_wrong_rate_or_window_is_placed(write: Write, option: str, place: str, said: str) -> None:
+    told = faults(write(("port: 6661", f"port: 6661\n    {option}")))
+
+    assert [f for f in told if f.startswith(f"broker.yaml:{place}: ") and said in f], told
+
+
 def test_an_adapters_own_rules_hold_in_its_entry() -> None:
     class Strict(Options):
         host: str = Field(description="Where.")

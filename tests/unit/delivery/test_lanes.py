@@ -292,3 +292,16 @@ def test_probes_go_round() -> None:
 
     assert tried == [1, 2, 3, 1, 2]
     assert book.take(0) == 1, "where it is no probe the oldest leaves"
+
+
+def test_what_failed_before_a_merge_leaves_though_the_other_one_was_parked() -> None:
+    book = LaneBook()
+    book.add(1, "old")
+    book.add(2, "new")
+    assert [book.take(0), book.take(0)] == [1, 2]
+    book.join("old", "new")
+    book.again(1, due=0)
+    assert book.take(0) is None, "the other one is still on its way"
+    book.park(2)
+
+    assert left(book) == [1]

@@ -10,7 +10,8 @@ import pytest
 
 from broker.adapter import Delivery, OutboundContext
 from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
-from broker.net.hl7_sender import Hl7Destination, Hl7Sender
+from broker.hl7.ack import Acknowledgement
+from broker.net.hl7_sender import Hl7Destination, Hl7Sender, failure
 from tests.support.mllp import Behaviour, MllpSink
 from tests.support.ports import free_port
 
@@ -69,6 +70,30 @@ def test_a_refusal_is_for_good_and_tells_no_text_of_the_peer(
     sink.behaviour = code
     with pytest.raises(PermanentDeliveryError, match=f"^MSA-1 {code}$"):
         sender(sink.port).deliver(delivery())
+
+
+@pytest.mark.parametrize(
+    ("code", "error_code", "error", "text"),
+    [
+        ("AE", "", PermanentDeliveryError, "MSA-1 AE"),
+        ("AR", "", PermanentDeliveryError, "MSA-1 AR"),
+        ("CR", "", PermanentDeliveryError, "MSA-1 CR"),
+        ("AE", "207", PermanentDeliveryError, "MSA-1 AE, error 207"),
+        ("AE", "204", PermanentDeliveryError, "MSA-1 AE, error 204"),
+        ("CE", "", TransientDeliveryError, "MSA-1 CE"),
+        ("CE", "207", TransientDeliveryError, "MSA-1 CE, error 207"),
+        ("AE", "206", TransientDeliveryError, "MSA-1 AE, error 206"),
+        ("AR", "206", TransientDeliveryError, "MSA-1 AR, error 206"),
+        ("AE", "Nordgård 4181", PermanentDeliveryError, "MSA-1 AE"),
+        ("AE", "^", PermanentDeliveryError, "MSA-1 AE"),
+    ],
+)
+def test_what_a_negative_acknowledgement_means(
+    code: str, error_code: str, error: type[DeliveryError], text: str
+) -> None:
+    found = failure(Acknowledgement(code=code, control_id="1", error_code=error_code))
+
+    assert (type(found), str(found)) == (error, text), "a class, and nothing of the peer's own text"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ on: [patient.*]
 to:
   - { hl7: epj, send: source, purpose: contact }
   - { hl7: pacs-hl7, send: source }
-on_failure: { retry: { first: 250ms, max: 1m }, alert: desk }
+on_failure: { retry: { first: 250ms, max: 1m }, park_after: 2h, refusals: 1, max_age: 90m, alert: desk }
 """
 
 ORDER = Message.parse(b"MSH|^~\\&|RIS|STO|||20260309||ORM^O01|1|T|2.5.1\rORC|NW|P1^EPJ|F1^RIS\r")
@@ -106,6 +106,8 @@ def test_every_target_of_a_route(load: Any, view: Any) -> None:
     ]
     assert {t.version for t in targets} == {routes.version}
     assert routes["adt"].on_failure.retry.first == 0.25
+    wanted = routes["adt"].on_failure
+    assert (wanted.park_after, wanted.refusals, wanted.max_age, wanted.alert) == (7200.0, 1, 5400.0, "desk")
     assert routes.evaluate(view("encounter.started")) == []
 
 

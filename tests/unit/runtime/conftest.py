@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from broker.adapter import Reception, Renderer
+from broker.delivery import ledger
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.registers import exceptions, worklist
@@ -80,10 +81,9 @@ class House:
         return [entry["kind"] for entry in exceptions.listed(self.database.read())]
 
     def payloads(self, destination: str) -> list[bytes]:
-        found = self.database.read().rows(
-            "SELECT payload FROM delivery WHERE destination=? ORDER BY id", (destination,)
-        )
-        return [payload for (payload,) in found]
+        tx = self.database.read()
+        found = tx.rows("SELECT id FROM delivery WHERE destination=? ORDER BY id", (destination,))
+        return [ledger.payload_of(tx, number) or b"" for (number,) in found]
 
 
 @pytest.fixture

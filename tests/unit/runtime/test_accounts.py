@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.adapter import Receipt
 from broker.delivery import ledger, parked
 from broker.delivery.parked import By
 from broker.runtime import rebuild, retention
@@ -48,10 +49,15 @@ class Years:
 
     def deliver(self, *, but: int = 0) -> None:
         """Everything that is queued leaves, but the newest `but`."""
-        tx = self.database.read()
-        numbers = [q.id for q in ledger.open_deliveries(tx) if not q.parked]
-        for number in numbers[: len(numbers) - but]:
-            self.database.write(lambda tx, number=number: _finish(tx, number)).result(10)  # type: ignore[misc]
+        for number in self.open()[: len(self.open()) - but]:
+            self.finish(number)
+
+    def open(self) -> list[int]:
+        """Deliveries that still have to leave, the oldest first."""
+        return sorted(q.id for q in ledger.open_deliveries(self.database.read()) if not q.parked)
+
+    def finish(self, number: int) -> None:
+        self.database.write(lambda tx: _finish(tx, number)).result(10)
 
     @property
     def database(self) -> Database:
@@ -80,8 +86,6 @@ class Years:
 
 
 def _finish(tx: Transaction, number: int) -> None:
-    from broker.adapter import Receipt
-
     opened = ledger.load(tx, number)
     assert opened is not None
     ledger.finish(tx, opened, Receipt(detail="MSA-1 AA"), "2026-03-12T00:00:00+00:00")
@@ -107,7 +111,7 @@ def test_every_message_is_in_exactly_one_class(years: Years) -> None:
 
 def test_parked_held_dropped_and_waiting_messages_are_counted_as_such(years: Years) -> None:
     years.story(0)
-    (first, second, *_) = (q.id for q in ledger.open_deliveries(years.database.read()))
+    (first, second, *_) = years.open()
 
     def park(tx: Transaction) -> None:
         for number in (first, second):
@@ -205,14 +209,14 @@ def test_a_day_with_something_open_is_kept_whole_and_so_is_the_ledger_behind_it(
     years.story(0)
     years.deliver(but=1)
     years.story(1)
-    (open_,) = [q.id for q in list(ledger.open_deliveries(years.database.read()))][:1]
-    for number in [q.id for q in ledger.open_deliveries(years.database.read())][1:]:
-        years.database.write(lambda tx, number=number: _finish(tx, number)).result(10)  # type: ignore[misc]
+    oldest, *others = years.open()
+    for number in others:
+        years.finish(number)
     gone = years.forget(today=9)
 
     assert (gone.bodies, gone.ledger, gone.kept) == (("2026-03-10",), (), ("2026-03-09",))
-    assert ledger.payload_of(years.database.read(), open_)
-    years.database.write(lambda tx: _finish(tx, open_)).result(10)
+    assert ledger.payload_of(years.database.read(), oldest)
+    years.finish(oldest)
     assert years.forget(today=9).ledger == ("2026-03-09", "2026-03-10")
     assert years.report().faults == []
 

@@ -134,6 +134,25 @@ def test_a_message_is_answered_journaled_routed_and_counted(make: Make) -> None:
         assert f"# HELP {name.removesuffix('_total')}" in metrics
 
 
+def test_a_control_id_that_was_used_again_is_refused_and_a_person_learns_of_it(make: Make) -> None:
+    broker = make()
+
+    def use() -> tuple[bytes, dict[str, Any], str]:
+        with MllpClient(port(broker, "mllp")) as pas:
+            pas.ask(ADT)
+            refused = pas.ask(ADT.replace(b"19821030", b"19821031"))
+        return refused, broker.status(), get(broker, "/metrics")[1]
+
+    answer, status, metrics = running(broker, use)
+
+    assert (field(answer, b"MSA", 1), field(answer, b"MSA", 2)) == (b"AE", b"P000101")
+    assert b"205" in answer
+    (entry,) = [entry for entry in status["exceptions"] if entry["kind"] == "control-id-reused"]
+    assert entry["subject"].startswith("pas: 127.0.0.1")
+    assert {(r["verdict"], r["messages"]) for r in status["received"]} == {("accepted", 1), ("rejected", 1)}
+    assert 'broker_messages_received_total{source="pas",verdict="rejected"} 1.0' in metrics
+
+
 def test_the_next_start_finds_what_is_left_to_deliver(make: Make) -> None:
     first = make()
 

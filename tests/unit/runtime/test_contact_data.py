@@ -18,6 +18,7 @@ from broker.runtime.broker import status
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.sqlite import in_memory
+from tests.support.events import of_days
 
 if TYPE_CHECKING:
     from broker.adapter import Reception
@@ -159,10 +160,11 @@ class Outside:
 
     def payloads(self, *, contact: bool) -> list[str]:
         """What leaves, by the purpose of its target; rows and DICOM never are for contact."""
-        found = self.tx.rows("SELECT route, place, kind, payload FROM delivery")
+        of_day = {number: payload for number, payload, _ in of_days(self.tx, "delivery_body")}
+        found = self.tx.rows("SELECT route, place, kind, id FROM delivery")
         return [
-            payload.decode()
-            for route, place, kind, payload in found
+            of_day[number].decode()
+            for route, place, kind, number in found
             if (kind == "hl7" and self._purposes[route, place] == "contact") == contact
         ]
 
@@ -188,9 +190,9 @@ class Outside:
             "worklist",
             "worklist_station",
             "exception",
-            "message_key",
         )
-        return repr([self.tx.rows(f"SELECT * FROM {name}") for name in names])
+        rows = [self.tx.rows(f"SELECT * FROM {name}") for name in names]
+        return repr([*rows, of_days(self.tx, "message_key")])
 
 
 @given(st.lists(messages(), min_size=1, max_size=4))

@@ -9,12 +9,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
-from broker.delivery import ledger
+from broker.delivery import ledger, parked
 from broker.delivery.executor import Executor
+from broker.delivery.parked import By
+from broker.errors import AskPersonError, UnwritableError
 from broker.routing.language import OnFailure
 from broker.runtime import router as module
 from broker.runtime.router import BATCH, Router
+from broker.store.database import Transaction
+from broker.store.sqlite import SqliteDatabase
 from broker.view import View
+from tests.support.events import cause
 from tests.support.shared import REPOSITORY
 
 if TYPE_CHECKING:
@@ -25,20 +30,30 @@ ADT = (REPOSITORY / "routes" / "tests" / "adt_a04_registered.hl7").read_bytes()
 
 
 class Desk:
-    """Takes everything."""
+    """Takes everything, but asks for a person where the first `refusing` are concerned."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self.taken: list[bytes] = []
+        self.refusing = 0
+        self.refused = 0
 
     def deliver(self, delivery: Delivery) -> Receipt:
         with self._changed:
+            if self.refused < self.refusing:
+                self.refused += 1
+                self._changed.notify_all()
+                raise AskPersonError("two patients fit")
             self.taken.append(delivery.payload)
             self._changed.notify_all()
         return Receipt(detail="MSA-1 AA")
 
     def close(self) -> None:
         pass
+
+    def wait_for_refusals(self, number: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.refused >= number, SECONDS)
 
     def wait_for(self, number: int) -> None:
         with self._changed:
@@ -130,18 +145,31 @@ def test_routing_waits_while_the_journal_cannot_be_written(
 ) -> None:
     works = sqlite_works
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
-    failed = threading.Semaphore(0)
-    monkeypatch.setattr(module.log, "exception", lambda *_, **__: failed.release())
+    tried = threading.Semaphore(0)
+    batch = works.router._batch
+
+    def watched() -> bool:
+        try:
+            return batch()
+        except UnwritableError:
+            tried.release()
+            raise
+
+    monkeypatch.setattr(works.router, "_batch", watched)
     works.receive(1)
     connection = works.house.database.write(lambda tx: tx._connection).result()
     connection.execute("PRAGMA query_only=ON")
-    works.start()
-    for _ in range(3):
-        assert failed.acquire(timeout=SECONDS)
-    connection.execute("PRAGMA query_only=OFF")
+    with capture_logs() as logs:
+        works.start()
+        for _ in range(3):
+            assert tried.acquire(timeout=SECONDS)
+        connection.execute("PRAGMA query_only=OFF")
+        works.desk.wait_for(1)
 
-    works.desk.wait_for(1)
     assert works.house.reported() == []
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "the journal cannot be written"
+    ], "told once, where it began"
 
 
 def test_nothing_ends_the_router_but_a_stop(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,3 +246,134 @@ def test_what_comes_closely_is_routed_together_but_a_stop_does_not_wait_for_more
     works.router.stop(SECONDS)
 
     works.desk.wait_for(3)
+
+
+# --- what another process did to deliveries ---
+
+
+class Elsewhere:
+    """`broker parked` in a process of its own: its own connection to the same file."""
+
+    def __init__(self, house: House) -> None:
+        self._database = SqliteDatabase(house.database.path)
+        self._database.open()
+
+    def do(self, work: Callable[[Transaction], object]) -> None:
+        self._database.write(work).result(SECONDS)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+@pytest.fixture
+def elsewhere(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    elsewhere = Elsewhere(house)
+    yield elsewhere
+    elsewhere.close()
+
+
+BY = By(who="kari", at="2026-03-09T09:00:00+00:00", reason="asked the ward")
+
+
+def parked_one(works: Works) -> int:
+    """A message came, the EPJ asked for a person, and nobody knows of it but the journal and the lanes."""
+    works.desk.refusing = 1
+    works.receive(1)
+    works.start()
+    works.desk.wait_for_refusals(1)
+    works.receive(2)
+    works.router.wake()
+    database = works.house.database
+    (number,) = [q.id for q in ledger.open_deliveries(database.read()) if q.destination == "epj"][:1]
+    while [row["id"] for row in parked.listed(database.read())] != [number]:
+        database.write(lambda tx: None).result(
+            SECONDS
+        )  # its parking stands before this in the writer's queue
+    return number
+
+
+def test_a_release_in_another_process_is_noticed(works: Works, elsewhere: Elsewhere) -> None:
+    number = parked_one(works)
+    assert works.desk.taken == []
+    elsewhere.do(lambda tx: parked.release(tx, number, BY))
+    works.desk.wait_for(2)
+
+    assert controls(works.desk) == [1, 2], "and what waited behind it follows"
+
+
+def test_an_edit_in_another_process_is_what_leaves(works: Works, elsewhere: Elsewhere) -> None:
+    number = parked_one(works)
+    mended = (ledger.payload_of(works.house.database.read(), number) or b"").replace(b"000001", b"000007")
+    elsewhere.do(lambda tx: parked.edit(tx, number, mended, BY))
+    elsewhere.do(lambda tx: parked.release(tx, number, BY))
+    works.desk.wait_for(2)
+
+    assert controls(works.desk) == [7, 2]
+
+
+def test_a_drop_in_another_process_lets_the_lane_go_on(works: Works, elsewhere: Elsewhere) -> None:
+    number = parked_one(works)
+    elsewhere.do(lambda tx: parked.drop(tx, number, BY))
+    works.desk.wait_for(1)
+
+    assert controls(works.desk) == [2]
+
+
+def test_a_replay_in_another_process_is_sent(works: Works, elsewhere: Elsewhere) -> None:
+    works.receive(1)
+    works.start()
+    works.desk.wait_for(1)
+    payload = works.desk.taken[0]
+    target = Target(route="adt-to-epj", version="v", place="r.yaml:1", kind="hl7", destination="epj")
+
+    def again(tx: Transaction) -> None:
+        queued = ledger.enqueue(tx, cause(), "K", target, Rendered(payload=payload), replay_of=1)
+        parked.note(tx, "replay", queued.id, BY)
+
+    elsewhere.do(again)
+    works.desk.wait_for(2)
+
+    assert works.desk.taken == [payload, payload]
+
+
+def test_what_was_done_before_the_start_is_not_heard_again(works: Works, elsewhere: Elsewhere) -> None:
+    """The lanes were filled from a journal that had it."""
+    target = Target(route="adt-to-epj", version="v", place="r.yaml:1", kind="hl7", destination="epj")
+    works.receive(1)
+
+    def again(tx: Transaction) -> None:
+        queued = ledger.enqueue(
+            tx, cause(), "K", target, Rendered(payload=b"a|b|c|d|e|f|g|h|i|R9|"), replay_of=1
+        )
+        parked.note(tx, "replay", queued.id, BY)
+
+    elsewhere.do(again)
+    for queued in ledger.open_deliveries(works.house.database.read()):
+        works.executor.add(queued)
+    works.executor.start()
+    works.router.start(parked.last_intervention(works.house.database.read()))
+    works.desk.wait_for(2)
+
+    assert controls(works.desk) == [9, 1]
+
+
+def test_an_intervention_for_a_destination_that_is_gone_is_passed_over(
+    works: Works, elsewhere: Elsewhere
+) -> None:
+    target = Target(route="r", version="v", place="r.yaml:1", kind="hl7", destination="pacs-hl7")
+
+    def gone(tx: Transaction) -> None:
+        number = ledger.enqueue(tx, cause(), "K", target, Rendered(payload=b"x")).id
+        opened = ledger.load(tx, number)
+        assert opened is not None
+        ledger.park(tx, opened, "ask", "who", BY.at)
+        parked.release(tx, number, BY)
+
+    works.receive(1)
+    elsewhere.do(gone)
+    with capture_logs() as logs:
+        works.start()
+        works.desk.wait_for(1)
+
+    assert [line for line in logs if line["log_level"] == "error"] == []

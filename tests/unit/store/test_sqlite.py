@@ -189,7 +189,7 @@ def wal_bytes(database: SqliteDatabase) -> int:
 
 def grow(database: SqliteDatabase, megabytes: int) -> None:
     for _ in range(megabytes):
-        note(database, "x" * 1_000_000).result(10)
+        note(database, "x" * 1_000_000).result(60)
 
 
 def test_the_wal_stays_short_while_nobody_reads(database: SqliteDatabase) -> None:
@@ -212,12 +212,14 @@ def test_the_wal_stays_short_under_reads_without_a_pause(
         while not ended.is_set():
             database.read().rows("SELECT length(text) FROM note ORDER BY number DESC LIMIT 3")
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(2)]
     for reader in readers:
         reader.start()
-    reading.wait(10)
-    grow(database, 60)
-    ended.set()
+    try:
+        reading.wait(10)
+        grow(database, 60)
+    finally:
+        ended.set()
     for reader in readers:
         reader.join(10)
 

@@ -29,7 +29,7 @@ CREATE TABLE message (
   events BIGINT NOT NULL,
   blob TEXT COLLATE "C" NOT NULL
 );
-CREATE INDEX message_type ON message (type, seq);
+CREATE INDEX message_type ON message (type, received);
 CREATE INDEX message_received ON message (received);
 
 CREATE TABLE event (

@@ -42,7 +42,7 @@ CREATE TABLE message (
   events      INTEGER NOT NULL,             -- how many events it made
   blob        TEXT NOT NULL                 -- file that holds the bytes, relative to the data folder
 ) STRICT;
-CREATE INDEX message_type ON message (type, seq);
+CREATE INDEX message_type ON message (type, received);
 CREATE INDEX message_received ON message (received);
 
 CREATE TABLE event (

@@ -1,0 +1,240 @@
+"""The checks of `broker doctor`, in the order of the report: each looks (`look.py`) and has it judged (`judge.py`).
+
+Nothing is sent to a destination but a TCP connect or a C-ECHO, and nothing is written but a file that is gone again.
+One more check is one more function in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+import broker
+from broker.doctor import judge, look
+from broker.doctor.finding import Finding, fault, ok, warning
+from broker.errors import BrokerError, ConfigError
+from broker.routing import check, tables
+from broker.runtime.journals import journal_of
+from broker.runtime.offline import configure
+from broker.settings import Settings
+from broker.store.database import CURRENT
+from broker.store.room import free_bytes
+
+LEAST_PYTHON: Final = (3, 11)
+LOCK: Final = "requirements.lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """The broker that is looked at: its settings, the environment, and now (aware, local time)."""
+
+    settings: Settings
+    env: Mapping[str, str]
+    now: datetime
+
+    @property
+    def data(self) -> Path:
+        return self.settings.data_folder
+
+    @property
+    def loopback(self) -> bool:
+        return self.settings.broker.bind in ("127.0.0.1", "localhost", "::1")
+
+
+Check = Callable[[Scene], Iterable[Finding]]
+
+
+def settings_and_routes(it: Scene) -> Iterator[Finding]:
+    """What `broker check` says."""
+    try:
+        configured = configure(it.settings, it.env)
+    except ConfigError as exc:
+        yield from unreadable(exc)
+        return
+    faults = check.lint(configured.routes)
+    for found in faults:
+        yield warning("settings and routes", str(found), "`broker check` shows the line")
+    if not faults:
+        yield ok("settings and routes", f"{it.settings.file.name}, {len(configured.routes.routes)} routes")
+
+
+def unreadable(error: ConfigError) -> Iterator[Finding]:
+    """Settings or routes that a start would not take."""
+    for text in map(str, error.faults or (error,)):
+        yield fault("settings and routes", text, "correct it; `broker check` shows the line")
+
+
+def python(_it: Scene) -> Iterator[Finding]:
+    yield judge.python(sys.version_info[:2], LEAST_PYTHON, apsw.sqlite_lib_version())
+
+
+def packages(it: Scene) -> Iterator[Finding]:
+    """The lock stands beside the folder of the settings, or beside the source."""
+    for folder in (it.settings.file.parent.parent, Path(broker.__file__).parents[1]):
+        if (folder / LOCK).is_file():
+            installed = {d.metadata["Name"]: d.version for d in distributions()}
+            yield judge.packages(installed, (folder / LOCK).read_text(encoding="utf-8"))
+            return
+    yield ok("packages", f"not compared: no {LOCK} beside the folder of the settings")
+
+
+def ports(it: Scene) -> Iterator[Finding]:
+    bind = it.settings.broker.bind
+    found = [
+        look.port(s.name, getattr(s.config, "bind", "") or bind, s.config.port)
+        for s in it.settings.inbound
+        if s.entry.enabled and hasattr(s.config, "port")
+    ]
+    found += [
+        look.port("dicom", bind, it.settings.broker.dicom.port),
+        look.port("http", bind, it.settings.broker.http.port),
+    ]
+    yield from judge.ports(found, look.broker_on(it.data))
+
+
+def disk(it: Scene) -> Iterator[Finding]:
+    """Whether the data folder can be written, has room, and keeps what is synced."""
+    folder = look.existing(it.data)
+    seen, writable = folder.stat(), os.access(folder, os.W_OK | os.X_OK)
+    if folder == it.data or not writable:
+        yield judge.data_folder(
+            str(folder), writable=writable, mode=seen.st_mode, owner=seen.st_uid, user=os.geteuid()
+        )
+    else:
+        yield ok("data folder", f"{it.data} is not there yet; the first start makes it")
+    yield judge.room(free_bytes(folder), it.settings.broker.limits.min_free)
+    kind, mount = look.file_system(folder)
+    if kind:
+        yield judge.file_system(kind, mount)
+    if writable:
+        yield judge.syncing(look.writing(folder)[0])
+
+
+def schema(it: Scene) -> Iterator[Finding]:
+    yield judge.schema(journal_of(it.settings).version() or None, CURRENT)
+
+
+def clock(it: Scene) -> Iterator[Finding]:
+    folder = look.existing(it.data)
+    offset = look.writing(folder)[1] if os.access(folder, os.W_OK | os.X_OK) else 0.0
+    newest = _journal(it, "SELECT max(received) FROM message")
+    yield judge.clock(
+        it.now,
+        built=datetime.fromtimestamp(Path(broker.__file__).stat().st_mtime, UTC),
+        newest=datetime.fromisoformat(newest) if newest else None,
+        file_offset=offset,
+        windows=any(s.entry.windows for s in it.settings.outbound),
+    )
+
+
+def open_files(it: Scene) -> Iterator[Finding]:
+    dicom = it.settings.broker.dicom.max_associations
+    hl7 = sum(getattr(s.config, "max_connections", 0) for s in it.settings.inbound if s.entry.enabled)
+    # An association has a file of its own while an object arrives; a delivery may have one open beside its connection.
+    outbound = sum(2 * s.entry.connections for s in it.settings.outbound if s.entry.enabled)
+    yield judge.open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 2 * dicom + hl7 + outbound)
+
+
+def certificates(it: Scene) -> Iterator[Finding]:
+    yield judge.transport(it.loopback)
+
+
+def ae_titles(it: Scene) -> Iterator[Finding]:
+    stations: set[str] = set()
+    for name in it.settings.broker.tables:
+        file = it.settings.table_file(name)
+        # Another table's values are no titles; a broken table is told by `settings_and_routes`.
+        try:
+            rows = tables.load_table(name, file).rows.values() if _has_titles(file) else ()
+        except ConfigError:
+            continue
+        stations.update(title for row in rows for title in row.values)
+    configs: dict[str, Any] = {s.name: s.config for s in it.settings.outbound if s.entry.enabled}
+    called = {
+        name: (config.called_aet, f"{config.host}:{config.port}")
+        for name, config in configs.items()
+        if hasattr(config, "called_aet")
+    }
+    dicom = it.settings.broker.dicom
+    yield from judge.ae_titles(
+        dicom.ae_title, dicom.peers, stations, called, open_ae=it.settings.open_ae, loopback=it.loopback
+    )
+
+
+def destinations(it: Scene) -> Iterator[Finding]:
+    """All at once: one that is dead takes seconds to show it."""
+    outbound = it.settings.outbound
+    configs = [(s.name, s.config) for s in outbound if s.entry.enabled and hasattr(s.config, "host")]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for (name, config), why in zip(configs, pool.map(_reached, (c for _, c in configs)), strict=True):
+            if why:
+                do = "its deliveries wait; ask for the address, the title and the firewall"
+                yield warning(f"destination {name}", why, do)
+            else:
+                said = "answers C-ECHO" if hasattr(config, "called_aet") else "takes connections"
+                yield ok(f"destination {name}", said)
+    for setting in outbound:
+        if not setting.entry.enabled:
+            yield ok(f"destination {setting.name}", "is off")
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    settings_and_routes,
+    python,
+    packages,
+    ports,
+    disk,
+    schema,
+    clock,
+    open_files,
+    certificates,
+    ae_titles,
+    destinations,
+)
+
+
+def examine(it: Scene) -> Iterator[Finding]:
+    """Every finding of every check; one that cannot be made says so, and the others go on."""
+    for one in CHECKS:
+        try:
+            yield from one(it)
+        except (BrokerError, OSError) as exc:
+            why = str(exc) if isinstance(exc, BrokerError) else (exc.strerror or type(exc).__name__)
+            name = one.__name__.replace("_", " ")
+            yield fault(name, f"cannot be looked at: {why}", "run as the broker's user; see its log")
+
+
+def _reached(config: Any) -> str:
+    """What keeps a destination from being reached; nothing when it is. A DICOM one has an AE title to call."""
+    if hasattr(config, "called_aet"):
+        return look.echoes(
+            config.host, config.port, called_aet=config.called_aet, calling_aet=config.calling_aet
+        )
+    return look.connects(config.host, config.port)
+
+
+def _has_titles(file: Path) -> bool:
+    """Whether the table's heading has a column `aets` (`broker.routing.tables`)."""
+    with file.open(encoding="utf-8") as lines:
+        heading = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    return "aets" in heading.strip().split(",")
+
+
+def _journal(it: Scene, sql: str) -> Any:
+    """One value of the journal; None where there is no journal, or no such table yet."""
+    database = journal_of(it.settings)
+    try:
+        row = database.read().one(sql) if database.version() else None
+        return row[0] if row else None
+    finally:
+        database.close()

@@ -1,0 +1,219 @@
+"""deploy/ says what the code says: ports, versions, metric names, files. No other program is needed for this."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import broker
+from broker import settings
+from broker.runtime.offline import configure
+from broker.telemetry import METRICS
+from tests.support.shared import REPOSITORY
+
+DEPLOY = REPOSITORY / "deploy"
+CONTAINERFILE = (DEPLOY / "container" / "Containerfile").read_text(encoding="utf-8")
+KUBERNETES = DEPLOY / "kubernetes"
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "broker.json").read_text(encoding="utf-8"))
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+
+# What Prometheus and Alertmanager add; everything else on a series is a label of `broker.telemetry`.
+OUTER_LABELS = {"job", "instance"}
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = read(DEPLOY / "prometheus" / "broker.rules.yaml")["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def expressions() -> list[str]:
+    shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return shown + [rule["expr"] for rule in rules()]
+
+
+def listening() -> set[int]:
+    """The ports of the shipped settings, with nothing in the environment."""
+    shipped = settings.load(REPOSITORY / "config" / "broker.yaml", env={})
+    own = {shipped.broker.dicom.port, shipped.broker.http.port}
+    return own | {s.config.port for s in shipped.inbound if hasattr(s.config, "port")}
+
+
+def values(tree: Any, key: str) -> Iterator[Any]:
+    """Every value under this key, wherever it stands."""
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if name == key:
+            yield value
+        if isinstance(value, dict | list):
+            yield from values(value, key)
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_yaml_file_can_be_read(path: Path) -> None:
+    assert read(path)
+
+
+@pytest.mark.parametrize("expr", expressions())
+def test_every_metric_that_is_asked_for_exists(expr: str) -> None:
+    names = set(re.findall(r"\bbroker_[a-z_]+", expr))
+
+    assert names <= METRICS.keys()
+    assert names or "up{" in expr
+
+
+@pytest.mark.parametrize("expr", expressions())
+def test_every_label_that_is_asked_for_exists(expr: str) -> None:
+    known = OUTER_LABELS.union(*(METRICS[n].labels for n in re.findall(r"\bbroker_[a-z_]+", expr)))
+    asked = set(re.findall(r"(\w+) *(?:=~|!=|=)\"", expr))
+    for grouped in re.findall(r"\bby \(([^)]*)\)", expr):
+        asked |= set(grouped.split(", "))
+
+    assert asked <= known
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    shown = {name for expr in expressions() for name in re.findall(r"\bbroker_[a-z_]+", expr)}
+
+    assert METRICS.keys() <= shown
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_every_alert_waits_and_has_its_paragraph(rule: dict[str, Any]) -> None:
+    assert {"for", "keep_firing_for"} & rule.keys(), "a flicker must not be an alert and its end"
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert f"\n### {rule['alert']}\n" in OPERATIONS
+    assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+
+
+def test_no_alert_is_described_that_is_gone() -> None:
+    described = set(re.findall(r"^### (Broker\w+)$", OPERATIONS, re.MULTILINE))
+
+    assert described == {rule["alert"] for rule in rules()}
+
+
+def test_the_end_of_an_alert_is_sent_too() -> None:
+    configs = read(DEPLOY / "prometheus" / "alertmanager.yaml")["receivers"][0]["webhook_configs"]
+
+    assert [config["send_resolved"] for config in configs] == [True]
+
+
+def test_every_port_of_the_settings_is_opened_everywhere_and_no_other() -> None:
+    ports = listening()
+    exposed = re.search(r"^EXPOSE (.*)$", CONTAINERFILE, re.MULTILINE)
+    assert exposed is not None
+    compose = read(DEPLOY / "container" / "compose.yaml")["services"]["broker"]["ports"]
+    (container,) = read(KUBERNETES / "statefulset.yaml")["spec"]["template"]["spec"]["containers"]
+    service = read(KUBERNETES / "service.yaml")["spec"]["ports"]
+
+    assert {int(port) for port in exposed[1].split()} == ports
+    assert {int(port.rpartition(":")[2]) for port in compose} == ports
+    assert {port["containerPort"] for port in container["ports"]} == ports
+    assert {port["port"] for port in service} == ports
+    named = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in service} == named
+    opened = read(KUBERNETES / "network.yaml")["spec"]["ingress"]
+    assert {port["port"] for rule in opened for port in rule["ports"]} == named
+
+
+def test_images_are_named_with_a_version() -> None:
+    images = re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE)
+    images += values(read(DEPLOY / "container" / "compose.yaml"), "image")
+
+    assert len(images) >= 6
+    for image in images:
+        assert re.search(r":\d+\.[\w.-]+|:\d+-\w+", image), f"{image} is not pinned"
+
+
+def test_the_image_is_this_version() -> None:
+    (image,) = read(KUBERNETES / "kustomization.yaml")["images"]
+    compose = read(DEPLOY / "container" / "compose.yaml")["services"]["broker"]
+
+    assert image["newTag"] == broker.__version__
+    assert compose["image"] == f"{image['name']}:{broker.__version__}"
+    assert f"-t {compose['image']} " in CONTAINERFILE
+
+
+def test_the_image_installs_only_what_is_locked_and_runs_as_nobody_special() -> None:
+    build, _, final = CONTAINERFILE.rpartition("\nFROM ")
+
+    assert "--require-hashes --only-binary :all:" in build
+    assert "pip install" not in final
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
+    for line in ("STOPSIGNAL SIGTERM", "HEALTHCHECK ", "VOLUME /var/lib/broker"):
+        assert f"\n{line}" in final
+    assert "/healthz" in final
+
+
+def test_what_builds_the_package_leaves_the_image() -> None:
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE))
+    removed = {name for line in re.findall(r"pip uninstall --yes (.*?)(?: \\)?$", CONTAINERFILE, re.MULTILINE)
+               for name in line.split()}  # fmt: skip
+
+    assert {"hatchling", "pathspec", "pluggy", "trove-classifiers"} <= removed & locked
+
+
+def test_the_config_maps_are_a_configuration_that_starts(tmp_path: Path) -> None:
+    """The folders as a pod sees them: each ConfigMap's files, and what `items` puts elsewhere."""
+    maps = {m["name"]: m["files"] for m in read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]}
+    volumes = read(KUBERNETES / "statefulset.yaml")["spec"]["template"]["spec"]["volumes"]
+    for volume in volumes:
+        sources = volume.get("projected", {}).get("sources", [volume])
+        for config_map in [source["configMap"] for source in sources if "configMap" in source]:
+            places = {item["key"]: item["path"] for item in config_map.get("items", ())}
+            for name in maps.pop(config_map["name"]):
+                file = KUBERNETES / name
+                target = tmp_path / volume["name"] / (places.pop(file.name) if places else file.name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+            assert places == {}
+    assert maps == {}
+
+    configured = configure(settings.load(tmp_path / "config" / "broker.yaml", env={}), {})
+
+    assert len(configured.routes.routes) == len(list((REPOSITORY / "routes").glob("*.yaml")))
+
+
+def test_the_manifests_belong_together() -> None:
+    names = read(KUBERNETES / "kustomization.yaml")["resources"]
+    found = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
+    pod = read(KUBERNETES / "statefulset.yaml")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert set(names) == found
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert pod["terminationGracePeriodSeconds"] > 10
+    assert pod["enableServiceLinks"] is False, "BROKER_PORT and the like would come from the Service"
+    assert all(read(KUBERNETES / name)["metadata"]["name"] == "broker" for name in names)
+
+
+@pytest.mark.parametrize("name", ["broker.service", "broker-backup.service"])
+def test_a_unit_is_confined(name: str) -> None:
+    unit = configparser.RawConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[method-assign, assignment]
+    unit.read(DEPLOY / "systemd" / name)
+    service = dict(unit["Service"])
+
+    expected = {
+        "User": "broker",
+        "ProtectSystem": "strict",
+        "NoNewPrivileges": "yes",
+        "StateDirectory": "broker",
+    }
+    assert expected.items() <= service.items()
+    assert (service["StateDirectoryMode"], service["UMask"]) == ("0700", "0077")
+    if name == "broker.service":
+        assert (service["Restart"], service["TimeoutStopSec"]) == ("on-failure", "15")
+        assert int(service["LimitNOFILE"]) >= 4096
