@@ -242,6 +242,7 @@ class PostgresSession(Session):
                 self._pipelining.close()
         except StoreError as exc:
             if connection.closed:
+                self._leave_pipeline()
                 raise InDoubtError("the connection was lost in a commit") from exc.__cause__
             raise
         if cursor.statusmessage != "COMMIT":
@@ -258,6 +259,7 @@ class PostgresSession(Session):
         except (psycopg.Error, StoreError):
             if connection is not None:
                 connection.close()
+            self._leave_pipeline()
 
     def committed(self) -> bool:
         row = _Snapshot(self._connected()).one("SELECT number FROM writer WHERE id=? FOR UPDATE", (self._id,))
@@ -268,6 +270,11 @@ class PostgresSession(Session):
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute("DELETE FROM writer WHERE id=$1", (self._id,))
             self._connection.close()
+
+    def _leave_pipeline(self) -> None:
+        """Of a connection that is lost: only an error can come of it."""
+        with contextlib.suppress(psycopg.Error):
+            self._pipelining.close()
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:

@@ -67,9 +67,9 @@ INSERT INTO {{payloads}} (delivery, payload) SELECT seq, CAST({_OWN} AS BLOB) FR
 WHERE seq BETWEEN :first AND :last"""
 
 _TALLY: Final = (
-    "INSERT INTO tally SELECT day, source, '', '', verdict, count(*) FROM message"
+    "INSERT INTO tally SELECT day, source, '', '', verdict, '', count(*) FROM message"
     " WHERE seq BETWEEN :first AND :last GROUP BY 1, 2, 5",
-    "INSERT INTO tally SELECT day, source, route, destination, state, count(*) FROM delivery"
+    "INSERT INTO tally SELECT day, source, route, destination, state, '', count(*) FROM delivery"
     " WHERE id BETWEEN :first AND :last GROUP BY 1, 2, 3, 4, 5",
 )
 

@@ -16,14 +16,14 @@ from broker.errors import AskPersonError, UnwritableError
 from broker.routing.language import OnFailure
 from broker.runtime import router as module
 from broker.runtime.router import BATCH, Router
-from broker.store.database import Transaction
-from broker.store.sqlite import SqliteDatabase
+from broker.store.database import Database, Transaction
 from broker.view import View
 from tests.support.events import cause
 from tests.support.shared import REPOSITORY
 
 if TYPE_CHECKING:
-    from tests.unit.runtime.conftest import House
+    from tests.unit.conftest import NewDatabase
+from tests.unit.runtime.conftest import House
 
 SECONDS = 10.0
 ADT = (REPOSITORY / "routes" / "tests" / "adt_a04_registered.hl7").read_bytes()
@@ -252,10 +252,10 @@ def test_what_comes_closely_is_routed_together_but_a_stop_does_not_wait_for_more
 
 
 class Elsewhere:
-    """`broker parked` in a process of its own: its own connection to the same file."""
+    """`broker parked` in a process of its own: its own connection to the same journal."""
 
-    def __init__(self, house: House) -> None:
-        self._database = SqliteDatabase(house.database.path)
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._database.open()
 
     def do(self, work: Callable[[Transaction], object]) -> None:
@@ -266,9 +266,9 @@ class Elsewhere:
 
 
 @pytest.fixture
-def elsewhere(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
+def elsewhere(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    elsewhere = Elsewhere(house)
+    elsewhere = Elsewhere(new_database())
     yield elsewhere
     elsewhere.close()
 
