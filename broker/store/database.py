@@ -52,6 +52,9 @@ class Transaction(ABC):
     gapless: ClassVar[bool]
     """Whether numbers are given without gaps, so that one that is missing is a row that disappeared."""
 
+    standing: set[str]
+    """Days whose tables the writer has seen; emptied when anything is undone (`broker.store.days`)."""
+
     node: str = ""
     """Who writes, where several may at once: what each node counts for itself needs no waiting for the others."""
 
@@ -97,6 +100,7 @@ class Transaction(ABC):
         """Raises what went wrong in statements that were only handed over."""
 
     def _undo(self) -> None:
+        self.standing.clear()
         self.execute("ROLLBACK TO attempt")
         self.execute("RELEASE attempt")
 

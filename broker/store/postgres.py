@@ -164,10 +164,13 @@ class _Reading(_Waiting):
 class _Writing(PostgresTransaction):
     """The writer's: statements without rows are handed over and not waited for, so a job costs few round trips."""
 
-    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline, node: str) -> None:
+    def __init__(
+        self, connection: Connection, pipeline: psycopg.Pipeline, node: str, standing: set[str]
+    ) -> None:
         self._connection = connection
         self._pipeline = pipeline
         self.node = node
+        self.standing = standing
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> None:
         with _errors():
@@ -216,6 +219,7 @@ class PostgresSession(Session):
         self._node = node
         self._id = uuid.uuid4().hex
         self._number = 0
+        self._standing: set[str] = set()
         self._connection: Connection | None = None
         self._pipelining = contextlib.ExitStack()
         self._transaction: _Writing | None = None
@@ -223,7 +227,7 @@ class PostgresSession(Session):
     def begin(self) -> Transaction:
         connection = self._connected()
         pipeline = self._pipelining.enter_context(connection.pipeline())
-        self._transaction = _Writing(connection, pipeline, self._node)
+        self._transaction = _Writing(connection, pipeline, self._node, self._standing)
         self._number += 1
         self._transaction.execute("BEGIN")
         self._transaction.execute(
@@ -234,8 +238,10 @@ class PostgresSession(Session):
         return self._transaction
 
     def commit(self) -> None:
-        connection = self._connected()
-        self._transaction = None
+        connection, self._transaction = self._connection, None
+        assert connection is not None, (
+            "begun"
+        )  # never a new one: it would have nothing to commit, and say COMMIT
         try:
             with _errors():
                 cursor = connection.execute("COMMIT")
@@ -243,6 +249,7 @@ class PostgresSession(Session):
         except StoreError as exc:
             if connection.closed:
                 self._leave_pipeline()
+                self._standing.clear()
                 raise InDoubtError("the connection was lost in a commit") from exc.__cause__
             raise
         if cursor.statusmessage != "COMMIT":
@@ -250,6 +257,7 @@ class PostgresSession(Session):
 
     def rollback(self) -> None:
         transaction, self._transaction = self._transaction, None
+        self._standing.clear()
         connection = self._connection
         try:
             if transaction is not None and connection is not None and not connection.closed:
@@ -262,7 +270,12 @@ class PostgresSession(Session):
             self._leave_pipeline()
 
     def committed(self) -> bool:
-        row = _Snapshot(self._connected()).one("SELECT number FROM writer WHERE id=? FOR UPDATE", (self._id,))
+        # Written, not read: that waits for the old transaction, were it this writer's first, while it may still end.
+        row = _Snapshot(self._connected()).one(
+            "INSERT INTO writer (id, node, number) VALUES (?,?,0) ON CONFLICT (id) DO UPDATE"
+            " SET node=excluded.node RETURNING number",
+            (self._id, self._node),
+        )
         return row == (self._number,)
 
     def close(self) -> None:

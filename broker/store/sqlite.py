@@ -64,6 +64,7 @@ class SqliteTransaction(Transaction):
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.standing = set()
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -118,6 +119,7 @@ class SqliteSession(Session):
         self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
+        self._transaction.standing.clear()
         with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -112,6 +113,45 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(
             written.result(SECONDS)
     note(database, "after").result(SECONDS)
     assert notes(database) == (["x", "after"] if took_place else ["after"])
+
+
+def test_a_commit_over_a_connection_that_is_gone_is_never_taken_for_one(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new connection would answer COMMIT, having nothing to commit."""
+    whole = PostgresSession.commit
+
+    def gone(session: PostgresSession) -> None:
+        monkeypatch.setattr(PostgresSession, "commit", whole)
+        assert session._connection is not None
+        session._connection.close()
+        whole(session)
+
+    monkeypatch.setattr(PostgresSession, "commit", gone)
+    with pytest.raises(UnwritableError):
+        note(database, "x").result(SECONDS)
+    assert notes(database) == []
+
+
+def test_the_first_transaction_of_a_writer_is_waited_for_too(database: PostgresDatabase) -> None:
+    """Its row of `writer` is not there yet while it may still be committed."""
+    session = database._start()
+    session.begin().execute("INSERT INTO note (text) VALUES ('x')")
+    assert isinstance(session, PostgresSession)
+    old, session._connection = session._connection, None
+    pipelining, session._pipelining = session._pipelining, contextlib.ExitStack()
+    told: list[bool] = []
+    asking = threading.Thread(target=lambda: told.append(session.committed()))
+    asking.start()
+    waiting_for_lock(database)
+    assert old is not None
+    old.execute("COMMIT")
+    pipelining.close()
+    asking.join(SECONDS)
+    old.close()
+    session.close()
+
+    assert told == [True]
 
 
 def test_while_a_commit_is_in_doubt_other_work_is_refused_at_once_and_a_close_ends_it(
