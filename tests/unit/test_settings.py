@@ -123,6 +123,13 @@ def test_a_variable_overrides(name: str) -> None:
     assert seen(shipped(**{name: ""})) == seen(shipped()), "empty is unset"
 
 
+def test_a_store_that_is_no_postgresql_is_refused_and_its_password_is_never_shown() -> None:
+    with pytest.raises(ConfigError, match="postgresql://") as failure:
+        shipped(BROKER_STORE="mysql://broker:hemmelig@db/broker")
+    assert "hemmelig" not in str(failure.value)
+    assert "hemmelig" not in repr(shipped(BROKER_STORE="postgresql://broker:hemmelig@db/broker"))
+
+
 def test_the_pacs_hl7_listener_is_on_where_its_port_is_set() -> None:
     found = shipped(BROKER_PACS_HL7_PORT="2599")
 
