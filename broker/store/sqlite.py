@@ -19,7 +19,8 @@ import structlog
 
 from broker.errors import StoreError
 from broker.store import days
-from broker.store.database import Database, Session, Transaction, Value, migrations, missing
+from broker.store.database import Database, Session, Transaction, Value
+from broker.store.schema import migrations, missing
 
 log = structlog.get_logger("broker.store")
 

@@ -13,8 +13,10 @@ import pytest
 from broker.errors import StoreError, UnwritableError
 from broker.journal import intake, log, search
 from broker.store import days, tally
-from broker.store.database import CURRENT, ConflictError, InDoubtError, Transaction
-from broker.store.postgres import READERS, PostgresDatabase, PostgresSession, translated
+from broker.store.database import ConflictError, InDoubtError, Transaction
+from broker.store.postgres import READERS, PostgresDatabase
+from broker.store.postgres_session import PostgresSession, translated
+from broker.store.schema import CURRENT
 from tests.support.engines import BROKEN_RULE, SECONDS, Held, note, notebook, notes
 from tests.support.events import event, local, patient, reception
 from tests.support.postgres import Postgres
