@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, create_model, 
 
 from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
+from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
@@ -113,6 +114,11 @@ def _store(url: SecretStr) -> SecretStr:
     return url
 
 
+def _bus(url: str) -> str:
+    Address.parse(url)
+    return url
+
+
 class BrokerSettings(Options):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
@@ -129,6 +135,26 @@ class BrokerSettings(Options):
     routes: Text = Field(default="../routes", description="Folder of the route files; relative to this file.")
     tables: Mapping[str, Text] = Field(
         default_factory=dict, description="Code tables by name; relative to this file."
+    )
+    bus: Annotated[Text, AfterValidator(_bus)] = Field(
+        default="memory://",
+        repr=False,  # it may hold a password
+        description="Where events are published (docs/bus.md): `memory://` (nowhere: nobody else could listen),"
+        " `redis://…`, `amqp://…`; with TLS `rediss://…`, `amqps://…`.",
+    )
+    bus_queues: Mapping[
+        Annotated[Text, AfterValidator(check_queue)],
+        tuple[Annotated[Text, AfterValidator(check_pattern)], ...],
+    ] = Field(
+        default_factory=dict,
+        description="Queues that the broker keeps for subscribers, by name, each with the topics that it gets:"
+        " `{research: [study.*.STO, patient.#]}`. Made anew, and filled again, where the bus lost them.",
+    )
+    bus_repeat: Duration = Field(
+        default="24h",
+        validate_default=True,
+        description="How far back events are published again when the bus is new or lost its data; a subscriber"
+        " that was further behind needs `broker bus rewind`.",
     )
     dicom: DicomSettings
     http: HttpSettings
@@ -174,6 +200,11 @@ class Settings:
     @property
     def routes_folder(self) -> Path:
         return (self.file.parent / self.broker.routes).resolve()
+
+    @property
+    def bus(self) -> Address:
+        """Where events are published."""
+        return Address.parse(self.broker.bus)
 
     def table_file(self, name: str) -> Path:
         """Where a code table stands."""

@@ -90,6 +90,11 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="What is free on the data folder's disk; below `limits.min_free` new messages are refused.",
             kind="gauge",
         ),
+        "broker_bus_published_total": Name(help="Events that the bus confirmed, repeats included."),
+        "broker_bus_connected": Name(
+            help="1 while the bus answers; not there with `memory://`.", kind="gauge"
+        ),
+        "broker_bus_lag_events": Name(help="Events that were not published yet.", kind="gauge"),
     }
 )
 
@@ -109,9 +114,10 @@ class Telemetry:
         }
         self._registry.register(_Gauges(gauges))
 
-    def count(self, name: str, labels: Mapping[str, str]) -> None:
-        """Adds one."""
-        self._counters[name].labels(**labels).inc()
+    def count(self, name: str, labels: Mapping[str, str] = MappingProxyType({}), number: int = 1) -> None:
+        """Adds one, or so many."""
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(number)
 
     def page(self) -> bytes:
         """The metrics as Prometheus reads them."""

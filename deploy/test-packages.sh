@@ -1,6 +1,7 @@
 #!/bin/sh
-# Sees to it that what the tests need is here: DCMTK, Orthanc, dicom3tools and PostgreSQL to talk to, a C compiler for the proof.
-# Installs them through apt when root; otherwise says how. Servers are installed as programs, never as services.
+# Sees to it that what the tests need is here: DCMTK, Orthanc and dicom3tools to talk to, PostgreSQL, Redis and RabbitMQ
+# to stand on, a C compiler for the proof. Installs them through apt when root; otherwise says how. Servers are installed
+# as programs, never as services.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -9,9 +10,11 @@ missing=
 command -v dcmdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
-{ command -v postgres || ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1 || missing="$missing postgresql"
 # gcc alone brings no headers.
 { command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || missing="$missing gcc libc6-dev"
+command -v redis-server >/dev/null || missing="$missing redis-server"
+command -v rabbitmq-server >/dev/null || missing="$missing rabbitmq-server"
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -20,7 +23,8 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   exit 0
 fi
 
-# While packages are unpacked, policy-rc.d forbids that services start: Orthanc would take ports 4242 and 8042.
+# While packages are unpacked, policy-rc.d forbids that services start: Orthanc would take ports 4242
+# and 8042, Redis 6379, and RabbitMQ 5672 and 25672 with an epmd on 4369.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
   trap 'rm -f $policy' EXIT
@@ -35,14 +39,15 @@ apt-get update -q 2>&1 | progress
 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 $missing 2>&1 | progress
 
 # Nor shall they start with the machine.
-for server in orthanc postgresql; do
-  case "$missing" in *$server*)
-    ! command -v update-rc.d >/dev/null || update-rc.d $server disable >/dev/null 2>&1 || true ;;
+for service in orthanc redis-server rabbitmq-server postgresql; do
+  case "$missing" in *$service*)
+    ! command -v update-rc.d >/dev/null || update-rc.d $service disable >/dev/null 2>&1 || true ;;
   esac
 done
 
-command -v dcmdump >/dev/null && command -v Orthanc >/dev/null && command -v dciodvfy >/dev/null && command -v cc >/dev/null \
-  && ls /usr/lib/postgresql/*/bin/postgres >/dev/null || {
-  echo "apt-get did not install all of:$missing" >&2
-  exit 1
-}
+for program in dcmdump Orthanc dciodvfy cc redis-server rabbitmq-server; do
+  command -v $program >/dev/null || {
+    echo "apt-get did not install all of:$missing" >&2
+    exit 1
+  }
+done

@@ -16,6 +16,8 @@ from tests.support.dcmtk import Dcmtk
 from tests.support.mllp import MllpSink
 from tests.support.orthanc import Orthanc
 from tests.support.postgres import Postgres
+from tests.support.rabbitmq import RabbitMq
+from tests.support.redis import Redis
 from tests.support.shared import shared_folder
 
 StartBroker = Callable[..., Broker]
@@ -67,6 +69,26 @@ def epj_sink() -> Iterator[MllpSink]:
     sink.start()
     yield sink
     sink.stop()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A running Redis of the test's own: it may be killed, wiped and started again."""
+    server = Redis(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def rabbitmq(tmp_path: Path) -> Iterator[RabbitMq]:
+    """A running RabbitMQ of the test's own: it may be killed, wiped and started again."""
+    server = RabbitMq(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

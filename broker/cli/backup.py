@@ -36,8 +36,7 @@ def command(target: Path, config: Path, as_json: bool) -> None:
     settings = load_settings(config)
     if settings.broker.store.get_secret_value():
         raise ConfigError(
-            "store: the journal is in PostgreSQL; back that up with pg_dump or its own archive first, then copy the"
-            " data folder"
+            "the journal is PostgreSQL's: copy it with pg_dump first, then the data folder (docs/operations.md)"
         )
     made = back_up(settings.data_folder, target, min_free=settings.broker.limits.min_free, progress=_told)
     if as_json:

@@ -35,7 +35,8 @@ def _print(found: dict[str, Any]) -> None:
     click.echo("destinations")
     for row in found["destinations"]:
         click.echo(
-            f"  {row['destination']:<12} {row['delivered']} delivered, {row['queued']} queued, {row['held']} held"
+            f"  {row['destination']:<12} {row['delivered']} delivered, {row['queued']} queued,"
+            f" {row['parked']} parked, {row['held']} held, {row['dropped']} dropped"
         )
         if row["queued"]:
             click.echo(f"    the oldest waits since {row['oldest']}")

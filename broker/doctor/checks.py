@@ -22,7 +22,7 @@ import apsw
 import broker
 from broker.doctor import judge, look
 from broker.doctor.finding import Finding, fault, ok, warning
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, StoreError
 from broker.routing import check, tables
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
@@ -121,13 +121,19 @@ def disk(it: Scene) -> Iterator[Finding]:
 
 
 def schema(it: Scene) -> Iterator[Finding]:
-    yield judge.schema(journal_of(it.settings).version() or None, CURRENT)
+    database = journal_of(it.settings)
+    try:
+        yield judge.schema(database.version() or None, CURRENT)
+    except StoreError as exc:
+        yield fault("schema", str(exc), "start or repair the database; no message is taken without it")
+    finally:
+        database.close()
 
 
 def clock(it: Scene) -> Iterator[Finding]:
     folder = look.existing(it.data)
     offset = look.writing(folder)[1] if os.access(folder, os.W_OK | os.X_OK) else 0.0
-    newest = _journal(it, "SELECT max(received) FROM message")
+    newest = _newest(it)
     yield judge.clock(
         it.now,
         built=datetime.fromtimestamp(Path(broker.__file__).stat().st_mtime, UTC),
@@ -230,11 +236,15 @@ def _has_titles(file: Path) -> bool:
     return "aets" in heading.strip().split(",")
 
 
-def _journal(it: Scene, sql: str) -> Any:
-    """One value of the journal; None where there is no journal, or no such table yet."""
+def _newest(it: Scene) -> str | None:
+    """When the journal's last message came; None where there is none, or no journal to ask (which `schema` tells)."""
     database = journal_of(it.settings)
     try:
-        row = database.read().one(sql) if database.version() else None
+        if not database.version():
+            return None
+        row = database.read().one("SELECT max(received) FROM message")
         return row[0] if row else None
+    except StoreError:
+        return None
     finally:
         database.close()

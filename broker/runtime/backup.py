@@ -72,8 +72,8 @@ def back_up(
         _check_room(journal, unfinished, min_free)
         copy = journal_file(unfinished)
         _copy_database(journal, copy)
-        if baseline_file(data).is_file():
-            _copy_database(baseline_file(data), baseline_file(unfinished))
+        if _baseline(data).is_file():
+            _copy_database(_baseline(data), _baseline(unfinished))
         schema, messages, last = _verified(copy)
         linked, copied, missing = _take_objects(data, unfinished, copy, progress)
         for folder, _, _ in os.walk(unfinished, topdown=False):
@@ -95,6 +95,11 @@ def back_up(
         copied=copied,
         missing=tuple(missing),
     )
+
+
+def _baseline(data: Path) -> Path:
+    """Where retention keeps what it took from the log, beside the journal."""
+    return SqliteDatabase(journal_file(data)).beside(BASELINE).path
 
 
 def _check_room(journal: Path, target: Path, min_free: int) -> None:

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Final, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pydicom.config
 import structlog
@@ -26,6 +27,7 @@ from broker.delivery import ledger, parked
 from broker.delivery.executor import Executor
 from broker.delivery.pace import Window
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
@@ -42,6 +44,9 @@ from broker.store import tally
 from broker.store.database import Transaction
 from broker.store.room import Room, free_bytes
 from broker.telemetry import Telemetry, age
+
+if TYPE_CHECKING:
+    from broker.runtime.feed import Feed
 
 log = structlog.get_logger("broker")
 
@@ -73,6 +78,18 @@ class Broker:
         pipeline = Pipeline(configured.routes, configured.renderers)
         self._router = Router(self._database, pipeline, self._executors)
         self._retention = Retention(self._database, configured, limits_of(settings), clock)
+        self._feed: Feed | None = None
+        if settings.bus.shared:
+            from broker.runtime.feed import (
+                Feed,  # here, because kombu takes its time and most brokers need no bus
+            )
+
+            self._feed = Feed(
+                self._database,
+                settings,
+                clock,
+                partial(self._telemetry.count, "broker_bus_published_total", {}),
+            )
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -85,7 +102,7 @@ class Broker:
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._router.wake, _reused, self._room.check)
+        self._intake = JournalIntake(self._database, self._committed, _reused, self._room.check)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -123,6 +140,8 @@ class Broker:
         with _opening(f"dicom://{bind}:{self._dicom.port}"):
             await asyncio.to_thread(self._dicom.start)
         self._retention.start()
+        if self._feed is not None:
+            self._feed.start()
         self._ready = True
 
     async def stop(self) -> None:
@@ -136,6 +155,8 @@ class Broker:
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.stop)
+        if self._feed is not None:
+            await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)
         self._web.stop()
         if self._web_task is not None:
             await self._web_task
@@ -188,6 +209,12 @@ class Broker:
             if destination in self._executors:
                 self._executors[destination].load(found)
         return waiting
+
+    def _committed(self) -> None:
+        """Events were committed."""
+        self._router.wake()
+        if self._feed is not None:
+            self._feed.wake()
 
     def _claim(self) -> None:
         """One broker per data folder: two would each think the journal theirs."""
@@ -262,6 +289,9 @@ class Broker:
             yield "broker_deliveries_held", labels, row["held"]
             yield "broker_deliveries_parked", labels, row["parked"]
             yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
+        if self._feed is not None:
+            yield "broker_bus_connected", {}, float(self._feed.connected)
+            yield "broker_bus_lag_events", {}, cursor.lag(tx, cursor.get(tx))
         for name, executor in self._executors.items():
             yield "broker_destination_paused", {"destination": name}, float(executor.state != "closed")
         kinds: dict[str, int] = dict.fromkeys(get_args(exceptions.Kind), 0)  # 0 shows that one begins

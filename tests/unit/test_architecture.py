@@ -21,7 +21,7 @@ LAYERS = (
     {"view", "store", "telemetry"},
     {"adapter"},
     {"reception", "registry"},
-    {"journal", "registers", "routing", "delivery", "net"},
+    {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
     {"doctor"},
@@ -31,7 +31,7 @@ LAYERS = (
 DEPTH = {room: depth for depth, rooms in enumerate(LAYERS) for room in rooms}
 
 # What messages pass through in turn. Only the runtime knows that there is more than one.
-STAGES = {"journal", "registers", "routing", "delivery", "net"}
+STAGES = {"journal", "bus", "registers", "routing", "delivery", "net"}
 
 # Protocol as values: bytes and values in, values out.
 PURE = {"hl7", "dicom"}

@@ -110,6 +110,7 @@ VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
     "BROKER_PACS_HL7_PORT": ("2599", lambda s: options(s, "pacs-hl7").port, 2599),
     "BROKER_EPJ_HOST": ("epj.example", lambda s: options(s, "epj").host, "epj.example"),
     "BROKER_EPJ_PORT": ("7661", lambda s: options(s, "epj").port, 7661),
+    "BROKER_BUS": ("redis://r.example", lambda s: str(s.bus), "redis://r.example"),
     "BROKER_BIND": ("0.0.0.0", lambda s: s.broker.bind, "0.0.0.0"),
 }
 """The contract: variable, what it is set to, where that is seen."""
@@ -128,6 +129,25 @@ def test_a_store_that_is_no_postgresql_is_refused_and_its_password_is_never_show
         shipped(BROKER_STORE="mysql://broker:hemmelig@db/broker")
     assert "hemmelig" not in str(failure.value)
     assert "hemmelig" not in repr(shipped(BROKER_STORE="postgresql://broker:hemmelig@db/broker"))
+
+
+def test_the_bus_is_where_the_environment_says_and_its_password_is_not_shown() -> None:
+    assert shipped().bus.shared is False
+    told = shipped(BROKER_BUS="amqp://u:s3cret@rabbit.example/hospital")
+    found = told.bus
+
+    assert "s3cret" not in repr(told)
+    assert found.url == "amqp://u:s3cret@rabbit.example/hospital"
+    assert str(found) == "amqp://rabbit.example/hospital"
+
+
+def test_a_bus_that_is_none_is_told_at_its_place_without_its_password() -> None:
+    with pytest.raises(ConfigError) as error:
+        shipped(BROKER_BUS="amqq://u:s3cret@rabbit.example")
+
+    (fault,) = error.value.faults
+    assert (fault.path, fault.hint) == ("$.bus", "Did you mean 'amqp'?")
+    assert "s3cret" not in str(error.value)
 
 
 def test_the_pacs_hl7_listener_is_on_where_its_port_is_set() -> None:
@@ -227,6 +247,8 @@ def test_a_small_file_is_enough(write: Write) -> None:
             "2:29",
             "$.dicom.ae_title: string should have at most 16",
         ),
+        ("site: STO", "bus_queues: { q: [patients.#] }", "1:19", "Did you mean 'patient'?"),
+        ("site: STO", "bus_queues: { q.dead: [patient.#] }", "1:15", "a queue's name has letters"),
         ("http: { port: 8080 }", "http: [8080]", "3:7", "$.http: must be a mapping."),
         (
             "port: 6661",

@@ -34,7 +34,7 @@ def test_every_counter_can_be_counted() -> None:
     for name, metric in METRICS.items():
         if metric.kind == "counter":
             labels = ",".join(f'{label}="x"' for label in metric.labels)
-            assert f"{name}{{{labels}}} 2.0\n" in page
+            assert f"{name}{f'{{{labels}}}' if labels else ''} 2.0\n" in page
 
 
 def test_every_gauge_can_be_collected() -> None:

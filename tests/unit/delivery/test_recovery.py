@@ -10,13 +10,15 @@ from broker.delivery import ledger
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Cause
 from broker.store.database import Transaction
-from broker.store.sqlite import in_memory
+from broker.store.sqlite import SqliteTransaction, migrate
 from tests.support.events import event
 
 
 @pytest.fixture
 def tx() -> Transaction:
-    return in_memory()
+    connection = apsw.Connection(":memory:")
+    migrate(connection)
+    return SqliteTransaction(connection)
 
 
 def _queue(tx: Transaction, destination: str, lane: str) -> int:

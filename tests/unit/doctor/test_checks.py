@@ -65,4 +65,4 @@ def test_a_check_that_cannot_be_made_does_not_hide_the_others(
     first, second = checks.examine(scene)
 
     assert (first.check, first.state, second.state) == ("schema", "fault", "ok")
-    assert "cannot be looked at" in first.found
+    assert "NotADBError" in first.found

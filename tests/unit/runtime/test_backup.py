@@ -10,7 +10,7 @@ import pytest
 
 from broker.errors import BrokerError, ConfigError
 from broker.runtime import backup
-from broker.runtime.backup import back_up, baseline_file
+from broker.runtime.backup import back_up
 from broker.store.sqlite import SqliteDatabase, journal_file
 
 OBJECT = "instances/ab/abcd.dcm"
@@ -53,13 +53,13 @@ def test_what_the_journal_names_is_copied_and_nothing_else(data: Path, tmp_path:
 
 
 def test_a_baseline_goes_with_it(data: Path, tmp_path: Path) -> None:
-    baseline = SqliteDatabase(baseline_file(data))
+    baseline = SqliteDatabase(data / "baseline.sqlite")
     baseline.open()
     baseline.close()
 
     back_up(data, tmp_path / "copy")
 
-    assert baseline_file(tmp_path / "copy").is_file()
+    assert (tmp_path / "copy" / "baseline.sqlite").is_file()
 
 
 def test_objects_are_copied_where_they_cannot_be_linked(

@@ -23,7 +23,7 @@ from tests.support.shared import REPOSITORY
 
 if TYPE_CHECKING:
     from tests.unit.conftest import NewDatabase
-from tests.unit.runtime.conftest import House
+    from tests.unit.runtime.conftest import House
 
 SECONDS = 10.0
 ADT = (REPOSITORY / "routes" / "tests" / "adt_a04_registered.hl7").read_bytes()
@@ -266,7 +266,9 @@ class Elsewhere:
 
 
 @pytest.fixture
-def elsewhere(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
+def elsewhere(
+    house: House, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Elsewhere]:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     elsewhere = Elsewhere(new_database())
     yield elsewhere

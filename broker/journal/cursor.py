@@ -1,0 +1,92 @@
+"""The bus's place in the event log: what lies behind it, moving on after a confirmation, going back to publish again.
+
+Not here: publishing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from broker.event import Event
+from broker.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place in the event log."""
+
+    name: str
+    """The journal's own name on the bus."""
+    event: int | None
+    """Number of the last event that the bus confirmed; None: none yet."""
+    at: str
+    """When that was written down, ISO 8601; empty: never."""
+    rewinds: int
+
+
+def ensure(tx: Transaction) -> Cursor:
+    """The cursor, made on first use."""
+    tx.execute(
+        "INSERT INTO bus_cursor (id, name, rewinds) VALUES (1, ?, 0) ON CONFLICT (id) DO NOTHING",
+        (secrets.token_hex(8),),
+    )
+    found = get(tx)
+    assert found is not None, "it was just made"
+    return found
+
+
+def get(tx: Transaction) -> Cursor | None:
+    """The cursor; None where nothing was ever published."""
+    row = tx.one("SELECT name, event, at, rewinds FROM bus_cursor")
+    return None if row is None else Cursor(name=row[0], event=row[1], at=row[2] or "", rewinds=row[3])
+
+
+def advance(tx: Transaction, cursor: Cursor, event: int, at: datetime) -> Cursor | None:
+    """Everything up to `event` was confirmed. None, and nothing is written, where a person rewound meanwhile."""
+    moved = tx.change(
+        "UPDATE bus_cursor SET event=?, at=? WHERE rewinds=?", (event, at.isoformat(), cursor.rewinds)
+    )
+    return replace(cursor, event=event, at=at.isoformat()) if moved else None
+
+
+def rewind(tx: Transaction, event: int) -> Cursor:
+    """What lies behind `event` is published again. Never forward: what was not published is not passed over."""
+    before = ensure(tx)
+    place = event if before.event is None else min(event, before.event)
+    tx.execute("UPDATE bus_cursor SET event=?, rewinds=rewinds+1", (place,))
+    return replace(before, event=place, rewinds=before.rewinds + 1)
+
+
+def behind(tx: Transaction, event: int, limit: int) -> list[tuple[int, Event]]:
+    """(number, event) of what comes after number `event`, in journal order; what retention took is passed over."""
+    rows = tx.rows("SELECT seq, body FROM event WHERE seq>? ORDER BY seq LIMIT ?", (event, limit))
+    return [(seq, Event.model_validate_json(body)) for seq, body in rows]
+
+
+def lag(tx: Transaction, cursor: Cursor | None) -> int:
+    """How many events lie behind the cursor; without one, all of them."""
+    row = tx.one("SELECT count(*) FROM event WHERE seq>?", (cursor.event or 0 if cursor is not None else 0,))
+    return int(row[0]) if row else 0
+
+
+def before(tx: Transaction, time: datetime) -> int:
+    """Number of the last event before everything that was received from `time` on; 0: all of it came later.
+
+    Messages are numbered when they are written and dated when they came: the lowest number decides.
+    """
+    row = tx.one("SELECT min(seq) FROM message WHERE received>=?", (time.isoformat(),))
+    if row is None or row[0] is None:
+        last = tx.one("SELECT max(seq) FROM event")
+    else:
+        last = tx.one(
+            "SELECT seq FROM event WHERE message<? ORDER BY message DESC, seq DESC LIMIT 1", (row[0],)
+        )
+    return int(last[0] or 0) if last else 0
+
+
+def number(tx: Transaction, event_id: str) -> int | None:
+    """The number of the event with this id (a CloudEvent's `id`); None where the journal has none."""
+    row = tx.one("SELECT seq FROM event WHERE id=?", (event_id,))
+    return None if row is None else int(row[0])

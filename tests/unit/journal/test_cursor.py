@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from broker.journal import cursor, intake
+from broker.store.database import Transaction
+from broker.store.sqlite import in_memory
+from tests.support import events
+from tests.support.events import START
+
+
+@pytest.fixture
+def tx() -> Transaction:
+    """Four messages, a minute apart: two events, none, one, two."""
+    tx = in_memory()
+    for number, many in enumerate((2, 0, 1, 2), start=1):
+        made = [
+            events.event("patient.updated", number).model_copy(update={"id": f"M{number}.{n}"})
+            for n in range(many)
+        ]
+        intake.append(tx, events.reception(number, *made))
+    return tx
+
+
+def test_the_cursor_is_made_once_and_begins_nowhere(tx: Transaction) -> None:
+    assert cursor.get(tx) is None
+    first = cursor.ensure(tx)
+
+    assert cursor.ensure(tx) == cursor.get(tx) == first
+    assert (first.event, first.at, first.rewinds) == (None, "", 0)
+    assert len(first.name) == 16
+
+
+def test_what_lies_behind_comes_in_order_and_in_pieces(tx: Transaction) -> None:
+    assert [(n, e.id) for n, e in cursor.behind(tx, 0, 3)] == [(1, "M1.0"), (2, "M1.1"), (3, "M3.0")]
+    assert [(n, e.id) for n, e in cursor.behind(tx, 3, 3)] == [(4, "M4.0"), (5, "M4.1")]
+    assert cursor.behind(tx, 5, 3) == []
+
+
+def test_what_retention_took_is_passed_over(tx: Transaction) -> None:
+    tx.execute("DELETE FROM event WHERE seq<4")
+
+    assert [n for n, _ in cursor.behind(tx, 1, 10)] == [4, 5]
+
+
+def test_it_moves_on_and_counts_what_is_behind(tx: Transaction) -> None:
+    start = cursor.ensure(tx)
+    assert cursor.lag(tx, start) == cursor.lag(tx, None) == 5
+
+    moved = cursor.advance(tx, start, 4, START)
+
+    assert moved == cursor.get(tx)
+    assert moved is not None
+    assert (moved.event, moved.at) == (4, START.isoformat())
+    assert cursor.lag(tx, moved) == 1
+
+
+def test_who_was_rewound_meanwhile_does_not_move(tx: Transaction) -> None:
+    start = cursor.advance(tx, cursor.ensure(tx), 4, START)
+    assert start is not None
+    back = cursor.rewind(tx, 1)
+
+    assert cursor.advance(tx, start, 5, START) is None
+    assert cursor.get(tx) == back
+    assert (back.event, back.rewinds) == (1, 1)
+
+
+def test_it_is_never_rewound_forward(tx: Transaction) -> None:
+    cursor.advance(tx, cursor.ensure(tx), 2, START)
+
+    assert cursor.rewind(tx, 4).event == 2
+
+
+def test_the_first_rewind_is_where_it_begins(tx: Transaction) -> None:
+    assert cursor.rewind(tx, 3).event == 3
+
+
+@pytest.mark.parametrize(
+    ("minutes", "place"), [(0, 0), (1, 0), (1.5, 2), (2, 2), (3, 2), (3.5, 3), (4, 3), (5, 5)]
+)
+def test_the_place_before_a_time(tx: Transaction, minutes: float, place: int) -> None:
+    assert cursor.before(tx, START + timedelta(minutes=minutes)) == place
+
+
+def test_a_message_that_came_late_and_was_written_early_is_not_passed_over(tx: Transaction) -> None:
+    tx.execute("UPDATE message SET received=? WHERE seq=1", ((START + timedelta(minutes=9)).isoformat(),))
+
+    assert cursor.before(tx, START + timedelta(minutes=8)) == 0
+
+
+def test_an_empty_journal_has_no_place_but_the_beginning() -> None:
+    assert cursor.before(in_memory(), START) == 0
+
+
+def test_an_event_is_found_by_its_id(tx: Transaction) -> None:
+    assert cursor.number(tx, "M3.0") == 3
+    assert cursor.number(tx, "M2.0") is None
