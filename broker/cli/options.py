@@ -18,7 +18,8 @@ from broker.delivery.parked import By
 from broker.errors import ConfigError
 from broker.runtime import journals
 from broker.settings import Settings
-from broker.store.database import CURRENT, Database, Transaction
+from broker.store.database import Database, Transaction
+from broker.store.schema import CURRENT
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -27,8 +27,8 @@ from broker.routing import check, tables
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
 from broker.settings import Settings
-from broker.store.database import CURRENT
 from broker.store.room import free_bytes
+from broker.store.schema import CURRENT
 
 LEAST_PYTHON: Final = (3, 11)
 LOCK: Final = "requirements.lock"

@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from importlib import resources
-from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import structlog
 
@@ -51,6 +50,9 @@ class Transaction(ABC):
 
     gapless: ClassVar[bool]
     """Whether numbers are given without gaps, so that one that is missing is a row that disappeared."""
+
+    standing: set[str]
+    """Days whose tables the writer has seen; emptied when anything is undone (`broker.store.days`)."""
 
     node: str = ""
     """Who writes, where several may at once: what each node counts for itself needs no waiting for the others."""
@@ -97,6 +99,7 @@ class Transaction(ABC):
         """Raises what went wrong in statements that were only handed over."""
 
     def _undo(self) -> None:
+        self.standing.clear()
         self.execute("ROLLBACK TO attempt")
         self.execute("RELEASE attempt")
 
@@ -329,23 +332,3 @@ class Database(ABC):
             log.error("the journal cannot be written", store=self.name, error=type(cause).__name__)
         self._failing = True
         return cause
-
-
-def migrations(dialect: Literal["sqlite", "postgresql"]) -> list[tuple[int, str, str]]:
-    """The numbered schema changes (number, file name, SQL), in order; a number is the same schema in both dialects."""
-    folder = resources.files("broker.store") / "migrations" / dialect
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [(int(f.name.split("_", 1)[0]), f.name, f.read_text(encoding="utf-8")) for f in files]
-
-
-CURRENT: Final = 4
-"""Number of the schema that this version reads and writes."""
-
-
-def missing(steps: Sequence[tuple[int, str, str]], have: int) -> list[tuple[int, str, str]]:
-    """The changes that a database at number `have` still needs. Raises `StoreError` where it is newer than these."""
-    if have > steps[-1][0]:
-        raise StoreError(
-            f"schema {have} is newer than this broker knows ({steps[-1][0]}): run the newer broker"
-        )
-    return [step for step in steps if step[0] > have]

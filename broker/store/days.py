@@ -44,13 +44,15 @@ def within(day: str) -> tuple[str, str]:
 
 def ensure(tx: Transaction, day: str) -> None:
     """Sees to it that the day's tables stand."""
-    if _stands(tx, day):
+    if day in tx.standing:
         return
-    tx.alone("broker: days")  # at midnight every node wants the same tables
     if not _stands(tx, day):
-        for name, columns in _COLUMNS.items():
-            tx.create(table(name, day), columns, clustered=name == "message_key")
-        tx.execute("INSERT INTO day (day) VALUES (?)", (day,))
+        tx.alone("broker: days")  # at midnight every node wants the same tables
+        if not _stands(tx, day):
+            for name, columns in _COLUMNS.items():
+                tx.create(table(name, day), columns, clustered=name == "message_key")
+            tx.execute("INSERT INTO day (day) VALUES (?)", (day,))
+    tx.standing.add(day)
 
 
 def _stands(tx: Transaction, day: str) -> bool:
@@ -80,7 +82,11 @@ def drop_bodies(tx: Transaction, day: str) -> None:
 
 
 def leave(tx: Transaction, day: str) -> None:
-    """Every table of a day is gone, and its ledger may be deleted piece by piece; `forget` ends that."""
+    """Every table of a day is gone, and its ledger may be deleted piece by piece; `forget` ends that.
+
+    Another node may still think that it stands, but nothing is written any more to a day that is as old as that.
+    """
+    tx.standing.discard(day)
     for name in _COLUMNS:
         tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
     tx.execute("UPDATE day SET bodies=0, leaving=1 WHERE day=?", (day,))

@@ -19,7 +19,8 @@ import structlog
 
 from broker.errors import StoreError
 from broker.store import days
-from broker.store.database import Database, Session, Transaction, Value, migrations, missing
+from broker.store.database import Database, Session, Transaction, Value
+from broker.store.schema import migrations, missing
 
 log = structlog.get_logger("broker.store")
 
@@ -64,6 +65,7 @@ class SqliteTransaction(Transaction):
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.standing = set()
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -118,6 +120,7 @@ class SqliteSession(Session):
         self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
+        self._transaction.standing.clear()
         with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -202,6 +205,17 @@ class SqliteDatabase(Database):
                 reader.close()
 
 
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(_BUSY_MS)
+    # Else SQLite (built with STAT4) plans a statement anew whenever other values are bound: that took longer than
+    # to run it.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
 def _sync_log(log: Path) -> None:
     """Makes durable what a killed process wrote and had not synced yet.
 
@@ -215,17 +229,6 @@ def _sync_log(log: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(_BUSY_MS)
-    # Else SQLite (built with STAT4) plans a statement anew whenever other values are bound: that took longer than
-    # to run it.
-    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
 
 
 def in_memory() -> Transaction:

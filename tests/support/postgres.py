@@ -21,9 +21,9 @@ PROGRAMS = Path("/usr/lib/postgresql")
 
 
 class Postgres:
-    """One server, without fsync: what these tests kill is the process, not the machine."""
+    """One server. Without fsync unless it is to be measured: what tests kill is the process, not the machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
         self._postgres, self._initdb = _program("postgres"), _program("initdb")
         # setpriv: it refuses to run as root, and it must not outlive a test run that was killed.
         as_postgres = ["--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
@@ -32,6 +32,7 @@ class Postgres:
         self._folder = Path(tempfile.mkdtemp(prefix="broker-postgres-"))
         if as_postgres:
             shutil.chown(self._folder, "postgres", "postgres")
+        self._fsync = "on" if fsync else "off"
         self.port = free_port()
         self._process: Program | None = None
         self._numbers = itertools.count(1)
@@ -50,7 +51,7 @@ class Postgres:
             )
             assert made.returncode == 0, made.stderr
         settings = (
-            "fsync=off",
+            f"fsync={self._fsync}",
             "unix_socket_directories=",
             "listen_addresses=127.0.0.1",
             f"port={self.port}",

@@ -124,6 +124,13 @@ def test_a_variable_overrides(name: str) -> None:
     assert seen(shipped(**{name: ""})) == seen(shipped()), "empty is unset"
 
 
+def test_a_store_that_is_no_postgresql_is_refused_and_its_password_is_never_shown() -> None:
+    with pytest.raises(ConfigError, match="postgresql://") as failure:
+        shipped(BROKER_STORE="mysql://broker:hemmelig@db/broker")
+    assert "hemmelig" not in str(failure.value)
+    assert "hemmelig" not in repr(shipped(BROKER_STORE="postgresql://broker:hemmelig@db/broker"))
+
+
 def test_the_bus_is_where_the_environment_says_and_its_password_is_not_shown() -> None:
     assert shipped().bus.shared is False
     told = shipped(BROKER_BUS="amqp://u:s3cret@rabbit.example/hospital")

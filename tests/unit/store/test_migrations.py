@@ -14,7 +14,8 @@ from broker.errors import StoreError
 from broker.journal import log, search
 from broker.registers import exceptions
 from broker.store import days, sqlite, tally
-from broker.store.database import Transaction, migrations
+from broker.store.database import Transaction
+from broker.store.schema import migrations
 from broker.store.sqlite import SqliteDatabase, SqliteTransaction, migrate
 from tests.support.events import event, local, of_days, patient, step
 

@@ -12,7 +12,8 @@ import pytest
 
 from broker.errors import StoreError, UnwritableError
 from broker.store import sqlite
-from broker.store.database import Transaction, migrations
+from broker.store.database import Transaction
+from broker.store.schema import migrations
 from broker.store.sqlite import WAL_SIZE_LIMIT, SqliteDatabase, migrate
 from tests.support.engines import Held, note, notebook, notes
 
