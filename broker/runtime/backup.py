@@ -30,11 +30,6 @@ _CANNOT_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 _TOLD_EVERY: Final = 1000
 
 
-def baseline_file(data: Path) -> Path:
-    """Where the registers stand as far as the log was taken away."""
-    return SqliteDatabase(journal_file(data)).beside(BASELINE).path
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """What stands in the copy. Everything acknowledged up to `last` (reception time, UTC) is in it."""
