@@ -20,7 +20,7 @@ class Cursor:
     name: str
     """The journal's own name on the bus."""
     event: int | None
-    """Number of the last event that the bus confirmed; None: none yet."""
+    """Place of the last event that the bus confirmed (the order of routing); None: none yet."""
     at: str
     """When that was written down, ISO 8601; empty: never."""
     rewinds: int
@@ -60,33 +60,36 @@ def rewind(tx: Transaction, event: int) -> Cursor:
 
 
 def behind(tx: Transaction, event: int, limit: int) -> list[tuple[int, Event]]:
-    """(number, event) of what comes after number `event`, in journal order; what retention took is passed over."""
-    rows = tx.rows("SELECT seq, body FROM event WHERE seq>? ORDER BY seq LIMIT ?", (event, limit))
+    """(place, event) of what was routed after place `event`, in that order; what retention took is passed over.
+
+    Not by number: of two nodes that write at once the higher number may be there first.
+    """
+    rows = tx.rows("SELECT place, body FROM event WHERE place>? ORDER BY place LIMIT ?", (event, limit))
     return [(seq, Event.model_validate_json(body)) for seq, body in rows]
 
 
 def lag(tx: Transaction, cursor: Cursor | None) -> int:
     """How many events lie behind the cursor; without one, all of them."""
-    row = tx.one("SELECT count(*) FROM event WHERE seq>?", (cursor.event or 0 if cursor is not None else 0,))
+    row = tx.one(
+        "SELECT count(*) FROM event WHERE place>? OR routed IS NULL",
+        (cursor.event or 0 if cursor is not None else 0,),
+    )
     return int(row[0]) if row else 0
 
 
 def before(tx: Transaction, time: datetime) -> int:
-    """Number of the last event before everything that was received from `time` on; 0: all of it came later.
+    """Place of the last event before everything that was received from `time` on; 0: all of it came later.
 
     Messages are numbered when they are written and dated when they came: the lowest number decides.
     """
     row = tx.one("SELECT min(seq) FROM message WHERE received>=?", (time.isoformat(),))
-    if row is None or row[0] is None:
-        last = tx.one("SELECT max(seq) FROM event")
-    else:
-        last = tx.one(
-            "SELECT seq FROM event WHERE message<? ORDER BY message DESC, seq DESC LIMIT 1", (row[0],)
-        )
-    return int(last[0] or 0) if last else 0
+    first = tx.one("SELECT min(place) FROM event WHERE message>=?", (row[0],)) if row and row[0] else None
+    if first is None or first[0] is None:
+        first = tx.one("SELECT coalesce(max(place), 0) + 1 FROM event")
+    return int(first[0]) - 1 if first else 0
 
 
 def number(tx: Transaction, event_id: str) -> int | None:
-    """The number of the event with this id (a CloudEvent's `id`); None where the journal has none."""
-    row = tx.one("SELECT seq FROM event WHERE id=?", (event_id,))
-    return None if row is None else int(row[0])
+    """The place of the event with this id (a CloudEvent's `id`); None where the journal has none, or not routed it."""
+    row = tx.one("SELECT place FROM event WHERE id=?", (event_id,))
+    return None if row is None or row[0] is None else int(row[0])

@@ -24,6 +24,8 @@ class Logged:
     charset: str
     routed: str = ""
     """Version of the routes that saw it; empty: none yet."""
+    place: int = 0
+    """Which one it was in the order of routing; 0: not routed yet."""
 
 
 def unrouted(tx: Transaction, limit: int) -> list[Logged]:
@@ -43,23 +45,30 @@ def events_of(tx: Transaction, message: int) -> list[Logged]:
     return _logged(tx, "event.message=?", (message,))
 
 
-def since(tx: Transaction, seq: int, limit: int) -> list[Logged]:
-    """Events behind number `seq`, routed or not, in journal order: what a rebuild folds."""
-    return _logged(tx, "event.seq>?", (seq,), limit)
+def since(tx: Transaction, place: int, limit: int) -> list[Logged]:
+    """Events that were routed behind `place`, in the order of routing: what a rebuild folds."""
+    return _logged(tx, "event.place>?", (place,), limit, order="event.place")
 
 
-def _logged(tx: Transaction, where: str, values: tuple[Value, ...], limit: int | None = None) -> list[Logged]:
+def _logged(
+    tx: Transaction,
+    where: str,
+    values: tuple[Value, ...],
+    limit: int | None = None,
+    *,
+    order: str = "event.seq",
+) -> list[Logged]:
     rows = tx.rows(
-        "SELECT event.seq, event.body, message.seq, message.day, message.charset, event.routed FROM event"
-        f" JOIN message ON message.seq = event.message WHERE {where} ORDER BY event.seq"
+        "SELECT event.seq, event.body, message.seq, message.day, message.charset, event.routed, event.place"
+        f" FROM event JOIN message ON message.seq = event.message WHERE {where} ORDER BY {order}"
         + ("" if limit is None else " LIMIT ?"),
         values if limit is None else (*values, limit),
     )
-    messages = {m: day for _, _, m, day, _, _ in rows}
+    messages = {m: day for _, _, m, day, _, _, _ in rows}
     bodies = {m: body(tx, m, day) or b"" for m, day in messages.items()}  # once for all events of a message
     return [
-        Logged(seq=s, event=Event.model_validate_json(e), raw=bodies[m], charset=c, routed=r or "")
-        for s, e, m, _, c, r in rows
+        Logged(seq=s, event=Event.model_validate_json(e), raw=bodies[m], charset=c, routed=r or "", place=p or 0)
+        for s, e, m, _, c, r, p in rows
     ]
 
 
@@ -92,8 +101,12 @@ def body(tx: Transaction, message: int, day: str) -> bytes | None:
 
 
 def mark_routed(tx: Transaction, seq: int, version: str) -> None:
-    """Commit 2 of one event: `version` of the routes saw it."""
-    tx.execute("UPDATE event SET routed=? WHERE seq=?", (version, seq))
+    """Commit 2 of one event: `version` of the routes saw it. It gets its place, the order in which all were routed."""
+    tx.execute("UPDATE routing SET place=place+1")
+    tx.execute(
+        "UPDATE event SET routed=?, place=(SELECT place FROM routing) WHERE seq=? AND routed IS NULL",
+        (version, seq),
+    )
 
 
 def waiting(tx: Transaction) -> int:

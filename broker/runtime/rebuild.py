@@ -78,7 +78,7 @@ def copy(baseline: Database, database: Database) -> None:
 
 
 def folded(tx: Transaction) -> int:
-    """The last event of the log that a baseline holds."""
+    """The place of the last event that a baseline holds."""
     row = tx.one("SELECT coalesce(max(seq), 0) FROM event")
     return int(row[0]) if row else 0
 
@@ -93,12 +93,12 @@ def fold_into(
     batch: int = BATCH,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
-    """Folds what was routed behind event `start`, up to `end`; returns how many. Each batch is one transaction."""
+    """Folds what was routed behind place `start`, up to `end`; returns how many. Each batch is one transaction."""
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
-    while found := [e for e in journal.since(journal_, start, batch) if end is None or e.seq <= end]:
-        start = found[-1].seq
-        whole = [logged for logged in found if logged.routed and logged.routed != "failed"]
+    while found := [e for e in journal.since(journal_, start, batch) if end is None or e.place <= end]:
+        start = found[-1].place
+        whole = [logged for logged in found if logged.routed != "failed"]
 
         def write(tx: Transaction, whole: list[journal.Logged] = whole, last: int = start) -> None:
             for logged in whole:

@@ -197,7 +197,7 @@ class Retention:
         try:
             with self._database.snapshot() as tx:
                 last = tx.one(
-                    "SELECT max(event.seq) FROM event JOIN message ON message.seq=event.message WHERE received<?",
+                    "SELECT max(event.place) FROM event JOIN message ON message.seq=event.message WHERE received<?",
                     (days.within(day)[1],),
                 )
                 if last is not None and last[0] is not None:

@@ -112,6 +112,10 @@ class Transaction(ABC):
         """Creates a table; columns are INTEGER, TEXT and BLOB. `clustered`: kept in its key's order, if that can be."""
 
     @abstractmethod
+    def now(self) -> float:
+        """Seconds since the epoch by the store's own clock: the same for every node."""
+
+    @abstractmethod
     def touch(self) -> None:
         """A real write that changes nothing: a full disk still gives every read, and every empty commit."""
 

@@ -79,6 +79,9 @@ class PostgresTransaction(Transaction):
         )
         self.execute(f"CREATE TABLE {table} ({own})")
 
+    def now(self) -> float:
+        return float(self.rows("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])
+
     def touch(self) -> None:
         self.execute("UPDATE schema_version SET number=number")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,9 @@ class SqliteTransaction(Transaction):
 
     def create(self, table: str, columns: str, *, clustered: bool = False) -> None:
         self.rows(f"CREATE TABLE {table} ({columns}) STRICT{', WITHOUT ROWID' if clustered else ''}")
+
+    def now(self) -> float:
+        return time.time()
 
     def touch(self) -> None:
         self.rows(f"PRAGMA user_version={self._pragma('user_version')}")

@@ -1,0 +1,89 @@
+"""Leases: what only one node at a time may do, and a fence that keeps who stalled meanwhile from writing.
+
+Whoever takes one gets a term of its own. Every transaction that needs the lease begins with `hold`: one of an older
+term raises, so that a node that wakes up late changes nothing. All times are the store's, so that clocks of nodes need
+not agree. Not here: renewing in time, which its owner's threads do.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from broker.errors import BrokerError
+from broker.store.database import Transaction
+
+SECONDS: Final = 10.0
+"""How long a lease stands without being renewed: what a death costs before another node goes on."""
+
+RENEW_SECONDS: Final = SECONDS / 4
+"""How often its owner renews it."""
+
+MARGIN_SECONDS: Final = 2.0
+"""So long before the end its owner stops beginning anything."""
+
+
+class LostLeaseError(BrokerError):
+    """Another node has the lease, or may take it at any moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """What `take` gave."""
+
+    name: str
+    owner: str
+    term: int
+
+
+def take(tx: Transaction, name: str, owner: str, seconds: float = SECONDS) -> Lease | None:
+    """Takes the lease where nobody has it, or its time is over; None where another owner has it.
+
+    The same owner takes it again at once, under a new term: what ran under its name before is dead.
+    """
+    row = tx.one("SELECT owner, until FROM lease WHERE name=?", (name,))
+    if row is not None and row[0] not in ("", owner) and row[1] > tx.now():
+        return None
+    tx.alone("broker: leases")  # terms are given in turn, and of two that take it one comes second
+    row = tx.one("SELECT owner, until FROM lease WHERE name=?", (name,))
+    if row is not None and row[0] not in ("", owner) and row[1] > tx.now():
+        return None
+    (term,) = tx.rows(
+        "INSERT INTO lease (name, owner, term, until) VALUES (?,?,(SELECT coalesce(max(term), 0) + 1 FROM lease),?)"
+        " ON CONFLICT (name) DO UPDATE SET owner=excluded.owner, term=excluded.term, until=excluded.until"
+        " RETURNING term",
+        (name, owner, tx.now() + seconds),
+    )[0]
+    return Lease(name=name, owner=owner, term=term)
+
+
+def hold(tx: Transaction, lease: Lease, seconds: float = SECONDS) -> None:
+    """Renews it; until this transaction ends nobody else can take it. Raises `LostLeaseError`."""
+    if not tx.change(
+        "UPDATE lease SET until=? WHERE name=? AND term=? AND owner<>''",
+        (tx.now() + seconds, lease.name, lease.term),
+    ):
+        raise LostLeaseError(f"{lease.name}: another node has taken over")
+
+
+def give_back(tx: Transaction, lease: Lease) -> None:
+    """Others may take it at once. Nothing happens where it is lost already."""
+    tx.execute("UPDATE lease SET owner='', until=0 WHERE name=? AND term=?", (lease.name, lease.term))
+
+
+class Held:
+    """How long a lease may be relied on, by this machine's own clock: counted from before it was asked for."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self._until = 0.0
+
+    def renewed(self, asked: float, seconds: float = SECONDS) -> None:
+        """`asked`: `time.monotonic()` before the transaction that took or renewed it began."""
+        self._until = max(self._until, asked + seconds - MARGIN_SECONDS)
+
+    @property
+    def sure(self) -> bool:
+        """Whether something may begin that only its owner may do."""
+        return time.monotonic() < self._until

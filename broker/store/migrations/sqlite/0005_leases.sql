@@ -1,0 +1,26 @@
+-- Several nodes: who may do what only one may, which deliveries a node has in hand, and the order of routing.
+
+ALTER TABLE event ADD COLUMN place INTEGER;      -- which event in the order of commit 2; NULL: not routed yet
+UPDATE event SET place = seq WHERE routed IS NOT NULL;
+CREATE UNIQUE INDEX event_place ON event (place) WHERE place IS NOT NULL;
+
+CREATE TABLE routing (
+  id        INTEGER PRIMARY KEY CHECK (id = 1),
+  place     INTEGER NOT NULL                -- the last one that was given
+) STRICT;
+INSERT INTO routing (id, place) SELECT 1, coalesce(max(place), 0) FROM event;
+
+CREATE TABLE lease (
+  name      TEXT PRIMARY KEY,
+  owner     TEXT NOT NULL,                  -- the node; '': it was given back
+  term      INTEGER NOT NULL,               -- goes up with each taking, over all leases: an older one may write nothing
+  until     REAL NOT NULL                   -- by the store's clock, seconds since the epoch
+) STRICT;
+
+ALTER TABLE delivery ADD COLUMN claim INTEGER;   -- term of the way that has it in hand; NULL: nobody
+CREATE INDEX delivery_claim ON delivery (claim) WHERE claim IS NOT NULL;
+
+CREATE TABLE breaker (
+  destination TEXT PRIMARY KEY,
+  body      TEXT NOT NULL                   -- broker/delivery/breaker.py, as JSON; no row: closed
+) STRICT;
