@@ -51,6 +51,9 @@ class Transaction(ABC):
     gapless: ClassVar[bool]
     """Whether numbers are given without gaps, so that one that is missing is a row that disappeared."""
 
+    locking: ClassVar[str]
+    """What a SELECT of rows `d` ends with, so that of several nodes each gets others; empty where there is only one."""
+
     standing: set[str]
     """Days whose tables the writer has seen; emptied when anything is undone (`broker.store.days`)."""
 

@@ -78,12 +78,17 @@ class Held:
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self._until = 0.0
+        self._lost = False
 
     def renewed(self, asked: float, seconds: float = SECONDS) -> None:
         """`asked`: `time.monotonic()` before the transaction that took or renewed it began."""
         self._until = max(self._until, asked + seconds - MARGIN_SECONDS)
 
+    def lost(self) -> None:
+        """It is somebody else's, or was given back."""
+        self._lost = True
+
     @property
     def sure(self) -> bool:
         """Whether something may begin that only its owner may do."""
-        return time.monotonic() < self._until
+        return not self._lost and time.monotonic() < self._until

@@ -63,6 +63,7 @@ class SqliteTransaction(Transaction):
     """A transaction of the writer, or a reader."""
 
     gapless = True
+    locking = ""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
