@@ -108,6 +108,8 @@ class Drain:
         self._wake = wake
         self._observe = observe
         self._stopping = threading.Event()
+        self._running: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
 
     def stop(self) -> None:
         """Every `run` ends after the delivery that it has in hand."""
@@ -121,10 +123,27 @@ class Drain:
         destination = self._destinations.get(name)
         if destination is None or number >= destination.ways or self._closed(destination):
             return False
-        asked = time.monotonic()
+        with self._lock:  # woken twice: the turn that runs looks for more when it ends
+            if (name, number) in self._running:
+                return False
+            self._running.add((name, number))
+        try:
+            self._turn(destination, number)
+        finally:
+            with self._lock:
+                self._running.discard((name, number))
+        # Looked at behind everything: what was committed while the way still looked taken woke nobody.
+        return (
+            not self._stopping.is_set()
+            and not self._closed(destination)
+            and ways.anything(self._database.read(), name)
+        )
+
+    def _turn(self, destination: Destination, number: int) -> None:
+        asked, name = time.monotonic(), destination.name
         taken = self._database.write(partial(self._take, destination, number), urgent=True).result()
         if taken is None:
-            return False
+            return
         way, claimed = taken
         held = self._heartbeat.keep(way, asked)
         turn = _Turn(held=held, ended=time.monotonic() + TURN_SECONDS)
@@ -136,15 +155,9 @@ class Drain:
             self._settle(turn)
             self._heartbeat.leave(held)
             self._database.write(partial(ways.give_back, way=way), urgent=True).result()
-        # Looked at behind the giving back: what was committed while the way still looked taken woke nobody.
-        return (
-            not self._stopping.is_set()
-            and not self._closed(destination)
-            and ways.anything(self._database.read(), name)
-        )
 
     def _take(self, destination: Destination, number: int, tx: Transaction) -> tuple[Lease, Claimed] | None:
-        way = ways.take(tx, destination.name, number, f"{self._owner} {number}")
+        way = ways.take(tx, destination.name, number, self._owner)
         return None if way is None else (way, ways.claim(tx, way, destination.name, FEWEST))
 
     def _closed(self, destination: Destination) -> bool:

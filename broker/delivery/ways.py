@@ -119,14 +119,17 @@ def anything(tx: Transaction, destination: str) -> bool:
     return tx.one(f"SELECT 1 {_HEADS} LIMIT 1", (destination, now)) is not None
 
 
-def free(tx: Transaction, destination: str, connections: int) -> list[int]:
-    """Numbers of the ways that nobody has, the lowest first."""
-    names = {name(destination, number): number for number in range(connections)}
-    marks = ",".join("?" * len(names))
-    taken = tx.rows(
-        f"SELECT name FROM lease WHERE owner<>'' AND until>? AND name IN ({marks})", (tx.now(), *names)
-    )
-    return sorted(set(names.values()) - {names[way] for (way,) in taken})
+def free(tx: Transaction, destination: str, number_of_ways: int) -> dict[int, int]:
+    """The ways that nobody has, the lowest first, each with its last term: another one shows that it was taken."""
+    names = [name(destination, number) for number in range(number_of_ways)]
+    known = {
+        way: (term, owner != "" and until > tx.now())
+        for way, term, owner, until in tx.rows(
+            f"SELECT name, term, owner, until FROM lease WHERE name IN ({','.join('?' * len(names))})", names
+        )
+    }
+    found = {number: known.get(way, (0, False)) for number, way in enumerate(names)}
+    return {number: term for number, (term, taken) in found.items() if not taken}
 
 
 def breaker_of(tx: Transaction, destination: str) -> Breaker:

@@ -159,6 +159,8 @@ class SqliteSession(Session):
 class SqliteDatabase(Database):
     """One SQLite file; each thread reads through a connection of its own."""
 
+    shared = False
+
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path

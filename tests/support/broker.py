@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tests.support.shared import REPOSITORY
 class Broker:
     """One broker. Ports and data folder stay the same over `stop`, `kill` and `start`.
 
-    `settings` are environment variables beyond the ones below; an empty text unsets one. Without a PACS or an
+    `settings` are environment variables beyond the ones below; an empty text unsets one. No `roles`: all of them. Without a PACS or an
     EPJ port the broker is pointed at a port where nobody listens.
     """
 
@@ -34,6 +34,7 @@ class Broker:
         pacs_aet: str = "ORTHANC",
         epj_port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        roles: Sequence[str] = (),
     ) -> None:
         self.data = folder / "data"
         self.log = folder / "broker.log"
@@ -60,12 +61,16 @@ class Broker:
             "BROKER_EPJ_PORT": str(self.epj_port),
             **(settings or {}),
         }
+        self._roles = [part for role in roles for part in ("--role", role)]
         self._process: Program | None = None
 
     def start(self, timeout: float = 30.0) -> None:
         """Returns when `/readyz` answers 200."""
         self._process = Program(
-            [sys.executable, "-m", "broker", "run"], self.log, folder=REPOSITORY, env=self._environment()
+            [sys.executable, "-m", "broker", "run", *self._roles],
+            self.log,
+            folder=REPOSITORY,
+            env=self._environment(),
         )
         self.wait_until_ready(timeout)
 
