@@ -17,6 +17,7 @@ import pytest
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.runtime import broker as runtime
 from broker.runtime.broker import Broker
+from broker.runtime.lanes import MemoryLanes
 from broker.runtime.offline import configure
 from broker.settings import load
 from broker.store.database import Transaction
@@ -275,7 +276,9 @@ def test_while_the_journal_hangs_senders_wait_and_all_else_is_served(
 def test_a_destination_that_is_off_is_no_lane(make: Make) -> None:
     broker = make()
 
-    assert set(broker._executors) == {"epj", "pacs"}, "the worklist is a register, pacs-hl7 is off"
+    lanes = broker._deliverers.lanes
+    assert isinstance(lanes, MemoryLanes)
+    assert set(lanes._executors) == {"epj", "pacs"}, "the worklist is a register, pacs-hl7 is off"
 
 
 def test_a_journal_of_a_newer_broker_is_refused(make: Make, tmp_path: Path) -> None:
