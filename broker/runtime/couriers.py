@@ -66,9 +66,8 @@ class Couriers:
                 self.wake(*way)
 
     def stop(self, timeout: float) -> None:
-        """Lets what is in flight end."""
+        """Ends the threads; the drain was told to stop before."""
         self._stopping.set()
-        self._drain.stop()
         for woken in self._woken.values():
             woken.set()
         for thread in self._threads:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("broker.delivery")
 
+ENOUGH_SECONDS: Final = 1.0
+"""What threads that have nothing in hand any more get to end. Celery may take longer to say goodbye to a bus."""
+
 WAYS: Final = "ways"
 """The signal that a way could be worked off; its payload is the destination and the way's number."""
 
@@ -120,13 +123,13 @@ class Deliverers:
     def stop(self, timeout: float) -> None:
         """Lets what is in flight end, at most `timeout` seconds."""
         if self._drain is not None:
-            self._drain.stop()
+            self._drain.stop(timeout)
         if "router" in self._roles:
             self.lanes.stop(timeout)
         if self._worker is not None:
-            self._worker.stop(timeout)
+            self._worker.stop(ENOUGH_SECONDS)
         if self._couriers is not None:
-            self._couriers.stop(timeout)
+            self._couriers.stop(ENOUGH_SECONDS)
 
     def _wake(self, destination: str, number: int) -> None:
         """Asks for a way to be worked off, on whatever node. Raises what the bus raises."""
