@@ -76,7 +76,7 @@ class Broker:
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
         pipeline = Pipeline(configured.routes, configured.renderers)
-        self._router = Router(self._database, pipeline, self._executors)
+        self._router = Router(self._database, pipeline, self._executors, self._routed)
         self._retention = Retention(self._database, configured, limits_of(settings), clock)
         self._feed: Feed | None = None
         if settings.bus.shared:
@@ -102,7 +102,7 @@ class Broker:
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._committed, _reused, self._room.check)
+        self._intake = JournalIntake(self._database, self._router.wake, _reused, self._room.check)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -210,9 +210,8 @@ class Broker:
                 self._executors[destination].load(found)
         return waiting
 
-    def _committed(self) -> None:
-        """Events were committed."""
-        self._router.wake()
+    def _routed(self) -> None:
+        """Events have their place."""
         if self._feed is not None:
             self._feed.wake()
 

@@ -41,10 +41,18 @@ RETRY_SECONDS: Final = 1.0
 class Router:
     """Routes until stopped. `wake` is called after each commit 1; a missed wake costs nothing: the journal has it."""
 
-    def __init__(self, database: Database, pipeline: Pipeline, executors: Mapping[str, Executor]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pipeline: Pipeline,
+        executors: Mapping[str, Executor],
+        on_routed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_routed` is called after each commit 2."""
         self._database = database
         self._pipeline = pipeline
         self._executors = executors
+        self._on_routed = on_routed
         self._seen = 0
         self._woken = 0.0
         self._pressing = False
@@ -116,6 +124,7 @@ class Router:
         routed = self._database.write(self._commit).result()
         for one in routed:
             self._tell(one)
+        self._on_routed()
         return len(routed) == BATCH
 
     def _commit(self, tx: Transaction) -> list[Routed]:
