@@ -87,7 +87,8 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             kind="gauge",
         ),
         "broker_disk_free_bytes": Name(
-            help="What is free on the data folder's disk; below `limits.min_free` new messages are refused.",
+            help="What is free on the disk of `data` or `spool`, whichever has less; below `limits.min_free` new"
+            " messages are refused.",
             kind="gauge",
         ),
         "broker_bus_published_total": Name(help="Events that the bus confirmed, repeats included."),

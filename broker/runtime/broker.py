@@ -11,7 +11,6 @@ import errno
 import fcntl
 import itertools
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import pydicom.config
 import structlog
 
-from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Outbound, OutboundContext, Reception
+from broker.adapter import Inbound, InboundContext, Outbound, OutboundContext, Reception
 from broker.delivery import ledger, parked
 from broker.delivery.executor import Executor
 from broker.delivery.pace import Window
@@ -33,6 +32,7 @@ from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
 from broker.routing.language import OnFailure
+from broker.runtime import spool
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
@@ -42,7 +42,7 @@ from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting, OutboundSetting
 from broker.store import tally
 from broker.store.database import Transaction
-from broker.store.room import Room, free_bytes
+from broker.store.room import free_bytes
 from broker.telemetry import Telemetry, age
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Broker:
         self._ready = False
         self._lock: int | None = None
         self._database = journal_of(settings)
-        self._room = Room(self._data, settings.broker.limits.min_free)
+        self._rooms = spool.rooms(settings)
         self._telemetry = Telemetry(self._gauges)
         self._routes = {route.name: route for route in configured.routes.routes}
         self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
@@ -94,15 +94,15 @@ class Broker:
             settings.broker.bind,
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
-            spool=self._data / "incoming",
+            spool=settings.node_folder / spool.INCOMING,
             admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
-            check_room=self._room.check,
+            check_room=self._check_rooms,
             turned_away=lambda: self._telemetry.count(
                 "broker_messages_turned_away_total", {"protocol": "dicom"}
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._router.wake, _reused, self._room.check)
+        self._intake = JournalIntake(self._database, self._router.wake, _reused, self._rooms[0].check)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -113,8 +113,7 @@ class Broker:
         # pydicom warns of values that break the standard by quoting them; what arrives is judged elsewhere.
         pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         self._claim()
-        # Copies that a killed sender left: what they were made of is in the spool, and their deliveries are queued.
-        shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
+        spool.prepare(self._configured.settings)
         self._database.open()
         with self._database.snapshot() as tx:  # nothing that another process does can fall between the two
             seen, waiting = parked.last_intervention(tx), self._resume(tx)
@@ -177,7 +176,7 @@ class Broker:
         """What keeps the broker from being ready; empty when nothing does. Destinations do not count."""
         if not self._ready:
             return "starting or stopping"
-        if why := self._room.why_not():
+        if why := next(filter(None, (room.why_not() for room in self._rooms)), ""):
             return why
         touched: Future[None] | None = None
         try:
@@ -210,6 +209,10 @@ class Broker:
                 self._executors[destination].load(found)
         return waiting
 
+    def _check_rooms(self) -> None:
+        for room in self._rooms:
+            room.check()
+
     def _routed(self) -> None:
         """Events have their place."""
         if self._feed is not None:
@@ -232,7 +235,13 @@ class Broker:
         return setting.entry.enabled and setting.spec.factory is not None
 
     def _executor(self, setting: OutboundSetting) -> Executor:
-        context = OutboundContext(name=setting.name, data_folder=self._data, clock=self._clock)
+        settings = self._configured.settings
+        context = OutboundContext(
+            name=setting.name,
+            spool=settings.spool_folder,
+            work=settings.node_folder / spool.WORK,
+            clock=self._clock,
+        )
 
         def outbound() -> Outbound:
             assert setting.spec.factory is not None, "the caller looked"
@@ -265,7 +274,7 @@ class Broker:
             site=settings.broker.site,
             bind=settings.broker.bind,
             config_folder=settings.file.parent,
-            data_folder=self._data,
+            spool=settings.spool_folder,
             intake=self._intake,
             worklist=worklist.Reader(self._database.read),
             clock=self._clock,
@@ -276,7 +285,7 @@ class Broker:
 
     def _gauges(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
         yield "broker_ready", {}, float(not self.why_not_ready())
-        yield "broker_disk_free_bytes", {}, free_bytes(self._data)
+        yield "broker_disk_free_bytes", {}, min(free_bytes(room.folder) for room in self._rooms)
         tx, now = self._database.read(), self._clock()
         yield "broker_events_waiting", {}, journal.waiting(tx)
         for row in journal.counts(tx):

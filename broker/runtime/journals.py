@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from broker.settings import Settings
 from broker.store.database import Database
 from broker.store.sqlite import SqliteDatabase, journal_file
@@ -18,4 +16,4 @@ def journal_of(settings: Settings) -> Database:
     from broker.store.postgres import PostgresDatabase
 
     # One broker per data folder: that makes a node. What it counts must not wait for another one's disk.
-    return PostgresDatabase(url, f"{socket.gethostname()}:{settings.data_folder}")
+    return PostgresDatabase(url, settings.node)

@@ -89,7 +89,7 @@ def test_a_missing_object_is_named_and_the_rest_is_copied(data: Path, tmp_path: 
     ("source", "target", "why"),
     [
         ("data", "there", "is there already"),
-        ("data", "data/copy", "inside the data folder"),
+        ("data", "data/copy", "inside"),
         ("x", "y", "no journal"),
     ],
 )
