@@ -141,3 +141,17 @@ def test_a_damaged_journal_gives_no_backup(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match=r"damaged|cannot be copied"):
         back_up(tmp_path / "data", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_objects_of_a_spool_of_its_own_stand_beside_the_journal_in_the_copy(
+    data: Path, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (data / "instances").rename(spool / "instances")
+    made = back_up(data, tmp_path / "copy", spool=spool)
+
+    assert (made.linked + made.copied, made.missing) == (1, ())
+    assert paths(tmp_path / "copy") == {"journal.sqlite", OBJECT}
+    with pytest.raises(ConfigError, match="inside"):
+        back_up(data, spool / "copy", spool=spool)
