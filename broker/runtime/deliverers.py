@@ -19,8 +19,8 @@ from broker.delivery.executor import Executor
 from broker.delivery.pace import Window
 from broker.errors import ConfigError
 from broker.routing.language import OnFailure
+from broker.runtime import spool
 from broker.runtime.couriers import Couriers
-from broker.runtime.journals import node_name
 from broker.runtime.lanes import Lanes, MemoryLanes, SharedLanes
 from broker.runtime.offline import Configured
 from broker.runtime.roles import Role
@@ -88,7 +88,7 @@ class Deliverers:
         self._drain = Drain(
             database,
             heartbeat,
-            f"{node_name(settings)} {uuid.uuid4().hex[:8]}",
+            f"{settings.node} {uuid.uuid4().hex[:8]}",
             self._destinations,
             self._on_failure,
             clock,
@@ -149,8 +149,12 @@ class Deliverers:
         return setting.entry.enabled and setting.spec.factory is not None
 
     def _destination(self, setting: OutboundSetting) -> Destination:
+        settings = self._configured.settings
         context = OutboundContext(
-            name=setting.name, data_folder=self._configured.settings.data_folder, clock=self._clock
+            name=setting.name,
+            spool=settings.spool_folder,
+            work=settings.node_folder / spool.WORK,
+            clock=self._clock,
         )
 
         def outbound() -> Outbound:

@@ -62,9 +62,7 @@ def executor(request: pytest.FixtureRequest) -> dict[str, str]:
     """What works lanes off, as settings."""
     if request.param == "threads":
         return {}
-    bus: RabbitMq | Redis = request.getfixturevalue(
-        "rabbitmq" if request.param.endswith("amqp") else "redis"
-    )
+    bus: RabbitMq | Redis = request.getfixturevalue("rabbitmq" if request.param.endswith("amqp") else "redis")
     return {"BROKER_EXECUTOR": "celery", "BROKER_BUS": bus.url}
 
 

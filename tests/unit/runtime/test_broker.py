@@ -216,7 +216,7 @@ def test_a_disk_without_room_is_not_ready_and_nothing_is_taken_until_it_is(
 ) -> None:
     broker = make()
     free = [10**9]
-    monkeypatch.setattr(broker._room, "_free", lambda _folder: free[0])
+    monkeypatch.setattr(broker._rooms[0], "_free", lambda _folder: free[0])
 
     def look() -> None:
         with MllpClient(port(broker, "mllp")) as pas:

@@ -128,6 +128,17 @@ def test_a_wake_routes_what_came(works: Works) -> None:
     assert controls(works.desk) == [1, 2]
 
 
+def test_it_tells_that_events_have_their_place(works: Works) -> None:
+    routed = threading.Event()
+    works.router = Router(works.house.database, works.house.pipeline, {}, routed.set)
+    works.router.start()
+    works.receive(1)
+    works.router.wake()
+
+    assert routed.wait(SECONDS)
+    assert works.house.waiting() == 0
+
+
 def test_one_wake_is_enough_for_many_batches(works: Works) -> None:
     for number in range(2 * BATCH):  # two events each
         works.receive(number)
