@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -502,7 +503,7 @@ def test_a_rate_is_kept_by_one_way_and_across_turns(house: House, monkeypatch: p
 
     assert len(sent) == 3
     assert all(
-        later - earlier >= timedelta(seconds=2) for earlier, later in zip(sent, sent[1:], strict=False)
+        later - earlier >= timedelta(seconds=2) for earlier, later in itertools.pairwise(sent)
     )
 
 

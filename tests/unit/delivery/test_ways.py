@@ -461,7 +461,7 @@ def test_a_merge_and_claims_of_both_lanes_give_nothing_to_two(begin: Begin) -> N
 
 
 def test_a_way_that_is_renewed_at_this_moment_is_not_ended(begin: Begin) -> None:
-    first, second = started(begin, "a", "b")
+    _first, second = started(begin, "a", "b")
     session, tx = begin()
     assert claim(tx, second, limit=1) == [1]
     expire(tx, second)
