@@ -502,9 +502,7 @@ def test_a_rate_is_kept_by_one_way_and_across_turns(house: House, monkeypatch: p
     work_off(drain)
 
     assert len(sent) == 3
-    assert all(
-        later - earlier >= timedelta(seconds=2) for earlier, later in itertools.pairwise(sent)
-    )
+    assert all(later - earlier >= timedelta(seconds=2) for earlier, later in itertools.pairwise(sent))
 
 
 # --- foreign code ---
