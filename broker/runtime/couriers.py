@@ -66,9 +66,8 @@ class Couriers:
                 self.wake(*way)
 
     def stop(self, timeout: float) -> None:
-        """Lets what is in flight end."""
+        """Ends the threads; the drain was told to stop before."""
         self._stopping.set()
-        self._drain.stop()
         for woken in self._woken.values():
             woken.set()
         for thread in self._threads:
@@ -99,6 +98,6 @@ class Couriers:
         """Whether nobody took the way since the last look though something could leave; and its term now."""
         tx = self._database.read()
         term = ways.free(tx, name, self._ways[name]).get(number)
-        if term is None or not ways.anything(tx, name):
+        if term is None or not ways.anything(tx, name, number):
             return False, -1
         return term == seen, term

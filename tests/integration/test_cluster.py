@@ -37,6 +37,7 @@ def start_node(
     """Starts a node with some roles; all of a test's share journal, spool and destinations."""
     url = postgres.url(postgres.database())
     nodes: list[Broker] = []
+    (tmp_path / "spool").mkdir()
 
     def start(*roles: str, **settings: str) -> Broker:
         folder = tmp_path / f"node-{len(nodes)}"
@@ -62,9 +63,7 @@ def executor(request: pytest.FixtureRequest) -> dict[str, str]:
     """What works lanes off, as settings."""
     if request.param == "threads":
         return {}
-    bus: RabbitMq | Redis = request.getfixturevalue(
-        "rabbitmq" if request.param.endswith("amqp") else "redis"
-    )
+    bus: RabbitMq | Redis = request.getfixturevalue("rabbitmq" if request.param.endswith("amqp") else "redis")
     return {"BROKER_EXECUTOR": "celery", "BROKER_BUS": bus.url}
 
 

@@ -22,8 +22,8 @@ from tests.support.shared import REPOSITORY
 class Broker:
     """One broker. Ports and data folder stay the same over `stop`, `kill` and `start`.
 
-    `settings` are environment variables beyond the ones below; an empty text unsets one. No `roles`: all of them. Without a PACS or an
-    EPJ port the broker is pointed at a port where nobody listens.
+    `settings` are environment variables beyond the ones below; an empty text unsets one. Without a PACS or an
+    EPJ port the broker is pointed at a port where nobody listens. Without `roles` it has all of them.
     """
 
     def __init__(

@@ -188,7 +188,7 @@ class House:
 
     def stop(self) -> None:
         for drain, heartbeat in self._nodes:
-            drain.stop()
+            drain.stop(SECONDS)
             heartbeat.stop()
 
 
@@ -549,13 +549,35 @@ def test_an_outbound_that_cannot_be_closed_keeps_no_way(
 def test_stop_ends_a_turn_after_what_is_in_hand(house: House) -> None:
     drain = house.node()
     house.queue("a1", "b1", "a2")
-    house.system.during["a1"] = drain.stop
+    house.system.during["a1"] = lambda: drain.stop(0)
 
     assert drain.run("epj", 0) is False
     assert house.states() == {"a1": "delivered", "b1": "queued", "a2": "queued"}
     house.at_rest()
     work_off(house.node())
     assert house.system.tried == ["a1", "b1", "a2"]
+
+
+def test_stop_waits_for_what_is_in_hand(house: House) -> None:
+    drain, sending, answer = house.node(), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        sending.set()
+        assert answer.wait(SECONDS)
+
+    house.queue("a1")
+    house.system.during["a1"] = slow
+    turn = threading.Thread(target=drain.run, args=("epj", 0))
+    turn.start()
+    assert sending.wait(SECONDS)
+    drain.stop(0)
+    assert turn.is_alive()
+    answer.set()
+    drain.stop(SECONDS)
+
+    assert house.states() == {"a1": "delivered"}
+    house.at_rest()
+    turn.join(SECONDS)
 
 
 class Away:
@@ -607,7 +629,7 @@ def test_a_stop_gives_up_what_cannot_be_stored_and_it_is_sent_again(
 
     def ends() -> None:
         away.go()
-        drain.stop()
+        drain.stop(0)
 
     house.system.during["a1"] = ends
     with pytest.raises(UnwritableError):
