@@ -369,6 +369,17 @@ def test_a_failure_delays_its_lane_and_is_told(house: House) -> None:
     assert ledger.attempts(house.database.read(), 1)[0][2:] == ("failed", "MSA-1 CE")
 
 
+def test_what_was_claimed_behind_a_failure_is_let_go_at_once(house: House) -> None:
+    """A merge or a person may make it leave before the turn is over."""
+    free: list[tuple[Any, ...]] = []
+    house.system.script = {"a1": [AskPersonError("who is it")]}
+    house.system.during["b1"] = lambda: free.append(house.rows("claim")["a2"])
+    house.queue("a1", "a2", "b1")
+    work_off(house.node())
+
+    assert free == [(None,)]
+
+
 def test_what_is_too_old_is_parked_unsent(house: House) -> None:
     house.wanted = OnFailure(max_age=60.0)
     house.now += timedelta(hours=1)
