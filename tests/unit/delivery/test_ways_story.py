@@ -27,7 +27,9 @@ DESTINATIONS = ("epj", "pacs")
 AT = "2026-03-09T09:00:00+00:00"
 BY = By(who="kari", at=AT, reason="asked the ward")
 OK = Receipt(detail="ok")
-WAYS = st.tuples(st.sampled_from(("epj", "epj", "pacs")), st.integers(0, 2))
+WAYS = st.tuples(st.sampled_from(("epj", "epj", "epj", "pacs")), st.integers(0, 2))
+LIMITS = st.sampled_from((1, 1, 1, 8))
+AFTER = st.sampled_from(("", *PATIENTS))
 
 
 @dataclass
@@ -76,7 +78,8 @@ class Story(RuleBasedStateMachine):
         return patient
 
     @rule(
-        patients=st.lists(st.sampled_from(PATIENTS), min_size=1, max_size=6), to=st.sampled_from(DESTINATIONS)
+        patients=st.lists(st.sampled_from(PATIENTS), min_size=3, max_size=6),
+        to=st.sampled_from(("epj", "epj", "epj", "pacs")),
     )
     def routes(self, patients: list[str], to: str) -> None:
         for patient in patients:
@@ -88,7 +91,7 @@ class Story(RuleBasedStateMachine):
             queued = ledger.enqueue(self.tx, cause(), lane, target, Rendered(payload=b"x"))
             self.wanted[queued.id] = Wanted(to, lane, before)
 
-    @rule(data=st.data(), to=st.sampled_from(DESTINATIONS))
+    @rule(data=st.data(), to=st.sampled_from(("epj", "epj", "pacs")))
     def routes_a_merge(self, data: st.DataObject, to: str) -> None:
         roots = sorted({self.root(patient) for patient in PATIENTS})
         if len(roots) > 1:
@@ -106,8 +109,8 @@ class Story(RuleBasedStateMachine):
                 for one in (*holder.waiting, *holder.sent):
                     yield holder.destination, self.root(self.wanted[one.delivery.id].patient)
 
-    @rule(which=WAYS, owner=st.sampled_from("xy"), limit=st.integers(1, 8))
-    def takes_a_way(self, which: tuple[str, int], owner: str, limit: int) -> None:
+    @rule(which=WAYS, owner=st.sampled_from("xy"), limit=LIMITS, after=AFTER)
+    def takes_a_way(self, which: tuple[str, int], owner: str, limit: int, after: str) -> None:
         destination, number = which
         way = ways.take(self.tx, destination, number, f"node-{owner}")
         if way is None:
@@ -116,7 +119,7 @@ class Story(RuleBasedStateMachine):
             holder.over |= holder.way.name == way.name
         holder = Holder(way, destination)
         self.holders.append(holder)
-        self.claim(holder, limit)
+        self.claim(holder, limit, after)
 
     def claim(self, holder: Holder, limit: int, after: str = "") -> None:
         claimed = ways.claim(self.tx, holder.way, holder.destination, limit, after)
@@ -131,7 +134,7 @@ class Story(RuleBasedStateMachine):
         return [holder for holder in self.holders if not holder.over]
 
     @precondition(lambda self: self.working())
-    @rule(data=st.data(), limit=st.integers(1, 8), after=st.sampled_from(("", *PATIENTS)))
+    @rule(data=st.data(), limit=LIMITS, after=AFTER)
     def claims_more(self, data: st.DataObject, limit: int, after: str) -> None:
         holder = data.draw(st.sampled_from(self.working()))
         if not holder.waiting and not holder.sent:
@@ -317,4 +320,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestStory.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
