@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -52,6 +52,8 @@ class Configured:
     renderers: Mapping[str, Renderer]
     readers: Mapping[str, Reader]
     """Listeners whose messages can be tried without a socket, by name."""
+    env: Mapping[str, str] = field(repr=False)
+    """What references in route files stand for; it may hold secrets."""
 
 
 def configure(settings: Settings, env: Mapping[str, str], stored: RouteFiles | None = None) -> Configured:
@@ -77,7 +79,9 @@ def configure(settings: Settings, env: Mapping[str, str], stored: RouteFiles | N
     if faults or broken or routes is None:
         raise ConfigError(faults if faults else "\n".join(broken))
     renderers = {s.name: s.spec.render for s in settings.outbound}
-    return Configured(settings=settings, files=files, routes=routes, renderers=renderers, readers=readers)
+    return Configured(
+        settings=settings, files=files, routes=routes, renderers=renderers, readers=readers, env=env
+    )
 
 
 def read_files(settings: Settings) -> RouteFiles:

@@ -75,7 +75,7 @@ class Works:
         self.heartbeat = Heartbeat(house.database)
         self.lanes = MemoryLanes(house.database, {"epj": self.executor})
         self.leader = Leader(house.database, self.heartbeat, "node-a")
-        self.router = Router(house.database, house.pipeline, self.lanes, self.leader)
+        self.router = Router(house.database, lambda _tx: house.pipeline, self.lanes, self.leader)
 
     def start(self) -> None:
         self.lanes.start()
@@ -226,7 +226,7 @@ def test_a_stop_does_not_wait_for_a_long_queue(works: Works, house: House) -> No
         return render(view, target)
 
     house.with_(renderers={"epj": slow})
-    works.router = Router(house.database, house.pipeline, works.lanes, works.leader)
+    works.router = Router(house.database, lambda _tx: house.pipeline, works.lanes, works.leader)
     for number in range(2 * BATCH):
         works.receive(number)
     works.router.start()
