@@ -223,14 +223,13 @@ class RoutesInForce:
             self._answered = ""  # once more at the next look
 
     def _watch(self) -> None:
-        beat_in = 0.0
+        beat_in, told = 0.0, dict[str, Any]()
         while not self._stopping.is_set():
-            before = self.status()
             try:
                 self.look()
-                if self._shared and (beat_in <= 0 or before != self.status()):
+                if self._shared and (beat_in <= 0 or told != self.status()):
+                    beat_in, told = nodes.BEAT_SECONDS, self.status()
                     self._beat()
-                    beat_in = nodes.BEAT_SECONDS
                 self._failing = False
             except Exception as exc:  # noqa: BLE001 - whatever it is, this thread must not end; told once
                 if not self._failing:
