@@ -20,7 +20,7 @@ from broker.cli.options import (
 from broker.errors import ConfigError
 from broker.routing.files import RouteFiles, difference
 from broker.runtime import routesets
-from broker.runtime.offline import compiled
+from broker.runtime.offline import compiled, read_files
 
 
 class _Number(click.ParamType[int]):
@@ -132,6 +132,12 @@ def rollback(number: int, timeout: float, who: str, reason: str, config: Path, a
     files = routesets.get(open_journal(settings), number).files
     version = compiled(settings, files, os.environ).version
     put_live(settings, files, version, done, timeout, False, as_json)
+    if read_files(settings).texts() != files.texts():
+        click.echo(
+            "the folder says otherwise: `broker apply`, or the next start of an embedded broker, makes it live;"
+            f" `broker routes show {number} --to FOLDER` writes out what is live now",
+            err=True,
+        )
 
 
 def _write(files: RouteFiles, folder: Path) -> None:

@@ -163,6 +163,7 @@ def test_the_way_back_and_what_a_start_takes(start_broker: StartBroker, site: Si
     assert "+    set: { MSH-8: SECOND }" in diff
     back = broker.command("routes", "rollback", "v1", *WHY)
     assert (back.returncode, back.stdout.splitlines()[-1]) == (0, "routes v3 live"), back.stderr
+    assert "the folder says otherwise" in back.stderr
     with broker.pas() as pas:
         accepted(pas, adt("A04", "C1", Person(number="790001", family="Berg")))
     wait_until_idle(broker)

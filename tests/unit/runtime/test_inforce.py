@@ -233,6 +233,25 @@ def test_a_table_is_part_of_the_set(node: Node, house: House) -> None:
     assert "CT9_STO" in str(row["ScheduledProcedureStepSequence"][0]["ScheduledStationAETitle"])
 
 
+def test_rows_stay_until_the_next_event_of_their_patient(node: Node, house: House) -> None:
+    routes = node(shared=True)
+    house.receive("pas", ADT)
+    house.receive("orders", "orm_ct.hl7")
+    route(house, routes)
+    (before,) = house.rows()
+    table = house.configured.files.tables["stations"]
+    table = replace(table, text=table.text.replace("CT1_STO", "CT9_STO"))
+
+    put(house.database, replace(house.configured.files, tables={"stations": table}))
+    routes.look()
+    assert house.rows() == [before]
+
+    house.receive("pas", "adt_a08_new_name.hl7")
+    route(house, routes)
+    (after,) = house.rows()
+    assert "CT9_STO" in str(after["ScheduledProcedureStepSequence"][0]["ScheduledStationAETitle"])
+
+
 def test_a_proposed_set_is_loaded_beforehand_and_answered_once(node: Node, house: House) -> None:
     routes = node(shared=True)
     files = quiet(house.configured.files)
