@@ -26,9 +26,10 @@ from broker.routing.testing import TestResult
 from broker.runtime import nodes, routesets
 from broker.runtime.applying import Applied, Expected, apply
 from broker.runtime.inforce import MUST_AGREE
-from broker.runtime.journals import node_of, shared
+from broker.runtime.journals import node_name
 from broker.runtime.offline import configure, tested
 from broker.settings import Settings
+from broker.store.database import Database
 
 
 @click.command("apply")
@@ -87,7 +88,7 @@ def put_live(
             found = Applied(number=live.number)
         else:
             found = apply(
-                desk, files, version, by, expected_of(settings), seconds=timeout, rehearsal=check_only
+                desk, files, version, by, _expected(settings, desk), seconds=timeout, rehearsal=check_only
             )
     if as_json:
         told: dict[str, Any] = {
@@ -102,11 +103,11 @@ def put_live(
         raise SystemExit(1)
 
 
-def expected_of(settings: Settings) -> Expected:
+def _expected(settings: Settings, desk: Database) -> Expected:
     """The nodes that go by routes. An embedded broker is the only one, and is there while it holds its data folder."""
-    if shared(settings):
+    if desk.shared:
         return lambda tx: nodes.living(tx, MUST_AGREE)
-    return lambda _tx: [node_of(settings)] if broker_on(settings.data_folder) is not None else []
+    return lambda _tx: [node_name(settings)] if broker_on(settings.data_folder) is not None else []
 
 
 def _tell(found: Applied, same: bool, tests: int, timeout: float) -> None:

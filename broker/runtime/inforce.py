@@ -24,9 +24,10 @@ from broker.routing.engine import RouteSet
 from broker.routing.files import RouteFiles
 from broker.routing.language import OnFailure
 from broker.runtime import nodes, routesets
-from broker.runtime.journals import journal_of, node_of, shared
+from broker.runtime.journals import journal_of, node_name
 from broker.runtime.offline import Configured, compiled, configure
 from broker.runtime.pipeline import Pipeline
+from broker.runtime.roles import EVERY, Role
 from broker.runtime.routesets import Answer, Stored
 from broker.settings import Settings
 from broker.store.database import Database, Transaction
@@ -37,10 +38,8 @@ log = structlog.get_logger("broker.routes")
 LOOK_SECONDS: Final = 0.5
 """How often the journal is asked whether another set is proposed or live."""
 
-MUST_AGREE: Final = ("router", "deliver")
+MUST_AGREE: Final[frozenset[Role]] = frozenset(("router", "deliver"))
 """The roles that go by routes: their nodes must have loaded a set before it goes live."""
-
-ALL_ROLES: Final = ("intake", "router", "deliver", "worklist")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +60,12 @@ class RoutesInForce:
         database: Database,
         configured: Configured,
         clock: Callable[[], datetime],
-        roles: Iterable[str] = ALL_ROLES,
+        roles: frozenset[Role] = EVERY,
     ) -> None:
         """`configured`: what the folder says."""
         self._database, self._folder, self._clock = database, configured, clock
-        self._shared, self._node = shared(configured.settings), node_of(configured.settings)
-        self._roles = tuple(roles)
+        self._shared, self._node = database.shared, node_name(configured.settings)
+        self._roles = roles
         self._lock = threading.Lock()
         self._held: _Held | None = None
         self._beforehand: _Held | None = None
@@ -126,7 +125,7 @@ class RoutesInForce:
 
     def why_not(self) -> str:
         """What keeps a node that goes by routes from doing so; empty where nothing does."""
-        if self._held is not None or set(MUST_AGREE).isdisjoint(self._roles):
+        if self._held is not None or self._roles.isdisjoint(MUST_AGREE):
             return ""
         return f"the live routes cannot be used here: {self._fault}"
 
@@ -241,7 +240,9 @@ class RoutesInForce:
     def _beat(self) -> None:
         if self._beating is not None and not self._beating.done():
             return  # the journal hangs; more of them would help nobody
-        node = nodes.Node(name=self._node, roles=self._roles, software=__version__, **self.status())
+        node = nodes.Node(
+            name=self._node, roles=tuple(sorted(self._roles)), software=__version__, **self.status()
+        )
         self._beating = self._database.write(partial(nodes.beat, node=node))
 
 
@@ -261,11 +262,13 @@ def configured_to_start(settings: Settings, env: Mapping[str, str]) -> Configure
     try:
         return configure(settings, env)
     except ConfigError as exc:
-        if not shared(settings):
-            raise
         database = journal_of(settings)
         try:
-            if database.version() != CURRENT or routesets.live(database.read()) is None:
+            if (
+                not database.shared
+                or database.version() != CURRENT
+                or routesets.live(database.read()) is None
+            ):
                 raise exc from None
             found = live_configured(settings, env, database.read())
         finally:

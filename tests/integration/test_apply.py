@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -204,7 +205,7 @@ def test_on_postgresql_the_database_decides_and_a_broken_folder_stops_no_start(
     assert (node["living"], node["fault"]) == (True, "")
     shown = broker.command("status").stdout
     assert "routes v2 live since" in shown
-    assert f"  {node['node']}  intake, router, deliver, worklist" in shown
+    assert f"  {node['node']}  deliver, intake, router, worklist" in shown
 
     broker.stop()
     assert broker.command_json("status")["nodes"] == [], "it said that it was gone"
@@ -218,3 +219,62 @@ def test_on_postgresql_the_database_decides_and_a_broken_folder_stops_no_start(
     assert site.marks() == ["SECOND"]
     assert "the folder's routes cannot be used" in broker.log.read_text(encoding="utf-8")
     assert [row["number"] for row in broker.command_json("routes", "list")] == [2, 1]
+
+
+def test_all_nodes_switch_together_whichever_leads(
+    start_broker: StartBroker, site: Site, postgres: Postgres, tmp_path: Path
+) -> None:
+    shared = {
+        **site.settings,
+        "BROKER_STORE": postgres.url(postgres.database()),
+        "BROKER_SPOOL": str(tmp_path / "spool"),
+        "BROKER_TEST_MARK": "SECOND",
+    }
+
+    def node(role: str, **settings: str) -> Broker:
+        return start_broker(epj_port=site.sink.port, settings={**shared, **settings}, roles=[role])
+
+    intake, deliver, first = node("intake"), node("deliver"), node("router")
+    lacking = node("router", BROKER_TEST_MARK="")
+    wait_until(lambda: len(nodes_of(intake)) == 4, "all nodes are seen")
+    (leader,) = [found["node"] for found in nodes_of(intake) if found["leads"]]
+    assert str(first.data) in leader
+    site.mark('"${env:BROKER_TEST_MARK}"')
+
+    refused = intake.command("apply", "--timeout", "20", *WHY)
+    assert refused.returncode == 1
+    assert f"{lacking.data}: cannot load them: " in refused.stdout
+    assert "BROKER_TEST_MARK is not set" in refused.stdout
+    assert {found["routes"] for found in nodes_of(intake)} == {1}
+
+    lacking.stop()
+    second = node("router")
+    wait_until(lambda: len(nodes_of(intake)) == 4, "the other one is seen")
+    sent: list[str] = []
+    with messages_keep_coming(intake, sent) as begun:
+        assert begun.wait(30)
+        applied = intake.command_json("apply", *WHY)
+        assert (applied["live"], len(applied["loaded"])) == (2, 3), "both routers and who delivers"
+        first.kill()
+        wait_until(
+            lambda: (
+                [str(second.data) in found["node"] for found in nodes_of(intake) if found["leads"]] == [True]
+            ),
+            "the other router leads",
+            timeout=30,
+        )
+    wait_until_idle(deliver, timeout=60)
+
+    marks = site.marks()
+    assert len(marks) == len(sent)
+    switch = marks.index("SECOND")
+    assert switch > 0
+    assert (set(marks[:switch]), set(marks[switch:])) == ({""}, {"SECOND"})
+    wait_until(lambda: {f["routes"] for f in nodes_of(intake) if f["living"]} == {2}, "each goes by v2", 30)
+    assert intake.command("reconcile", "--registers").returncode == 0
+
+
+def nodes_of(broker: Broker) -> list[dict[str, Any]]:
+    """What `/api/status` says of the nodes."""
+    found: list[dict[str, Any]] = status(broker)["nodes"]
+    return found

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-from pydantic import SecretStr
 
 from broker.delivery.parked import By
 from broker.journal import log as journal
@@ -20,6 +19,7 @@ from broker.runtime import inforce, nodes, routesets
 from broker.runtime.inforce import RoutesInForce, live_configured
 from broker.runtime.offline import Configured, compiled
 from broker.runtime.pipeline import drain
+from broker.runtime.roles import Role
 from broker.runtime.routesets import Stored
 from broker.store.database import Database
 from tests.unit.runtime.conftest import ENV, House
@@ -28,6 +28,7 @@ BY = By(who="kari", at="2026-03-09T08:00:00+00:00", reason="a test")
 ADT = "adt_a04_registered.hl7"
 NOW = datetime(2026, 3, 9, 8, tzinfo=UTC)
 SECONDS = 30.0
+ROUTER: frozenset[Role] = frozenset(("router",))
 
 Node = Callable[..., RoutesInForce]
 
@@ -50,12 +51,9 @@ def node(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     made: list[RoutesInForce] = []
 
     def start(
-        *, shared: bool, configured: Configured = house.configured, roles: tuple[str, ...] = ("router",)
-    ):  # type: ignore[no-untyped-def]
-        settings = configured.settings
-        if shared:
-            broker = settings.broker.model_copy(update={"store": SecretStr("postgresql://elsewhere/db")})
-            configured = replace(configured, settings=replace(settings, broker=broker))
+        *, shared: bool, configured: Configured = house.configured, roles: frozenset[Role] = ROUTER
+    ) -> RoutesInForce:
+        monkeypatch.setattr(house.database, "shared", shared)
         found = RoutesInForce(house.database, configured, lambda: NOW, roles)
         made.append(found)
         found.start()
@@ -201,7 +199,7 @@ def test_a_node_that_cannot_use_the_live_set_and_has_none_before_does_not_route_
     node: Node, house: House
 ) -> None:
     put(house.database, broken(house.configured.files))
-    routes, intake = node(shared=True), node(shared=True, roles=("intake", "worklist"))
+    routes, intake = node(shared=True), node(shared=True, roles=frozenset(("intake", "worklist")))
     house.receive("pas", ADT)
 
     route(house, routes)
