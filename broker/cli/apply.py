@@ -26,7 +26,6 @@ from broker.routing.testing import TestResult
 from broker.runtime import nodes, routesets
 from broker.runtime.applying import Applied, Expected, apply
 from broker.runtime.inforce import MUST_AGREE
-from broker.runtime.journals import node_name
 from broker.runtime.offline import configure, tested
 from broker.settings import Settings
 from broker.store.database import Database
@@ -107,7 +106,7 @@ def _expected(settings: Settings, desk: Database) -> Expected:
     """The nodes that go by routes. An embedded broker is the only one, and is there while it holds its data folder."""
     if desk.shared:
         return lambda tx: nodes.living(tx, MUST_AGREE)
-    return lambda _tx: [node_name(settings)] if broker_on(settings.data_folder) is not None else []
+    return lambda _tx: [settings.node] if broker_on(settings.data_folder) is not None else []
 
 
 def _tell(found: Applied, same: bool, tests: int, timeout: float) -> None:

@@ -24,7 +24,7 @@ from broker.routing.engine import RouteSet
 from broker.routing.files import RouteFiles
 from broker.routing.language import OnFailure
 from broker.runtime import nodes, routesets
-from broker.runtime.journals import journal_of, node_name
+from broker.runtime.journals import journal_of
 from broker.runtime.offline import Configured, compiled, configure
 from broker.runtime.pipeline import Pipeline
 from broker.runtime.roles import EVERY, Role
@@ -64,7 +64,7 @@ class RoutesInForce:
     ) -> None:
         """`configured`: what the folder says."""
         self._database, self._folder, self._clock = database, configured, clock
-        self._shared, self._node = database.shared, node_name(configured.settings)
+        self._shared, self._node = database.shared, configured.settings.node
         self._roles = roles
         self._lock = threading.Lock()
         self._held: _Held | None = None

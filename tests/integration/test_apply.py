@@ -224,6 +224,7 @@ def test_on_postgresql_the_database_decides_and_a_broken_folder_stops_no_start(
 def test_all_nodes_switch_together_whichever_leads(
     start_broker: StartBroker, site: Site, postgres: Postgres, tmp_path: Path
 ) -> None:
+    (tmp_path / "spool").mkdir()
     shared = {
         **site.settings,
         "BROKER_STORE": postgres.url(postgres.database()),

@@ -130,7 +130,9 @@ def test_a_wake_routes_what_came(works: Works) -> None:
 
 def test_it_tells_that_events_have_their_place(works: Works) -> None:
     routed = threading.Event()
-    works.router = Router(works.house.database, works.house.pipeline, {}, routed.set)
+    works.router = Router(
+        works.house.database, lambda _tx: works.house.pipeline, works.lanes, works.leader, routed.set
+    )
     works.router.start()
     works.receive(1)
     works.router.wake()
