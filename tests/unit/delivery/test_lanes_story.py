@@ -19,7 +19,7 @@ from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.parked import By
 from broker.journal.intake import append
-from broker.runtime.pipeline import Pipeline, Routed
+from broker.runtime.pipeline import Routed
 from broker.runtime.router import Router
 from broker.store.database import Database, Transaction
 from broker.store.sqlite import in_memory
@@ -110,7 +110,7 @@ class Story(RuleBasedStateMachine):
         for queued in ledger.open_deliveries(self.tx):
             self.executors[queued.destination].add(queued)
         self.router = Router(
-            cast(Database, Memory(self.tx)), cast(Pipeline, None), cast(Mapping[str, Any], self.executors)
+            cast(Database, Memory(self.tx)), lambda _tx: None, cast(Mapping[str, Any], self.executors)
         )
         self.router._seen = parked.last_intervention(self.tx)
 
