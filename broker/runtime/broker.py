@@ -78,8 +78,10 @@ class Broker:
         self._rooms = spool.rooms(settings)
         self._telemetry = Telemetry(self._gauges)
         self._heartbeat = Heartbeat(self._database)
-        self._leader = Leader(self._database, self._heartbeat, settings.node)
         self._routes = RoutesInForce(self._database, configured, clock, roles)
+        self._leader = Leader(
+            self._database, self._heartbeat, settings.node, able=lambda: self._routes.usable
+        )
         self._deliverers = Deliverers(
             self._database,
             self._heartbeat,
