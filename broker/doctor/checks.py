@@ -30,6 +30,7 @@ from broker.routing import check, tables
 from broker.runtime import leader
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
+from broker.runtime.roles import EVERY, Role
 from broker.settings import Settings
 from broker.store.database import Transaction
 from broker.store.room import free_bytes
@@ -41,11 +42,12 @@ LOCK: Final = "requirements.lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """The broker that is looked at: its settings, the environment, and now (aware, local time)."""
+    """The broker that is looked at: its settings, the environment, now (aware, local time), and what it does."""
 
     settings: Settings
     env: Mapping[str, str]
     now: datetime
+    roles: frozenset[Role] = EVERY
 
     @property
     def data(self) -> Path:
@@ -98,12 +100,11 @@ def ports(it: Scene) -> Iterator[Finding]:
     found = [
         look.port(s.name, getattr(s.config, "bind", "") or bind, s.config.port)
         for s in it.settings.inbound
-        if s.entry.enabled and hasattr(s.config, "port")
+        if s.entry.enabled and hasattr(s.config, "port") and s.spec.role in it.roles
     ]
-    found += [
-        look.port("dicom", bind, it.settings.broker.dicom.port),
-        look.port("http", bind, it.settings.broker.http.port),
-    ]
+    if it.roles & {"intake", "worklist"}:
+        found.append(look.port("dicom", bind, it.settings.broker.dicom.port))
+    found.append(look.port("http", bind, it.settings.broker.http.port))
     yield from judge.ports(found, look.broker_on(it.data))
 
 

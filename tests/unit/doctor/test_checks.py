@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from broker.doctor import checks
 from broker.doctor.checks import Scene
 from broker.doctor.finding import Finding
 from broker.runtime.journals import journal_of
+from broker.runtime.roles import Role
 from broker.store import lease
 from broker.store.sqlite import SqliteDatabase, journal_file
 from tests.support.ports import free_port
@@ -88,6 +90,21 @@ def test_a_spool_of_its_own_is_looked_at_and_one_that_is_not_mounted_is_a_fault(
     assert (missing.check, missing.state) == ("spool", "fault")
     assert (there[0].check, there[0].state) == ("spool", "ok")
     assert {"spool room", "spool fsync"} <= {finding.check for finding in there}
+
+
+@pytest.mark.parametrize(
+    ("role", "opens"),
+    [
+        ("intake", {"pas", "orders", "results", "dicom", "http"}),
+        ("worklist", {"dicom", "http"}),
+        ("router", {"http"}),
+        ("deliver", {"http"}),
+    ],
+)
+def test_a_node_is_asked_for_the_ports_of_its_roles(scene: Scene, role: Role, opens: set[str]) -> None:
+    found = checks.ports(replace(scene, roles=frozenset({role})))
+
+    assert {finding.check.removeprefix("port ") for finding in found} == opens
 
 
 def test_a_broker_that_has_its_journal_to_itself_is_no_cluster(scene: Scene) -> None:
