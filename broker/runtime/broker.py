@@ -93,6 +93,9 @@ class Broker:
             observe=lambda destination, outcome: self._telemetry.count(
                 "broker_deliveries_total", {"destination": destination, "outcome": outcome}
             ),
+            unanswered=lambda destination: self._telemetry.count(
+                "broker_wakeups_unanswered_total", {"destination": destination}
+            ),
         )
         self._feed = self._made_feed()
         self._router = Router(

@@ -127,8 +127,11 @@ class SharedLanes:
         destinations: Sequence[Destination],
         wake: Callable[[str, int], None],
         leads: Callable[[], bool],
+        unanswered: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`unanswered` is told the destination each time that a way is asked for again because nobody took it."""
         self._database = database
+        self._unanswered = unanswered
         self._ways = {destination.name: destination.ways for destination in destinations}
         self._wake = wake
         self._leads = leads
@@ -202,12 +205,14 @@ class SharedLanes:
             return
         now, key = time.monotonic(), (name, number)
         before = self._asked.get(key)
-        pause = AGAIN_SECONDS
-        if before is not None and before[0] == term:  # nobody took it since
+        pause, again = AGAIN_SECONDS, before is not None and before[0] == term
+        if before is not None and again:  # nobody took it since
             if now < before[1]:
                 return
             pause = min(2 * before[2], LONGEST_SECONDS)
         self._wake(name, number)
+        if again:
+            self._unanswered(name)
         self._asked[key] = (term, now + pause, pause)
 
 

@@ -57,7 +57,10 @@ class Sweep:
         self.database = database
         self.bell = Bell()
         self.leads = True
-        self.lanes = SharedLanes(database, DESTINATIONS, self.bell, lambda: self.leads)
+        self.unanswered: list[str] = []
+        self.lanes = SharedLanes(
+            database, DESTINATIONS, self.bell, lambda: self.leads, self.unanswered.append
+        )
 
     def enqueue(self, destination: str, lane: str = "K") -> Queued:
         def add(tx: Transaction) -> Queued:
@@ -115,6 +118,7 @@ def test_a_way_that_nobody_took_is_asked_for_less_and_less_often(
     pauses = [int(b - a) for a, b in itertools.pairwise(asked)]
     assert pauses[:5] == [5, 10, 20, 40, 60]
     assert set(pauses[4:]) == {60}
+    assert sweep.unanswered == ["epj"] * len(pauses), "each time but the first"
 
 
 def test_a_way_that_was_taken_meanwhile_is_asked_for_at_once(sweep: Sweep) -> None:
@@ -130,6 +134,7 @@ def test_a_way_that_was_taken_meanwhile_is_asked_for_at_once(sweep: Sweep) -> No
 
     sweep.database.write(turn).result()
     assert sweep.ask() == [("epj", 0)]
+    assert sweep.unanswered == []
 
 
 def test_where_a_way_is_taken_the_next_is_asked_for_and_where_all_are_nobody(sweep: Sweep) -> None:
