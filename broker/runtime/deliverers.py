@@ -76,7 +76,7 @@ class Deliverers:
         if not database.shared:
             self.lanes: Lanes = MemoryLanes(database, {d.name: self._executor(d) for d in self._destinations})
             return
-        self.lanes = SharedLanes(database, self._destinations, self._wake, leads, unanswered)
+        self.lanes = SharedLanes(database, self._destinations, self._wake, leads, clock, unanswered)
         if celery:
             from broker.runtime import (
                 wakeups,
