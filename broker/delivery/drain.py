@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -191,8 +191,6 @@ class Drain:
                 turn.limit = _next_limit(turn.limit, len(claimed.deliveries), took)
                 if self._stopping.is_set() or self._closed(destination):
                     return
-                if not self._settle(turn):
-                    return
                 claimed = self._claim(destination, turn)
         finally:
             outbound.close()
@@ -203,9 +201,13 @@ class Drain:
         asked = time.monotonic()
         name, after = destination.name, self._last.get(destination.name, "")
         work = partial(ways.claim, way=turn.held.lease, destination=name, limit=turn.limit, after=after)
-        claimed: Claimed = self._database.write(work, urgent=True).result()
+        # Behind the outcomes, and mostly in their commit. What is not stored by then is claimed still: it is not given
+        # again, nor what stands behind it.
+        claiming = self._database.write(work, urgent=True)
+        stored = self._settle(turn)
+        claimed: Claimed = claiming.result()
         turn.held.renewed(asked)
-        return claimed
+        return claimed if stored else replace(claimed, deliveries=())
 
     def _send(
         self, destination: Destination, outbound: Outbound, pace: Pace, turn: _Turn, claimed: Claimed
