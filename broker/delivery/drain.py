@@ -132,7 +132,8 @@ class Drain:
                 return False
             self._running.add((name, number))
         try:
-            self._turn(destination, number)
+            if not self._turn(destination, number):
+                return False  # who has it looks for more behind its own turn
         finally:
             with self._changed:
                 self._running.discard((name, number))
@@ -144,11 +145,12 @@ class Drain:
             and ways.anything(self._database.read(), name, number)
         )
 
-    def _turn(self, destination: Destination, number: int) -> None:
+    def _turn(self, destination: Destination, number: int) -> bool:
+        """Whether the way was to be had."""
         asked, name = time.monotonic(), destination.name
         taken = self._database.write(partial(self._take, destination, number), urgent=True).result()
         if taken is None:
-            return
+            return False
         way, claimed = taken
         held = self._heartbeat.keep(way, asked)
         turn = _Turn(held=held, ended=time.monotonic() + TURN_SECONDS)
@@ -163,6 +165,7 @@ class Drain:
                 self._heartbeat.leave(held)
                 work = partial(ways.give_back, way=way, destination=name)
                 self._database.write(work, urgent=True).result()
+        return True
 
     def _take(self, destination: Destination, number: int, tx: Transaction) -> tuple[Lease, Claimed] | None:
         way = ways.take(tx, destination.name, number, self._owner)
