@@ -64,6 +64,12 @@ class Postgres:
         )
         self._process.wait_until(self._answers, "PostgreSQL answers")
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's; each session is a child of it."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def stop(self) -> None:
         """A fast shutdown, as in an administrator's restart: sessions are ended, their transactions undone."""
         self._end(signal.SIGINT)
