@@ -67,7 +67,9 @@ def _logged(
     messages = {m: day for _, _, m, day, _, _, _ in rows}
     bodies = {m: body(tx, m, day) or b"" for m, day in messages.items()}  # once for all events of a message
     return [
-        Logged(seq=s, event=Event.model_validate_json(e), raw=bodies[m], charset=c, routed=r or "", place=p or 0)
+        Logged(
+            seq=s, event=Event.model_validate_json(e), raw=bodies[m], charset=c, routed=r or "", place=p or 0
+        )
         for s, e, m, _, c, r, p in rows
     ]
 
