@@ -275,6 +275,8 @@ class InboundSpec(Generic[C]):
     summary: str
     config: type[C]
     factory: Callable[[C, InboundContext], Inbound]
+    role: Literal["intake", "worklist"] = "intake"
+    """Which nodes of a cluster host it: those that take messages in, or those that answer worklist queries."""
     reader: Callable[[C, ListenerPlace], Reader] | None = None
     """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
     api_version: int = API_VERSION

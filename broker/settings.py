@@ -24,6 +24,17 @@ from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_
 S = TypeVar("S")
 
 
+class CelerySettings(Options):
+    """`executor: celery`: one worker process (`broker run --role deliver`)."""
+
+    concurrency: int = Field(default=8, ge=1, le=256, description="Ways that it works off at once.")
+    queues: tuple[Literal["light", "heavy"], ...] = Field(
+        default=("light", "heavy"),
+        min_length=1,
+        description="What it works for: `heavy` are destinations that take images, `light` all others.",
+    )
+
+
 class DicomSettings(Options):
     """The one association server that hosts worklist, storage and verification."""
 
@@ -156,6 +167,12 @@ class BrokerSettings(Options):
         description="How far back events are published again when the bus is new or lost its data; a subscriber"
         " that was further behind needs `broker bus rewind`.",
     )
+    executor: Literal["threads", "celery"] = Field(
+        default="threads",
+        description="What works lanes off: threads of `broker run`, or Celery workers (`broker run --role deliver`),"
+        " which need `store: postgresql://…` and a `bus` of their own.",
+    )
+    celery: CelerySettings = Field(default_factory=CelerySettings)
     dicom: DicomSettings
     http: HttpSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)

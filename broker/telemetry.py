@@ -86,6 +86,9 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             " written.",
             kind="gauge",
         ),
+        "broker_leader": Name(
+            help="1 on the node that routes; over all nodes the sum must be 1.", kind="gauge"
+        ),
         "broker_disk_free_bytes": Name(
             help="What is free on the data folder's disk; below `limits.min_free` new messages are refused.",
             kind="gauge",

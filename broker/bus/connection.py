@@ -40,8 +40,8 @@ def connected(address: Address) -> Iterator[Connection]:
         address.url,
         connect_timeout=CONNECT_SECONDS,
         heartbeat=HEARTBEAT_SECONDS if address.transport == "amqp" else 0,
-        ssl=_tls(address) or None,
-        transport_options=_options(address),
+        ssl=tls_options(address) or None,
+        transport_options=transport_options(address),
     )
     try:
         connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS, reraise_as_library_errors=False)
@@ -52,7 +52,8 @@ def connected(address: Address) -> Iterator[Connection]:
             connection.release()
 
 
-def _options(address: Address) -> dict[str, Any]:
+def transport_options(address: Address) -> dict[str, Any]:
+    """kombu's options for this transport: every wait has an end."""
     if address.transport == "amqp":
         return {"read_timeout": IO_SECONDS, "write_timeout": IO_SECONDS, "max_retries": 0}
     if address.transport == "redis":
@@ -66,7 +67,7 @@ def _options(address: Address) -> dict[str, Any]:
     return {"polling_interval": 0.05}
 
 
-def _tls(address: Address) -> dict[str, Any]:
+def tls_options(address: Address) -> dict[str, Any]:
     """The server's certificate is always checked, by the machine's authorities (`SSL_CERT_FILE` names others)."""
     if not address.tls:
         return {}

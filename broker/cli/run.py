@@ -14,21 +14,32 @@ from broker.cli.options import config_option, load_settings
 from broker.errors import BrokerError
 from broker.runtime.broker import Broker
 from broker.runtime.offline import configure
+from broker.runtime.roles import EVERY, Role
 from broker.telemetry import configure_logging
 
 
 @click.command("run")
 @config_option
-def command(config: Path) -> None:
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(sorted(EVERY)),
+    multiple=True,
+    help="Only this part of a cluster (docs/cluster.md); may be given several times. Default: all of them.",
+)
+def command(config: Path, roles: tuple[Role, ...]) -> None:
     """Start the broker: every listener, the router, the lanes and the HTTP pages.
 
     Prints each address it listens on, then `ready`. SIGTERM or Ctrl-C stops it: what was acknowledged is in the
     journal, and the next start goes on from there.
 
     Examples:  broker run    ·    BROKER_DATA=/var/lib/broker broker run --config /etc/broker/broker.yaml
+    ·    broker run --role intake --role worklist
     """
     configure_logging()
-    broker = Broker(configure(load_settings(config), os.environ), lambda: datetime.now(UTC))
+    broker = Broker(
+        configure(load_settings(config), os.environ), lambda: datetime.now(UTC), frozenset(roles) or EVERY
+    )
     try:
         code = asyncio.run(_run(broker))
     except OSError as exc:

@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, open_journal, print_json
-from broker.runtime.broker import status
+from broker.runtime.figures import status
 
 
 @click.command("status")

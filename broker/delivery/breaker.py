@@ -7,6 +7,7 @@ refusal is held against the delivery that met it: the destination is ill, not th
 
 from __future__ import annotations
 
+import json
 from typing import Final, Literal
 
 State = Literal["closed", "open", "probing"]
@@ -25,6 +26,20 @@ class Breaker:
         self._suspect = 0
         self._refused: set[int] = set()
         self._probe: int | None = None
+
+    @classmethod
+    def load(cls, text: str) -> Breaker:
+        """As `dump` wrote it. Nothing is under way: who sends a probe says so with `sending`."""
+        breaker = cls()
+        told = json.loads(text)
+        breaker.failures, breaker.until, breaker._suspect = told["failures"], told["until"], told["suspect"]
+        breaker._refused = set(told["refused"])
+        return breaker
+
+    def dump(self) -> str:
+        """For a store that several processes share."""
+        told = {"failures": self.failures, "until": self.until, "suspect": self._suspect}
+        return json.dumps(told | {"refused": sorted(self._refused)})
 
     @property
     def state(self) -> State:

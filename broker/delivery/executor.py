@@ -12,19 +12,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import structlog
 
 from broker.adapter import Outbound, Receipt
-from broker.delivery import ledger
+from broker.delivery import attempt, ledger
+from broker.delivery.attempt import Ending
 from broker.delivery.breaker import Breaker
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.pace import Pace, Window
-from broker.delivery.retry import OnFailure, delay, judge, outcome_of
-from broker.errors import BrokerError, StoreError, TransientDeliveryError, UnwritableError
+from broker.delivery.retry import OnFailure, delay
+from broker.errors import BrokerError, StoreError, UnwritableError
 from broker.store.database import Database, Transaction
 
 log = structlog.get_logger("broker.delivery")
@@ -198,94 +199,48 @@ class Executor:
                 self._breaker.abandoned(number)
                 self._book.done(number)
             return
-        if self._too_old(opened, wanted):
-            with self._changed:
-                self._breaker.abandoned(number)
-            self._park(opened, "expired", "older than the route's max_age; not sent", wanted)
+        result = attempt.send(outbound, opened, wanted, self._clock)
+        if isinstance(result, Receipt):
+            self._reached()
+            self._end(opened, attempt.taken(result, self._clock()), wanted)
             return
-        try:
-            receipt = outbound.deliver(opened.delivery)
-        except BrokerError as exc:
-            self._failed(opened, exc, wanted)
-        except Exception as exc:
-            # Exception text of foreign code may quote what it handled: only its type is told.
-            log.exception("delivery failed unexpectedly", destination=self._destination, delivery=number)
-            self._failed(
-                opened, TransientDeliveryError(f"unexpected {type(exc).__name__}; see the log"), wanted
-            )
-        else:
-            self._delivered(opened, receipt)
+        pauses = self._blame(opened, result, wanted)
+        at = self._clock()
+        self._end(
+            opened,
+            attempt.failed(opened, result, wanted, pauses=pauses, at=at, jitter=random.random()),
+            wanted,
+        )
 
-    def _too_old(self, opened: Open, wanted: OnFailure) -> bool:
-        """What a person released or replayed is wanted, however old it is."""
-        if wanted.max_age is None or opened.by_hand:
-            return False
-        return self._clock() - opened.created > timedelta(seconds=wanted.max_age)
-
-    def _delivered(self, opened: Open, receipt: Receipt) -> None:
-        at = self._clock().isoformat()
-        self._reached()
-        self._observe(self._destination, "delivered")
+    def _end(self, opened: Open, ending: Ending, wanted: OnFailure) -> None:
+        attempt.tell(ending, opened, wanted)
+        self._observe(self._destination, "parked" if ending.state == "parked" else ending.outcome)
         number = opened.delivery.id
-        self._store(lambda tx: ledger.finish(tx, opened, receipt, at), lambda: self._book.done(number))
+        if ending.state == "parked":
+            with self._changed:
+                # Before it is on disk: a person who sees it there may release it at once, and the book must know it.
+                self._book.park(number)
+                self._changed.notify_all()
 
-    def _failed(self, opened: Open, error: BrokerError, wanted: OnFailure) -> None:
-        now = self._clock()
-        failing_for = (now - opened.failing_since).total_seconds() if opened.failing_since else 0.0
-        pauses = self._blame(opened, error, wanted)
-        failure = judge(error, wanted, refusals=opened.refusals, failing_for=failing_for, ill=pauses > 0)
-        self._observe(self._destination, failure.outcome)
-        if failure.park:
-            self._park(opened, failure.outcome, str(error), wanted)
-            return
-        # An unreachable destination is no fault of the delivery, so that its own attempts do not count.
-        failures = pauses if failure.outcome == "unreachable" else max(pauses, opened.delivery.attempt)
-        wait = delay(wanted.retry, failures, random.random())
-        due, at, number = now.timestamp() + wait, now.isoformat(), opened.delivery.id
-        outcome, detail, refusals = failure.outcome, str(error), failure.refusals
-        # The first failure is news; those after it are only counted, or they would drown it. That a destination
-        # cannot be reached was told once, when it was paused.
-        news = opened.delivery.attempt == 1 and outcome != "unreachable"
-        tell = log.warning if news else log.debug
-        tell(
-            "not delivered, will be tried again",
-            destination=self._destination,
-            route=opened.delivery.route,
-            delivery=number,
-            attempt=opened.delivery.attempt,
-            outcome=outcome,
-            detail=detail,
-            wait_seconds=round(wait, 1),
-            alert=wanted.alert,
-        )
-        self._store(
-            lambda tx: ledger.retry(tx, opened, outcome, detail, due, at, refusals=refusals),
-            lambda: self._book.again(number, due),
-        )
+        def settle() -> None:
+            if ending.state == "delivered":
+                self._book.done(number)
+            elif ending.state == "queued":
+                self._book.again(number, ending.due)
+
+        self._store(lambda tx: ending.write(tx, opened), settle)
 
     def _blame(self, opened: Open, error: BrokerError, wanted: OnFailure) -> int:
         """Tells the breaker of a failure; returns how many pauses in a row the destination has earned by now."""
-        outcome = outcome_of(error)
         with self._changed:
             before = self._breaker.state
-            if outcome == "refused":
-                ill = self._breaker.refused(opened.delivery.id)
-            elif outcome == "ask":
-                self._breaker.abandoned(opened.delivery.id)  # the destination may not even have been asked
-                ill = False
-            else:
-                ill = self._breaker.failed(opened.delivery.id, unreachable=outcome == "unreachable")
+            ill = attempt.blame(self._breaker, opened, error)
             failures = self._breaker.failures
             if ill:
                 self._breaker.pause(self._now() + delay(wanted.retry, failures, random.random()))
             self._changed.notify_all()
         if ill and before == "closed":
-            log.warning(
-                "the destination is paused",
-                destination=self._destination,
-                detail=str(error),
-                alert=wanted.alert,
-            )
+            attempt.tell_paused(self._destination, str(error), wanted)
         elif before != "closed" and not failures:
             log.info("the destination answers again", destination=self._destination)
         return failures
@@ -297,25 +252,6 @@ class Executor:
                 self._changed.notify_all()
         if closed:
             log.info("the destination answers again", destination=self._destination)
-
-    def _park(self, opened: Open, outcome: str, detail: str, wanted: OnFailure) -> None:
-        at, number = self._clock().isoformat(), opened.delivery.id
-        log.error(
-            "parked: a person must decide (`broker parked show`)",
-            destination=self._destination,
-            route=opened.delivery.route,
-            delivery=number,
-            attempt=opened.delivery.attempt,
-            outcome=outcome,
-            detail=detail,
-            alert=wanted.alert,
-        )
-        self._observe(self._destination, "parked")
-        with self._changed:
-            # Before it is on disk: a person who sees it there may release it at once, and the book must know it.
-            self._book.park(number)
-            self._changed.notify_all()
-        self._store(lambda tx: ledger.park(tx, opened, outcome, detail, at), lambda: None)
 
     def _store(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
         """Hands an outcome to the journal and goes on with other lanes; this one waits until it is on disk.

@@ -5,7 +5,7 @@ What people do to deliveries is `parked.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -57,6 +57,8 @@ class Open:
     """A person released it, or had it sent again."""
     refusals: int
     failing_since: datetime | None
+    claim: int | None = None
+    """The term under which a node has it in hand: an ending under another one is none."""
 
 
 def enqueue(
@@ -151,38 +153,60 @@ def open_deliveries(tx: Transaction) -> Iterator[Queued]:
 
 def load(tx: Transaction, number: int) -> Open | None:
     """A queued delivery with its bytes; None where it is not queued any more."""
-    row = tx.one(
-        "SELECT day, destination, lane, route, attempt, refusals, failing_since, created, replay_of IS NOT NULL"
+    return next(iter(load_all(tx, [number])), None)
+
+
+def load_all(tx: Transaction, numbers: Sequence[int]) -> list[Open]:
+    """Those of them that are queued, with their bytes, in the order of their numbers."""
+    marks = ",".join("?" * len(numbers))
+    rows = tx.rows(
+        "SELECT id, day, destination, lane, route, attempt, refusals, failing_since, created, claim,"
+        " replay_of IS NOT NULL"
         " OR EXISTS (SELECT 1 FROM intervention WHERE intervention.delivery=delivery.id AND action='release')"
-        " FROM delivery WHERE id=? AND state='queued'",
-        (number,),
+        f" FROM delivery WHERE id IN ({marks}) AND state='queued' ORDER BY id",
+        numbers,
     )
-    if row is None:
-        return None
-    day, destination, lane, route, attempt, refusals, failing_since, created, by_hand = row
-    return Open(
-        delivery=Delivery(
-            id=number,
-            destination=destination,
-            lane=lane,
-            route=route,
-            attempt=attempt + 1,
-            payload=payload(tx, number, day) or b"",
-        ),
-        day=day,
-        created=datetime.fromisoformat(created),
-        by_hand=bool(by_hand),
-        refusals=refusals,
-        failing_since=datetime.fromisoformat(failing_since) if failing_since else None,
-    )
+    payloads: dict[int, bytes] = {}
+    for day in {row[1] for row in rows}:
+        of_day = [row[0] for row in rows if row[1] == day]
+        payloads |= _payloads(tx, of_day, day)
+    return [
+        Open(
+            delivery=Delivery(
+                id=number,
+                destination=destination,
+                lane=lane,
+                route=route,
+                attempt=attempt + 1,
+                payload=payloads.get(number, b""),
+            ),
+            day=day,
+            created=datetime.fromisoformat(created),
+            by_hand=bool(by_hand),
+            refusals=refusals,
+            failing_since=datetime.fromisoformat(failing_since) if failing_since else None,
+            claim=claim,
+        )
+        for number, day, destination, lane, route, attempt, refusals, failing_since, created, claim, by_hand in rows
+    ]
 
 
 def payload(tx: Transaction, number: int, day: str) -> bytes | None:
     """What left or will leave; None where retention dropped it."""
+    return _payloads(tx, [number], day).get(number)
+
+
+def _payloads(tx: Transaction, numbers: Sequence[int], day: str) -> dict[int, bytes]:
+    """By number; those that retention dropped are missing."""
     if day not in days.known(tx, since=day, bodies=True):
-        return None
-    row = tx.one(f"SELECT payload FROM {days.table('delivery_body', day)} WHERE delivery=?", (number,))
-    return None if row is None else row[0]
+        return {}
+    marks = ",".join("?" * len(numbers))
+    return dict(
+        tx.rows(
+            f"SELECT delivery, payload FROM {days.table('delivery_body', day)} WHERE delivery IN ({marks})",
+            numbers,
+        )
+    )
 
 
 def payload_of(tx: Transaction, number: int) -> bytes | None:
@@ -197,49 +221,63 @@ def attempts(tx: Transaction, number: int) -> list[tuple[int, str, str, str]]:
     return [(n, at, outcome, detail) for n, at, outcome, detail in tx.rows(sql, (number,))]
 
 
-def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> None:
-    """The destination took it."""
-    number = opened.delivery.id
+def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> bool:
+    """The destination took it. False, and nothing is written, where it is not this claim's to end."""
     moved = move(
         tx,
-        number,
+        opened.delivery.id,
         "queued",
         "delivered",
-        "attempt=?, refusals=0, failing_since=NULL, detail=?, finished=?",
+        "attempt=?, refusals=0, failing_since=NULL, detail=?, finished=?, claim=NULL",
         (opened.delivery.attempt, receipt.detail, at),
+        claim=opened.claim,
     )
     if moved and receipt.answer:
         tx.execute(
             f"UPDATE {days.table('delivery_body', opened.day)} SET answer=? WHERE delivery=?",
-            (receipt.answer, number),
+            (receipt.answer, opened.delivery.id),
         )
+    return moved
 
 
 def retry(
     tx: Transaction, opened: Open, outcome: str, detail: str, due: float, at: str, *, refusals: int
-) -> None:
-    """The destination did not take it; it stays the head of its lane until `due`."""
+) -> bool:
+    """The destination did not take it; it stays the head of its lane until `due`. False as `finish`."""
     since = None if outcome == "unreachable" else at
     changed = tx.change(
-        "UPDATE delivery SET attempt=?, refusals=?, failing_since=coalesce(failing_since, ?), due=?, detail=?"
-        " WHERE id=? AND state='queued' AND attempt<?",
-        (opened.delivery.attempt, refusals, since, due, detail, opened.delivery.id, opened.delivery.attempt),
+        "UPDATE delivery SET attempt=?, refusals=?, failing_since=coalesce(failing_since, ?), due=?, detail=?,"
+        " claim=NULL WHERE id=? AND state='queued' AND attempt<? AND claim IS NOT DISTINCT FROM ?",
+        (
+            opened.delivery.attempt,
+            refusals,
+            since,
+            due,
+            detail,
+            opened.delivery.id,
+            opened.delivery.attempt,
+            opened.claim,
+        ),
     )
     if changed:
         _attempt(tx, opened, at, outcome, detail)
+    return changed > 0
 
 
-def park(tx: Transaction, opened: Open, outcome: str, detail: str, at: str) -> None:
-    """It keeps its place at the head of its lane until a person decides."""
-    if move(
+def park(tx: Transaction, opened: Open, outcome: str, detail: str, at: str) -> bool:
+    """It keeps its place at the head of its lane until a person decides. False as `finish`."""
+    moved = move(
         tx,
         opened.delivery.id,
         "queued",
         "parked",
-        "attempt=?, failing_since=coalesce(failing_since, ?), due=0, detail=?",
+        "attempt=?, failing_since=coalesce(failing_since, ?), due=0, detail=?, claim=NULL",
         (opened.delivery.attempt, at, detail),
-    ):
+        claim=opened.claim,
+    )
+    if moved:
         _attempt(tx, opened, at, outcome, detail)
+    return moved
 
 
 def move(
@@ -249,13 +287,18 @@ def move(
     after: State,
     changes: str,
     values: tuple[str | int | None, ...],
+    *,
+    claim: int | None = None,
 ) -> bool:
-    """From one state to another, with its tally. False, and nothing done, where it is not in the first."""
+    """From one state to another, with its tally. False, and nothing done, where it is not in the first.
+
+    `claim`: whose it must be (`Open.claim`); None: nobody's.
+    """
     # One statement: of two that move it at once, on two nodes, only one finds it in the first state.
     row = tx.one(
-        f"UPDATE delivery SET state=?, {changes} WHERE id=? AND state=?"
+        f"UPDATE delivery SET state=?, {changes} WHERE id=? AND state=? AND claim IS NOT DISTINCT FROM ?"
         " RETURNING day, source, route, destination",
-        (after, *values, number, before),
+        (after, *values, number, before, claim),
     )
     if row is None:
         return False

@@ -74,7 +74,7 @@ def listed(tx: Transaction, query: Query = Query(), *, limit: int = 1000) -> lis
         where.append("replace(detail, ?, '')<>detail")
         values.append(query.detail)
     rows = tx.rows(
-        "SELECT delivery.id, state, kind, destination, route, place, lane, attempt, detail, summary,"
+        "SELECT delivery.id, state, kind, destination, route, delivery.place, lane, attempt, detail, summary,"
         " failing_since, created, message.id, message.control_id, message.source,"
         " (SELECT count(*) FROM delivery AS later"
         " WHERE later.lane=delivery.lane AND later.destination=delivery.destination"

@@ -1,6 +1,7 @@
 """The running broker: opens everything in order, says where it listens, and closes in the opposite order.
 
-The only module that knows every concrete class. What it wires is decided by `config/broker.yaml`.
+The only module that knows every concrete class. What it wires is decided by `config/broker.yaml` and by the roles that
+this process has; what delivers is put together in `deliverers`.
 """
 
 from __future__ import annotations
@@ -9,41 +10,39 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import pydicom.config
 import structlog
 
-from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Outbound, OutboundContext, Reception
-from broker.delivery import ledger, parked
-from broker.delivery.executor import Executor
-from broker.delivery.pace import Window
+from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Reception
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
-from broker.routing.language import OnFailure
-from broker.runtime.journals import journal_of
+from broker.runtime import figures
+from broker.runtime.deliverers import Deliverers
+from broker.runtime.journals import journal_of, node_name
+from broker.runtime.leader import Leader
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.runtime.retention import Retention, limits_of
+from broker.runtime.roles import EVERY, Role
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
-from broker.settings import InboundSetting, OutboundSetting
-from broker.store import tally
+from broker.settings import InboundSetting
 from broker.store.database import Transaction
+from broker.store.heartbeat import Heartbeat
 from broker.store.room import Room, free_bytes
-from broker.telemetry import Telemetry, age
+from broker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from broker.runtime.feed import Feed
@@ -61,35 +60,45 @@ READY_SECONDS: Final = 2.0
 
 
 class Broker:
-    """One embedded broker: every role in one process."""
+    """One node: every role in one process, or on PostgreSQL some of them."""
 
-    def __init__(self, configured: Configured, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, configured: Configured, clock: Callable[[], datetime], roles: frozenset[Role] = EVERY
+    ) -> None:
+        """Raises `ConfigError` for roles that these settings cannot share out."""
         self._configured = configured
         self._clock = clock
+        self._roles = roles
         settings = configured.settings
         self._data = settings.data_folder
         self._ready = False
         self._lock: int | None = None
         self._database = journal_of(settings)
+        if roles != EVERY and not self._database.shared:
+            raise ConfigError("--role: nodes share a journal on PostgreSQL only; set store: postgresql://…")
         self._room = Room(self._data, settings.broker.limits.min_free)
         self._telemetry = Telemetry(self._gauges)
-        self._routes = {route.name: route for route in configured.routes.routes}
-        self._executors = {s.name: self._executor(s) for s in settings.outbound if self._sends(s)}
+        self._heartbeat = Heartbeat(self._database)
+        self._leader = Leader(self._database, self._heartbeat, node_name(settings))
+        self._deliverers = Deliverers(
+            self._database,
+            self._heartbeat,
+            configured,
+            clock,
+            roles,
+            leads=lambda: self._leader.leads,
+            observe=lambda destination, outcome: self._telemetry.count(
+                "broker_deliveries_total", {"destination": destination, "outcome": outcome}
+            ),
+        )
+        self._feed = self._made_feed()
         pipeline = Pipeline(configured.routes, configured.renderers)
-        self._router = Router(self._database, pipeline, self._executors)
-        self._retention = Retention(self._database, configured, limits_of(settings), clock)
-        self._feed: Feed | None = None
-        if settings.bus.shared:
-            from broker.runtime.feed import (
-                Feed,  # here, because kombu takes its time and most brokers need no bus
-            )
-
-            self._feed = Feed(
-                self._database,
-                settings,
-                clock,
-                partial(self._telemetry.count, "broker_bus_published_total", {}),
-            )
+        self._router = Router(
+            self._database, pipeline, self._deliverers.lanes, self._leader, on_routed=self._routed
+        )
+        self._retention = Retention(
+            self._database, configured, limits_of(settings), clock, leads=lambda: self._leader.leads
+        )
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -116,32 +125,28 @@ class Broker:
         # Copies that a killed sender left: what they were made of is in the spool, and their deliveries are queued.
         shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
         self._database.open()
-        with self._database.snapshot() as tx:  # nothing that another process does can fall between the two
-            seen, waiting = parked.last_intervention(tx), self._resume(tx)
-        log.info(
-            "journal open",
-            deliveries_to_make=waiting["queued"],
-            deliveries_parked=waiting["parked"],
-            events_to_route=journal.waiting(self._database.read()),
-        )
-        for executor in self._executors.values():
-            executor.start()
-        self._router.start(seen)
+        log.info("journal open", events_to_route=journal.waiting(self._database.read()))
+        self._deliverers.start()
+        if "router" in self._roles:
+            self._router.start()
+        self._database.listen(self._heard)
         with _opening(self._web.address):
             await self._web.start()
         self._web_task = asyncio.create_task(self._web.serve())
         for setting in self._configured.settings.inbound:
-            if setting.entry.enabled:
+            if setting.entry.enabled and setting.spec.role in self._roles:
                 self._inbound.append(setting.spec.factory(setting.config, self._context(setting)))
         for inbound in self._inbound:
             with _opening(" ".join(inbound.addresses)):
                 await inbound.start()
-        bind = self._configured.settings.broker.bind
-        with _opening(f"dicom://{bind}:{self._dicom.port}"):
-            await asyncio.to_thread(self._dicom.start)
-        self._retention.start()
-        if self._feed is not None:
-            self._feed.start()
+        if self._hosts_dicom:
+            bind = self._configured.settings.broker.bind
+            with _opening(f"dicom://{bind}:{self._dicom.port}"):
+                await asyncio.to_thread(self._dicom.start)
+        if "router" in self._roles:
+            self._retention.start()
+            if self._feed is not None:
+                self._feed.start()
         self._ready = True
 
     async def stop(self) -> None:
@@ -151,12 +156,14 @@ class Broker:
         await asyncio.gather(
             *(inbound.stop() for inbound in self._inbound),
             asyncio.to_thread(self._dicom.stop, STOP_SECONDS),
-            *(asyncio.to_thread(executor.stop, STOP_SECONDS) for executor in self._executors.values()),
+            asyncio.to_thread(self._deliverers.stop, STOP_SECONDS),
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)
+        await asyncio.to_thread(self._leader.give_back)
+        await asyncio.to_thread(self._heartbeat.stop)
         self._web.stop()
         if self._web_task is not None:
             await self._web_task
@@ -170,7 +177,8 @@ class Broker:
         for inbound in self._inbound:
             yield from inbound.addresses
         broker = self._configured.settings.broker
-        yield f"dicom://{broker.bind}:{self._dicom.port} (AE title {broker.dicom.ae_title})"
+        if self._hosts_dicom:
+            yield f"dicom://{broker.bind}:{self._dicom.port} (AE title {broker.dicom.ae_title})"
         yield self._web.address
 
     def why_not_ready(self) -> str:
@@ -191,30 +199,44 @@ class Broker:
 
     def status(self) -> dict[str, Any]:
         """The state as `broker status` shows it."""
-        return status(self._database.read())
+        return figures.status(self._database.read())
 
-    def _resume(self, tx: Transaction) -> Counter[str]:
-        """Puts what is open into the lanes; how many are queued and parked."""
-        waiting: Counter[str] = Counter()
-        for destination, states in tally.deliveries(tx).items():
-            open_there = {state: states.get(state, 0) for state in ("queued", "parked")}
-            waiting.update(open_there)
-            if destination not in self._executors and any(open_there.values()):
-                log.warning(
-                    "a destination of open deliveries is not configured",
-                    destination=destination,
-                    deliveries=sum(open_there.values()),
-                )
-        for destination, found in itertools.groupby(ledger.open_deliveries(tx), lambda q: q.destination):
-            if destination in self._executors:
-                self._executors[destination].load(found)
-        return waiting
+    @property
+    def _hosts_dicom(self) -> bool:
+        return bool(self._roles & {"intake", "worklist"})
+
+    def _made_feed(self) -> Feed | None:
+        settings = self._configured.settings
+        if not settings.bus.shared or "router" not in self._roles:
+            return None
+        # Here, because kombu takes its time and most brokers need no bus.
+        from broker.runtime.feed import Feed
+
+        return Feed(
+            self._database,
+            settings,
+            self._clock,
+            partial(self._telemetry.count, "broker_bus_published_total", {}),
+            leads=lambda: self._leader.leads,
+        )
 
     def _committed(self) -> None:
         """Events were committed."""
-        self._router.wake()
+        if "router" in self._roles:
+            self._router.wake()
+        self._database.signal("events")
+
+    def _routed(self) -> None:
+        """Events were routed."""
         if self._feed is not None:
             self._feed.wake()
+
+    def _heard(self, channel: str, payload: str) -> None:
+        """Another node has something to do for this one."""
+        if channel == "events" and "router" in self._roles:
+            self._router.wake()
+        elif channel == "ways":
+            self._deliverers.heard(payload)
 
     def _claim(self) -> None:
         """One broker per data folder: two would each think the journal theirs."""
@@ -228,36 +250,6 @@ class Broker:
                 f"{self._data}: another broker runs on this data folder; stop it, or set BROKER_DATA"
             ) from exc
         self._lock = handle
-
-    def _sends(self, setting: OutboundSetting) -> bool:
-        return setting.entry.enabled and setting.spec.factory is not None
-
-    def _executor(self, setting: OutboundSetting) -> Executor:
-        context = OutboundContext(name=setting.name, data_folder=self._data, clock=self._clock)
-
-        def outbound() -> Outbound:
-            assert setting.spec.factory is not None, "the caller looked"
-            made: Outbound = setting.spec.factory(setting.config, context)
-            return made
-
-        return Executor(
-            setting.name,
-            self._database,
-            outbound,
-            self._on_failure,
-            self._clock,
-            connections=setting.entry.connections,
-            rate=setting.entry.rate,
-            windows=[Window.parse(text) for text in setting.entry.windows],
-            observe=lambda destination, outcome: self._telemetry.count(
-                "broker_deliveries_total", {"destination": destination, "outcome": outcome}
-            ),
-        )
-
-    def _on_failure(self, route: str) -> OnFailure:
-        """What a route wants when it fails; a delivery whose route is gone gets what routes get by default."""
-        found = self._routes.get(route)
-        return found.on_failure if found is not None else OnFailure()
 
     def _context(self, setting: InboundSetting) -> InboundContext:
         settings = self._configured.settings
@@ -275,30 +267,17 @@ class Broker:
             count=self._telemetry.count,
         )
 
-    def _gauges(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
+    def _gauges(self) -> Iterable[figures.Gauge]:
         yield "broker_ready", {}, float(not self.why_not_ready())
+        yield "broker_leader", {}, float("router" in self._roles and self._leader.leads)
         yield "broker_disk_free_bytes", {}, free_bytes(self._data)
         tx, now = self._database.read(), self._clock()
-        yield "broker_events_waiting", {}, journal.waiting(tx)
-        for row in journal.counts(tx):
-            labels = {"source": row["source"], "verdict": row["verdict"]}
-            yield "broker_messages_stored", labels, row["messages"]
-        for row in ledger.summary(tx):
-            labels = {"destination": row["destination"]}
-            yield "broker_deliveries_queued", labels, row["queued"]
-            yield "broker_deliveries_held", labels, row["held"]
-            yield "broker_deliveries_parked", labels, row["parked"]
-            yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
+        yield from figures.gauges(tx, now)
         if self._feed is not None:
             yield "broker_bus_connected", {}, float(self._feed.connected)
             yield "broker_bus_lag_events", {}, cursor.lag(tx, cursor.get(tx))
-        for name, executor in self._executors.items():
-            yield "broker_destination_paused", {"destination": name}, float(executor.state != "closed")
-        kinds: dict[str, int] = dict.fromkeys(get_args(exceptions.Kind), 0)  # 0 shows that one begins
-        for entry in exceptions.listed(tx):
-            kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
-        for kind, number in kinds.items():
-            yield "broker_exceptions", {"kind": kind}, number
+        for name, ill in self._deliverers.lanes.ill(tx).items():
+            yield "broker_destination_paused", {"destination": name}, float(ill)
 
 
 @contextlib.contextmanager
@@ -316,13 +295,3 @@ def _reused(tx: Transaction, reception: Reception) -> None:
     """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
     exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
-
-
-def status(tx: Transaction) -> dict[str, Any]:
-    """What came in, what left, what waits, and what a person must look at; no patient's values."""
-    return {
-        "received": journal.counts(tx),
-        "events_waiting": journal.waiting(tx),
-        "destinations": ledger.summary(tx),
-        "exceptions": exceptions.listed(tx),
-    }

@@ -53,13 +53,16 @@ class Feed:
         settings: Settings,
         clock: Callable[[], datetime],
         published: Callable[[int], None] = lambda _number: None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`leads`: whether this node is the one that publishes. Two that think so publish the same twice."""
         self._database = database
         self._address = settings.bus
         self._queues = settings.broker.bus_queues
         self._repeat = timedelta(seconds=settings.broker.bus_repeat)
         self._clock = clock
         self._published = published
+        self._leads = leads
         self._connected = False
         self._work = threading.Event()
         self._stopping = threading.Event()
@@ -87,6 +90,9 @@ class Feed:
     def _run(self) -> None:
         pause, told = FIRST_PAUSE, False
         while not self._stopping.is_set():
+            if not self._leads():
+                self._stopping.wait(LOOK_SECONDS)
+                continue
             try:
                 start = self._database.write(place.ensure, urgent=True).result()
                 with publishing(self._address, start.name) as publisher:
@@ -121,7 +127,7 @@ class Feed:
     def _follow(self, publisher: Publisher, saved: Cursor) -> None:
         """Publishes what comes, until stopped or until something fails."""
         at, checked, written = saved.event or 0, time.monotonic(), time.monotonic()
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and self._leads():
             self._work.clear()
             events = place.behind(self._database.read(), at, BATCH)
             if events:
@@ -141,7 +147,8 @@ class Feed:
             if len(events) < BATCH:
                 self._work.wait(LOOK_SECONDS)
                 self._stopping.wait(GATHER_SECONDS)
-        self._save(saved, at)
+        if self._leads():
+            self._save(saved, at)
 
     def _save(self, saved: Cursor, at: int) -> Cursor:
         """Writes the place down; where a person went back meanwhile, theirs is the place.

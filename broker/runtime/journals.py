@@ -17,5 +17,9 @@ def journal_of(settings: Settings) -> Database:
     # Here, because most commands and brokers never need it.
     from broker.store.postgres import PostgresDatabase
 
-    # One broker per data folder: that makes a node. What it counts must not wait for another one's disk.
-    return PostgresDatabase(url, f"{socket.gethostname()}:{settings.data_folder}")
+    return PostgresDatabase(url, node_name(settings))
+
+
+def node_name(settings: Settings) -> str:
+    """One broker per data folder: that makes a node. What it counts must not wait for another one's disk."""
+    return f"{socket.gethostname()}:{settings.data_folder}"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from broker.errors import StoreError
 from broker.journal import log as journal
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
@@ -97,10 +98,15 @@ def fold_into(
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
     while found := [e for e in journal.since(journal_, start, batch) if end is None or e.place <= end]:
-        start = found[-1].place
+        before, start = start, found[-1].place
         whole = [logged for logged in found if logged.routed != "failed"]
 
-        def write(tx: Transaction, whole: list[journal.Logged] = whole, last: int = start) -> None:
+        def write(
+            tx: Transaction, whole: list[journal.Logged] = whole, first: int = before, last: int = start
+        ) -> None:
+            tx.alone("broker: baseline")
+            if folded(tx) != first:
+                raise StoreError("another node folds the same baseline")
             for logged in whole:
                 pipeline.route(tx, logged)
             # The baseline's own memory of how far it got: one row, no body.

@@ -27,6 +27,9 @@ from broker.store.database import Database, Transaction
 log = structlog.get_logger("broker.retention")
 
 EVERY_SECONDS: Final = 3600.0
+LOOK_SECONDS: Final = 5.0
+"""How often a node that does not lead looks whether it does by now."""
+
 FOLD_BATCH: Final = 20
 FOLD_PAUSE_SECONDS: Final = 0.02
 """Events that are folded without a pause, some milliseconds, and the pause."""
@@ -112,11 +115,14 @@ class Retention:
         configured: Configured,
         limits: Limits,
         clock: Callable[[], datetime],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`leads`: whether this node is the one that does it."""
         self._database = database
         self._configured = configured
         self._limits = limits
         self._clock = clock
+        self._leads = leads
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._rounds, name="retention", daemon=True)
 
@@ -150,14 +156,15 @@ class Retention:
     def _rounds(self) -> None:
         while True:
             try:
-                self.run()
+                if self._leads():
+                    self.run()
             except InterruptedRoundError:
                 return
             except UnwritableError:
                 pass  # told where it began; the next round finds the same days due
             except Exception:
                 log.exception("retention waits")
-            if self._stopping.wait(EVERY_SECONDS):
+            if self._stopping.wait(EVERY_SECONDS if self._leads() else LOOK_SECONDS):
                 return
 
     def _drop_bodies(self, day: str, progress: Callable[[str], None]) -> None:

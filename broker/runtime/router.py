@@ -1,23 +1,24 @@
-"""The thread that makes commit 2: takes events from the journal in its order and tells the lanes what was opened.
+"""The thread that makes commit 2, where this node leads: takes events from the journal and tells the lanes what opened.
 
-It also tells them what people did to deliveries meanwhile, which another process wrote to the journal.
+Not here: who leads (`leader`), what delivers (`lanes`).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from broker.delivery import parked
-from broker.delivery.executor import Executor
 from broker.errors import UnwritableError
 from broker.journal import log as journal
+from broker.runtime.lanes import Lanes
+from broker.runtime.leader import Leader
 from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.store.database import Database, Transaction
+from broker.store.lease import LostLeaseError
 
 log = structlog.get_logger("broker.router")
 
@@ -32,20 +33,34 @@ GATHER_SECONDS: Final = 0.005
 for that commit's disk too."""
 
 LOOK_SECONDS: Final = 0.5
-"""How often the journal is asked for interventions that another process wrote."""
+"""How often it is looked what another process wrote: events, interventions."""
+
+STANDBY_SECONDS: Final = 1.0
+"""How often a node that stands by looks whether it may lead."""
 
 RETRY_SECONDS: Final = 1.0
 """Pause after the journal could not be written."""
 
 
 class Router:
-    """Routes until stopped. `wake` is called after each commit 1; a missed wake costs nothing: the journal has it."""
+    """Routes until stopped. `wake` is called after each commit 1; a missed wake costs little: the journal has it.
 
-    def __init__(self, database: Database, pipeline: Pipeline, executors: Mapping[str, Executor]) -> None:
+    `on_routed` is called after each commit 2.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pipeline: Pipeline,
+        lanes: Lanes,
+        leader: Leader,
+        on_routed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._pipeline = pipeline
-        self._executors = executors
-        self._seen = 0
+        self._lanes = lanes
+        self._leader = leader
+        self._on_routed = on_routed
         self._woken = 0.0
         self._pressing = False
         self._work = threading.Event()
@@ -53,9 +68,8 @@ class Router:
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router")
 
-    def start(self, seen: int = 0) -> None:
-        """Starts with what a crash left unrouted; interventions up to number `seen` are known to the lanes."""
-        self._seen = seen
+    def start(self) -> None:
+        """Starts with what a crash left unrouted."""
         self._work.set()
         self._thread.start()
 
@@ -83,9 +97,14 @@ class Router:
             self._work.clear()
             stopping = self._stopping.is_set()
             try:
-                self._look()
-                while self._batch() and not self._enough.is_set():
-                    pass
+                if self._leader.lead():
+                    self._lanes.look()
+                    while self._batch() and not self._enough.is_set():
+                        pass
+                elif not stopping:
+                    self._stopping.wait(STANDBY_SECONDS)
+            except LostLeaseError:
+                self._leader.lost()
             except Exception as exc:
                 # Whatever it is, this thread must not end. That the journal cannot be written was told where it began.
                 if not isinstance(exc, UnwritableError):
@@ -96,40 +115,14 @@ class Router:
             if stopping:
                 return
 
-    def _look(self) -> None:
-        """What people did since the last look."""
-        for number, action, state, delivery in parked.interventions(self._database.read(), self._seen):
-            self._seen = number
-            executor = self._executors.get(delivery.destination)
-            if executor is None:
-                continue
-            if state == "dropped":
-                executor.drop(delivery.id)
-            elif state == "queued" and action == "replay":
-                executor.add(delivery)
-            elif state == "queued":
-                executor.release(delivery.id)
-
     def _batch(self) -> bool:
         if not journal.any_waiting(self._database.read()):
             return False  # an idle broker writes nothing
         routed = self._database.write(self._commit).result()
-        for one in routed:
-            self._tell(one)
+        self._lanes.routed(routed)
+        self._on_routed()
         return len(routed) == BATCH
 
     def _commit(self, tx: Transaction) -> list[Routed]:
+        self._leader.fence(tx)
         return list(drain(tx, self._pipeline, BATCH))
-
-    def _tell(self, routed: Routed) -> None:
-        for absorbed, survivor in routed.joined:
-            for executor in self._executors.values():
-                executor.join_lanes(absorbed, survivor)
-        for queued in routed.queued:
-            executor_of(self._executors, queued.destination)(queued)
-
-
-def executor_of(executors: Mapping[str, Executor], destination: str) -> Callable[..., None]:
-    """Where a delivery goes. A destination that the settings no longer name keeps its deliveries in the journal."""
-    executor = executors.get(destination)
-    return executor.add if executor is not None else lambda *_: None

@@ -51,6 +51,9 @@ class Transaction(ABC):
     gapless: ClassVar[bool]
     """Whether numbers are given without gaps, so that one that is missing is a row that disappeared."""
 
+    locking: ClassVar[str]
+    """What a SELECT of rows `d` ends with, so that of several nodes each gets others; empty where there is only one."""
+
     standing: set[str]
     """Days whose tables the writer has seen; emptied when anything is undone (`broker.store.days`)."""
 
@@ -164,6 +167,9 @@ _Result = tuple[_Job[Any], Any, BaseException | None]
 class Database(ABC):
     """One database. `write` returns a future that is done when the work is durable, or was rolled back."""
 
+    shared: ClassVar[bool]
+    """Whether several nodes may work on it at once."""
+
     def __init__(self, name: str) -> None:
         """`name` is what people read in messages: it holds no password."""
         self.name = name
@@ -197,6 +203,12 @@ class Database(ABC):
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[Transaction]:
         """One moment of the journal, however long it is read; old rows are kept meanwhile: not for ever."""
+
+    def signal(self, channel: str, payload: str = "") -> None:  # noqa: B027 - one process wakes itself directly
+        """Wakes who listens on other nodes; may be lost."""
+
+    def listen(self, heard: Callable[[str, str], None]) -> None:  # noqa: B027 - as above
+        """`heard` is called with the channel and payload of every signal, from another thread."""
 
     def open(self) -> None:
         """Brings the schema up to date and starts the writer. Raises `StoreError`."""

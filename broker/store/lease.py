@@ -37,17 +37,18 @@ class Lease:
     term: int
 
 
-def take(tx: Transaction, name: str, owner: str, seconds: float = SECONDS) -> Lease | None:
-    """Takes the lease where nobody has it, or its time is over; None where another owner has it.
-
-    The same owner takes it again at once, under a new term: what ran under its name before is dead.
-    """
+def may_take(tx: Transaction, name: str, owner: str) -> bool:
+    """Whether nobody has it, its time is over, or this owner had it: what ran under its name before is dead."""
     row = tx.one("SELECT owner, until FROM lease WHERE name=?", (name,))
-    if row is not None and row[0] not in ("", owner) and row[1] > tx.now():
+    return row is None or row[0] in ("", owner) or row[1] <= tx.now()
+
+
+def take(tx: Transaction, name: str, owner: str, seconds: float = SECONDS) -> Lease | None:
+    """Takes the lease under a new term; None where another owner has it (`may_take`)."""
+    if not may_take(tx, name, owner):
         return None
     tx.alone("broker: leases")  # terms are given in turn, and of two that take it one comes second
-    row = tx.one("SELECT owner, until FROM lease WHERE name=?", (name,))
-    if row is not None and row[0] not in ("", owner) and row[1] > tx.now():
+    if not may_take(tx, name, owner):
         return None
     (term,) = tx.rows(
         "INSERT INTO lease (name, owner, term, until) VALUES (?,?,(SELECT coalesce(max(term), 0) + 1 FROM lease),?)"
@@ -78,12 +79,18 @@ class Held:
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self._until = 0.0
+        self.is_lost = False
+        """Another node has it, or it was given back."""
 
     def renewed(self, asked: float, seconds: float = SECONDS) -> None:
         """`asked`: `time.monotonic()` before the transaction that took or renewed it began."""
         self._until = max(self._until, asked + seconds - MARGIN_SECONDS)
 
+    def lost(self) -> None:
+        """Nothing is to be relied on any more."""
+        self.is_lost = True
+
     @property
     def sure(self) -> bool:
         """Whether something may begin that only its owner may do."""
-        return time.monotonic() < self._until
+        return not self.is_lost and time.monotonic() < self._until

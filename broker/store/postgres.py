@@ -104,6 +104,8 @@ class _Readers:
 class PostgresDatabase(Database):
     """A schema of a PostgreSQL database, the login's own if none is named. `node` names this writer in the tally."""
 
+    shared = True
+
     def __init__(self, url: str, node: str, *, schema: str = "") -> None:
         try:
             told = conninfo_to_dict(url)

@@ -65,6 +65,7 @@ class PostgresTransaction(Transaction):
     """What the writer's transaction and readers have in common."""
 
     gapless = False
+    locking = "FOR UPDATE OF d SKIP LOCKED"
 
     def each(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         for row in rows:

@@ -63,6 +63,7 @@ class SqliteTransaction(Transaction):
     """A transaction of the writer, or a reader."""
 
     gapless = True
+    locking = ""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -157,6 +158,8 @@ class SqliteSession(Session):
 
 class SqliteDatabase(Database):
     """One SQLite file; each thread reads through a connection of its own."""
+
+    shared = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))

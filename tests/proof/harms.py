@@ -6,7 +6,6 @@ here but at the end (tests/proof/episode.py).
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,6 @@ from tests.proof.cluster import BUS, STORE, Cluster, Node
 from tests.proof.network import OUTSIDE
 from tests.support.dcmtk import worklist_query
 from tests.support.dimse import EXPLICIT, WORKLIST, Scu, encoded
-from tests.support.processes import descendants
 
 LEASE_SECONDS: Final = 10.0
 """broker/store/lease.py: after so long another node may have taken over."""
@@ -43,20 +41,8 @@ def kill_standby(stage: Cluster) -> str:
 
 
 def kill_deliver(stage: Cluster) -> str:
-    """The main process alone: those that it started must end by themselves."""
     waits = stage.dice.choice([0.0, LEASE_SECONDS + 2.0])
     return _killed(stage, stage.dice.choice(stage.of("deliver")), waits)
-
-
-def kill_child(stage: Cluster) -> str:
-    """One process that a deliver node started; it goes on by itself."""
-    node = stage.dice.choice(stage.of("deliver"))
-    children = descendants(node.broker.pid)
-    if not children:
-        return _killed(stage, node)
-    os.kill(stage.dice.choice(children), signal.SIGKILL)
-    stage.kills += 1
-    return f"one of {len(children)} child processes of {node}"
 
 
 def kill_worklist(stage: Cluster) -> str:
@@ -76,17 +62,7 @@ def stall_leader(stage: Cluster) -> str:
 
 
 def stall_deliver(stage: Cluster) -> str:
-    """All of a node, or one of the processes that it started."""
-    node = stage.dice.choice(stage.of("deliver"))
-    children = descendants(node.broker.pid)
-    if children and stage.dice.random() < 0.5:
-        child = stage.dice.choice(children)
-        seconds = _longer_than_a_lease(stage)
-        os.kill(child, signal.SIGSTOP)
-        time.sleep(seconds)
-        os.kill(child, signal.SIGCONT)
-        return f"a child process of {node} for {seconds:.0f} s"
-    return _stalled(stage, node)
+    return _stalled(stage, stage.dice.choice(stage.of("deliver")))
 
 
 def kill_bus(stage: Cluster) -> str:
@@ -130,9 +106,9 @@ def _killed(stage: Cluster, node: Node, waits: float = 0.0) -> str:
 
 def _stalled(stage: Cluster, node: Node) -> str:
     seconds = _longer_than_a_lease(stage)
-    node.signal(signal.SIGSTOP)
+    node.broker.signal(signal.SIGSTOP)
     time.sleep(seconds)
-    node.signal(signal.SIGCONT)
+    node.broker.signal(signal.SIGCONT)
     return f"{node} for {seconds:.0f} s"
 
 
@@ -180,7 +156,7 @@ def _round(name: str, harm: Harm) -> Callable[[Cluster], Findings]:
 
 
 _HARMS: Final[tuple[Harm, ...]] = (
-    *(kill_intake, kill_leader, kill_standby, kill_deliver, kill_child, kill_worklist),
+    *(kill_intake, kill_leader, kill_standby, kill_deliver, kill_worklist),
     *(stall_leader, stall_deliver, kill_bus, wipe_bus, restart_store, crash_store),
     *(cut_store, cut_bus, cut_destination),
 )

@@ -65,15 +65,17 @@ class Stage(ABC):
         dicom_port: int,
         repeats: Mapping[bytes, int],
         patients: int = PATIENTS,
+        pause: float = 0.01,
     ) -> None:
-        """Makes the load. `ports`, `repeats`: by message type (`ADT`, `ORM`), on loopback; `patients`: per sender."""
+        """Makes the load. `ports`, `repeats`: by message type (`ADT`, `ORM`), on loopback; `patients`: per sender;
+        `pause`: of a sender between two messages, at most."""
         self.senders = [
             Sender(
                 ports=ports,
                 messages=patients_story(number, patients=patients, merges=True),
                 dice=self._dice(f"sender {number}"),
                 stop=self.stop,
-                pause=0.01,
+                pause=pause,
                 haste=0.02,
                 batches=0.1,
                 full=self.full,
@@ -86,7 +88,7 @@ class Stage(ABC):
                 objects=instances(self._folder, number),
                 dice=self._dice(f"modality {number}"),
                 stop=self.stop,
-                pause=0.1,
+                pause=10 * pause,
                 full=self.full,
             )
             for number in range(MODALITIES)

@@ -40,14 +40,8 @@ class Broker:
         before: Sequence[str] = (),
     ) -> None:
         self.host = host
-        self._run = [
-            *before,
-            sys.executable,
-            "-m",
-            "broker",
-            "run",
-            *(p for r in roles for p in ("--role", r)),
-        ]
+        parts = [part for role in roles for part in ("--role", role)]
+        self._run = [*before, sys.executable, "-m", "broker", "run", *parts]
         self.data = folder / "data"
         self.log = folder / "broker.log"
         self.pas_port = free_port()
@@ -109,10 +103,6 @@ class Broker:
     def signal(self, number: signal.Signals) -> None:
         """Any other signal (SIGSTOP, SIGCONT …)."""
         os.kill(self.pid, number)
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.running
 
     @property
     def pid(self) -> int:

@@ -26,21 +26,6 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0) 
         time.sleep(_LOOK_EVERY)
 
 
-def descendants(pid: int) -> list[int]:
-    """Processes that this one started, and theirs, as /proc has them now."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue  # it ended meanwhile
-        parents.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
-    found = list(parents.get(pid, []))
-    for child in found:
-        found += parents.get(child, [])
-    return found
-
-
 class Program:
     """One running program. Its standard output and error go to `log`, appended across restarts.
 

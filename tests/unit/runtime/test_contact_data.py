@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from broker.journal import intake
 from broker.journal import log as journal
-from broker.runtime.broker import status
+from broker.runtime.figures import status
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.sqlite import in_memory

@@ -1,0 +1,324 @@
+"""Works one way of a destination off: takes its lease, claims, sends, stores, gives it back. For lanes in SQL.
+
+Whoever calls is woken by a name and a number, and may be woken for nothing, twice, or on two nodes at once: one of them
+gets the way. Not here: who wakes whom, threads, Celery.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import structlog
+
+from broker.adapter import Outbound, Receipt
+from broker.delivery import attempt, ways
+from broker.delivery.attempt import Ending
+from broker.delivery.breaker import State
+from broker.delivery.ledger import Open
+from broker.delivery.pace import Pace, Window
+from broker.delivery.retry import OnFailure, delay
+from broker.delivery.ways import Claimed
+from broker.errors import BrokerError, StoreError
+from broker.store.database import Database, Transaction
+from broker.store.heartbeat import Heartbeat
+from broker.store.lease import Held, Lease, LostLeaseError
+
+log = structlog.get_logger("broker.delivery")
+
+TURN_SECONDS: Final = 2.0
+"""How long a way is worked off before others may have it: workers share a destination's ways by taking turns."""
+
+FEWEST: Final = 4
+MOST: Final = 64
+"""How much is claimed at once: about as much as leaves in `CLAIM_SECONDS`, so that no way sits on what others could
+send."""
+
+CLAIM_SECONDS: Final = 0.25
+
+STORE_RETRY_SECONDS: Final = 1.0
+"""Pause after the journal could not be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """What is to be known of a destination to send to it."""
+
+    name: str
+    open: Callable[[], Outbound]
+    connections: int
+    rate: float | None = None
+    windows: Sequence[Window] = ()
+
+    @property
+    def ways(self) -> int:
+        """Ways that are used at once. One that wants a certain pace has one: several could not keep it together."""
+        return 1 if self.rate is not None else self.connections
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """An outcome on its way to the disk, and how to hand it in again."""
+
+    write: Callable[[Transaction], bool]
+    stored: Future[bool]
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One taking of a way."""
+
+    held: Held
+    ended: float
+    """When the turn is over, by `time.monotonic()`."""
+    storing: dict[str, _Outcome] = field(default_factory=dict)
+    """By lane."""
+    limit: int = FEWEST
+
+
+class Drain:
+    """Drains the ways of the destinations that it is given. One for each process; `run` may be called by any thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        heartbeat: Heartbeat,
+        owner: str,
+        destinations: Sequence[Destination],
+        on_failure: Callable[[str], OnFailure],
+        clock: Callable[[], datetime],
+        *,
+        wake: Callable[[str, int], None],
+        observe: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        """`owner` names this process and no other. `wake` asks for another way of a destination to be worked off."""
+        self._database = database
+        self._heartbeat = heartbeat
+        self._owner = owner
+        self._destinations = {destination.name: destination for destination in destinations}
+        self._on_failure = on_failure
+        self._clock = clock
+        self._wake = wake
+        self._observe = observe
+        self._stopping = threading.Event()
+        self._running: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Every `run` ends after the delivery that it has in hand."""
+        self._stopping.set()
+
+    def run(self, name: str, number: int) -> bool:
+        """Works a way off for one turn; returns whether there is more to do.
+
+        Raises `StoreError` where the journal cannot be used at all.
+        """
+        destination = self._destinations.get(name)
+        if destination is None or number >= destination.ways or self._closed(destination):
+            return False
+        with self._lock:  # woken twice: the turn that runs looks for more when it ends
+            if (name, number) in self._running:
+                return False
+            self._running.add((name, number))
+        try:
+            self._turn(destination, number)
+        finally:
+            with self._lock:
+                self._running.discard((name, number))
+        # Looked at behind everything: what was committed while the way still looked taken woke nobody.
+        return (
+            not self._stopping.is_set()
+            and not self._closed(destination)
+            and ways.anything(self._database.read(), name)
+        )
+
+    def _turn(self, destination: Destination, number: int) -> None:
+        asked, name = time.monotonic(), destination.name
+        taken = self._database.write(partial(self._take, destination, number), urgent=True).result()
+        if taken is None:
+            return
+        way, claimed = taken
+        held = self._heartbeat.keep(way, asked)
+        turn = _Turn(held=held, ended=time.monotonic() + TURN_SECONDS)
+        try:
+            self._work(destination, number, turn, claimed)
+        except LostLeaseError:
+            log.warning("a way was lost: another node has taken over", destination=name)
+        finally:
+            self._settle(turn)
+            self._heartbeat.leave(held)
+            self._database.write(partial(ways.give_back, way=way), urgent=True).result()
+
+    def _take(self, destination: Destination, number: int, tx: Transaction) -> tuple[Lease, Claimed] | None:
+        way = ways.take(tx, destination.name, number, self._owner)
+        return None if way is None else (way, ways.claim(tx, way, destination.name, FEWEST))
+
+    def _closed(self, destination: Destination) -> bool:
+        """Whether its windows are."""
+        now = self._clock()
+        return bool(destination.windows) and min(w.opens(now) for w in destination.windows) > now
+
+    def _work(self, destination: Destination, number: int, turn: _Turn, claimed: Claimed) -> None:
+        if not claimed.deliveries:
+            return
+        outbound, pace = destination.open(), Pace(destination.rate)
+        try:
+            while claimed.deliveries:
+                if len(claimed.deliveries) >= turn.limit and number + 1 < destination.ways:
+                    self._wake(destination.name, number + 1)
+                began = time.monotonic()
+                if not self._send(destination, outbound, pace, turn, claimed):
+                    return
+                took = time.monotonic() - began
+                turn.limit = _next_limit(turn.limit, len(claimed.deliveries), took)
+                if self._stopping.is_set() or time.monotonic() >= turn.ended or self._closed(destination):
+                    return
+                if not self._settle(turn):
+                    return
+                claimed = self._claim(destination, turn)
+        finally:
+            outbound.close()
+
+    def _claim(self, destination: Destination, turn: _Turn) -> Claimed:
+        asked = time.monotonic()
+        work = partial(ways.claim, way=turn.held.lease, destination=destination.name, limit=turn.limit)
+        claimed: Claimed = self._database.write(work, urgent=True).result()
+        turn.held.renewed(asked)
+        return claimed
+
+    def _send(
+        self, destination: Destination, outbound: Outbound, pace: Pace, turn: _Turn, claimed: Claimed
+    ) -> bool:
+        """Sends what was claimed; False where the way is to be given back at once."""
+        failed: set[str] = set()
+        for place, opened in enumerate(claimed.deliveries):
+            lane = opened.delivery.lane
+            if lane in failed:
+                continue
+            before = turn.storing.pop(lane, None)
+            if before is not None and not self._stored(before):
+                return False
+            if self._stopping.is_set() or not self._may_go(destination, pace, turn):
+                return False
+            wanted = self._on_failure(opened.delivery.route)
+            result = attempt.send(outbound, opened, wanted, self._clock)
+            if isinstance(result, Receipt):
+                self._end(turn, opened, attempt.taken(result, self._clock()), wanted, claimed.probe)
+                continue
+            failed.add(lane)
+            behind = [
+                other.delivery.id for other in claimed.deliveries[place + 1 :] if other.delivery.lane == lane
+            ]
+            if self._failed(turn, opened, result, wanted, claimed.probe, behind):
+                return False
+        return True
+
+    def _may_go(self, destination: Destination, pace: Pace, turn: _Turn) -> bool:
+        """Waits until the pace allows it; False where the lease may be another node's by then."""
+        wait = pace.next_at - self._clock().timestamp()
+        if wait > 0 and self._stopping.wait(wait):
+            return False
+        pace.sent(self._clock().timestamp())
+        if not turn.held.sure:
+            log.warning("the journal was away too long: a way is given back", destination=destination.name)
+            return False
+        return True
+
+    def _end(self, turn: _Turn, opened: Open, ending: Ending, wanted: OnFailure, probe: bool) -> None:
+        """The destination took it: stored while other lanes go on."""
+        name = opened.delivery.destination
+        self._observe(name, ending.outcome)
+        attempt.tell(ending, opened, wanted)
+
+        def write(tx: Transaction) -> bool:
+            ways.close_breaker(tx, name)
+            return ending.write(tx, opened)
+
+        turn.storing[opened.delivery.lane] = self._hand_in(write)
+        if probe:
+            log.info("the destination answers again", destination=name)
+
+    def _failed(
+        self,
+        turn: _Turn,
+        opened: Open,
+        error: BrokerError,
+        wanted: OnFailure,
+        probe: bool,
+        behind: Sequence[int],
+    ) -> bool:
+        """Stores a failure and waits until that is done; True where the destination is ill now, or the way lost."""
+        name, jitter = opened.delivery.destination, random.random()
+        told: list[tuple[Ending, State, State]] = []
+
+        def write(tx: Transaction) -> bool:
+            now = tx.now()
+            breaker = ways.change_breaker(tx, name)
+            before = breaker.state
+            if probe:
+                breaker.sending(opened.delivery.id)
+            if attempt.blame(breaker, opened, error):
+                breaker.pause(now + delay(wanted.retry, breaker.failures, jitter))
+            ways.save_breaker(tx, name, breaker)
+            if behind:
+                ways.release(tx, turn.held.lease, behind)
+            at = datetime.fromtimestamp(now, UTC)
+            ending = attempt.failed(opened, error, wanted, pauses=breaker.failures, at=at, jitter=jitter)
+            told[:] = [(ending, before, breaker.state)]
+            return ending.write(tx, opened)
+
+        stored = self._stored(self._hand_in(write))
+        if not told:
+            return True  # the journal was away until the stop
+        ending, before, after = told[0]
+        self._observe(name, "parked" if ending.state == "parked" else ending.outcome)
+        attempt.tell(ending, opened, wanted)
+        if before == "closed" != after:
+            attempt.tell_paused(name, ending.detail, wanted)
+        elif before != "closed" == after:
+            log.info("the destination answers again", destination=name)
+        return not stored or after != "closed"
+
+    def _hand_in(self, write: Callable[[Transaction], bool]) -> _Outcome:
+        try:
+            return _Outcome(write, self._database.write(write, urgent=True))
+        except StoreError as exc:
+            refused: Future[bool] = Future()
+            refused.set_exception(exc)
+            return _Outcome(write, refused)
+
+    def _stored(self, outcome: _Outcome) -> bool:
+        """Waits until an outcome is on disk. False where it was not this way's to store, or a stop gave it up.
+
+        What a stop gives up is sent again, by whoever has the way then.
+        """
+        while True:
+            try:
+                if outcome.stored.result():
+                    return True
+                log.warning("an outcome came too late: another node has the delivery")
+                return False
+            except StoreError:
+                if self._stopping.wait(STORE_RETRY_SECONDS):
+                    return False
+                outcome = self._hand_in(outcome.write)
+
+    def _settle(self, turn: _Turn) -> bool:
+        """Waits until every outcome is on disk; whether all of them are."""
+        waiting, turn.storing = list(turn.storing.values()), {}
+        stored = [self._stored(outcome) for outcome in waiting]  # every one, whatever became of the first
+        return all(stored)
+
+
+def _next_limit(limit: int, sent: int, seconds: float) -> int:
+    """Twice as much, or half, as much as was claimed left fast enough, or did not."""
+    if seconds > 2 * CLAIM_SECONDS:
+        return max(FEWEST, limit // 2)
+    return min(MOST, limit * 2) if sent >= limit and seconds < CLAIM_SECONDS else limit
