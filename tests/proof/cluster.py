@@ -36,8 +36,8 @@ STORE, BUS = "store", "bus"
 PATIENTS: Final = 8
 """Of each sender: more lanes than there are connections."""
 
-PAUSE: Final = 0.1
-"""Of each sender, in seconds: ten processes share a machine that CI has too, and a queue would only hide what goes on."""
+PAUSE: Final = 0.2
+"""Of each sender, in seconds: ten processes share the machine, and a queue would only hide what goes on."""
 
 START_SECONDS: Final = 90.0
 """What a node gets to be ready, started again as often as it ends meanwhile: a supervisor does no less."""

@@ -8,6 +8,7 @@ here: what is made of it all (tests/proof/check.py).
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,10 @@ from tests.support.mllp import MllpClient, framed
 from tests.support.mllp import field as hl7_field
 
 PATIENTS: Final = 3
-"""Patients of one sender."""
+"""Patients of one sender at a time."""
+
+STAY: Final = 12
+"""Messages of one of them."""
 
 CT: Final = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
 _PATIENCE: Final = 5.0
@@ -191,24 +195,23 @@ class Repeater:
 def patients_story(sender: int, *, patients: int = PATIENTS, merges: bool = False) -> Iterator[bytes]:
     """ADT and orders of this sender's patients, in turn, without end; the first of each is an A08.
 
-    `merges`: from time to time a patient gets a second number, an order under it, and then one number again (A40).
+    After `STAY` of each others come: with every change of a patient all his rows are written anew. `merges`: from time
+    to time a patient gets a second number, an order under it, and then one number again (A40).
     """
-    people = [Person(number=f"73{sender}{n}", family=f"Nr{n}", given="Åse") for n in range(patients)]
-    number = 0
-    while True:
-        for person in people:
-            control_id = f"{person.number}-{number}"
+    for stay in itertools.count():
+        numbers = [f"73{sender}{n}" + (f"9{stay}" if stay else "") for n in range(patients)]
+        for number, local in itertools.product(range(STAY), numbers):
+            person, control_id = Person(number=local, family=f"Nr{local}", given="Åse"), f"{local}-{number}"
             if number % 3 == 2:
                 yield orm(control_id, person, control_id)
             elif merges and number % 9 == 4:
-                second = Person(number=f"{person.number}0{number}", family="Ukjent", given="Åse")
+                second = Person(number=f"{local}0{number}", family="Ukjent", given="Åse")
                 yield adt("A04", f"{second.number}-0", second)
                 yield orm(f"{second.number}-1", second, f"{second.number}-1")
                 # Under the name that the A08 before it gave.
                 yield merge("A40", control_id, person.named(f"Prøve{number - 1}"), second.number)
             else:
                 yield adt("A08", control_id, person.named(f"Prøve{number}"))
-        number += 1
 
 
 def instances(folder: Path, sender: int) -> Iterator[tuple[str, bytes]]:
