@@ -18,13 +18,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.proof import cluster, engine, faults, harms, network, stage
+from tests.proof import cluster, engine, faults, harms, network, planted, stage
 from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
 from tests.support.needs import find_program
 
 ROUNDS = 10
 """Of one episode, at least: every kind comes equally often. On a cluster each comes once: its start takes long."""
+
+_COUNTS = (
+    *("kills", "connections_harmed", "messages_acknowledged", "images_acknowledged"),
+    *("refused", "repeats", "came_again"),
+)
 
 EXAMPLES = """examples:
   python -m tests.proof --minutes 10
@@ -72,9 +77,12 @@ def _on_cluster(options: argparse.Namespace, folder: Path, seed: int, say: Calla
     net, why = network.best(folder, random.Random(f"{seed} network"), options.network)
     say(f"hosts are cut apart by {net.cut_is}{f' ({why})' if why else ''}")
     settings = {"BROKER_EXECUTOR": options.executor}
+    if options.plant == planted.BLIND:
+        settings |= planted.blind(folder)
+    answer = planted.forgetful(cluster.slowly) if options.plant == planted.FORGETFUL else cluster.slowly
 
     def episode(place: Path, name: str, order: Sequence[str], tell: Callable[[str], None]) -> Tally:
-        standing = cluster.set_up(place, name, net, options.cluster, tell, settings)
+        standing = cluster.set_up(place, name, net, options.cluster, tell, settings, answer)
         return play(standing, harms.KINDS, order, tell)
 
     try:
@@ -112,16 +120,13 @@ def text(report: dict[str, Any]) -> str:
     """The report for people: every number with its name, then what was found."""
     findings = report["findings"]
     lines = [
-        f"seed                   {report['seed']}",
-        *(f"rounds of {kind:<15} {count}" for kind, count in sorted(report["rounds"].items())),
-        f"kills                  {report['kills']}",
-        f"connections harmed     {report['connections_harmed']}",
-        f"messages acknowledged  {report['messages_acknowledged']}",
-        f"images acknowledged    {report['images_acknowledged']}",
-        f"refused                {report['refused']}",
-        f"repeats sent           {report['repeats']}",
-        f"came again, the same   {report['came_again']}",
-        *(f"{name.replace('_', ' '):<22} {len(found)}" for name, found in findings.items()),
+        f"{name:<26} {value}"
+        for name, value in (
+            ("seed", report["seed"]),
+            *((f"rounds of {kind}", count) for kind, count in sorted(report["rounds"].items())),
+            *((name.replace("_", " "), report[name]) for name in _COUNTS),
+            *((name.replace("_", " "), len(found)) for name, found in findings.items()),
+        )
     ]
     for name, found in findings.items():
         lines += [f"  {name}: {each}" for each in found[:20]]
@@ -175,6 +180,9 @@ def _options() -> argparse.Namespace:
         choices=["kernel", "relays"],
         default="",
         help="network namespaces, or TCP proxies on loopback; without, the first where the machine allows it",
+    )
+    group.add_argument(
+        "--plant", choices=planted.FAULTS, help="plant a fault: the proof must find what comes of it"
     )
     engine.add_options(parser)
     options = parser.parse_args()

@@ -20,6 +20,7 @@ from tests.proof.network import OUTSIDE, Network
 from tests.proof.proxy import Proxy
 from tests.proof.stage import Stage, shorter
 from tests.support.broker import Broker
+from tests.support.mllp import Behaviour
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_until
 from tests.support.rabbitmq import RabbitMq
@@ -38,6 +39,9 @@ PATIENTS: Final = 8
 
 PAUSE: Final = 0.2
 """Of each sender, in seconds: ten processes share the machine, and a queue would only hide what goes on."""
+
+ANSWER_SECONDS: Final = 0.02
+"""What the EPJ takes for a message."""
 
 START_SECONDS: Final = 90.0
 """What a node gets to be ready, started again as often as it ends meanwhile: a supervisor does no less."""
@@ -58,6 +62,12 @@ class Node:
         return self.name
 
 
+def slowly(_message: bytes) -> Behaviour:
+    """As receivers answer: what is in flight when something is harmed is what matters."""
+    time.sleep(ANSWER_SECONDS)
+    return "AA"
+
+
 class Cluster(Stage):
     """All of it. Use `set_up`."""
 
@@ -71,10 +81,11 @@ class Cluster(Stage):
         bus: str,
         say: Callable[[str], None],
         settings: Mapping[str, str],
-        layout: Mapping[str, Sequence[str]] = LAYOUT,
+        answer: Callable[[bytes], Behaviour],
     ) -> None:
-        """`bus`: of `BUSES`; `say`: takes what is done, for people; `settings`: of every `Broker`."""
+        """`bus`: of `BUSES`; `say`: takes what is done, for people; `settings`: of every broker; `answer`: the EPJ's."""
         super().__init__(folder, name, network.host(OUTSIDE))
+        self.epj.behaviour = answer
         self.network, self.say = network, say
         self.store = Postgres(host=network.host(STORE), before=network.before(STORE))
         self.bus = BUSES[bus](folder, host=network.host(BUS), before=network.before(BUS))
@@ -86,7 +97,7 @@ class Cluster(Stage):
             **shorter(folder, connections=2),
             **settings,
         }
-        self.nodes = [self._node(host, roles) for host, roles in layout.items()]
+        self.nodes = [self._node(host, roles) for host, roles in LAYOUT.items()]
         takers = [node.broker for node in self.of("intake")]
         self._fronts = {
             b"ADT": self._front([(taker.host, taker.pas_port) for taker in takers]),
@@ -109,8 +120,7 @@ class Cluster(Stage):
             node.broker.wait_until_ready(START_SECONDS)
 
     def of(self, role: str) -> list[Node]:
-        """The nodes of a role; one without roles has all of them."""
-        return [node for node in self.nodes if role in node.roles or not node.roles]
+        return [node for node in self.nodes if node.roles == (role,)]
 
     def leader(self) -> Node:
         """The router that has the lease."""
@@ -258,12 +268,12 @@ def set_up(
     bus: str,
     say: Callable[[str], None],
     settings: Mapping[str, str],
-    layout: Mapping[str, Sequence[str]] = LAYOUT,
+    answer: Callable[[bytes], Behaviour] = slowly,
 ) -> Iterator[Cluster]:
     """A cluster, running; taken down at the end, whatever happens."""
     folder.mkdir()
     with ExitStack() as cleanup:
-        stage = Cluster(folder, name, network, bus, say, settings, layout)
+        stage = Cluster(folder, name, network, bus, say, settings, answer)
         cleanup.callback(stage.close)
         begin = time.monotonic()
         stage.open()
