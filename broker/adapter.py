@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 API_VERSION = 1
 
-WORK_FOLDER = "tmp"
-"""Under the data folder, for files that live only while a delivery is sent; emptied at each start."""
-
 REPEAT_WINDOW: Final = timedelta(days=7)
 """How long a control id is remembered where nobody says otherwise (invariant 3)."""
 
@@ -81,7 +78,7 @@ class Reception:
     """What leaves to the sender, unframed; enhanced mode may want two, or none."""
     raw: bytes = b""
     blob: str = ""
-    """Path relative to the data folder, where the bytes are a file of their own (DICOM instances)."""
+    """Path relative to the spool, where the bytes are a file of their own (DICOM instances)."""
     charset: str = ""
     """Python codec that the text was read with."""
     flags: tuple[str, ...] = ()
@@ -165,7 +162,8 @@ class InboundContext:
     """Address that listeners bind to unless their own options say otherwise."""
     config_folder: Path
     """Where `broker.yaml` stands: relative paths of an adapter's options start here."""
-    data_folder: Path
+    spool: Path
+    """Folder of the received objects, which all nodes share: `Reception.blob` is relative to it."""
     intake: Intake
     worklist: WorklistReader
     clock: Callable[[], datetime]
@@ -247,7 +245,10 @@ class OutboundContext:
     """What the runtime gives an outbound adapter."""
 
     name: str
-    data_folder: Path
+    spool: Path
+    """Folder of the received objects, which all nodes share."""
+    work: Path
+    """For files that live only while a delivery is sent, on the same disk: this node's own, emptied at each start."""
     clock: Callable[[], datetime]
 
 

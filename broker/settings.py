@@ -5,6 +5,8 @@ An adapter declares its own options; they are checked here under the adapter's n
 
 from __future__ import annotations
 
+import hashlib
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -60,8 +62,9 @@ class LimitsSettings(Options):
     min_free: Size = Field(
         default="64MiB",
         validate_default=True,
-        description="What must stay free on the disk of `data`, so that what was acknowledged can be delivered and"
-        " recorded. Below it: `AR`, `CE` or `A700`, and not ready; from a tenth above it on, messages are taken again.",
+        description="What must stay free on the disks of `data` and `spool`, so that what was acknowledged can be"
+        " delivered and recorded (a `spool` of its own keeps only objects out). Below it: `AR`, `CE` or `A700`, and not"
+        " ready; from a tenth above it on, messages are taken again.",
     )
 
 
@@ -135,12 +138,18 @@ class BrokerSettings(Options):
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
     data: Text = Field(
-        default="./data", description="Folder of journal and spool; relative to where broker runs."
+        default="./data",
+        description="Folder of journal and spool, this broker's alone; relative to where broker runs.",
+    )
+    spool: Text = Field(
+        default="",
+        description="Folder of the received objects where several nodes share it (a network share, say); it must be"
+        " there. Empty: it is `data`.",
     )
     store: Annotated[Secret, AfterValidator(_store)] = Field(
         default=SecretStr(""),
         description="Where the journal is: `postgresql://user@host/database` (UTF8, owned by the user), so that several"
-        " nodes can share it; empty: an SQLite file in `data`. The spool stays in `data` either way.",
+        " nodes can share it, who then need a `spool` that they share; empty: an SQLite file in `data`.",
     )
     bind: Text = Field(default="127.0.0.1", description="Address that every listener binds to.")
     routes: Text = Field(default="../routes", description="Folder of the route files; relative to this file.")
@@ -213,6 +222,24 @@ class Settings:
     @property
     def data_folder(self) -> Path:
         return Path(self.broker.data).resolve()
+
+    @property
+    def node(self) -> str:
+        """This broker among those that share a journal: one for each data folder."""
+        return f"{socket.gethostname()}:{self.data_folder}"
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where received objects stand, every node's: paths in the journal are relative to it."""
+        return Path(self.broker.spool or self.broker.data).resolve()
+
+    @property
+    def node_folder(self) -> Path:
+        """On the spool's file system, for what this node alone has in hand: on its way in, or out."""
+        if self.spool_folder == self.data_folder:
+            return self.data_folder
+        digest = hashlib.sha256(str(self.data_folder).encode()).hexdigest()[:8]
+        return self.spool_folder / "nodes" / f"{socket.gethostname()}-{digest}"
 
     @property
     def routes_folder(self) -> Path:

@@ -90,7 +90,8 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="1 on the node that routes; over all nodes the sum must be 1.", kind="gauge"
         ),
         "broker_disk_free_bytes": Name(
-            help="What is free on the data folder's disk; below `limits.min_free` new messages are refused.",
+            help="What is free on the disk of `data` or `spool`, whichever has less; below `limits.min_free` new"
+            " messages are refused.",
             kind="gauge",
         ),
         "broker_bus_published_total": Name(help="Events that the bus confirmed, repeats included."),

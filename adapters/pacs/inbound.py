@@ -53,7 +53,7 @@ class StorageScp:
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
         self._profile = profile(config, context.name, context.site)
-        self._spool = spool.Spool(context.data_folder)
+        self._spool = spool.Spool(context.spool)
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
         """Keeps the object, then writes it to the journal, then answers."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import Field
 
 from adapters.pacs.render import render_hl7, render_instance
-from broker.adapter import WORK_FOLDER, Delivery, Options, OutboundContext, OutboundSpec, Receipt
+from adapters.pacs.spool import FOLDER
+from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import attributes as dicom
 from broker.dicom import coerce
 from broker.errors import AskPersonError, RemoteProtocolError, TransientDeliveryError
@@ -37,8 +38,8 @@ class PacsSender:
     """A kept association to the PACS (`broker.adapter.Outbound`)."""
 
     def __init__(self, config: StorageDestination, context: OutboundContext) -> None:
-        self._data_folder = context.data_folder
-        self._work_folder = context.data_folder / WORK_FOLDER
+        self._spool = context.spool
+        self._work_folder = context.work
         self._scu = StoreScu(
             config.host,
             config.port,
@@ -51,7 +52,9 @@ class PacsSender:
     def deliver(self, delivery: Delivery) -> Receipt:
         """Sends the instance; the coerced copy lives only as long as the sending."""
         order = json.loads(delivery.payload)
-        kept = self._data_folder / order["path"]
+        if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
+            raise TransientDeliveryError("the spool is not there: is it mounted?")
+        kept = self._spool / order["path"]
         coerced = self._coerced(kept, order, delivery) if order["coerce"] is not None else None
         try:
             code = self._scu.send(coerced or kept)
@@ -74,7 +77,7 @@ class PacsSender:
                 )
                 if splice is None:
                     return None
-                self._work_folder.mkdir(exist_ok=True)
+                self._work_folder.mkdir(parents=True, exist_ok=True)
                 target = self._work_folder / f"{delivery.id}.dcm"
                 with target.open("wb") as copy:
                     coerce.apply(source, copy, splice)

@@ -16,7 +16,7 @@ _CHUNK: Final = 1 << 20
 
 
 def path_of(sha256: str) -> Path:
-    """Where an object stands, relative to the data folder."""
+    """Where an object stands, relative to the spool."""
     return Path(FOLDER, sha256[:2], f"{sha256}.dcm")
 
 
@@ -29,14 +29,14 @@ def digest_of(transfer_syntax_uid: str) -> hashlib._Hash:
 
 
 class Spool:
-    """The received objects of one data folder; used by many associations at once."""
+    """The received objects of one folder; used by many associations, and several nodes, at once."""
 
-    def __init__(self, data_folder: Path) -> None:
-        self._data = data_folder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._synced: set[Path] = set()  # folders whose names this process has synced: at most 256
 
     def keep(self, received: Path, dataset_offset: int, transfer_syntax_uid: str) -> tuple[str, str, int]:
-        """Takes a received file in: (path relative to the data folder, digest, size)."""
+        """Takes a received file in: (path relative to the spool, digest, size)."""
         digest = digest_of(transfer_syntax_uid)
         with received.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -46,7 +46,7 @@ class Spool:
             os.fsync(file.fileno())
         name = digest.hexdigest()
         relative = path_of(name)
-        target = self._data / relative
+        target = self._folder / relative
         self._make_durable(target.parent)
         received.replace(target)
         sync_folder(target.parent)

@@ -18,7 +18,7 @@ from broker.runtime.backup import Backup, back_up
     "target",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder to make; it must not exist, nor be inside the data folder.",
+    help="Folder to make; it must not exist, nor be inside the data folder or the spool.",
 )
 @config_option
 @format_option
@@ -27,7 +27,8 @@ def command(target: Path, config: Path, as_json: bool) -> None:
 
     The copy is one moment of the journal, with every object that it names: hard links where the folder is on the same
     file system, else copies. It is synced and checked before it gets its name. It holds patient data, and nothing of
-    the settings and routes. Restore: stop the broker, copy the folder back as the data folder, start
+    the settings and routes. Restore: stop the broker, copy the folder back as the data folder (`instances/` to the
+    spool, where that is another folder), start
     (docs/operations.md). Ends with 1 when an object that the journal names is missing.
 
     Examples:  broker backup --to /var/lib/broker/backup/2026-03-09
@@ -36,9 +37,15 @@ def command(target: Path, config: Path, as_json: bool) -> None:
     settings = load_settings(config)
     if settings.broker.store.get_secret_value():
         raise ConfigError(
-            "the journal is PostgreSQL's: copy it with pg_dump first, then the data folder (docs/operations.md)"
+            "the journal is PostgreSQL's: copy it with pg_dump first, then the spool (docs/operations.md)"
         )
-    made = back_up(settings.data_folder, target, min_free=settings.broker.limits.min_free, progress=_told)
+    made = back_up(
+        settings.data_folder,
+        target,
+        spool=settings.spool_folder,
+        min_free=settings.broker.limits.min_free,
+        progress=_told,
+    )
     if as_json:
         print_json(_described(made))
     else:

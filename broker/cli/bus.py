@@ -67,7 +67,7 @@ def status(config: Path, as_json: bool) -> None:
         )
     else:
         click.echo(f"{settings.bus}: {'answers' if not error else f'does not answer ({error})'}")
-        told = f"event {found['event']}, written down {found['at']}" if found["at"] else "nothing yet"
+        told = f"place {found['event']}, written down {found['at']}" if found["at"] else "nothing yet"
         click.echo(f"published up to: {told}; behind: {found['lag']}")
         for name, patterns in found["queues"].items():
             click.echo(f"queue {name}: {', '.join(patterns)}")
@@ -111,17 +111,17 @@ def rewind(to: str, who: str, reason: str, config: Path, as_json: bool) -> None:
     if as_json:
         print_json({"event": after.event, "lag": lag})
     else:
-        click.echo(f"{lag} events will be published, those after number {after.event}")
+        click.echo(f"{lag} events will be published, those after place {after.event}")
 
 
 def _place(tx: Transaction, to: str) -> int:
-    """Number of the event before the first that is to be published again. Raises `ConfigError`."""
+    """Place of the event before the first that is to be published again. Raises `ConfigError`."""
     if (number := cursor.number(tx, to)) is not None:
         return number - 1
     try:
         time = datetime.fromisoformat(to)
     except ValueError:
         raise ConfigError(
-            "--to is neither an event of the journal nor a time like 2026-03-09T08:15"
+            "--to is neither an event that the journal has routed nor a time like 2026-03-09T08:15"
         ) from None
     return cursor.before(tx, time if time.tzinfo is not None else time.replace(tzinfo=UTC))

@@ -33,7 +33,7 @@ def command(day: str, by_day: bool, registers: bool, config: Path, as_json: bool
     settings = load_settings(config)
     database = journal_of(settings)
     with database.snapshot() as tx:
-        report = reconcile(tx, settings.data_folder, only=day, progress=_told("counting"))
+        report = reconcile(tx, settings.spool_folder, only=day, progress=_told("counting"))
         faults = list(report.faults)
         if registers:
             configured = configure(settings, os.environ)

@@ -109,11 +109,13 @@ class Drain:
         self._observe = observe
         self._stopping = threading.Event()
         self._running: set[tuple[str, int]] = set()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
-    def stop(self) -> None:
-        """Every `run` ends after the delivery that it has in hand."""
+    def stop(self, timeout: float) -> None:
+        """Every `run` ends after the delivery that it has in hand; waits for that."""
         self._stopping.set()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running, timeout)
 
     def run(self, name: str, number: int) -> bool:
         """Works a way off for one turn; returns whether there is more to do.
@@ -123,15 +125,16 @@ class Drain:
         destination = self._destinations.get(name)
         if destination is None or number >= destination.ways or self._closed(destination):
             return False
-        with self._lock:  # woken twice: the turn that runs looks for more when it ends
+        with self._changed:  # woken twice: the turn that runs looks for more when it ends
             if (name, number) in self._running:
                 return False
             self._running.add((name, number))
         try:
             self._turn(destination, number)
         finally:
-            with self._lock:
+            with self._changed:
                 self._running.discard((name, number))
+                self._changed.notify_all()
         # Looked at behind everything: what was committed while the way still looked taken woke nobody.
         return (
             not self._stopping.is_set()

@@ -120,6 +120,21 @@ def disk(it: Scene) -> Iterator[Finding]:
         yield judge.syncing(look.writing(folder)[0])
 
 
+def spool(it: Scene) -> Iterator[Finding]:
+    """The folder of received objects, where it is not the data folder."""
+    folder = it.settings.spool_folder
+    if folder == it.data:
+        return
+    writable = os.access(folder, os.W_OK | os.X_OK)
+    yield judge.spool(str(folder), there=folder.is_dir(), writable=writable)
+    if writable:
+        yield judge.room(free_bytes(folder), it.settings.broker.limits.min_free, "spool room")
+        kind, mount = look.file_system(folder)
+        if kind:
+            yield judge.spool_system(kind, mount)
+        yield judge.syncing(look.writing(folder)[0], "spool fsync")
+
+
 def schema(it: Scene) -> Iterator[Finding]:
     database = journal_of(it.settings)
     try:
@@ -200,6 +215,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     packages,
     ports,
     disk,
+    spool,
     schema,
     clock,
     open_files,

@@ -84,14 +84,14 @@ def _port(name: str, port: Port, broker: int | None) -> Finding:
     return fault(name, f"{port.address}: {errno.errorcode.get(port.error, port.error)}", "change the port")
 
 
-def room(free: int, min_free: int) -> Finding:
-    """Bytes free on the data folder's disk against `limits.min_free`."""
+def room(free: int, min_free: int, name: str = "disk room") -> Finding:
+    """Bytes free on a disk against `limits.min_free`."""
     found = f"{free} bytes free, limits.min_free is {min_free}"
     if free < min_free:
-        return fault("disk room", f"{found}: new messages are refused", "make room, or enlarge the disk")
+        return fault(name, f"{found}: new messages are refused", "make room, or enlarge the disk")
     if free < ROOM_FACTOR * min_free:
-        return warning("disk room", found, "make room before messages are refused (`broker retention`)")
-    return ok("disk room", found)
+        return warning(name, found, "make room before messages are refused (`broker retention`)")
+    return ok(name, found)
 
 
 def file_system(kind: str, mount: str) -> Finding:
@@ -108,15 +108,24 @@ def file_system(kind: str, mount: str) -> Finding:
     return ok("file system", found)
 
 
-def syncing(median: float) -> Finding:
+def spool_system(kind: str, mount: str) -> Finding:
+    """As `file_system`; a network file system is what nodes share."""
+    found = f"{kind} at {mount}"
+    if kind in VOLATILE:
+        do = "put BROKER_SPOOL on a disk: what was acknowledged would be gone"
+        return warning("spool file system", f"{found} is {VOLATILE[kind]}", do)
+    return ok("spool file system", found)
+
+
+def syncing(median: float, name: str = "fsync") -> Finding:
     """`median`: seconds that writing 4 KiB and `fdatasync` take."""
     found = f"4 KiB and fdatasync take {median * 1000:.2f} ms (median)"
     if median < TOO_FAST:
         do = "find out whether disk, hypervisor or mount options ignore flushes: an AA would not mean durable"
-        return warning("fsync", f"{found}, faster than a disk can be", do)
+        return warning(name, f"{found}, faster than a disk can be", do)
     if median > SLOW:
-        return warning("fsync", found, "each acknowledgement waits for it: use a faster disk")
-    return ok("fsync", found)
+        return warning(name, found, "each acknowledgement waits for it: use a faster disk")
+    return ok(name, found)
 
 
 def data_folder(path: str, *, writable: bool, mode: int, owner: int, user: int) -> Finding:
@@ -131,6 +140,15 @@ def data_folder(path: str, *, writable: bool, mode: int, owner: int, user: int) 
     if mode & 0o007:
         return warning("data folder", f"{path} is open to every user of this machine", f"chmod o= {path}")
     return ok("data folder", path)
+
+
+def spool(path: str, *, there: bool, writable: bool) -> Finding:
+    """A folder of received objects that is not the data folder: a start does not make it."""
+    if not there:
+        return fault("spool", f"{path} is not there", "mount it, or make the folder once, inside the mount")
+    if not writable:
+        return fault("spool", f"{path} cannot be written by this user", "run every node as its owner")
+    return ok("spool", path)
 
 
 def schema(found: int | None, newest: int) -> Finding:

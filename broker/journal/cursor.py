@@ -65,13 +65,13 @@ def behind(tx: Transaction, event: int, limit: int) -> list[tuple[int, Event]]:
     Not by number: of two nodes that write at once the higher number may be there first.
     """
     rows = tx.rows("SELECT place, body FROM event WHERE place>? ORDER BY place LIMIT ?", (event, limit))
-    return [(seq, Event.model_validate_json(body)) for seq, body in rows]
+    return [(place, Event.model_validate_json(body)) for place, body in rows]
 
 
 def lag(tx: Transaction, cursor: Cursor | None) -> int:
-    """How many events lie behind the cursor; without one, all of them."""
-    row = tx.one(
-        "SELECT count(*) FROM event WHERE place>? OR routed IS NULL",
+    """How many events lie behind the cursor, routed or not; without one, all of them."""
+    row = tx.one(  # each part has an index of its own; OR would read every event
+        "SELECT (SELECT count(*) FROM event WHERE place>?) + (SELECT count(*) FROM event WHERE routed IS NULL)",
         (cursor.event or 0 if cursor is not None else 0,),
     )
     return int(row[0]) if row else 0
@@ -80,7 +80,8 @@ def lag(tx: Transaction, cursor: Cursor | None) -> int:
 def before(tx: Transaction, time: datetime) -> int:
     """Place of the last event before everything that was received from `time` on; 0: all of it came later.
 
-    Messages are numbered when they are written and dated when they came: the lowest number decides.
+    Messages are numbered when they are written and dated when they came: the lowest number decides. What is not
+    routed yet needs no place: it comes behind all that were given.
     """
     row = tx.one("SELECT min(seq) FROM message WHERE received>=?", (time.isoformat(),))
     first = tx.one("SELECT min(place) FROM event WHERE message>=?", (row[0],)) if row and row[0] else None

@@ -22,7 +22,7 @@ from broker.store.room import free_bytes
 from broker.store.sqlite import SqliteDatabase, journal_file
 
 _OBJECTS: Final = "SELECT blob FROM message WHERE blob<>'' UNION SELECT path FROM instance ORDER BY 1"
-"""The files that a journal names, relative to its data folder."""
+"""The files that a journal names, relative to the spool."""
 
 _CANNOT_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 """Another file system or mount, or one without hard links: the object is copied."""
@@ -42,14 +42,20 @@ class Backup:
     linked: int
     copied: int
     missing: tuple[str, ...]
-    """Objects that the journal names and the data folder has no longer: `broker reconcile` tells of them too."""
+    """Objects that the journal names and the spool has no longer: `broker reconcile` tells of them too."""
 
 
 def back_up(
-    data: Path, target: Path, *, min_free: int = 0, progress: Callable[[int], None] = lambda _objects: None
+    data: Path,
+    target: Path,
+    *,
+    spool: Path | None = None,
+    min_free: int = 0,
+    progress: Callable[[int], None] = lambda _objects: None,
 ) -> Backup:
     """Copies the data folder to `target`, which must not exist; it has that name only once it is whole.
 
+    `spool`: where the objects stand, if not there; in the copy they stand beside the journal either way.
     The journal first: what it names was on disk before it, and what the baseline took from it is only ever older.
     Raises `ConfigError` when there is nothing to copy or no place for it, `BrokerError` when the copy failed.
     """
@@ -58,8 +64,9 @@ def back_up(
         raise ConfigError(f"{journal}: there is no journal to back up; check BROKER_DATA")
     if target.exists():
         raise ConfigError(f"{target}: is there already; give --to a folder that is not")
-    if target.resolve().is_relative_to(data.resolve()):
-        raise ConfigError(f"{target}: is inside the data folder; give --to a folder beside it")
+    for whole in (data, spool or data):
+        if target.resolve().is_relative_to(whole.resolve()):
+            raise ConfigError(f"{target}: is inside {whole}; give --to a folder beside it")
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)  # of a backup that was killed
@@ -70,7 +77,7 @@ def back_up(
         if _baseline(data).is_file():
             _copy_database(_baseline(data), _baseline(unfinished))
         schema, messages, last = _verified(copy)
-        linked, copied, missing = _take_objects(data, unfinished, copy, progress)
+        linked, copied, missing = _take_objects(spool or data, unfinished, copy, progress)
         for folder, _, _ in os.walk(unfinished, topdown=False):
             _sync(Path(folder))
         size = copy.stat().st_size
@@ -142,7 +149,7 @@ def _verified(copy: Path) -> tuple[int, int, str]:
 
 
 def _take_objects(
-    data: Path, target: Path, copy: Path, progress: Callable[[int], None]
+    spool: Path, target: Path, copy: Path, progress: Callable[[int], None]
 ) -> tuple[int, int, list[str]]:
     """Links, or copies and syncs, every object that the copied journal names: (linked, copied, missing)."""
     linked = copied = 0
@@ -150,7 +157,7 @@ def _take_objects(
     connection = apsw.Connection(str(copy))
     try:
         for (name,) in connection.execute(_OBJECTS):
-            source, place = data / name, target / name
+            source, place = spool / name, target / name
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
                 os.link(source, place)

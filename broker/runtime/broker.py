@@ -11,7 +11,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
@@ -21,16 +20,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pydicom.config
 import structlog
 
-from broker.adapter import WORK_FOLDER, Inbound, InboundContext, Reception
+from broker.adapter import Inbound, InboundContext, Reception
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
-from broker.runtime import figures
+from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
-from broker.runtime.journals import journal_of, node_name
+from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
@@ -41,7 +40,7 @@ from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting
 from broker.store.database import Transaction
 from broker.store.heartbeat import Heartbeat
-from broker.store.room import Room, free_bytes
+from broker.store.room import free_bytes
 from broker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -76,10 +75,10 @@ class Broker:
         self._database = journal_of(settings)
         if roles != EVERY and not self._database.shared:
             raise ConfigError("--role: nodes share a journal on PostgreSQL only; set store: postgresql://…")
-        self._room = Room(self._data, settings.broker.limits.min_free)
+        self._rooms = spool.rooms(settings)
         self._telemetry = Telemetry(self._gauges)
         self._heartbeat = Heartbeat(self._database)
-        self._leader = Leader(self._database, self._heartbeat, node_name(settings))
+        self._leader = Leader(self._database, self._heartbeat, settings.node)
         self._deliverers = Deliverers(
             self._database,
             self._heartbeat,
@@ -103,15 +102,15 @@ class Broker:
             settings.broker.bind,
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
-            spool=self._data / "incoming",
+            spool=settings.node_folder / spool.INCOMING,
             admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
-            check_room=self._room.check,
+            check_room=self._check_rooms,
             turned_away=lambda: self._telemetry.count(
                 "broker_messages_turned_away_total", {"protocol": "dicom"}
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._committed, _reused, self._room.check)
+        self._intake = JournalIntake(self._database, self._committed, _reused, self._rooms[0].check)
         self._inbound: list[Inbound] = []
         app = application(self.why_not_ready, self._telemetry, self.status)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
@@ -122,8 +121,7 @@ class Broker:
         # pydicom warns of values that break the standard by quoting them; what arrives is judged elsewhere.
         pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         self._claim()
-        # Copies that a killed sender left: what they were made of is in the spool, and their deliveries are queued.
-        shutil.rmtree(self._data / WORK_FOLDER, ignore_errors=True)
+        spool.prepare(self._configured.settings)
         self._database.open()
         log.info("journal open", events_to_route=journal.waiting(self._database.read()))
         self._deliverers.start()
@@ -185,7 +183,7 @@ class Broker:
         """What keeps the broker from being ready; empty when nothing does. Destinations do not count."""
         if not self._ready:
             return "starting or stopping"
-        if why := self._room.why_not():
+        if why := next(filter(None, (room.why_not() for room in self._rooms)), ""):
             return why
         touched: Future[None] | None = None
         try:
@@ -219,6 +217,10 @@ class Broker:
             partial(self._telemetry.count, "broker_bus_published_total", {}),
             leads=lambda: self._leader.leads,
         )
+
+    def _check_rooms(self) -> None:
+        for room in self._rooms:
+            room.check()
 
     def _committed(self) -> None:
         """Events were committed."""
@@ -258,7 +260,7 @@ class Broker:
             site=settings.broker.site,
             bind=settings.broker.bind,
             config_folder=settings.file.parent,
-            data_folder=self._data,
+            spool=settings.spool_folder,
             intake=self._intake,
             worklist=worklist.Reader(self._database.read),
             clock=self._clock,
@@ -270,7 +272,7 @@ class Broker:
     def _gauges(self) -> Iterable[figures.Gauge]:
         yield "broker_ready", {}, float(not self.why_not_ready())
         yield "broker_leader", {}, float("router" in self._roles and self._leader.leads)
-        yield "broker_disk_free_bytes", {}, free_bytes(self._data)
+        yield "broker_disk_free_bytes", {}, min(free_bytes(room.folder) for room in self._rooms)
         tx, now = self._database.read(), self._clock()
         yield from figures.gauges(tx, now)
         if self._feed is not None:

@@ -22,6 +22,9 @@ log = structlog.get_logger("broker.delivery")
 LOOK_SECONDS: Final = 10.0
 """How often a thread looks whether its way could be worked off and nobody does."""
 
+RETRY_SECONDS: Final = 1.0
+"""Pause after the journal could not be used."""
+
 SHARE_SECONDS: Final = 0.05
 """After its turn a way is left to others for so long."""
 
@@ -66,9 +69,8 @@ class Couriers:
                 self.wake(*way)
 
     def stop(self, timeout: float) -> None:
-        """Lets what is in flight end."""
+        """Ends the threads; the drain was told to stop before."""
         self._stopping.set()
-        self._drain.stop()
         for woken in self._woken.values():
             woken.set()
         for thread in self._threads:
@@ -90,7 +92,7 @@ class Couriers:
                     self._stopping.wait(SHARE_SECONDS)
                     woken.set()
             except StoreError:
-                self._stopping.wait(1.0)  # told where it began
+                self._stopping.wait(RETRY_SECONDS)  # told where it began
                 woken.set()
             except Exception:
                 log.exception("a way cannot be worked off", destination=name)

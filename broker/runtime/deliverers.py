@@ -19,8 +19,8 @@ from broker.delivery.executor import Executor
 from broker.delivery.pace import Window
 from broker.errors import ConfigError
 from broker.routing.language import OnFailure
+from broker.runtime import spool
 from broker.runtime.couriers import Couriers
-from broker.runtime.journals import node_name
 from broker.runtime.lanes import Lanes, MemoryLanes, SharedLanes
 from broker.runtime.offline import Configured
 from broker.runtime.roles import Role
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from broker.runtime.wakeups import Wakeups, Worker
 
 log = structlog.get_logger("broker.delivery")
+
+ENOUGH_SECONDS: Final = 1.0
+"""What threads that have nothing in hand any more get to end. Celery may take longer to say goodbye to a bus."""
 
 WAYS: Final = "ways"
 """The signal that a way could be worked off; its payload is the destination and the way's number."""
@@ -85,7 +88,7 @@ class Deliverers:
         self._drain = Drain(
             database,
             heartbeat,
-            f"{node_name(settings)} {uuid.uuid4().hex[:8]}",
+            f"{settings.node} {uuid.uuid4().hex[:8]}",
             self._destinations,
             self._on_failure,
             clock,
@@ -120,13 +123,13 @@ class Deliverers:
     def stop(self, timeout: float) -> None:
         """Lets what is in flight end, at most `timeout` seconds."""
         if self._drain is not None:
-            self._drain.stop()
+            self._drain.stop(timeout)
         if "router" in self._roles:
             self.lanes.stop(timeout)
         if self._worker is not None:
-            self._worker.stop(timeout)
+            self._worker.stop(ENOUGH_SECONDS)
         if self._couriers is not None:
-            self._couriers.stop(timeout)
+            self._couriers.stop(ENOUGH_SECONDS)
 
     def _wake(self, destination: str, number: int) -> None:
         """Asks for a way to be worked off, on whatever node. Raises what the bus raises."""
@@ -146,8 +149,12 @@ class Deliverers:
         return setting.entry.enabled and setting.spec.factory is not None
 
     def _destination(self, setting: OutboundSetting) -> Destination:
+        settings = self._configured.settings
         context = OutboundContext(
-            name=setting.name, data_folder=self._configured.settings.data_folder, clock=self._clock
+            name=setting.name,
+            spool=settings.spool_folder,
+            work=settings.node_folder / spool.WORK,
+            clock=self._clock,
         )
 
         def outbound() -> Outbound:

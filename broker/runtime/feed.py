@@ -1,4 +1,4 @@
-"""The thread that publishes the event log on the bus: at least once, in journal order, never in anybody's way.
+"""The thread that publishes the event log on the bus: at least once, as it was routed, never in anybody's way.
 
 It keeps its place in the journal and moves on after the bus confirmed. Where the bus lost its data it goes back by
 `bus_repeat`; further back goes a person (`broker bus rewind`). Without a bus that others can reach it does not run.
@@ -45,7 +45,7 @@ class BusLost(Exception):  # noqa: N818 - a state of the bus
 
 
 class Feed:
-    """Publishes until stopped. `wake` may be called after each commit 1; a missed wake costs a second."""
+    """Publishes until stopped. `wake` may be called after each commit 2; a missed wake costs a second."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Feed:
         self._thread.start()
 
     def wake(self) -> None:
-        """Events were committed."""
+        """Events were routed."""
         self._work.set()
 
     def stop(self, timeout: float) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from broker.settings import Settings
 from broker.store.database import Database
 from broker.store.sqlite import SqliteDatabase, journal_file
@@ -17,9 +15,4 @@ def journal_of(settings: Settings) -> Database:
     # Here, because most commands and brokers never need it.
     from broker.store.postgres import PostgresDatabase
 
-    return PostgresDatabase(url, node_name(settings))
-
-
-def node_name(settings: Settings) -> str:
-    """One broker per data folder: that makes a node. What it counts must not wait for another one's disk."""
-    return f"{socket.gethostname()}:{settings.data_folder}"
+    return PostgresDatabase(url, settings.node)

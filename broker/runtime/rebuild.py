@@ -39,8 +39,13 @@ BASELINE: Final = "baseline"
 """What stands beside the journal (`Database.beside`): the registers as far as the log was taken away."""
 
 COPIED: Final = (
-    *("patient", "patient_identifier", "step", "worklist", "worklist_station", "instance", "exception"),
-    "event",  # the baseline's own memory of how far it got
+    "patient",
+    "patient_identifier",
+    "step",
+    "worklist",
+    "worklist_station",
+    "instance",
+    "exception",
 )
 """What a baseline holds, in the order in which one table names another."""
 
@@ -74,6 +79,8 @@ def copy(baseline: Database, database: Database) -> None:
                 if rows:
                     sql = f"INSERT INTO {name} VALUES ({','.join('?' * len(rows[0]))})"
                     database.write(lambda to, sql=sql, rows=rows: to.each(sql, rows)).result()  # type: ignore[misc]
+            last = folded(tx)
+            database.write(lambda to: _remember(to, last)).result()
     finally:
         baseline.close()
 
@@ -82,6 +89,15 @@ def folded(tx: Transaction) -> int:
     """The place of the last event that a baseline holds."""
     row = tx.one("SELECT coalesce(max(seq), 0) FROM event")
     return int(row[0]) if row else 0
+
+
+def _remember(tx: Transaction, place: int) -> None:
+    """The baseline's own memory of how far it got: one row, no body."""
+    tx.execute("DELETE FROM event")
+    tx.execute(
+        "INSERT INTO event (seq, id, message, type, body, routed) VALUES (?, 'folded', 0, '', '', '')",
+        (place,),
+    )
 
 
 def fold_into(
@@ -109,12 +125,7 @@ def fold_into(
                 raise StoreError("another node folds the same baseline")
             for logged in whole:
                 pipeline.route(tx, logged)
-            # The baseline's own memory of how far it got: one row, no body.
-            tx.execute("DELETE FROM event")
-            tx.execute(
-                "INSERT INTO event (seq, id, message, type, body, routed) VALUES (?, 'folded', 0, '', '', '')",
-                (last,),
-            )
+            _remember(tx, last)
 
         database.write(write).result()
         done += len(found)

@@ -84,9 +84,12 @@ class Report:
 
 
 def reconcile(
-    tx: Transaction, data: Path, *, only: str = "", progress: Callable[[str], None] = lambda _day: None
+    tx: Transaction, spool: Path, *, only: str = "", progress: Callable[[str], None] = lambda _day: None
 ) -> Report:
-    """Counts every day that the journal still has, or only one. `tx` is one moment (`Database.snapshot`)."""
+    """Counts every day that the journal still has, or only one. `tx` is one moment (`Database.snapshot`).
+
+    `spool`: where the objects stand that the journal names.
+    """
     accounts: list[Account] = []
     lanes: list[Lane] = []
     faults: list[str] = list(_gaps(tx))
@@ -96,7 +99,7 @@ def reconcile(
         progress(day)
         accounts += _accounts(tx, day)
         lanes += _lanes(tx, day)
-        faults += _day_faults(tx, data, day)
+        faults += _day_faults(tx, spool, day)
     for account in accounts:
         if account.difference:
             faults.append(
@@ -151,7 +154,7 @@ def _gaps(tx: Transaction) -> Iterable[str]:
         yield f"the journal numbers {last[0]} messages, of which it has {rows} and dropped {gone[0]} by age"
 
 
-def _day_faults(tx: Transaction, data: Path, day: str) -> Iterable[str]:
+def _day_faults(tx: Transaction, spool: Path, day: str) -> Iterable[str]:
     for source, route, destination, state, rows, tally in tx.rows(
         "SELECT source, route, destination, state, sum(counted), sum(told) FROM ("
         " SELECT source, '' AS route, '' AS destination, verdict AS state, 1 AS counted, 0 AS told FROM message"
@@ -175,10 +178,10 @@ def _day_faults(tx: Transaction, data: Path, day: str) -> Iterable[str]:
         (day,),
     ):
         yield f"delivery {number}: its event is not in the log"
-    yield from _open_bytes(tx, data, day)
+    yield from _open_bytes(tx, spool, day)
 
 
-def _open_bytes(tx: Transaction, data: Path, day: str) -> Iterable[str]:
+def _open_bytes(tx: Transaction, spool: Path, day: str) -> Iterable[str]:
     """What still has to leave must have its bytes."""
     kept = day in days.known(tx, since=day, bodies=True)
     body = (
@@ -198,7 +201,7 @@ def _open_bytes(tx: Transaction, data: Path, day: str) -> Iterable[str]:
         " AND message.blob<>''",
         (day,),
     ):
-        if not (data / blob).is_file():
+        if not (spool / blob).is_file():
             yield f"delivery {number}: still has to leave, and its file is gone"
 
 

@@ -161,8 +161,8 @@ def chosen(tx: Transaction, selection: Selection) -> list[Chosen]:
             where.append(condition)
             values.append(value)
     rows = tx.rows(
-        "SELECT delivery.id, event.seq, event.message, day, source, lane, route, version, delivery.place, kind, destination,"
-        " summary FROM delivery JOIN event ON event.seq=delivery.event"
+        "SELECT delivery.id, event.seq, event.message, day, source, lane, route, version, delivery.place, kind,"
+        " destination, summary FROM delivery JOIN event ON event.seq=delivery.event"
         f" WHERE {' AND '.join(where)} ORDER BY delivery.id",
         values,
     )

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 from celery import Celery
+from celery.worker import state
 from kombu.entity import Exchange, Queue
 
 from broker.bus.connection import HEARTBEAT_SECONDS, tls_options, transport_options
@@ -112,7 +113,8 @@ class Worker:
         self._wake = wake
         # Celery tells of every task; what happens to deliveries is told by the lanes.
         logging.getLogger("celery").setLevel(logging.WARNING)
-        app.task(self._work, name=TASK)
+        app.set_default()  # by which Celery's threads find the task
+        app.task(self._work, name=TASK, shared=False, lazy=False)
         self._worker: Any = app.WorkController(
             pool_cls="threads",
             concurrency=concurrency,
@@ -124,12 +126,11 @@ class Worker:
         self._thread = threading.Thread(target=self._worker.start, name="celery", daemon=True)
 
     def start(self) -> None:
+        state.should_stop = None
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
         """Takes no more, and lets what is in flight end; the drain was told to stop before."""
-        from celery.worker import state
-
         state.should_stop = 0  # what its loop asks for, where the consumer waits for a bus that is away
         self._thread.join(timeout)
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, get_args
 
 import structlog
 
@@ -23,6 +23,14 @@ log = structlog.get_logger("broker.store")
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
+
+Channel = Literal["events", "ways", "routes"]
+"""What a signal is about: events were written; a destination (the payload) has something to send; routes changed."""
+
+CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+
+Heard = Callable[[Channel, str], None]
+"""Is told a signal's channel and payload; an empty payload is all that the channel is about."""
 
 MAX_GROUP: Final = 256
 """Jobs that share one commit; above this, waiting for the group costs more than the fsync saves."""
@@ -204,12 +212,6 @@ class Database(ABC):
     def snapshot(self) -> AbstractContextManager[Transaction]:
         """One moment of the journal, however long it is read; old rows are kept meanwhile: not for ever."""
 
-    def signal(self, channel: str, payload: str = "") -> None:  # noqa: B027 - one process wakes itself directly
-        """Wakes who listens on other nodes; may be lost."""
-
-    def listen(self, heard: Callable[[str, str], None]) -> None:  # noqa: B027 - as above
-        """`heard` is called with the channel and payload of every signal, from another thread."""
-
     def open(self) -> None:
         """Brings the schema up to date and starts the writer. Raises `StoreError`."""
         session = self._start()
@@ -244,6 +246,20 @@ class Database(ABC):
             (self._urgent if urgent else self._ordinary).append(job)
             self._wake.notify()
         return job.future
+
+    def signal(self, channel: Channel, payload: str = "") -> None:  # noqa: B027 - one process wakes itself
+        """Wakes those who listen in other processes with this journal; who calls it wakes its own process itself.
+
+        Returns at once, from any thread. What waits to be sent is sent once, however often it was handed in. A signal
+        may be lost, doubled or late, and none may be needed: everybody who listens also looks from time to time.
+        """
+
+    def listen(self, heard: Heard) -> None:  # noqa: B027 - as above
+        """Has `heard` called for signals of other processes, in a thread of the database's: it must not take long.
+
+        It is called for every channel, with an empty payload, each time that listening begins, after a lost
+        connection too: something may have been missed. What it raises is logged.
+        """
 
     def _run(self, session: Session) -> None:
         while (group := self._next_group()) is not None:

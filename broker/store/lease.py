@@ -8,6 +8,7 @@ not agree. Not here: renewing in time, which its owner's threads do.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,15 +49,14 @@ def take(tx: Transaction, name: str, owner: str, seconds: float = SECONDS) -> Le
     if not may_take(tx, name, owner):
         return None
     tx.alone("broker: leases")  # terms are given in turn, and of two that take it one comes second
-    if not may_take(tx, name, owner):
-        return None
-    (term,) = tx.rows(
+    now = tx.now()
+    taken = tx.one(  # looked at again by the same statement: its owner may renew it at this very moment
         "INSERT INTO lease (name, owner, term, until) VALUES (?,?,(SELECT coalesce(max(term), 0) + 1 FROM lease),?)"
         " ON CONFLICT (name) DO UPDATE SET owner=excluded.owner, term=excluded.term, until=excluded.until"
-        " RETURNING term",
-        (name, owner, tx.now() + seconds),
-    )[0]
-    return Lease(name=name, owner=owner, term=term)
+        " WHERE lease.owner IN ('', excluded.owner) OR lease.until<=? RETURNING term",
+        (name, owner, now + seconds, now),
+    )
+    return None if taken is None else Lease(name=name, owner=owner, term=taken[0])
 
 
 def hold(tx: Transaction, lease: Lease, seconds: float = SECONDS) -> None:
@@ -76,14 +76,15 @@ def give_back(tx: Transaction, lease: Lease) -> None:
 class Held:
     """How long a lease may be relied on, by this machine's own clock: counted from before it was asked for."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, clock: Callable[[], float] = time.monotonic) -> None:
         self.lease = lease
-        self._until = 0.0
+        self._clock = clock
+        self._until = float("-inf")
         self.is_lost = False
         """Another node has it, or it was given back."""
 
     def renewed(self, asked: float, seconds: float = SECONDS) -> None:
-        """`asked`: `time.monotonic()` before the transaction that took or renewed it began."""
+        """`asked`: what the clock said before the transaction that took or renewed it began."""
         self._until = max(self._until, asked + seconds - MARGIN_SECONDS)
 
     def lost(self) -> None:
@@ -93,4 +94,4 @@ class Held:
     @property
     def sure(self) -> bool:
         """Whether something may begin that only its owner may do."""
-        return not self.is_lost and time.monotonic() < self._until
+        return not self.is_lost and self._clock() < self._until

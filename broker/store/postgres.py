@@ -1,6 +1,7 @@
 """PostgreSQL through psycopg 3: connections, a few shared readers, and migrations that nodes make in turn.
 
-The writer's session is `postgres_session`, the writer itself `database`. Not here: any table's meaning.
+The writer's session is `postgres_session`, the writer itself `database`; signals are `postgres_signals`. Not here: any
+table's meaning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 
 from broker.errors import StoreError
-from broker.store.database import Database, Session, Transaction, Value
+from broker.store.database import Channel, Database, Heard, Session, Transaction, Value
 from broker.store.postgres_session import (
     FAILURES,
     Connection,
@@ -26,6 +27,7 @@ from broker.store.postgres_session import (
     fetched,
     run,
 )
+from broker.store.postgres_signals import Signals
 from broker.store.schema import migrations, missing
 
 READERS: Final = 8
@@ -115,6 +117,21 @@ class PostgresDatabase(Database):
         self._url, self._node, self._schema = url, node, schema
         self._conninfo = make_conninfo(url, **{k: v for k, v in LIVELINESS.items() if k not in told})
         self._readers = _Readers(self._connect)
+        self._signals = Signals(self._connect, self.name)
+
+    def close(self) -> None:
+        """See `Database.close`. The last work's signals are sent too."""
+        super().close()
+        signals, self._signals = self._signals, Signals(self._connect, self.name)  # it may be opened again
+        signals.close()
+
+    def signal(self, channel: Channel, payload: str = "") -> None:
+        signals = self._signals  # before the look: else it might be the next one's, whom nobody closes
+        if not self._closing:
+            signals.send(channel, payload)
+
+    def listen(self, heard: Heard) -> None:
+        self._signals.listen(heard)
 
     def _start(self) -> Session:
         with self._connect() as connection:

@@ -22,7 +22,7 @@ AGAIN: Final = 1.1
 """Room is there again above so many times `min_free`: a disk at the limit must not change its mind per message."""
 
 TOO_LITTLE: Final = "the disk has less free than limits.min_free"
-NO_ANSWER: Final = "the data folder's disk does not answer"
+NO_ANSWER: Final = "the disk of data or spool does not answer"
 
 
 def free_bytes(folder: Path) -> int:
@@ -39,7 +39,7 @@ class Room:
 
     def __init__(self, folder: Path, min_free: int, free: Callable[[Path], int] = free_bytes) -> None:
         """`min_free` in bytes; 0 never refuses."""
-        self._folder = folder
+        self.folder = folder
         self._min_free = min_free
         self._free = free
         self._lock = threading.Lock()
@@ -55,14 +55,14 @@ class Room:
         with self._lock:
             before, self._why = self._why, self._look()
             if self._why and not before:
-                log.error("new messages are refused", reason=self._why, folder=str(self._folder))
+                log.error("new messages are refused", reason=self._why, folder=str(self.folder))
             elif before and not self._why:
-                log.warning("new messages are taken again", folder=str(self._folder))
+                log.warning("new messages are taken again", folder=str(self.folder))
             return self._why
 
     def _look(self) -> str:
         needed = self._min_free * AGAIN if self._why else self._min_free
         try:
-            return TOO_LITTLE if self._free(self._folder) < needed else ""
+            return TOO_LITTLE if self._free(self.folder) < needed else ""
         except OSError:
             return NO_ANSWER

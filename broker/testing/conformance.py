@@ -214,7 +214,7 @@ def _lives(spec: InboundSpec[Any], config: Any, place: ListenerPlace, data: Path
         site=place.site,
         bind="127.0.0.1",
         config_folder=place.config_folder,
-        data_folder=data,
+        spool=data,
         intake=_Intake(),
         worklist=_NoRows(),
         clock=lambda: NOW,
@@ -304,7 +304,9 @@ def _minimises(spec: OutboundSpec[Any], seen: tuple[View, ...]) -> None:
 def _fails(spec: OutboundSpec[Any], config: Any, seen: tuple[View, ...], data: Path) -> None:
     if spec.factory is None:
         return
-    outbound = spec.factory(config, OutboundContext(name="there", data_folder=data, clock=lambda: NOW))
+    outbound = spec.factory(
+        config, OutboundContext(name="there", spool=data, work=data / "tmp", clock=lambda: NOW)
+    )
     for number, (view, target, found) in enumerate(_rendered(spec, seen), 1):
         if isinstance(found, Rendered):
             delivery = Delivery(

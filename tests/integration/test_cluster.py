@@ -37,6 +37,7 @@ def start_node(
     """Starts a node with some roles; all of a test's share journal, spool and destinations."""
     url = postgres.url(postgres.database())
     nodes: list[Broker] = []
+    (tmp_path / "spool").mkdir()
 
     def start(*roles: str, **settings: str) -> Broker:
         folder = tmp_path / f"node-{len(nodes)}"

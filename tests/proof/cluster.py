@@ -83,13 +83,14 @@ class Cluster(Stage):
         settings: Mapping[str, str],
         answer: Callable[[bytes], Behaviour],
     ) -> None:
-        """`bus`: of `BUSES`; `say`: takes what is done, for people; `settings`: of every broker; `answer`: the EPJ's."""
+        """`bus`: of `BUSES`; `say`: takes what is done, for people; `settings`: of all nodes; `answer`: the EPJ's."""
         super().__init__(folder, name, network.host(OUTSIDE))
         self.epj.behaviour = answer
         self.network, self.say = network, say
         self.store = Postgres(host=network.host(STORE), before=network.before(STORE))
         self.bus = BUSES[bus](folder, host=network.host(BUS), before=network.before(BUS))
         self.database = ""
+        (folder / "spool").mkdir()
         self.harmed = 0
         self._settings = {
             "BROKER_EXECUTOR": "celery",

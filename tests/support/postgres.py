@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from broker.store.database import Database
 from tests.support.needs import absent, find_program, needs
 from tests.support.ports import free_port
 from tests.support.processes import Program
@@ -116,6 +117,13 @@ class Postgres:
         if self._process is not None:
             process, self._process = self._process, None
             process.terminate(30, number)
+
+
+def waiting_for_lock(database: Database) -> None:
+    """Until a session of this database waits for another."""
+    asked = "SELECT 1 FROM pg_stat_activity WHERE datname=current_database() AND wait_event_type='Lock'"
+    while not database.read().rows(asked):
+        pass
 
 
 def _program(name: str) -> str:

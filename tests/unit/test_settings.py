@@ -98,6 +98,8 @@ VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
         lambda s: s.broker.store.get_secret_value(),
         "postgresql://broker@db/broker",
     ),
+    "BROKER_EXECUTOR": ("celery", lambda s: s.broker.executor, "celery"),
+    "BROKER_SPOOL": ("/srv/spool", lambda s: str(s.spool_folder), "/srv/spool"),
     "BROKER_PAS_PORT": ("3575", lambda s: options(s, "pas").port, 3575),
     "BROKER_ORDERS_PORT": ("3576", lambda s: options(s, "orders").port, 3576),
     "BROKER_RESULTS_PORT": ("3577", lambda s: options(s, "results").port, 3577),

@@ -66,3 +66,19 @@ def test_a_check_that_cannot_be_made_does_not_hide_the_others(
 
     assert (first.check, first.state, second.state) == ("schema", "fault", "ok")
     assert "NotADBError" in first.found
+
+
+def test_a_spool_of_its_own_is_looked_at_and_one_that_is_not_mounted_is_a_fault(tmp_path: Path) -> None:
+    def looked_at(**env: str) -> list[Finding]:
+        env = {"BROKER_DATA": str(tmp_path / "data"), **env}
+        found = Scene(settings=settings.load(SETTINGS, env=env), env=env, now=datetime.now(UTC))
+        return list(checks.spool(found))
+
+    assert looked_at() == [], "it is the data folder"
+    missing = only(looked_at(BROKER_SPOOL=str(tmp_path / "share")))
+    (tmp_path / "share").mkdir()
+    there = looked_at(BROKER_SPOOL=str(tmp_path / "share"))
+
+    assert (missing.check, missing.state) == ("spool", "fault")
+    assert (there[0].check, there[0].state) == ("spool", "ok")
+    assert {"spool room", "spool fsync"} <= {finding.check for finding in there}

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from broker.journal import cursor, intake
+from broker.journal import cursor, intake, log
 from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
 from tests.support import events
@@ -13,7 +13,14 @@ from tests.support.events import START
 
 @pytest.fixture
 def tx() -> Transaction:
-    """Four messages, a minute apart: two events, none, one, two."""
+    """Four messages, a minute apart: two events, none, one, two; routed as they came."""
+    tx = arrived()
+    route(tx, 1, 2, 3, 4, 5)
+    return tx
+
+
+def arrived() -> Transaction:
+    """Those messages, and nothing routed yet."""
     tx = in_memory()
     for number, many in enumerate((2, 0, 1, 2), start=1):
         made = [
@@ -22,6 +29,11 @@ def tx() -> Transaction:
         ]
         intake.append(tx, events.reception(number, *made))
     return tx
+
+
+def route(tx: Transaction, *numbers: int) -> None:
+    for number in numbers:
+        log.mark_routed(tx, number, "v1")
 
 
 def test_the_cursor_is_made_once_and_begins_nowhere(tx: Transaction) -> None:
@@ -37,6 +49,16 @@ def test_what_lies_behind_comes_in_order_and_in_pieces(tx: Transaction) -> None:
     assert [(n, e.id) for n, e in cursor.behind(tx, 0, 3)] == [(1, "M1.0"), (2, "M1.1"), (3, "M3.0")]
     assert [(n, e.id) for n, e in cursor.behind(tx, 3, 3)] == [(4, "M4.0"), (5, "M4.1")]
     assert cursor.behind(tx, 5, 3) == []
+
+
+def test_what_was_routed_first_comes_first_and_what_was_not_does_not_come() -> None:
+    """Of two nodes that write at once the higher number may be there, and be routed, before the lower one."""
+    tx = arrived()
+    route(tx, 3, 1)
+    assert [(n, e.id) for n, e in cursor.behind(tx, 0, 9)] == [(1, "M3.0"), (2, "M1.0")]
+
+    route(tx, 2)
+    assert [(n, e.id) for n, e in cursor.behind(tx, 2, 9)] == [(3, "M1.1")]
 
 
 def test_what_retention_took_is_passed_over(tx: Transaction) -> None:
@@ -55,6 +77,13 @@ def test_it_moves_on_and_counts_what_is_behind(tx: Transaction) -> None:
     assert moved is not None
     assert (moved.event, moved.at) == (4, START.isoformat())
     assert cursor.lag(tx, moved) == 1
+
+
+def test_what_is_not_routed_yet_is_behind_too() -> None:
+    tx = arrived()
+    route(tx, 3, 1)
+
+    assert cursor.lag(tx, cursor.advance(tx, cursor.ensure(tx), 1, START)) == 4
 
 
 def test_who_was_rewound_meanwhile_does_not_move(tx: Transaction) -> None:
@@ -90,6 +119,21 @@ def test_a_message_that_came_late_and_was_written_early_is_not_passed_over(tx: T
     assert cursor.before(tx, START + timedelta(minutes=8)) == 0
 
 
+def test_the_place_before_a_time_is_before_whatever_of_it_was_routed_first() -> None:
+    """Received from minute 3 on: the events 3, 4 and 5, of which 4 was routed before an older one."""
+    tx = arrived()
+    route(tx, 1, 4, 2, 3)
+
+    assert cursor.before(tx, START + timedelta(minutes=3)) == 1
+
+
+def test_what_is_not_routed_yet_lies_behind_every_place() -> None:
+    tx = arrived()
+    route(tx, 1, 2)
+
+    assert cursor.before(tx, START + timedelta(minutes=3)) == 2
+
+
 def test_an_empty_journal_has_no_place_but_the_beginning() -> None:
     assert cursor.before(in_memory(), START) == 0
 
@@ -97,3 +141,7 @@ def test_an_empty_journal_has_no_place_but_the_beginning() -> None:
 def test_an_event_is_found_by_its_id(tx: Transaction) -> None:
     assert cursor.number(tx, "M3.0") == 3
     assert cursor.number(tx, "M2.0") is None
+
+
+def test_an_event_has_no_place_before_it_was_routed() -> None:
+    assert cursor.number(arrived(), "M3.0") is None

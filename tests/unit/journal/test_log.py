@@ -67,6 +67,17 @@ def test_a_routed_event_waits_no_longer(tx: Transaction) -> None:
     assert log.waiting(tx) == 2
 
 
+def test_what_was_routed_comes_in_the_order_in_which_it_was(tx: Transaction) -> None:
+    last, first = (one.seq for one in (log.unrouted(tx, 9)[2], log.unrouted(tx, 9)[0]))
+    for seq in (last, first, last):  # who comes second with the same event changes nothing
+        log.mark_routed(tx, seq, "v1")
+
+    found = log.since(tx, 0, 9)
+    assert [one.event.id for one in found] == ["M00003.0", "M00001.0"]
+    assert log.since(tx, found[0].place, 9) == found[1:]
+    assert [one.place for one in log.unrouted(tx, 9)] == [0]
+
+
 def test_an_event_comes_back_as_it_went_in(tx: Transaction) -> None:
     said = event("patient.updated", 4, patient=patient(local("700123"), family="", birth_date="", sex=None))
     append(tx, reception(4, said))

@@ -119,7 +119,7 @@ async def running(
         site="STO",
         bind="127.0.0.1",
         config_folder=Path(),
-        data_folder=Path(),
+        spool=Path(),
         intake=intake,
         worklist=None,
         clock=lambda: NOW,

@@ -37,7 +37,8 @@ def sender() -> Iterator[MakeSender]:
         config = Hl7Destination(host="127.0.0.1", port=port, connect_timeout="2s", ack_timeout=ack_timeout)  # type: ignore[arg-type]
         made.append(
             Hl7Sender(
-                config, OutboundContext(name="epj", data_folder=Path(), clock=lambda: datetime.now(UTC))
+                config,
+                OutboundContext(name="epj", spool=Path(), work=Path(), clock=lambda: datetime.now(UTC)),
             )
         )
         return made[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,26 @@ def test_days_leave_by_age_and_what_is_left_still_adds_up(years: Years) -> None:
     assert years.forget(today=6) == retention.Due(bodies=(), ledger=(), kept=()), (
         "a second round finds nothing"
     )
+
+
+def test_a_baseline_of_an_earlier_version_is_read_as_it_is(sqlite_house: House, tmp_path: Path) -> None:
+    """Nothing brings it up to date before retention folds the next day into it."""
+    years = Years(sqlite_house, tmp_path)
+    for day in range(2):
+        years.story(day)
+    years.deliver()
+    assert years.forget(today=5).ledger == ("2026-03-09",)
+    baseline = years.database.beside(rebuild.BASELINE)
+    baseline.open()
+    for sql in ("DROP INDEX event_place", "ALTER TABLE event DROP COLUMN place", "PRAGMA user_version=4"):
+        baseline.write(partial(_execute, sql=sql)).result(10)
+    baseline.close()
+
+    assert years.rebuilt() == []
+
+
+def _execute(tx: Transaction, sql: str) -> None:
+    tx.execute(sql)
 
 
 def test_a_day_with_something_open_is_kept_whole_and_so_is_the_ledger_behind_it(years: Years) -> None:

@@ -89,7 +89,7 @@ def test_a_missing_object_is_named_and_the_rest_is_copied(data: Path, tmp_path: 
     ("source", "target", "why"),
     [
         ("data", "there", "is there already"),
-        ("data", "data/copy", "inside the data folder"),
+        ("data", "data/copy", "inside"),
         ("x", "y", "no journal"),
     ],
 )
@@ -141,3 +141,17 @@ def test_a_damaged_journal_gives_no_backup(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match=r"damaged|cannot be copied"):
         back_up(tmp_path / "data", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_objects_of_a_spool_of_its_own_stand_beside_the_journal_in_the_copy(
+    data: Path, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (data / "instances").rename(spool / "instances")
+    made = back_up(data, tmp_path / "copy", spool=spool)
+
+    assert (made.linked + made.copied, made.missing) == (1, ())
+    assert paths(tmp_path / "copy") == {"journal.sqlite", OBJECT}
+    with pytest.raises(ConfigError, match="inside"):
+        back_up(data, spool / "copy", spool=spool)

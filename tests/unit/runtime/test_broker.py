@@ -17,6 +17,7 @@ import pytest
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.runtime import broker as runtime
 from broker.runtime.broker import Broker
+from broker.runtime.lanes import MemoryLanes
 from broker.runtime.offline import configure
 from broker.settings import load
 from broker.store.database import Transaction
@@ -215,7 +216,7 @@ def test_a_disk_without_room_is_not_ready_and_nothing_is_taken_until_it_is(
 ) -> None:
     broker = make()
     free = [10**9]
-    monkeypatch.setattr(broker._room, "_free", lambda _folder: free[0])
+    monkeypatch.setattr(broker._rooms[0], "_free", lambda _folder: free[0])
 
     def look() -> None:
         with MllpClient(port(broker, "mllp")) as pas:
@@ -275,7 +276,9 @@ def test_while_the_journal_hangs_senders_wait_and_all_else_is_served(
 def test_a_destination_that_is_off_is_no_lane(make: Make) -> None:
     broker = make()
 
-    assert set(broker._executors) == {"epj", "pacs"}, "the worklist is a register, pacs-hl7 is off"
+    lanes = broker._deliverers.lanes
+    assert isinstance(lanes, MemoryLanes)
+    assert set(lanes._executors) == {"epj", "pacs"}, "the worklist is a register, pacs-hl7 is off"
 
 
 def test_a_journal_of_a_newer_broker_is_refused(make: Make, tmp_path: Path) -> None:

@@ -62,10 +62,14 @@ class Works:
         self.feeds: list[Feed] = []
 
     def receive(self, *numbers: int) -> None:
+        """Takes messages in, and routes them."""
         for number in numbers:
-            self.house.intake.accept_blocking(
-                events.reception(number, events.event("patient.updated", number))
-            )
+            self.take(number)
+        self.house.route()
+
+    def take(self, number: int) -> None:
+        """Commit 1 alone."""
+        self.house.intake.accept_blocking(events.reception(number, events.event("patient.updated", number)))
 
     def feed(self, published: Callable[[int], None] = lambda _: None) -> Feed:
         feed = Feed(self.house.database, self.settings, lambda: NOW, published)
@@ -107,6 +111,15 @@ def test_the_log_is_published_in_order_what_stood_there_and_what_comes(works: Wo
     works.ears.wait_for("M00001.0", "M00002.0", "M00003.0")
     feed.stop(SECONDS)
     assert works.place() == sum(published) == 3
+
+
+def test_what_is_not_routed_yet_is_not_published(works: Works) -> None:
+    works.take(1)
+    works.feed()
+    works.house.route()
+    works.receive(2)
+
+    works.ears.wait_for("M00001.0", "M00002.0")
 
 
 def test_a_missed_wake_costs_nothing(works: Works) -> None:

@@ -15,8 +15,11 @@ from broker.delivery.parked import By
 from broker.errors import AskPersonError, UnwritableError
 from broker.routing.language import OnFailure
 from broker.runtime import router as module
+from broker.runtime.lanes import MemoryLanes
+from broker.runtime.leader import Leader
 from broker.runtime.router import BATCH, Router
 from broker.store.database import Database, Transaction
+from broker.store.heartbeat import Heartbeat
 from broker.view import View
 from tests.support.events import cause
 from tests.support.shared import REPOSITORY
@@ -69,10 +72,13 @@ class Works:
         self.executor = Executor(
             "epj", house.database, lambda: self.desk, lambda route: OnFailure(), lambda: datetime.now(UTC)
         )
-        self.router = Router(house.database, house.pipeline, {"epj": self.executor})
+        self.heartbeat = Heartbeat(house.database)
+        self.lanes = MemoryLanes(house.database, {"epj": self.executor})
+        self.leader = Leader(house.database, self.heartbeat, "node-a")
+        self.router = Router(house.database, house.pipeline, self.lanes, self.leader)
 
     def start(self) -> None:
-        self.executor.start()
+        self.lanes.start()
         self.router.start()
 
     def receive(self, number: int) -> None:
@@ -80,7 +86,8 @@ class Works:
 
     def stop(self) -> None:
         self.router.stop(SECONDS)
-        self.executor.stop(SECONDS)
+        self.lanes.stop(SECONDS)
+        self.heartbeat.stop()
 
 
 @pytest.fixture
@@ -119,6 +126,17 @@ def test_a_wake_routes_what_came(works: Works) -> None:
     works.desk.wait_for(2)
 
     assert controls(works.desk) == [1, 2]
+
+
+def test_it_tells_that_events_have_their_place(works: Works) -> None:
+    routed = threading.Event()
+    works.router = Router(works.house.database, works.house.pipeline, {}, routed.set)
+    works.router.start()
+    works.receive(1)
+    works.router.wake()
+
+    assert routed.wait(SECONDS)
+    assert works.house.waiting() == 0
 
 
 def test_one_wake_is_enough_for_many_batches(works: Works) -> None:
@@ -208,7 +226,7 @@ def test_a_stop_does_not_wait_for_a_long_queue(works: Works, house: House) -> No
         return render(view, target)
 
     house.with_(renderers={"epj": slow})
-    works.router = Router(house.database, house.pipeline, {"epj": works.executor})
+    works.router = Router(house.database, house.pipeline, works.lanes, works.leader)
     for number in range(2 * BATCH):
         works.receive(number)
     works.router.start()
@@ -351,10 +369,7 @@ def test_what_was_done_before_the_start_is_not_heard_again(works: Works, elsewhe
         parked.note(tx, "replay", queued.id, BY)
 
     elsewhere.do(again)
-    for queued in ledger.open_deliveries(works.house.database.read()):
-        works.executor.add(queued)
-    works.executor.start()
-    works.router.start(parked.last_intervention(works.house.database.read()))
+    works.start()
     works.desk.wait_for(2)
 
     assert controls(works.desk) == [9, 1]

@@ -310,3 +310,21 @@ def test_a_power_cut_in_the_middle_leaves_schema_1_whole(
     assert [one.seq for one in log.unrouted(again.read(), 9)] == [4]
     assert search.find(again.read(), text="700123") == [1, 3]
     again.close()
+
+
+def test_an_event_that_was_published_before_it_was_routed_takes_no_other_events_place() -> None:
+    """The bus's place was a number once: what gets its place now must come behind it."""
+    connection = apsw.Connection(":memory:")
+    for number, _, sql in migrations("sqlite")[:4]:
+        connection.execute(sql)
+        connection.execute(f"PRAGMA user_version={number}")
+    for seq, routed in ((7, "v1"), (12, None)):
+        connection.execute(
+            "INSERT INTO event (seq, id, message, type, body, routed) VALUES (?,?,?,'','',?)",
+            (seq, f"M{seq}.0", seq, routed),
+        )
+    connection.execute("INSERT INTO bus_cursor (id, name, event, rewinds) VALUES (1, 'x', 12, 0)")
+    migrate(connection)
+    log.mark_routed(SqliteTransaction(connection), 12, "v1")
+
+    assert list(connection.execute("SELECT seq, place FROM event ORDER BY seq")) == [(7, 7), (12, 13)]

@@ -19,7 +19,7 @@ from broker.store.postgres_session import PostgresSession, translated
 from broker.store.schema import CURRENT
 from tests.support.engines import BROKEN_RULE, SECONDS, Held, note, notebook, notes
 from tests.support.events import event, local, patient, reception
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, waiting_for_lock
 
 
 @pytest.fixture
@@ -388,10 +388,3 @@ def test_many_threads_share_few_connections(database: PostgresDatabase) -> None:
 
     assert found == [1] * 50
     assert sessions[0][0] <= READERS + 2
-
-
-def waiting_for_lock(database: PostgresDatabase) -> None:
-    """Until a session of this database waits for another."""
-    asked = "SELECT 1 FROM pg_stat_activity WHERE datname=current_database() AND wait_event_type='Lock'"
-    while not database.read().rows(asked):
-        pass

@@ -367,3 +367,12 @@ def test_a_statement_keeps_its_plan_whatever_is_bound(database: SqliteDatabase) 
         return tx._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1)
 
     assert (database.write(asked).result(10), asked(database.read())) == (1, 1)
+
+
+def test_signals_go_nowhere_because_nobody_else_is_there(sqlite_database: SqliteDatabase) -> None:
+    heard: list[object] = []
+    sqlite_database.listen(lambda channel, payload: heard.append((channel, payload)))
+    sqlite_database.signal("ways", "epj")
+    sqlite_database.close()
+
+    assert heard == []

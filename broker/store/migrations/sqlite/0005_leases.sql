@@ -8,7 +8,10 @@ CREATE TABLE routing (
   id        INTEGER PRIMARY KEY CHECK (id = 1),
   place     INTEGER NOT NULL                -- the last one that was given
 ) STRICT;
-INSERT INTO routing (id, place) SELECT 1, coalesce(max(place), 0) FROM event;
+-- Not below the bus's place: it may have published what was not routed yet, and passes over no new event.
+INSERT INTO routing (id, place) SELECT 1, max(place) FROM (
+  SELECT coalesce(max(place), 0) AS place FROM event UNION ALL SELECT coalesce(max(event), 0) FROM bus_cursor
+) AS given;
 
 CREATE TABLE lease (
   name      TEXT PRIMARY KEY,

@@ -53,7 +53,7 @@ class Rig:
             site="STO",
             bind="",
             config_folder=folder,
-            data_folder=folder,
+            spool=folder,
             intake=self.intake,
             worklist=None,
             clock=lambda: NOW,

@@ -1,0 +1,142 @@
+"""The storage SCU's files: the kept object on the shared spool, and its coerced copy in a folder of the node's own."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+from adapters.pacs.inbound import StorageScp, StorageService
+from adapters.pacs.outbound import PacsSender, StorageDestination
+from broker.adapter import Delivery, InboundContext, OutboundContext, Reception, Stored
+from broker.errors import AskPersonError, TransientDeliveryError
+from broker.net.service import Peer, StoreRequest
+from broker.runtime.offline import instance
+from tests.support.golden import NOW
+
+OBJECT = instance(
+    {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
+        "SOPInstanceUID": "2.25.3",
+        "StudyInstanceUID": "2.25.1",
+        "SeriesInstanceUID": "2.25.2",
+        "PatientID": "700123",
+        "PatientName": "Sørby^Áile",
+    }
+)
+COERCED = {"PatientName": "Sørby^Ny"}
+
+
+class Pacs:
+    """Takes everything, as far as it is a file (`broker.net.store_scu.StoreScu`)."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Path, bytes]] = []
+
+    def send(self, path: Path) -> int:
+        self.taken.append((path, path.read_bytes()))
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+class Node:
+    """What a node has of the storage adapter: its own folder, and the spool that all share."""
+
+    def __init__(self, spool: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.spool, self.own, self.pacs = spool, spool / "nodes" / name, Pacs()
+        context = OutboundContext(name="pacs", spool=spool, work=self.own / "tmp", clock=lambda: NOW)
+        self.sender = PacsSender(StorageDestination(host="h", port=1, called_aet="PACS"), context)
+        monkeypatch.setattr(self.sender, "_scu", self.pacs)
+
+    def receive(self) -> str:
+        """Stores the object; its path in the journal."""
+        kept: list[Reception] = []
+
+        class Intake:
+            def accept_blocking(self, reception: Reception) -> Stored:
+                kept.append(reception)
+                return Stored(answers=(), answer_code="0000")
+
+        context: Any = InboundContext(
+            name="images",
+            site="STO",
+            bind="",
+            config_folder=self.spool,
+            spool=self.spool,
+            intake=Intake(),  # type: ignore[arg-type]
+            worklist=None,  # type: ignore[arg-type]
+            clock=lambda: NOW,
+            register_dicom=lambda _: None,
+            known_aets=frozenset(),
+            count=lambda _name, _labels: None,
+        )
+        path = self.own / "incoming" / "x.part"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(OBJECT)
+        scp = StorageScp(StorageService(issuer="STO&2.999.7001&ISO"), context)
+        request = StoreRequest(
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
+            sop_instance_uid="2.25.3",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            path=path,
+        )
+        assert scp.store(request, Peer(calling_aet="CT1", called_aet="B", host="h", port=1)).status == 0
+        assert not path.exists(), "moved, not copied"
+        return kept[0].blob
+
+    def forward(self, path: str, coerced: dict[str, Any] | None = None) -> None:
+        order = {"path": path, "coerce": coerced, "time": "20260309080000", "source": "PAS"}
+        self.sender.deliver(
+            Delivery(
+                id=7, destination="pacs", lane="P1", route="r", attempt=1, payload=json.dumps(order).encode()
+            )
+        )
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Node]:
+    return [Node(tmp_path, name, monkeypatch) for name in ("a", "b")]
+
+
+def test_what_one_node_stored_another_forwards(nodes: list[Node]) -> None:
+    path = nodes[0].receive()
+    nodes[1].forward(path)
+
+    assert nodes[1].pacs.taken == [(nodes[1].spool / path, OBJECT)]
+
+
+def test_a_coerced_copy_stands_in_the_senders_own_folder_and_only_while_it_is_sent(nodes: list[Node]) -> None:
+    path = nodes[0].receive()
+    nodes[1].forward(path, COERCED)
+
+    ((copy, content),) = nodes[1].pacs.taken
+    assert copy == nodes[1].own / "tmp" / "7.dcm"
+    assert dcmread(BytesIO(content)).PatientName == "Sørby^Ny"
+    assert not copy.exists()
+    assert (nodes[1].spool / path).read_bytes() == OBJECT
+
+
+@pytest.mark.parametrize("coerced", [None, COERCED])
+def test_while_the_share_is_not_mounted_nothing_seems_to_be_gone(
+    nodes: list[Node], tmp_path: Path, coerced: dict[str, Any] | None
+) -> None:
+    """Parked, a whole day's images would wait for a person."""
+    path = nodes[0].receive()
+    (tmp_path / "instances").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(TransientDeliveryError, match="mounted"):
+        nodes[1].forward(path, coerced)
+
+
+def test_a_file_that_is_gone_is_for_a_person(nodes: list[Node]) -> None:
+    path = nodes[0].receive()
+    (nodes[0].spool / path).unlink()
+
+    with pytest.raises(AskPersonError, match="gone"):
+        nodes[1].forward(path, COERCED)
