@@ -6,7 +6,9 @@ outside. What is done to it: tests/proof/harms.py.
 
 from __future__ import annotations
 
+import itertools
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -128,12 +130,33 @@ class Cluster(Stage):
         leaders: list[Node] = []
 
         def look() -> bool:
-            for (owner,) in self.store.rows("SELECT owner FROM lease WHERE name='leader'", self.database):
-                leaders[:] = [node for node in self.nodes if str(node.broker.data) in owner]
+            leaders[:] = [node for node in self.nodes if "leader" in self.leases(node)]
             return bool(leaders)
 
         wait_until(look, "a router leads", RECOVERY_SECONDS)
         return leaders[0]
+
+    def leases(self, node: Node) -> list[str]:
+        """What stands as this node's, whether in time or not."""
+        owners = self.store.rows("SELECT name, owner FROM lease", self.database)
+        return [name for name, owner in owners if str(node.broker.data) in owner]
+
+    def catch(self) -> Node:
+        """SIGSTOP to a deliver node while it has several deliveries in hand."""
+        nodes = itertools.cycle(self.of("deliver"))
+        caught: list[Node] = []
+
+        def look() -> bool:
+            node = next(nodes)
+            node.broker.signal(signal.SIGSTOP)
+            if any(str(node.broker.data) in owner for (owner,) in self.store.rows(_IN_HAND, self.database)):
+                caught.append(node)
+            else:
+                node.broker.signal(signal.SIGCONT)
+            return bool(caught)
+
+        wait_until(look, "a deliver node has several deliveries in hand", RECOVERY_SECONDS)
+        return caught[0]
 
     def kill(self, node: Node) -> None:
         """kill -9."""
@@ -252,6 +275,10 @@ class Cluster(Stage):
         self._arrived.update(map(check.told_of, new))
         return self._arrived
 
+
+_IN_HAND: Final = (
+    "SELECT owner FROM lease WHERE term IN (SELECT claim FROM delivery GROUP BY claim HAVING count(*)>2)"
+)
 
 _LEFT: Final = {
     "deliveries are still claimed": "SELECT count(*) FROM delivery WHERE claim IS NOT NULL",

@@ -16,9 +16,13 @@ from tests.proof.cluster import BUS, STORE, Cluster, Node
 from tests.proof.network import OUTSIDE
 from tests.support.dcmtk import worklist_query
 from tests.support.dimse import EXPLICIT, WORKLIST, Scu, encoded
+from tests.support.processes import wait_until
 
 LEASE_SECONDS: Final = 10.0
 """broker/store/lease.py: after so long another node may have taken over."""
+
+TAKEOVER_SECONDS: Final = 60.0
+"""What the others get for that."""
 
 Harm = Callable[[Cluster], str]
 """Does it; returns what was done, for people."""
@@ -42,7 +46,7 @@ def kill_standby(stage: Cluster) -> str:
 
 def kill_deliver(stage: Cluster) -> str:
     waits = stage.dice.choice([0.0, LEASE_SECONDS + 2.0])
-    return _killed(stage, stage.dice.choice(stage.of("deliver")), waits)
+    return _killed(stage, stage.catch(), waits)
 
 
 def kill_worklist(stage: Cluster) -> str:
@@ -58,11 +62,13 @@ def kill_worklist(stage: Cluster) -> str:
 
 
 def stall_leader(stage: Cluster) -> str:
-    return _stalled(stage, stage.leader())
+    leader = stage.leader()
+    leader.broker.signal(signal.SIGSTOP)
+    return _stalled(stage, leader)
 
 
 def stall_deliver(stage: Cluster) -> str:
-    return _stalled(stage, stage.dice.choice(stage.of("deliver")))
+    return _stalled(stage, stage.catch())
 
 
 def kill_bus(stage: Cluster) -> str:
@@ -105,11 +111,13 @@ def _killed(stage: Cluster, node: Node, waits: float = 0.0) -> str:
 
 
 def _stalled(stage: Cluster, node: Node) -> str:
-    seconds = _longer_than_a_lease(stage)
-    node.broker.signal(signal.SIGSTOP)
-    time.sleep(seconds)
+    """Wakes up only when others have all that it had, and have gone on with it: what it does then comes late."""
+    begin = time.monotonic()
+    held = ", ".join(stage.leases(node))
+    wait_until(lambda: not stage.leases(node), f"another node has what {node} had: {held}", TAKEOVER_SECONDS)
+    time.sleep(stage.dice.uniform(1.0, 4.0))
     node.broker.signal(signal.SIGCONT)
-    return f"{node} for {seconds:.0f} s"
+    return f"{node}, which had {held}, for {time.monotonic() - begin:.0f} s"
 
 
 def _bus_killed(stage: Cluster, *, wipe: bool) -> str:

@@ -16,7 +16,8 @@ FAULTS: Final = (FORGETFUL, BLIND)
 
 _BLIND: Final = """
 from broker.delivery.drain import Drain
-from broker.store import lease
+from broker.store.lease import Held, LostLeaseError
+from broker.store import lease as leases
 
 def is_way(held):
     return held.name.startswith("way ")
@@ -25,17 +26,17 @@ def stored(self, outcome, old=Drain._stored):
     old(self, outcome)
     return True
 
-def hold(tx, held, *rest, old=lease.hold):
+def hold(tx, lease, *rest, old=leases.hold):
     try:
-        old(tx, held, *rest)
-    except lease.LostLeaseError:
-        if not is_way(held):
+        old(tx, lease, *rest)
+    except LostLeaseError:
+        if not is_way(lease):
             raise
 
-def sure(self, old=lease.Held.sure.fget):
+def sure(self, old=Held.sure.fget):
     return is_way(self.lease) or old(self)
 
-Drain._stored, lease.hold, lease.Held.sure = stored, hold, property(sure)
+Drain._stored, leases.hold, Held.sure = stored, hold, property(sure)
 """
 
 
