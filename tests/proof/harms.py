@@ -115,7 +115,7 @@ def _stalled(stage: Cluster, node: Node) -> str:
     begin = time.monotonic()
     held = ", ".join(stage.leases(node))
     wait_until(lambda: not stage.leases(node), f"another node has what {node} had: {held}", TAKEOVER_SECONDS)
-    time.sleep(stage.dice.uniform(1.0, 4.0))
+    time.sleep(stage.dice.uniform(2.0, 5.0))
     node.broker.signal(signal.SIGCONT)
     return f"{node}, which had {held}, for {time.monotonic() - begin:.0f} s"
 

@@ -68,7 +68,8 @@ class Kernel:
             raise OSError(number, os.strerror(number))
         self._ip("link", "set", "lo", "up")
         self._ip("link", "add", "bridge", "type", "bridge")
-        self._ip("link", "set", "bridge", "up")
+        # Without ARP: it stands beside the outside's own end, and would answer for its address past the cable.
+        self._ip("link", "set", "bridge", "arp", "off", "up")
         self._numbers: dict[str, int] = {}
         self._holders: dict[str, Program] = {}
         self._cuts: set[frozenset[str]] = set()
