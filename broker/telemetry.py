@@ -94,6 +94,14 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             " messages are refused.",
             kind="gauge",
         ),
+        "broker_routes_live": Name(
+            help="Number of the route set by which this process goes (`broker routes list`); 0: none.",
+            kind="gauge",
+        ),
+        "broker_routes_fault": Name(
+            help="1 while the live route set cannot be used by this process, which stays on the one before.",
+            kind="gauge",
+        ),
         "broker_bus_published_total": Name(help="Events that the bus confirmed, repeats included."),
         "broker_bus_connected": Name(
             help="1 while the bus answers; not there with `memory://`.", kind="gauge"

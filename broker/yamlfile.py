@@ -38,6 +38,7 @@ __all__ = [
     "json_path",
     "load",
     "loads",
+    "read_text",
     "validate",
 ]
 
@@ -171,6 +172,11 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, name: str | None =
         ConfigError: not readable, not UTF-8, not YAML, or against the rules above.
     """
     name = name or path.as_posix()
+    return loads(read_text(path, name), name, env=env)
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of a file as it stands. Raises `ConfigError` where it cannot be read or is not UTF-8."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -178,11 +184,10 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, name: str | None =
             [Fault(file=name, line=1, column=1, message=f"cannot be read: {error.strerror}.")]
         ) from None
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
         raise ConfigError([_fault_at(name, before, len(before), "this is not UTF-8")]) from None
-    return loads(text, name, env=env)
 
 
 def loads(text: str, file: str = "<text>", *, env: Mapping[str, str] | None = None) -> Document:

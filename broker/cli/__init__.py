@@ -19,6 +19,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "check": "Read settings, tables and routes; say what is wrong, and where.",
         "test": "Run the tests that stand in the route files.",
         "doctor": "Look at ports, disk, journal, clock, versions, AE titles and destinations.",
+        "apply": "Make the folder's routes the live ones, on all nodes at once, or change nothing.",
+        "routes": "Route sets that were live: list, show, roll back.",
         "explain": "Show what a message would come to; nothing is sent.",
         "send": "Send an HL7 message to a listener and show its answer.",
         "trace": "Show the timeline of a message, an accession number or a Study UID.",

@@ -37,6 +37,7 @@ A route says which events (`on`), under which condition (`where`), go to which d
 - `send: source` passes on the message that caused the event. Without `purpose: contact` it loses address, telephone,
   next of kin, employer, insurance, and Z-segments, of which only the sender knows what they hold.
 - A lookup that misses holds a worklist row; elsewhere it holds the delivery for a person to see. Nothing is dropped.
+- A running broker does not watch the folder: `broker apply` makes what it says live (docs/applying.md).
 - `broker test` runs the tests; `broker explain FILE --source LISTENER` shows what each route said to a message.
 
 """

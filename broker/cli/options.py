@@ -79,6 +79,11 @@ def by_options(function: F) -> F:
     function = click.option("--reason", required=True, help="Why; kept for ever beside what was done.")(
         function
     )
+    return who_option(function)
+
+
+def who_option(function: F) -> F:
+    """`--as`, as `who`."""
     return click.option(
         "--as", "who", default=getpass.getuser, show_default="your login name", help="Who does it."
     )(function)

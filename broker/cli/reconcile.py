@@ -11,7 +11,7 @@ import rich_click as click
 
 from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
 from broker.runtime import rebuild as rebuilding
-from broker.runtime.offline import configure
+from broker.runtime.inforce import live_configured
 from broker.runtime.reconcile import CLASSES, Report, reconcile, totals
 
 
@@ -36,7 +36,7 @@ def command(day: str, by_day: bool, registers: bool, config: Path, as_json: bool
         report = reconcile(tx, settings.spool_folder, only=day, progress=_told("counting"))
         faults = list(report.faults)
         if registers:
-            configured = configure(settings, os.environ)
+            configured = live_configured(settings, os.environ, tx)
             baseline = database.beside(rebuilding.BASELINE)
             with rebuilding.rebuilt(tx, baseline, configured, _told("events folded")) as again:
                 faults += rebuilding.compare(tx, again, configured.routes.version)

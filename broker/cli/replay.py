@@ -23,7 +23,7 @@ from broker.cli.options import (
 from broker.errors import ConfigError
 from broker.journal import search
 from broker.runtime import replay as replays
-from broker.runtime.offline import configure
+from broker.runtime.inforce import live_configured
 from broker.runtime.replay import Mode, Planned, Selection
 
 
@@ -76,8 +76,8 @@ def command(
     if not (what or deliveries or destination or route or source or since or until):
         raise click.UsageError("say what: a message, --delivery, or a query")
     done, settings = by(who, reason), load_settings(config)
-    configured = configure(settings, os.environ)
     with open_desk(settings) as desk:
+        configured = live_configured(settings, os.environ, desk.read())
         messages = [seq for text in what for seq in search.find(desk.read(), text=text, limit=1000)]
         if what and not messages:
             raise ConfigError("nothing in the journal has this id; `broker status` shows what came in")

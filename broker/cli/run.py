@@ -13,7 +13,7 @@ import rich_click as click
 from broker.cli.options import config_option, load_settings
 from broker.errors import BrokerError
 from broker.runtime.broker import Broker
-from broker.runtime.offline import configure
+from broker.runtime.inforce import configured_to_start
 from broker.runtime.roles import EVERY, Role
 from broker.telemetry import configure_logging
 
@@ -37,9 +37,8 @@ def command(config: Path, roles: tuple[Role, ...]) -> None:
     ·    broker run --role intake --role worklist
     """
     configure_logging()
-    broker = Broker(
-        configure(load_settings(config), os.environ), lambda: datetime.now(UTC), frozenset(roles) or EVERY
-    )
+    configured = configured_to_start(load_settings(config), os.environ)
+    broker = Broker(configured, lambda: datetime.now(UTC), frozenset(roles) or EVERY)
     try:
         code = asyncio.run(_run(broker))
     except OSError as exc:

@@ -15,7 +15,9 @@ from broker.runtime.figures import status
 @config_option
 @format_option
 def command(config: Path, as_json: bool) -> None:
-    """Show what came in, what waits and why, and what a person must look at. Shows no patient data.
+    """Show what came in, what waits and why, what a person must look at, and which routes are live.
+
+    Shows no patient data. Where nodes share a journal, each is listed with its roles and the routes by which it goes.
 
     Examples:  broker status    ·    broker status --format json
     """
@@ -43,7 +45,24 @@ def _print(found: dict[str, Any]) -> None:
         if failing := row["failing"]:
             number, times = failing["delivery"], failing["attempts"]
             click.echo(f"    delivery {number} failed {times} times, is tried again: {failing['detail']}")
+    if routes := found["routes"]:
+        click.echo(f"routes v{routes['number']} live since {routes['at']}")
+    for node in found["nodes"]:
+        click.echo(f"  {node['node']}  {_node(node, found['routes'])}")
     click.echo(f"exceptions: {len(found['exceptions'])}")
     for entry in found["exceptions"]:
         click.echo(f"  {entry['kind']:<22} {entry['subject']}  {entry['reason']}")
         click.echo(f"    since {entry['since']}; `broker trace {entry['message']}`")
+
+
+def _node(node: dict[str, Any], live: dict[str, Any] | None) -> str:
+    """What a node is and does, and what is not as it should be."""
+    said = [f"{', '.join(node['roles'])}{' (leads)' if node['leads'] else ''}, {node['software']}"]
+    said.append(f"routes v{node['routes']}" if node["routes"] else "no routes")
+    if not node["living"]:
+        said.append(f"not seen for {node['seen']:.0f} s")
+    elif node["fault"]:
+        said.append(f"cannot use the live ones: {node['fault']}")
+    elif live is not None and node["version"] != live["version"] and node["routes"] == live["number"]:
+        said.append("its environment gives the routes other values")
+    return "; ".join(said)

@@ -10,8 +10,7 @@ from pathlib import Path
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, print_json
-from broker.routing.testing import Case, Outcome, run_tests
-from broker.runtime.offline import Bench, configure
+from broker.runtime.offline import configure, tested
 
 
 @click.command("test")
@@ -23,11 +22,7 @@ def command(config: Path, as_json: bool) -> None:
     Examples:  broker test    ·    broker test --format json
     """
     configured = configure(load_settings(config), os.environ)
-
-    def run(case: Case) -> Outcome:
-        return Bench(configured, lambda: datetime.now(UTC)).run(case)
-
-    results = run_tests(configured.routes, configured.settings.routes_folder, run)
+    results = tested(configured, lambda: datetime.now(UTC))
     failed = [result for result in results if not result.passed]
     if as_json:
         print_json([{**asdict(result), "passed": result.passed} for result in results])

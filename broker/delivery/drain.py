@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from broker.adapter import Outbound, Receipt
+from broker.adapter import Delivery, Outbound, Receipt
 from broker.delivery import attempt, ways
 from broker.delivery.attempt import Ending
 from broker.delivery.breaker import State
@@ -109,6 +109,8 @@ class Drain:
         self._observe = observe
         self._stopping = threading.Event()
         self._running: set[tuple[str, int]] = set()
+        self._last: dict[str, str] = {}
+        """Destination to the lane at which the next claim goes on."""
         self._changed = threading.Condition()
 
     def stop(self, timeout: float) -> None:
@@ -126,7 +128,7 @@ class Drain:
         if destination is None or number >= destination.ways or self._closed(destination):
             return False
         with self._changed:  # woken twice: the turn that runs looks for more when it ends
-            if (name, number) in self._running:
+            if self._stopping.is_set() or (name, number) in self._running:
                 return False
             self._running.add((name, number))
         try:
@@ -139,7 +141,7 @@ class Drain:
         return (
             not self._stopping.is_set()
             and not self._closed(destination)
-            and ways.anything(self._database.read(), name)
+            and ways.anything(self._database.read(), name, number)
         )
 
     def _turn(self, destination: Destination, number: int) -> None:
@@ -155,13 +157,18 @@ class Drain:
         except LostLeaseError:
             log.warning("a way was lost: another node has taken over", destination=name)
         finally:
-            self._settle(turn)
-            self._heartbeat.leave(held)
-            self._database.write(partial(ways.give_back, way=way), urgent=True).result()
+            try:
+                self._settle(turn)
+            finally:  # whatever became of it: a way that is renewed and not worked off would be nobody's for ever
+                self._heartbeat.leave(held)
+                work = partial(ways.give_back, way=way, destination=name)
+                self._database.write(work, urgent=True).result()
 
     def _take(self, destination: Destination, number: int, tx: Transaction) -> tuple[Lease, Claimed] | None:
         way = ways.take(tx, destination.name, number, self._owner)
-        return None if way is None else (way, ways.claim(tx, way, destination.name, FEWEST))
+        if way is None:
+            return None
+        return way, ways.claim(tx, way, destination.name, FEWEST, self._last.get(destination.name, ""))
 
     def _closed(self, destination: Destination) -> bool:
         """Whether its windows are."""
@@ -171,27 +178,31 @@ class Drain:
     def _work(self, destination: Destination, number: int, turn: _Turn, claimed: Claimed) -> None:
         if not claimed.deliveries:
             return
-        outbound, pace = destination.open(), Pace(destination.rate)
+        outbound, pace = _Lazy(destination), Pace(destination.rate)
         try:
             while claimed.deliveries:
                 if len(claimed.deliveries) >= turn.limit and number + 1 < destination.ways:
                     self._wake(destination.name, number + 1)
+                self._last[destination.name] = claimed.last
                 began = time.monotonic()
                 if not self._send(destination, outbound, pace, turn, claimed):
                     return
                 took = time.monotonic() - began
                 turn.limit = _next_limit(turn.limit, len(claimed.deliveries), took)
-                if self._stopping.is_set() or time.monotonic() >= turn.ended or self._closed(destination):
+                if self._stopping.is_set() or self._closed(destination):
                     return
                 if not self._settle(turn):
                     return
                 claimed = self._claim(destination, turn)
         finally:
             outbound.close()
+            # Whoever has the way next begins without a pace of his own.
+            self._stopping.wait(max(0.0, pace.next_at - self._clock().timestamp()))
 
     def _claim(self, destination: Destination, turn: _Turn) -> Claimed:
         asked = time.monotonic()
-        work = partial(ways.claim, way=turn.held.lease, destination=destination.name, limit=turn.limit)
+        name, after = destination.name, self._last.get(destination.name, "")
+        work = partial(ways.claim, way=turn.held.lease, destination=name, limit=turn.limit, after=after)
         claimed: Claimed = self._database.write(work, urgent=True).result()
         turn.held.renewed(asked)
         return claimed
@@ -199,9 +210,11 @@ class Drain:
     def _send(
         self, destination: Destination, outbound: Outbound, pace: Pace, turn: _Turn, claimed: Claimed
     ) -> bool:
-        """Sends what was claimed; False where the way is to be given back at once."""
+        """Sends what was claimed; False where the way is to be given back at once, with what was not sent."""
         failed: set[str] = set()
         for place, opened in enumerate(claimed.deliveries):
+            if place and time.monotonic() >= turn.ended:
+                return False
             lane = opened.delivery.lane
             if lane in failed:
                 continue
@@ -221,7 +234,7 @@ class Drain:
             ]
             if self._failed(turn, opened, result, wanted, claimed.probe, behind):
                 return False
-        return True
+        return time.monotonic() < turn.ended
 
     def _may_go(self, destination: Destination, pace: Pace, turn: _Turn) -> bool:
         """Waits until the pace allows it; False where the lease may be another node's by then."""
@@ -318,6 +331,26 @@ class Drain:
         waiting, turn.storing = list(turn.storing.values()), {}
         stored = [self._stored(outcome) for outcome in waiting]  # every one, whatever became of the first
         return all(stored)
+
+
+class _Lazy:
+    """An outbound that is opened for its first delivery, so that one that cannot be is a failed attempt."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._opened: Outbound | None = None
+
+    def deliver(self, delivery: Delivery) -> Receipt:
+        if self._opened is None:
+            self._opened = self._destination.open()
+        return self._opened.deliver(delivery)
+
+    def close(self) -> None:
+        try:
+            if self._opened is not None:
+                self._opened.close()
+        except Exception:  # what was sent is sent, and foreign code must not keep the way
+            log.exception("a connection cannot be closed", destination=self._destination.name)
 
 
 def _next_limit(limit: int, sent: int, seconds: float) -> int:

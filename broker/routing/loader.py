@@ -1,4 +1,4 @@
-"""Reads a folder of route files into a `RouteSet`, or says everything that is wrong with all of them at once.
+"""Makes a `RouteSet` of the text of route files, or says everything that is wrong with all of them at once.
 
 Checks what the names mean: destinations and their kinds, events that a destination can take, HL7 paths, DICOM
 keywords and literal values, tables, contact data. Opens no connection.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from broker.routing.expression import (
     compile_template,
     literal_template,
 )
+from broker.routing.files import base_name, read_folder
 from broker.routing.language import (
     Given,
     Hl7Target,
@@ -74,26 +75,33 @@ def load_folder(
     """
     site = Site(destinations=destinations, tables=tables or {}, env=env or {}, sources=sources)
     shown = shown_as or folder.as_posix()
-    return load_files({f"{shown}/{path.name}": path for path in sorted(folder.glob("*.yaml"))}, site)
+    texts, unread = read_folder(folder, shown)
+    return load_files(texts, site, folder=folder, unread=unread)
 
 
-def load_files(files: Mapping[str, Path], site: Site) -> RouteSet:
-    """Route files by the name that faults call them; see `load_folder`."""
+def load_files(
+    files: Mapping[str, str], site: Site, *, folder: Path | None = None, unread: Sequence[Fault] = ()
+) -> RouteSet:
+    """Texts by the name that faults call them; see `load_folder`.
+
+    `folder`: where the messages of their tests stand; None: not looked for. `unread`: faults that are known already.
+    The set's version is a hash of routes, tables and what environment references stand for, wherever the files stand.
+    """
     routes: list[Route] = []
-    faults: list[Fault] = []
+    faults: list[Fault] = list(unread)
     digest = hashlib.sha256()
     for table in sorted(site.tables.values(), key=lambda table: table.name):
         digest.update(f"{table.name} {table.digest}\n".encode())
-    for name, path in files.items():
+    for name, text in files.items():
         try:
-            document = yamlfile.load(path, env=site.env, name=name)
+            document = yamlfile.loads(text, name, env=site.env)
             spec = yamlfile.validate(document, RouteFile)
         except ConfigError as error:
             faults += error.faults
             continue
         # The values too: an environment reference changes what the same text means.
-        digest.update(f"{name}\n{document.source}\n{json.dumps(document.value)}\n".encode())
-        reader = _Reader(document, spec, path.parent, site)
+        digest.update(f"{base_name(name)}\n{document.source}\n{json.dumps(document.value)}\n".encode())
+        reader = _Reader(document, spec, folder, site)
         routes.append(reader.route())
         faults += reader.faults
         first = next((route for route in routes[:-1] if route.name == spec.route), None)
@@ -109,7 +117,7 @@ def load_files(files: Mapping[str, Path], site: Site) -> RouteSet:
 class _Reader:
     """One file: its declaration compiled, its faults collected."""
 
-    def __init__(self, document: Document, spec: RouteFile, folder: Path, site: Site) -> None:
+    def __init__(self, document: Document, spec: RouteFile, folder: Path | None, site: Site) -> None:
         self.faults: list[Fault] = []
         self._document, self._spec, self._folder, self._site = document, spec, folder, site
         self._scope = Scope(tables=site.tables)
@@ -284,7 +292,7 @@ class _Reader:
         said = [name for name in ("file", "hl7", "dicom") if (*path, name) in self._document]
         if len(said) != 1:
             self._fault(path, "a message is given by one of file, hl7 and dicom", key=True)
-        if given.file and not (self._folder / given.file).is_file():
+        if given.file and self._folder is not None and not (self._folder / given.file).is_file():
             self._fault((*path, "file"), "there is no such file beside the route file")
         for name in given.dicom:
             self._keyword((*path, "dicom", name), name)

@@ -70,9 +70,14 @@ def load_tables(files: Mapping[str, Path]) -> dict[str, Table]:
 def load_table(name: str, path: Path, *, shown_as: str = "") -> Table:
     """Reads one table, called `shown_as` in faults; raises `ConfigError` with every fault at once."""
     file = shown_as or path.as_posix()
+    return read_table(name, csvfile.read_text(path, file), file)
+
+
+def read_table(name: str, text: str, file: str) -> Table:
+    """A table of a text, called `file` in faults; see `load_table`."""
     faults: list[Fault] = []
     rows: dict[str, Row] = {}
-    for row in csvfile.read(path, required=("code",), optional=(*VALUES, *INFORMATION), name=file):
+    for row in csvfile.parse(text, required=("code",), optional=(*VALUES, *INFORMATION), name=file):
         code = row.cells["code"]
         column = next((c for c in VALUES if c in row.cells), "values")
         values = tuple(v for part in row.cells.get(column, "").split("|") if (v := part.strip()))
@@ -87,4 +92,4 @@ def load_table(name: str, path: Path, *, shown_as: str = "") -> Table:
         rows.setdefault(code, Row(values=values, line=row.line))
     if faults:
         raise ConfigError(faults)
-    return Table(name=name, file=file, rows=rows, digest=hashlib.sha256(path.read_bytes()).hexdigest())
+    return Table(name=name, file=file, rows=rows, digest=hashlib.sha256(text.encode()).hexdigest())

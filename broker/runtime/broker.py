@@ -29,10 +29,10 @@ from broker.net.association import AssociationServer
 from broker.registers import exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
+from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
 from broker.runtime.offline import Configured
-from broker.runtime.pipeline import Pipeline
 from broker.runtime.retention import Retention, limits_of
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.router import Router
@@ -78,25 +78,32 @@ class Broker:
         self._rooms = spool.rooms(settings)
         self._telemetry = Telemetry(self._gauges)
         self._heartbeat = Heartbeat(self._database)
-        self._leader = Leader(self._database, self._heartbeat, settings.node)
+        self._routes = RoutesInForce(self._database, configured, clock, roles)
+        self._leader = Leader(
+            self._database, self._heartbeat, settings.node, able=lambda: self._routes.usable
+        )
         self._deliverers = Deliverers(
             self._database,
             self._heartbeat,
             configured,
             clock,
             roles,
+            on_failure=self._routes.on_failure,
             leads=lambda: self._leader.leads,
             observe=lambda destination, outcome: self._telemetry.count(
                 "broker_deliveries_total", {"destination": destination, "outcome": outcome}
             ),
         )
         self._feed = self._made_feed()
-        pipeline = Pipeline(configured.routes, configured.renderers)
         self._router = Router(
-            self._database, pipeline, self._deliverers.lanes, self._leader, on_routed=self._routed
+            self._database, self._routes.current, self._deliverers.lanes, self._leader, on_routed=self._routed
         )
         self._retention = Retention(
-            self._database, configured, limits_of(settings), clock, leads=lambda: self._leader.leads
+            self._database,
+            lambda: self._routes.configured,
+            limits_of(settings),
+            clock,
+            leads=lambda: self._leader.leads,
         )
         self._dicom = AssociationServer(
             settings.broker.bind,
@@ -124,6 +131,7 @@ class Broker:
         spool.prepare(self._configured.settings)
         self._database.open()
         log.info("journal open", events_to_route=journal.waiting(self._database.read()))
+        self._routes.start()
         self._deliverers.start()
         if "router" in self._roles:
             self._router.start()
@@ -158,6 +166,7 @@ class Broker:
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.stop)
+        await asyncio.to_thread(self._routes.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._leader.give_back)
@@ -183,7 +192,8 @@ class Broker:
         """What keeps the broker from being ready; empty when nothing does. Destinations do not count."""
         if not self._ready:
             return "starting or stopping"
-        if why := next(filter(None, (room.why_not() for room in self._rooms)), ""):
+        whys = (self._routes.why_not(), *(room.why_not() for room in self._rooms))
+        if why := next(filter(None, whys), ""):
             return why
         touched: Future[None] | None = None
         try:
@@ -197,7 +207,7 @@ class Broker:
 
     def status(self) -> dict[str, Any]:
         """The state as `broker status` shows it."""
-        return figures.status(self._database.read())
+        return {**figures.status(self._database.read()), "here": self._routes.status()}
 
     @property
     def _hosts_dicom(self) -> bool:
@@ -275,6 +285,7 @@ class Broker:
         yield "broker_disk_free_bytes", {}, min(free_bytes(room.folder) for room in self._rooms)
         tx, now = self._database.read(), self._clock()
         yield from figures.gauges(tx, now)
+        yield from self._routes.gauges()
         if self._feed is not None:
             yield "broker_bus_connected", {}, float(self._feed.connected)
             yield "broker_bus_lag_events", {}, cursor.lag(tx, cursor.get(tx))

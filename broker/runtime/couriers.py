@@ -101,6 +101,6 @@ class Couriers:
         """Whether nobody took the way since the last look though something could leave; and its term now."""
         tx = self._database.read()
         term = ways.free(tx, name, self._ways[name]).get(number)
-        if term is None or not ways.anything(tx, name):
+        if term is None or not ways.anything(tx, name, number):
             return False, -1
         return term == seen, term

@@ -51,6 +51,7 @@ class Deliverers:
         clock: Callable[[], datetime],
         roles: frozenset[Role],
         *,
+        on_failure: Callable[[str], OnFailure],
         leads: Callable[[], bool],
         observe: Callable[[str, str], None],
     ) -> None:
@@ -59,7 +60,7 @@ class Deliverers:
         self._clock = clock
         self._observe = observe
         self._roles = roles
-        self._routes = {route.name: route for route in configured.routes.routes}
+        self._on_failure = on_failure
         settings = configured.settings
         celery = settings.broker.executor == "celery"
         if celery and not (database.shared and settings.bus.shared):
@@ -182,8 +183,3 @@ class Deliverers:
             windows=destination.windows,
             observe=self._observe,
         )
-
-    def _on_failure(self, route: str) -> OnFailure:
-        """What a route wants when it fails; a delivery whose route is gone gets what routes get by default."""
-        found = self._routes.get(route)
-        return found.on_failure if found is not None else OnFailure()

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from broker.delivery import ledger
 from broker.journal import log as journal
 from broker.registers import exceptions
+from broker.runtime import nodes, routesets
 from broker.store.database import Transaction
 from broker.telemetry import age
 
@@ -35,10 +36,12 @@ def gauges(tx: Transaction, now: datetime) -> Iterable[Gauge]:
 
 
 def status(tx: Transaction) -> dict[str, Any]:
-    """What came in, what left, what waits, and what a person must look at; no patient's values."""
+    """What came in, what left, what waits, what a person must look at, and the live routes; no patient's values."""
     return {
         "received": journal.counts(tx),
         "events_waiting": journal.waiting(tx),
         "destinations": ledger.summary(tx),
         "exceptions": exceptions.listed(tx),
+        "routes": next(iter(routesets.listed(tx, 1)), None),
+        "nodes": nodes.listed(tx),
     }

@@ -197,10 +197,8 @@ class SharedLanes:
 
     def _ask_for(self, name: str) -> None:
         tx = self._database.read()
-        if not ways.anything(tx, name):
-            return
         number, term = next(iter(ways.free(tx, name, self._ways[name]).items()), (None, 0))
-        if number is None:
+        if number is None or not ways.anything(tx, name, number):
             return
         now, key = time.monotonic(), (name, number)
         before = self._asked.get(key)

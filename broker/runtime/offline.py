@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -31,9 +31,10 @@ from broker.reception import BATCH, Hl7Reader
 from broker.registers import exceptions
 from broker.routing import tables
 from broker.routing.engine import RouteSet
+from broker.routing.files import RouteFiles, read
 from broker.routing.language import Given
-from broker.routing.loader import load_folder
-from broker.routing.testing import Case, Field, Outcome, Output
+from broker.routing.loader import Site, load_files
+from broker.routing.testing import Case, Field, Outcome, Output, TestResult, run_tests
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
 from broker.store.sqlite import in_memory
@@ -45,14 +46,21 @@ class Configured:
     """Everything the configuration folder says, checked: what a start would use."""
 
     settings: Settings
+    files: RouteFiles
+    """The text that the routes were made of."""
     routes: RouteSet
     renderers: Mapping[str, Renderer]
     readers: Mapping[str, Reader]
     """Listeners whose messages can be tried without a socket, by name."""
+    env: Mapping[str, str] = field(repr=False)
+    """What references in route files stand for; it may hold secrets."""
 
 
-def configure(settings: Settings, env: Mapping[str, str]) -> Configured:
-    """Loads tables, routes and listeners' readers. Raises `ConfigError` with every fault of all of them."""
+def configure(settings: Settings, env: Mapping[str, str], stored: RouteFiles | None = None) -> Configured:
+    """Loads tables, routes and listeners' readers. Raises `ConfigError` with every fault of all of them.
+
+    `stored`: routes and tables out of a journal, in place of those of the folder.
+    """
     faults: list[Fault] = []
     broken: list[str] = []
     readers: dict[str, Reader] = {}
@@ -62,31 +70,61 @@ def configure(settings: Settings, env: Mapping[str, str]) -> Configured:
                 readers[setting.name] = setting.spec.reader(setting.config, place_of(settings, setting))
             except ConfigError as exc:
                 _collect(exc, faults, broken)
-    loaded: dict[str, tables.Table] = {}
-    for name, file in settings.broker.tables.items():
-        try:
-            path = settings.table_file(name)
-            loaded[name] = tables.load_table(name, path, shown_as=_shown(path))
-        except ConfigError as exc:
-            _collect(exc, faults, broken)
-            loaded[name] = tables.Table(name=name, file=file, rows={})
-    kinds: dict[str, Kind] = {s.name: s.spec.kind for s in settings.outbound}
+    files = stored or read_files(settings)
     routes: RouteSet | None = None
     try:
-        routes = load_folder(
-            settings.routes_folder,
-            destinations=kinds,
-            tables=loaded,
-            env=env,
-            sources=[setting.name for setting in settings.inbound],
-            shown_as=_shown(settings.routes_folder),
-        )
+        routes = compiled(settings, files, env, folder=None if stored else settings.routes_folder)
     except ConfigError as exc:
         _collect(exc, faults, broken)
     if faults or broken or routes is None:
         raise ConfigError(faults if faults else "\n".join(broken))
     renderers = {s.name: s.spec.render for s in settings.outbound}
-    return Configured(settings=settings, routes=routes, renderers=renderers, readers=readers)
+    return Configured(
+        settings=settings, files=files, routes=routes, renderers=renderers, readers=readers, env=env
+    )
+
+
+def read_files(settings: Settings) -> RouteFiles:
+    """Routes and tables as they stand in the folders that the settings name."""
+    paths = {name: settings.table_file(name) for name in settings.broker.tables}
+    return read(
+        settings.routes_folder,
+        {name: (path, _shown(path)) for name, path in paths.items()},
+        shown_as=_shown(settings.routes_folder),
+    )
+
+
+def compiled(
+    settings: Settings, files: RouteFiles, env: Mapping[str, str], *, folder: Path | None = None
+) -> RouteSet:
+    """Routes and tables against these settings. Raises `ConfigError` with every fault.
+
+    `folder`: where the routes' tests stand; None: the tests are taken as they are, because they are run elsewhere.
+    """
+    faults = list(files.unread)
+    loaded: dict[str, tables.Table] = {}
+    for name, table in files.tables.items():
+        try:
+            loaded[name] = tables.read_table(name, table.text, table.file)
+        except ConfigError as exc:
+            faults += exc.faults
+            loaded[name] = tables.Table(name=name, file=table.file, rows={})
+    if faults:  # what is wrong with a table must not be told again for each route that uses it
+        for name, file in settings.broker.tables.items():
+            loaded.setdefault(name, tables.Table(name=name, file=file, rows={}))
+    kinds: dict[str, Kind] = {s.name: s.spec.kind for s in settings.outbound}
+    sources = [setting.name for setting in settings.inbound]
+    site = Site(destinations=kinds, tables=loaded, env=env, sources=None if folder is None else sources)
+    return load_files(files.routes, site, folder=folder, unread=faults)
+
+
+def tested(configured: Configured, clock: Callable[[], datetime]) -> list[TestResult]:
+    """Every test of the enabled routes of the folder, each on a bench of its own."""
+    return run_tests(
+        configured.routes,
+        configured.settings.routes_folder,
+        lambda case: Bench(configured, clock).run(case),
+    )
 
 
 def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:

@@ -112,12 +112,12 @@ class Retention:
     def __init__(
         self,
         database: Database,
-        configured: Configured,
+        configured: Callable[[], Configured],
         limits: Limits,
         clock: Callable[[], datetime],
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`leads`: whether this node is the one that does it."""
+        """`configured`: with the routes that are in force when it is asked. `leads`: whether this node does it."""
         self._database = database
         self._configured = configured
         self._limits = limits
@@ -212,7 +212,7 @@ class Retention:
                     rebuild.fold_into(
                         baseline,
                         tx,
-                        self._configured,
+                        self._configured(),
                         start,
                         end=last[0],
                         batch=FOLD_BATCH,

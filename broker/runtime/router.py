@@ -45,19 +45,20 @@ RETRY_SECONDS: Final = 1.0
 class Router:
     """Routes until stopped. `wake` is called after each commit 1; a missed wake costs little: the journal has it.
 
+    `routes` gives the pipeline of the routes that are live in a transaction, or None where nothing can be routed yet;
     `on_routed` is called after each commit 2.
     """
 
     def __init__(
         self,
         database: Database,
-        pipeline: Pipeline,
+        routes: Callable[[Transaction], Pipeline | None],
         lanes: Lanes,
         leader: Leader,
         on_routed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
-        self._pipeline = pipeline
+        self._routes = routes
         self._lanes = lanes
         self._leader = leader
         self._on_routed = on_routed
@@ -125,4 +126,5 @@ class Router:
 
     def _commit(self, tx: Transaction) -> list[Routed]:
         self._leader.fence(tx)
-        return list(drain(tx, self._pipeline, BATCH))
+        pipeline = self._routes(tx)
+        return list(drain(tx, pipeline, BATCH)) if pipeline is not None else []

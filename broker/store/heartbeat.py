@@ -65,11 +65,14 @@ class Heartbeat:
                 self._renew(held)
 
     def _renew(self, held: Held) -> None:
+        if held.is_lost:
+            return  # given back since
         asked = time.monotonic()
         try:
             self._database.write(partial(lease.hold, lease=held.lease), urgent=True).result()
         except LostLeaseError:
-            log.warning("another node has taken over", lease=held.lease.name)
+            if not held.is_lost:  # else it was given back at this moment
+                log.warning("another node has taken over", lease=held.lease.name)
             self.leave(held)
         except StoreError:
             pass  # told where it began; a lease that is not renewed in time is not relied on

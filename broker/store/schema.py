@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from broker.errors import StoreError
 
-CURRENT: Final = 5
+CURRENT: Final = 6
 """Number of the schema that this version reads and writes."""
 
 

@@ -141,7 +141,7 @@ class Broker:
     def command_json(self, *arguments: str | Path) -> Any:
         """`broker <arguments> --format json`, parsed; fails on any exit code but 0."""
         finished = self.command(*arguments, "--format", "json")
-        assert finished.returncode == 0, finished.stderr
+        assert finished.returncode == 0, finished.stdout + finished.stderr
         return json.loads(finished.stdout)
 
     def pas(self) -> MllpClient:

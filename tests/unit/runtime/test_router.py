@@ -75,7 +75,7 @@ class Works:
         self.heartbeat = Heartbeat(house.database)
         self.lanes = MemoryLanes(house.database, {"epj": self.executor})
         self.leader = Leader(house.database, self.heartbeat, "node-a")
-        self.router = Router(house.database, house.pipeline, self.lanes, self.leader)
+        self.router = Router(house.database, lambda _tx: house.pipeline, self.lanes, self.leader)
 
     def start(self) -> None:
         self.lanes.start()
@@ -130,7 +130,9 @@ def test_a_wake_routes_what_came(works: Works) -> None:
 
 def test_it_tells_that_events_have_their_place(works: Works) -> None:
     routed = threading.Event()
-    works.router = Router(works.house.database, works.house.pipeline, {}, routed.set)
+    works.router = Router(
+        works.house.database, lambda _tx: works.house.pipeline, works.lanes, works.leader, routed.set
+    )
     works.router.start()
     works.receive(1)
     works.router.wake()
@@ -226,7 +228,7 @@ def test_a_stop_does_not_wait_for_a_long_queue(works: Works, house: House) -> No
         return render(view, target)
 
     house.with_(renderers={"epj": slow})
-    works.router = Router(house.database, house.pipeline, works.lanes, works.leader)
+    works.router = Router(house.database, lambda _tx: house.pipeline, works.lanes, works.leader)
     for number in range(2 * BATCH):
         works.receive(number)
     works.router.start()

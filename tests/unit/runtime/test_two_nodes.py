@@ -125,7 +125,7 @@ def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes
     deliveries = "UPDATE delivery SET state='delivered'"
     nodes.house.database.write(lambda tx: tx.execute(deliveries)).result(SECONDS)
     limits = Limits(bodies=timedelta(days=1), ledger=timedelta(days=2), max_size=None)
-    gone = Retention(nodes.house.database, nodes.house.configured, limits, lambda: LATER).run()
+    gone = Retention(nodes.house.database, lambda: nodes.house.configured, limits, lambda: LATER).run()
     assert gone.ledger == (START.date().isoformat(),)
     now = datetime(2026, 4, 9, 8, tzinfo=UTC)
     later = nodes.hears(4, "Dahl")

@@ -59,7 +59,7 @@ def bus(request: pytest.FixtureRequest) -> Bus:
 def node(bus: Bus) -> Iterator[Node]:
     node = Node(bus)
     yield node
-    node.worker.stop(5)
+    node.worker.stop(SECONDS)
 
 
 def test_a_wake_up_is_taken(node: Node) -> None:
@@ -94,13 +94,13 @@ def test_images_wait_in_a_queue_of_their_own(bus: Bus) -> None:
         node.drain.wait_for(1)
         assert node.drain.ran == [("epj", 0)], "nobody here works for the heavy ones"
     finally:
-        node.worker.stop(5)
+        node.worker.stop(SECONDS)
     heavy = Node(bus, queues=("heavy",))
     try:
         heavy.drain.wait_for(1)
         assert heavy.drain.ran == [("pacs", 0)]
     finally:
-        heavy.worker.stop(5)
+        heavy.worker.stop(SECONDS)
 
 
 def test_a_wake_up_names_a_destination_and_a_way_and_nothing_else(redis: Redis) -> None:

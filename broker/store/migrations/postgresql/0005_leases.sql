@@ -21,7 +21,8 @@ CREATE TABLE lease (
 );
 
 ALTER TABLE delivery ADD COLUMN claim BIGINT;   -- term of the way that has it in hand; NULL: nobody
-CREATE INDEX delivery_claim ON delivery (claim) WHERE claim IS NOT NULL;
+CREATE INDEX delivery_claim ON delivery (destination, lane, claim) WHERE claim IS NOT NULL;
+CREATE INDEX delivery_heads ON delivery (destination, lane, id) WHERE state IN ('queued', 'parked');
 
 CREATE TABLE breaker (
   destination TEXT COLLATE "C" PRIMARY KEY,
