@@ -107,7 +107,7 @@ def test_a_message_that_a_destination_forgets_is_found() -> None:
 
 
 def test_a_worker_that_ignores_its_lease_is_found() -> None:
-    found = prove("redis", ["stall-deliver"] * 3, "--plant", "lease-blind")["findings"]
+    found = prove("redis", ["stall-deliver"] * 2, "--plant", "lease-blind")["findings"]
     assert found["out_of_order"] or found["doubled"]
 
 

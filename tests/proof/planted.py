@@ -15,6 +15,7 @@ FORGETFUL, BLIND = "forgetful-epj", "lease-blind"
 FAULTS: Final = (FORGETFUL, BLIND)
 
 _BLIND: Final = """
+from broker.delivery import drain
 from broker.delivery.drain import Drain
 from broker.store.lease import Held, LostLeaseError
 from broker.store import lease as leases
@@ -36,6 +37,7 @@ def hold(tx, lease, *rest, old=leases.hold):
 def sure(self, old=Held.sure.fget):
     return is_way(self.lease) or old(self)
 
+drain.TURN_SECONDS = 3600.0  # a turn that is over by the clock ends too
 Drain._stored, leases.hold, Held.sure = stored, hold, property(sure)
 """
 
