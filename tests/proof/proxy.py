@@ -76,6 +76,8 @@ class Proxy:
         if far is None:
             near.close()
             return
+        for one in (near, far):  # else each answer in several pieces waits 40 ms for an acknowledgement
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._open |= {near, far}
         back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
