@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -90,6 +91,8 @@ def prove(bus: str, kinds: Sequence[str], *options: str) -> dict[str, Any]:
     print(finished.stdout)
     report: dict[str, Any] = json.loads(finished.stdout)
     assert finished.returncode == any(report["findings"].values())
+    if "--plant" in options and report["folder"]:
+        shutil.rmtree(report["folder"])
     return report
 
 

@@ -38,7 +38,7 @@ class Proxy:
         self._whole = threading.Event()
         self._whole.set()
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._open: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -49,6 +49,10 @@ class Proxy:
 
     def heal(self) -> None:
         """What still hangs on goes on; what hung up meanwhile has said nothing."""
+        with self._lock:  # none of them is closed meanwhile
+            for pair in self._open:
+                if any(map(_hung_up, pair)):
+                    _hang_up(*pair)
         self._whole.set()
 
     def close(self) -> None:
@@ -58,9 +62,9 @@ class Proxy:
         self._listener.close()
         self.heal()
         with self._lock:
-            sockets = list(self._open)
-        for one in sockets:
-            _hang_up(one)
+            pairs = list(self._open)
+        for pair in pairs:
+            _hang_up(*pair)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -76,14 +80,16 @@ class Proxy:
         if far is None:
             near.close()
             return
+        for one in (near, far):  # else each answer in several pieces waits 40 ms for an acknowledgement
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
-            self._open |= {near, far}
+            self._open.add((near, far))
         back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
         back.start()
         self._pump(near, far)
         back.join()
         with self._lock:
-            self._open -= {near, far}
+            self._open.discard((near, far))
         near.close()
         far.close()
 
@@ -104,9 +110,7 @@ class Proxy:
         if self._whole.is_set():
             return True
         self._whole.wait()
-        poll = select.poll()
-        poll.register(source, select.POLLRDHUP)
-        return not poll.poll(0)
+        return not _hung_up(source)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         """Hands on what comes from the source until one of both ends."""
@@ -151,6 +155,13 @@ def _waits(source: socket.socket, seconds: float) -> bool:
     if not readable:
         return True
     return source.recv(1, socket.MSG_PEEK) != b""
+
+
+def _hung_up(source: socket.socket) -> bool:
+    """Whether the peer has, though what it wrote before may still be here."""
+    poll = select.poll()
+    poll.register(source, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _hang_up(*sockets: socket.socket) -> None:

@@ -471,7 +471,7 @@ class Scripted:
         with self.listener:
             while self.steps:
                 connection, _ = self.listener.accept()
-                with connection:
+                with connection, contextlib.suppress(ConnectionResetError):  # what the client gave up
                     self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
