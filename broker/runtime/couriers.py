@@ -19,7 +19,7 @@ from broker.store.database import Database
 
 log = structlog.get_logger("broker.delivery")
 
-LOOK_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 5.0
 """How often a thread looks whether its way could be worked off and nobody does."""
 
 RETRY_SECONDS: Final = 1.0

@@ -230,7 +230,9 @@ class SharedLanes:
             if now < before[1]:
                 return
             pause = min(2 * before[2], LONGEST_SECONDS)
-        self._wake(name, number)
+        # A worker that hangs may have taken the wake-up with it: every free way is asked for then.
+        for another in free if again else (number,):
+            self._wake(name, another)
         if again:
             self._unanswered(name)
         self._asked[key] = (term, now + pause, pause)

@@ -124,10 +124,14 @@ def test_a_way_that_nobody_took_is_asked_for_less_and_less_often(
     now = 1000.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     sweep.enqueue("epj")
-    asked = []
+    asked, whom = [], []
     for _ in range(400):
-        asked += [now] * len(sweep.ask())
+        if found := sweep.ask():
+            asked.append(now)
+            whom.append(found)
         now += 1
+    assert whom[0] == [("epj", 0)]
+    assert whom[1] == [("epj", 0), ("epj", 1)], "who hangs may have taken the wake-up with it"
     pauses = [int(b - a) for a, b in itertools.pairwise(asked)]
     assert pauses[:5] == [5, 10, 20, 40, 60]
     assert set(pauses[4:]) == {60}
