@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from broker.hl7.edit import Verbatim, escape
 from broker.hl7.er7 import Message, parse_path
-from broker.routing import functions
+from broker.routing import forms, functions
 from broker.routing.syntax import (
     Call,
     Chain,
@@ -27,9 +28,10 @@ from broker.routing.syntax import (
     Not,
     Relation,
     parse,
+    walk,
 )
 from broker.routing.tables import Table
-from broker.view import FactType, catalogue
+from broker.view import TIME, FactType, catalogue
 from broker.yamlfile import did_you_mean
 
 Value = str | int | bool | tuple[str, ...]
@@ -59,14 +61,14 @@ class Expression:
     source: str
     tree: Node
     type: FactType
-    fallible: bool
-    """A lookup in it can miss and nothing in it says what happens then."""
+    fallible: Call | None
+    """The first part of it that can fail where nothing says what happens then."""
     names: frozenset[str]
     paths: frozenset[str]
     """HL7 paths it reads of the source message."""
     tables: frozenset[str]
     run: Code = field(repr=False)
-    """Facts and source message to value; raises `LookupMissError` when fallible."""
+    """Facts and source message to value; raises `SkipError` and `ParkError`, and `FailedError` when fallible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class Template:
         return len(self.parts) == 1 and isinstance(self.parts[0], Expression) and self.parts[0].type == "list"
 
     def value(self, facts: Mapping[str, Any], message: Message | None) -> str | tuple[str, ...]:
-        """Raises `LookupMissError`."""
+        """Raises `SkipError`: leave the line out; `ParkError`: a person must look."""
         values: list[Any] = [p if isinstance(p, str) else p.run(facts, message) for p in self.parts]
         if self.is_list:
             items: tuple[str, ...] = values[0]
@@ -115,13 +117,11 @@ def compile_condition(source: str, scope: Scope) -> Expression:
             f"a condition must be true or false, this is {_WORDS[expression.type]}", 0, end=len(source)
         )
     if expression.fallible:
-        at = source.index("lookup")
-        raise ExpressionError(
-            "a lookup in a condition must say what it is when the code is unknown",
-            at,
-            end=at + len("lookup"),
-            hint="Give it a default: lookup(table, code, '').",
-        )
+        raise _unhandled(expression.fallible, source, ("default",))
+    for node in walk(expression.tree):
+        if isinstance(node, Call) and node.function in ("skip", "park"):
+            message = f"a condition is true or false, there is nothing to {node.function}"
+            raise ExpressionError(message, node.start, end=node.end, hint="Write default(x, y).")
     return expression
 
 
@@ -200,8 +200,29 @@ def _spans(text: str) -> list[tuple[int, int]]:
     return found
 
 
+_CATCHES: Mapping[str, str] = {
+    "default": "default({0}, …)",
+    "skip": "skip({0}) to leave this line out",
+    "park": "park({0}) to hold the output for a person",
+}
+
+
+def _unhandled(failing: Call, source: str, catches: tuple[str, ...]) -> ExpressionError:
+    written = source[failing.start : failing.end]
+    shown = written if len(written) <= 50 else f"{failing.function}(…)"
+    hint = " or ".join(_CATCHES[name].format(shown) for name in catches)
+    return ExpressionError(
+        f"{failing.function} can fail, and nothing says what happens then",
+        failing.start,
+        end=failing.end,
+        hint=f"Write {hint}.",
+    )
+
+
 def _check_settable(expression: Expression, *, alone: bool) -> None:
-    """What is set must be text, or a list that stands alone."""
+    """What is set must be text, or a list that stands alone, and say what happens where it fails."""
+    if expression.fallible:
+        raise _unhandled(expression.fallible, expression.source, tuple(_CATCHES))
     if expression.type in ("string", "int") or (alone and expression.type == "list"):
         return
     hints: Mapping[FactType, str] = {
@@ -217,13 +238,28 @@ def _check_settable(expression: Expression, *, alone: bool) -> None:
     )
 
 
+_GLOBALS: Mapping[str, Any] = {
+    "__builtins__": {},
+    "attempt": forms.attempt,
+    "component": forms.component,
+    "join": "".join,
+    "lookup": forms.lookup,
+    "lookup_or": forms.lookup_or,
+    "park": forms.park,
+    "skip": forms.skip,
+    "whole_field": forms.whole_field,
+    **{n: f.run for n, f in {**functions.FUNCTIONS, **functions.METHODS}.items() if f.run is not None},
+}
+"""Everything that compiled code can reach: no builtins, and no operation that reads an attribute."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Done:
     """A compiled part."""
 
     code: ast.expr
     type: FactType
-    fallible: bool = False
+    fallible: Call | None = None
 
 
 class _Compiler:
@@ -232,17 +268,7 @@ class _Compiler:
         self.names: set[str] = set()
         self.paths: set[str] = set()
         self.tables: set[str] = set()
-        self.globals: dict[str, Any] = {
-            "__builtins__": {},
-            "attempt": functions.attempt,
-            "component": functions.component,
-            "first": functions.first,
-            "len": len,
-            "lookup": functions.lookup,
-            "lookup_or": functions.lookup_or,
-            "pn": functions.pn,
-            "whole_field": functions.whole_field,
-        }
+        self.globals: dict[str, Any] = dict(_GLOBALS)
 
     def node(self, node: Node) -> _Done:
         match node:
@@ -255,9 +281,7 @@ class _Compiler:
                 return self._name(node)
             case Items(items=items):
                 done = [self._typed(item, "string", "a list holds text") for item in items]
-                return _Done(
-                    ast.Tuple([d.code for d in done], ast.Load()), "list", any(d.fallible for d in done)
-                )
+                return _Done(_tuple(done), "list", _fallible(*done))
             case Not(operand=operand):
                 inner = self._typed(operand, "bool", "'!' needs true or false")
                 return _Done(ast.UnaryOp(ast.Not(), inner.code), "bool", inner.fallible)
@@ -285,24 +309,20 @@ class _Compiler:
             )
             raise ExpressionError(f"there is no field '{node.name}'", node.start, end=node.end, hint=hint)
         self.names.add(node.name)
-        return _Done(ast.Subscript(_load("facts"), ast.Constant(node.name), ast.Load()), kind)
+        return _Done(_fact(node.name), kind)
 
     def _chain(self, node: Chain) -> _Done:
         if node.sign == "+":
             parts = [self._typed(operand, "string", "'+' joins text") for operand in node.operands]
-            code = parts[0].code
-            for part in parts[1:]:
-                code = ast.BinOp(code, ast.Add(), part.code)
-            return _Done(code, "string", any(p.fallible for p in parts))
+            return _call("join", [_tuple(parts)], "string", _fallible(*parts))
         parts = [
             self._typed(operand, "bool", f"'{node.sign}' needs true or false") for operand in node.operands
         ]
         sign = ast.And() if node.sign == "&&" else ast.Or()
-        return _Done(ast.BoolOp(sign, [p.code for p in parts]), "bool", any(p.fallible for p in parts))
+        return _Done(ast.BoolOp(sign, [p.code for p in parts]), "bool", _fallible(*parts))
 
     def _relation(self, node: Relation) -> _Done:
         left, right = self.node(node.left), self.node(node.right)
-        fallible = left.fallible or right.fallible
         if node.sign == "in":
             if left.type != "string" or right.type != "list":
                 message = f"'in' needs text on its left and a list on its right, this is {_WORDS[left.type]}"
@@ -326,7 +346,7 @@ class _Compiler:
             ">=": ast.GtE(),
             "in": ast.In(),
         }
-        return _Done(ast.Compare(left.code, [signs[node.sign]], [right.code]), "bool", fallible)
+        return _Done(ast.Compare(left.code, [signs[node.sign]], [right.code]), "bool", _fallible(left, right))
 
     def _choice(self, node: Choice) -> _Done:
         condition = self._typed(node.condition, "bool", "'?' needs true or false before it")
@@ -336,8 +356,8 @@ class _Compiler:
                 f"both choices must be of a kind, this is {_WORDS[then.type]} and {_WORDS[otherwise.type]}"
             )
             raise ExpressionError(message, node.then.start, end=node.end)
-        fallible = condition.fallible or then.fallible or otherwise.fallible
-        return _Done(ast.IfExp(condition.code, then.code, otherwise.code), then.type, fallible)
+        code = ast.IfExp(condition.code, then.code, otherwise.code)
+        return _Done(code, then.type, _fallible(condition, then, otherwise))
 
     def _call(self, node: Call) -> _Done:
         known = functions.METHODS if node.method else functions.FUNCTIONS
@@ -347,27 +367,36 @@ class _Compiler:
             at = node.arguments[0].end + 1 if node.method else node.start
             message = f"{place} has no {kind} '{node.function}'"
             raise ExpressionError(message, at, end=at + len(node.function), hint=hint)
-        signature = known[node.function].signature
-        least, most = _arity(signature, method=node.method)
+        function = known[node.function]
+        least, most = _arity(function.signature, method=node.method)
         if not least <= len(node.arguments) <= most:
-            raise ExpressionError(
-                "wrong number of arguments", node.start, end=node.end, hint=f"Write {signature}."
-            )
-        if node.method:
-            parts = [
-                self._typed(argument, "string", f"{node.function} needs text") for argument in node.arguments
-            ]
-            return self._method(node.function, parts)
+            hint = f"Write {function.signature}."
+            raise ExpressionError("wrong number of arguments", node.start, end=node.end, hint=hint)
+        if function.run is not None:
+            return self._ordinary(node, function)
         done: _Done = getattr(self, f"_{node.function}")(node)
         return done
 
-    def _method(self, name: str, parts: list[_Done]) -> _Done:
-        subject, argument = parts
-        fallible = subject.fallible or argument.fallible
-        if name == "contains":
-            return _Done(ast.Compare(argument.code, [ast.In()], [subject.code]), "bool", fallible)
-        method = ast.Attribute(subject.code, name.lower(), ast.Load())
-        return _Done(ast.Call(method, [argument.code], []), "bool", fallible)
+    def _ordinary(self, node: Call, function: functions.Function) -> _Done:
+        """A call of what is declared with its types."""
+        parts = []
+        for number, argument in enumerate(node.arguments):
+            done, takes = self.node(argument), function.takes[min(number, len(function.takes) - 1)]
+            if done.type not in takes:
+                wanted = " or ".join(_WORDS[kind] for kind in takes)
+                message = f"{node.function} needs {wanted}, this is {_WORDS[done.type]}"
+                raise ExpressionError(message, argument.start, end=argument.end)
+            if number in function.words:
+                self._word(argument, function.words[number])
+            parts.append(done)
+        fallible = _fallible(*parts) or (node if function.fails else None)
+        return _call(node.function, [part.code for part in parts], function.gives, fallible)
+
+    def _word(self, node: Node, words: Collection[str]) -> None:
+        word = self._literal(node, f"one of {', '.join(words)}, in quotes")
+        if word not in words:
+            hint = did_you_mean(word, words) or f"There are {', '.join(words)}."
+            raise ExpressionError(f"there is no '{word}' here", node.start, end=node.end, hint=hint)
 
     def _lookup(self, node: Call) -> _Done:
         table, key, *rest = node.arguments
@@ -383,10 +412,9 @@ class _Compiler:
             if done.type not in ("string", "list"):
                 message = f"lookup needs text or a list, this is {_WORDS[done.type]}"
                 raise ExpressionError(message, argument.start, end=argument.end)
-        fallible = not rest or any(done.fallible for done in codes)
-        return _call(
-            "lookup_or" if rest else "lookup", [_load(slot), *(d.code for d in codes)], "list", fallible
-        )
+        arguments = [_load(slot), codes[0].code, _fact(TIME), *(done.code for done in codes[1:])]
+        fallible = _fallible(*codes) or (None if rest else node)
+        return _call("lookup_or" if rest else "lookup", arguments, "list", fallible)
 
     def _msg(self, node: Call) -> _Done:
         path = self._literal(node.arguments[0], "an HL7 path in quotes, such as 'PID-5.1'")
@@ -408,36 +436,20 @@ class _Compiler:
             raise ExpressionError(message, node.start, end=node.end)
         if not one.fallible:
             return _Done(ast.BoolOp(ast.Or(), [one.code, other.code]), one.type, other.fallible)
-        nothing = ast.arguments([], [], None, [], [], None, [])
-        thunks: list[ast.expr] = [ast.Lambda(nothing, part.code) for part in (one, other)]
-        return _call("attempt", thunks, one.type, other.fallible)
+        return _call("attempt", [_later(one.code), _later(other.code)], one.type, other.fallible)
 
-    def _first(self, node: Call) -> _Done:
-        done = self._typed(node.arguments[0], "list", "first needs a list")
-        return _call("first", [done.code], "string", done.fallible)
+    def _skip(self, node: Call) -> _Done:
+        return self._caught(node)
 
-    def _size(self, node: Call) -> _Done:
-        done = self.node(node.arguments[0])
-        if done.type not in ("string", "list"):
-            raise ExpressionError(
-                f"size needs text or a list, this is {_WORDS[done.type]}", node.start, end=node.end
-            )
-        return _call("len", [done.code], "int", done.fallible)
+    def _park(self, node: Call) -> _Done:
+        return self._caught(node)
 
-    def _pn(self, node: Call) -> _Done:
-        done = self._typed(node.arguments[0], "name", "pn needs a name such as patient.name")
-        return _call("pn", [done.code], "string", done.fallible)
-
-    def _upper(self, node: Call) -> _Done:
-        return self._case(node)
-
-    def _lower(self, node: Call) -> _Done:
-        return self._case(node)
-
-    def _case(self, node: Call) -> _Done:
-        done = self._typed(node.arguments[0], "string", f"{node.function} needs text")
-        method = ast.Attribute(done.code, node.function, ast.Load())
-        return _Done(ast.Call(method, [], []), "string", done.fallible)
+    def _caught(self, node: Call) -> _Done:
+        (inner,) = (self.node(argument) for argument in node.arguments)
+        if inner.fallible is None:
+            message = f"nothing in it can fail, so there is nothing to {node.function}"
+            raise ExpressionError(message, node.start, end=node.end, hint=f"Leave {node.function}( ) out.")
+        return _call(node.function, [_later(inner.code)], inner.type)
 
     def _literal(self, node: Node, what: str) -> str:
         if isinstance(node, Constant) and isinstance(node.value, str):
@@ -449,15 +461,33 @@ def _load(name: str) -> ast.Name:
     return ast.Name(name, ast.Load())
 
 
-def _call(function: str, arguments: list[ast.expr], kind: FactType, fallible: bool = False) -> _Done:
+def _fact(name: str) -> ast.expr:
+    return ast.Subscript(_load("facts"), ast.Constant(name), ast.Load())
+
+
+def _tuple(parts: Iterable[_Done]) -> ast.expr:
+    return ast.Tuple([part.code for part in parts], ast.Load())
+
+
+def _later(code: ast.expr) -> ast.expr:
+    """The code as a function without arguments, for what may catch its failure."""
+    return ast.Lambda(ast.arguments([], [], None, [], [], None, []), code)
+
+
+def _call(function: str, arguments: list[ast.expr], kind: FactType, fallible: Call | None = None) -> _Done:
     return _Done(ast.Call(_load(function), arguments, []), kind, fallible)
+
+
+def _fallible(*parts: _Done) -> Call | None:
+    return next((part.fallible for part in parts if part.fallible is not None), None)
 
 
 def _arity(signature: str, *, method: bool) -> tuple[int, int]:
     """Least and most arguments, read off the signature that the documentation shows."""
     inside = signature.partition("(")[2].rstrip(")")
     most = inside.count(",") + 1 + method
-    return most - inside.count("["), most
+    least = most - inside.count("[") - inside.count("…")
+    return least, sys.maxsize if "…" in inside else most
 
 
 def _there_are(what: str, names: Mapping[str, object]) -> str:

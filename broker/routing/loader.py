@@ -37,7 +37,7 @@ from broker.routing.language import (
     events_of,
     target_of,
 )
-from broker.routing.syntax import ExpressionError
+from broker.routing.syntax import Call, ExpressionError, walk
 from broker.routing.tables import Table
 from broker.yamlfile import Document, NodePath, did_you_mean
 
@@ -261,6 +261,9 @@ class _Reader:
         except ExpressionError as error:
             self._expression_fault(path, error)
             return None
+        for node in (n for e in template.expressions for n in walk(e.tree)):
+            if isinstance(node, Call) and node.function == "park" and not hl7:
+                self._fault(path, *_NO_PARKING)
         paths = {at for expression in template.expressions for at in expression.paths}
         if paths and not hl7:
             self._fault(path, *_NOT_FOR_WORKLISTS)
@@ -316,6 +319,10 @@ def _is_contact(path: str) -> bool:
 
 
 _CONTACT = ("this is contact data (address, telephone, next of kin, employer)", "It needs purpose: contact.")
+_NO_PARKING = (
+    "park() cannot be used for a worklist, whose rows have no queue",
+    "Write default(…, y): a row without a station, a time or a modality is held and reported.",
+)
 _NOT_FOR_WORKLISTS = (
     "msg() cannot be used for a worklist",
     "Rows are rebuilt when demographics change, without the order's message: use a field of step or order.",
