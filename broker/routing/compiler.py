@@ -44,11 +44,11 @@ WORDS: Mapping[FactType, str] = {
 class Watch(Protocol):
     """Somebody who is told how expressions go: which codes they look up, which way they take."""
 
-    def table(self, node: Call, table: Table) -> Table:
+    def table(self, node: Call, table: Table, /) -> Table:
         """The table that this look-up shall use: the same, or one that tells."""
         ...
 
-    def outcome(self, node: Node, outcome: str) -> None:
+    def outcome(self, node: Node, outcome: str, /) -> None:
         """A part with more than one way took this one of `ways(node)`."""
         ...
 

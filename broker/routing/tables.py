@@ -11,10 +11,8 @@ A YAML table has the columns as keys: `rows: [{ code: OYE, aets: [FUNDUS1, OCT1]
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from broker import csvfile, yamlfile
 from broker.dicom import attributes
 from broker.errors import ConfigError, Fault
-from broker.scalars import Text, as_written
+from broker.scalars import Text, as_written, moment
 
 VALUES = ("aets", "values")
 PERIOD = ("from", "to")
@@ -204,34 +202,18 @@ def _row(one: _Written) -> tuple[Row, list[str]]:
         problems += [broken.text for v in one.values for broken in attributes.faults({AE_TITLE: v})]
     if not one.code or not one.values:
         problems.append(f"'{one.column if one.code else 'code'}' is empty")
-    start, end = _moment(one.start), _moment(one.end)
-    for name, moment in (("from", start), ("to", end)):
-        if moment is None:
-            problems.append(f"'{name}' is neither a day (2026-04-01) nor a time (2026-04-01T06:00+02:00)")
+    period = {"from": "", "to": ""}
+    for name, text in (("from", one.start), ("to", one.end)):
+        try:
+            period[name] = f"{moment(text):%Y%m%d%H%M%S}" if text else ""
+        except ValueError as error:
+            problems.append(f"'{name}' {error}")
+    start, end = period.values()
     if start and end and end <= start:
         problems.append("'to' is not after 'from'")
     titles = one.column == "aets"
-    row = Row(
-        values=one.values, line=one.line, start=start or "", end=end or "", titles=titles, about=one.about
-    )
+    row = Row(values=one.values, line=one.line, start=start, end=end, titles=titles, about=one.about)
     return row, problems
-
-
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2}))?")
-
-
-def _moment(text: str) -> str | None:
-    """A day or a time as UTC `YYYYMMDDHHMMSS`; empty stays empty; None: it is none."""
-    if not text:
-        return ""
-    try:
-        match = _MOMENT.fullmatch(text)
-        moment = datetime.fromisoformat(text) if match else None
-    except ValueError:
-        return None
-    if moment is None:
-        return None
-    return f"{moment.astimezone(UTC) if moment.tzinfo else moment:%Y%m%d%H%M%S}"
 
 
 def _overlap(one: Row, other: Row) -> bool:

@@ -62,12 +62,12 @@ def test_faults_of_periods(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_table("t", write(tmp_path, text), shown_as="t.csv")
 
-    neither = "neither a day (2026-04-01) nor a time (2026-04-01T06:00+02:00)"
+    neither = "must be a day (2026-04-01) or a time with its offset (2026-04-01T06:00+02:00)"
     assert [str(fault) for fault in caught.value.faults] == [
-        f"t.csv:2:1: 'from' is {neither}.",
+        "t.csv:2:1: 'from' is a day or a time that does not exist.",
         "t.csv:3:1: 'to' is not after 'from'.",
         "t.csv:5:1: the code 'C' stands here twice for the same time; first in line 4.",
-        f"t.csv:6:1: 'from' is {neither}.",
+        f"t.csv:6:1: 'from' {neither}.",
         "t.csv:8:1: the code 'E' stands here twice for the same time; first in line 7.",
     ]
 
