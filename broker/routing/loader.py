@@ -277,6 +277,10 @@ class _Reader:
         given += [((*path, "before", n), message) for n, message in enumerate(test.before)]
         for at, message in given:
             self._given(at, message)
+        for name in test.tables:
+            if name not in self._site.tables:
+                hint = did_you_mean(name, self._site.tables)
+                self._fault((*path, "tables", name), f"there is no table '{name}'", hint, key=True)
         for name, outputs in test.expect.outputs.items():
             self._expected((*path, "expect", name), name, outputs)
         if test.expect.none and any(test.expect.outputs.values()):
@@ -284,9 +288,9 @@ class _Reader:
         return self._place(path), test
 
     def _given(self, path: NodePath, given: Given) -> None:
-        said = [name for name in ("file", "hl7", "dicom") if (*path, name) in self._document]
+        said = [name for name in ("file", "hl7", "dicom", "journal") if (*path, name) in self._document]
         if len(said) != 1:
-            self._fault(path, "a message is given by one of file, hl7 and dicom", key=True)
+            self._fault(path, "a message is given by one of file, hl7, dicom and journal", key=True)
         if given.file and not (self._folder / given.file).is_file():
             self._fault((*path, "file"), "there is no such file beside the route file")
         for name in given.dicom:

@@ -31,9 +31,8 @@ from broker.reception import BATCH, Hl7Reader
 from broker.registers import exceptions
 from broker.routing import tables
 from broker.routing.engine import RouteSet
-from broker.routing.language import Given
 from broker.routing.loader import load_folder
-from broker.routing.testing import Case, Field, Outcome, Output
+from broker.routing.testing import Field, Outcome, Output
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
 from broker.store.sqlite import in_memory
@@ -168,12 +167,6 @@ class Bench:
             "deliveries": [_delivery(row) for row in deliveries],
         }
 
-    def run(self, case: Case) -> Outcome:
-        """A route's test: the messages before, then the one under test (`broker.routing.testing.Run`)."""
-        for given in case.before:
-            self.feed(given.source, _bytes(given, case.folder))
-        return self.feed(case.given.source, _bytes(case.given, case.folder))
-
     def _receive(self, source: str, raw: bytes) -> Iterator[tuple[Reception, list[tuple[Any, ...]]]]:
         """Each reception with its deliveries, routed before the next one is judged."""
         reader = self._configured.readers.get(source)
@@ -205,15 +198,6 @@ def _judged(reader: Reader, raw: bytes, now: datetime) -> Iterator[Reception]:
         yield from reader.receive_batch(raw, new_id=partial(message_id, now), now=now).receptions
     else:
         yield reader.receive(raw, message_id=message_id(now), now=now)
-
-
-def _bytes(given: Given, folder: Path) -> bytes:
-    """The message as it would come in: a file, inline ER7 a segment a line, or an instance without pixels."""
-    if given.file:
-        return (folder / given.file).read_bytes()
-    if given.hl7:
-        return "\r".join(line.strip() for line in given.hl7.splitlines() if line.strip()).encode() + b"\r"
-    return instance(given.dicom)
 
 
 def instance(attributes: Mapping[str, Any]) -> bytes:

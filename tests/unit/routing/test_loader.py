@@ -185,7 +185,7 @@ tests:
         (
             "{ source: orders }",
             "{ ack: AA }",
-            "7:5: $.tests[0].given: a message is given by one of file, hl7 and dicom",
+            "7:5: $.tests[0].given: a message is given by one of file, hl7, dicom and journal",
         ),
         (
             "{ source: orders, hl7: x, file: 0.yaml }",
