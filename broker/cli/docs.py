@@ -60,6 +60,20 @@ for people.
 - `broker codes list`, `show`, `where` (which route lines look it up) and `missing` (codes that messages brought and
   no row holds) are about tables.
 
+## Tests
+
+A test stands in the route's file: messages that came `before`, the message that is `given` (a file beside the route
+file, the message itself, attributes of an image, or a message of this site's journal), and what to `expect`. It runs
+through everything but the sending, with empty registers; `tables` and `at` give it rows and a time of its own.
+
+- What is not as expected is told by its smallest place: `epj[0] PID-5.1 expected BERG, got Berg`.
+- `broker test --update` writes what came out as what is expected; comments and layout stay. Another number of outputs,
+  and what stands in a block or comes from the environment, is left to a person.
+- `broker test --coverage` lists what no test exercised: targets, and the ways an expression can go (each operand that
+  decides `&&` or `||`, both sides of `? :` and `default`, a look-up that finds or misses, a function that works or
+  fails). Rows of code tables are listed too and do not count. `--min-coverage 100` fails below it, `--junit FILE` is
+  for CI.
+
 """
 
 
