@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -59,6 +59,8 @@ class _Mark:
     line: int
     column: int
     style: str = ""
+    end: int = 0
+    """Index behind the last character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class Document:
             path = path[:-1]
         mark = self._values[path]
         return mark.line, mark.column
+
+    def span(self, path: NodePath) -> tuple[int, int]:
+        """Where in `source` the value at `path` stands: its first character, and the one behind its last."""
+        mark = self._values[path]
+        return mark.index, mark.end
 
     def key_mark(self, path: NodePath) -> tuple[int, int]:
         """Line and column, from 1, of the key under which the value at `path` stands."""
@@ -276,6 +283,8 @@ class _Builder:
             return self._node(event)
         elif isinstance(event, yaml.CollectionEndEvent):
             done = self._stack.pop()
+            end = cast(yaml.Mark, event.end_mark).index
+            self._values[done.path] = replace(self._values[done.path], end=end)
             self._put(done.mapping if done.mapping is not None else tuple(done.items))
         return True
 
@@ -352,7 +361,8 @@ class _Builder:
 
 def _mark(event: yaml.Event) -> _Mark:
     mark = cast(yaml.Mark, event.start_mark)
-    return _Mark(mark.index, mark.line + 1, mark.column + 1, getattr(event, "style", "") or "")
+    end = cast(yaml.Mark, event.end_mark).index
+    return _Mark(mark.index, mark.line + 1, mark.column + 1, getattr(event, "style", "") or "", end)
 
 
 # --- the check ---

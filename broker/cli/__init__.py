@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "retention": "What the journal still remembers of each day.",
         "backup": "Copy journal and objects to a new folder while the broker runs.",
         "bus": "How far events were published, and publishing them again.",
+        "codes": "Code tables: what is in them, where they are used, which codes they lack.",
         "worklist": "Rows that modalities see.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters that are installed.",

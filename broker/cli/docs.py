@@ -36,9 +36,44 @@ A route says which events (`on`), under which condition (`where`), go to which d
   line, column and a suggestion (`broker check`).
 - `send: source` passes on the message that caused the event. Without `purpose: contact` it loses address, telephone,
   next of kin, employer, insurance, and Z-segments, of which only the sender knows what they hold.
-- A lookup that misses holds a worklist row; elsewhere it holds the delivery for a person to see. Nothing is dropped.
+- What can fail must say what happens then: `default(x, y)` takes y, `skip(x)` leaves the line out so that the standard
+  mapping stands, `park(x)` holds the output for a person (`broker status`). A file that does not say it is refused. All
+  of these failures are permanent: functions read the event, its message and tables, nothing that may answer later, so
+  none is tried again. What is transient is the destination, and `on_failure` speaks of that.
+- On a worklist, a row without a station, a time or a modality is held and reported: `lookup(…, [])` is enough.
+- An expression has at most 2000 characters and 50 levels; there are no loops, and nothing in it reaches beyond the
+  fields, the message and the tables.
 - A running broker does not watch the folder: `broker apply` makes what it says live (docs/applying.md).
 - `broker test` runs the tests; `broker explain FILE --source LISTENER` shows what each route said to a message.
+
+## Code tables
+
+`tables:` in the settings names files that turn a code into values: CSV (`config/stations.csv`) or YAML
+(`rows: [{{ code: OYE, aets: [FUNDUS1, OCT1] }}]`). Columns: `code`; `aets` (AE titles) or `values`, several with `|`
+between them or as a list; `from` and `to`, which may be left out; `site`, `modality`, `name`, `location`, `comment`
+for people.
+
+- A code may stand in several rows, each for a time of its own: `from` is included, `to` is not. A day begins at 00:00
+  UTC; `2026-04-01T06:00+02:00` is exact. When the broker received the event's message decides which row holds, never
+  today, so that a rebuild gives the same rows. Two rows of a code for the same time are refused.
+- Tables are read with the routes and are a part of their version: `broker apply` puts new tables live as it does new
+  routes, and nothing else does.
+- `broker codes list`, `show`, `where` (which route lines look it up) and `missing` (codes that messages brought and
+  no row holds) are about tables.
+
+## Tests
+
+A test stands in the route's file: messages that came `before`, the message that is `given` (a file beside the route
+file, the message itself, attributes of an image, or a message of this site's journal), and what to `expect`. It runs
+through everything but the sending, with empty registers; `tables` and `at` give it rows and a time of its own.
+
+- What is not as expected is told by its smallest place: `epj[0] PID-5.1 expected BERG, got Berg`.
+- `broker test --update` writes what came out as what is expected; comments and layout stay. Another number of outputs,
+  and what stands in a block or comes from the environment, is left to a person.
+- `broker test --coverage` lists what no test exercised: targets, and the ways an expression can go (each operand that
+  decides `&&` or `||`, both sides of `? :` and `default`, a look-up that finds or misses, a function that works or
+  fails). Rows of code tables are listed too and do not count. `--min-coverage 100` fails below it, `--junit FILE` is
+  for CI.
 
 """
 

@@ -176,10 +176,10 @@ def ae_titles(it: Scene) -> Iterator[Finding]:
         file = it.settings.table_file(name)
         # Another table's values are no titles; a broken table is told by `settings_and_routes`.
         try:
-            rows = tables.load_table(name, file).rows.values() if _has_titles(file) else ()
+            codes = tables.load_table(name, file).rows.values()
         except ConfigError:
             continue
-        stations.update(title for row in rows for title in row.values)
+        stations.update(title for rows in codes for row in rows if row.titles for title in row.values)
     configs: dict[str, Any] = {s.name: s.config for s in it.settings.outbound if s.entry.enabled}
     called = {
         name: (config.called_aet, f"{config.host}:{config.port}")
@@ -243,13 +243,6 @@ def _reached(config: Any) -> str:
             config.host, config.port, called_aet=config.called_aet, calling_aet=config.calling_aet
         )
     return look.connects(config.host, config.port)
-
-
-def _has_titles(file: Path) -> bool:
-    """Whether the table's heading has a column `aets` (`broker.routing.tables`)."""
-    with file.open(encoding="utf-8") as lines:
-        heading = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    return "aets" in heading.strip().split(",")
 
 
 def _newest(it: Scene) -> str | None:

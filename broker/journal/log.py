@@ -5,6 +5,7 @@ Read-only but for `mark_routed`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,30 @@ def events_of(tx: Transaction, message: int) -> list[Logged]:
 def since(tx: Transaction, place: int, limit: int) -> list[Logged]:
     """Events that were routed behind `place`, in the order of routing: what a rebuild folds."""
     return _logged(tx, "event.place>?", (place,), limit, order="event.place")
+
+
+def before(tx: Transaction, received: str) -> int:
+    """A number below those of all events whose message was received from then on (ISO 8601, UTC)."""
+    row = tx.one(
+        "SELECT coalesce(min(seq), 1) - 1 FROM event WHERE message>=(SELECT min(seq) FROM message WHERE received>=?)",
+        (received,),
+    )
+    return int(row[0]) if row else 0
+
+
+def lately(tx: Transaction, received: str, types: Sequence[str], after: int, limit: int) -> list[Logged]:
+    """Events of these types whose message was received from then on (ISO 8601, UTC), numbered above `after`."""
+    kinds = ",".join("?" * len(types))
+    where = f"message.received>=? AND event.seq>? AND event.type IN ({kinds})"
+    return _logged(tx, where, (received, after, *types), limit)
+
+
+def named(tx: Transaction, identity: str) -> Received:
+    """The message with this id. Raises `KeyError`."""
+    row = tx.one("SELECT seq FROM message WHERE id=?", (identity,))
+    if row is None:
+        raise KeyError(identity)
+    return received(tx, row[0])
 
 
 def _logged(

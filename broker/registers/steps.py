@@ -136,7 +136,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
         )
         return None
     exceptions.clear(tx, "cancel-unmatched", before.step.key)
-    merged = _overlaid(before.step, step)
+    merged = overlaid(before.step, step)
     if merged.study_uid != step.study_uid and not step.study_uid_derived:
         exceptions.report(
             tx,
@@ -233,7 +233,7 @@ def _may(before: StepStatus | None, after: StepStatus | None) -> bool:
     return after in TRANSITIONS[before]
 
 
-def _overlaid(base: Step, said: Step) -> Step:
+def overlaid(base: Step, said: Step) -> Step:
     """What was known with what was said on top: empty keeps; the Study UID, once given, never changes."""
     stated = {
         name: value

@@ -1,6 +1,6 @@
 """Evaluates routes: one event in, the targets it goes to out. Pure: the same event gives the same targets.
 
-Renders nothing and sends nothing. A target whose lookup misses fails alone, beside the others.
+Renders nothing and sends nothing. A target with a value that `park` caught fails alone, beside the others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from broker.adapter import Kind, Target
 from broker.errors import UnmappableError
 from broker.event import EVENT_TYPES
 from broker.routing.expression import Expression, Scope, Template, compile_tree
-from broker.routing.functions import LookupMissError
+from broker.routing.forms import ParkError, SkipError
 from broker.routing.language import OnFailure, RouteTest
 from broker.routing.syntax import Chain, Node
+from broker.routing.tables import Table
 from broker.view import View
 
 REFRESH = "step.changed"
@@ -113,6 +114,11 @@ class RouteSet:
             for event in EVENT_TYPES
         }
 
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The code tables that the routes look into."""
+        return self._scope.tables
+
     def __getitem__(self, name: str) -> Route:
         return self._by_name[name]
 
@@ -167,13 +173,12 @@ class RouteSet:
         for name, line in target.set.items():
             try:
                 values[name] = line.value(facts, message)
-            except LookupMissError as miss:
-                if target.kind == "worklist":
-                    values[name] = ()  # nothing: the worklist holds such a row until the table knows the code
-                else:
-                    error = error or UnmappableError(
-                        f"{line.place}: {name}: {miss}", error_code=miss.error_code
-                    )
+            except SkipError:
+                continue
+            except ParkError as failure:
+                error = error or UnmappableError(
+                    f"{line.place}: {name}: {failure}", error_code=failure.error_code
+                )
         made = Target(
             route=route.name,
             version=self.version,

@@ -10,9 +10,9 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from broker import csvfile, yamlfile
+from broker import yamlfile
 from broker.errors import ConfigError, Fault
 
 
@@ -22,6 +22,11 @@ class TableFile:
 
     file: str
     text: str = field(repr=False)
+
+    @property
+    def suffix(self) -> str:
+        """`.csv` or `.yaml`: how the text is to be read."""
+        return PurePosixPath(self.file).suffix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +51,9 @@ class RouteFiles:
         )
 
     def texts(self) -> dict[str, str]:
-        """Every file by a name that is the same wherever the folders stand: `routes/x.yaml`, `tables/stations`."""
+        """Every file by a name that is the same wherever the folders stand: `tables/stations.csv`."""
         routes = {f"routes/{base_name(name)}": text for name, text in self.routes.items()}
-        return routes | {f"tables/{name}": table.text for name, table in self.tables.items()}
+        return routes | {f"tables/{name}{table.suffix}": table.text for name, table in self.tables.items()}
 
 
 def read(folder: Path, tables: Mapping[str, tuple[Path, str]], *, shown_as: str) -> RouteFiles:
@@ -57,7 +62,7 @@ def read(folder: Path, tables: Mapping[str, tuple[Path, str]], *, shown_as: str)
     found: dict[str, TableFile] = {}
     for name, (path, shown) in tables.items():
         try:
-            found[name] = TableFile(file=shown, text=csvfile.read_text(path, shown))
+            found[name] = TableFile(file=shown, text=yamlfile.read_text(path, shown))
         except ConfigError as error:
             unread += error.faults
     return RouteFiles(routes=routes, tables=found, unread=tuple(unread))

@@ -23,7 +23,7 @@ from pydantic import (
 
 from broker.adapter import Kind
 from broker.event import EVENT_TYPES
-from broker.scalars import as_written
+from broker.scalars import Moment, as_written
 from broker.yamlfile import Duration, Switch, Text, did_you_mean
 
 WILDCARDS = tuple(dict.fromkeys(f"{event.partition('.')[0]}.*" for event in EVENT_TYPES))
@@ -168,7 +168,7 @@ class OnFailure(Part):
 
 
 class Given(Part):
-    """A message as a sender would send it: one of file, hl7 and dicom."""
+    """A message as a sender would send it: one of file, hl7, dicom and journal."""
 
     source: Name
     """The listener that takes it."""
@@ -178,6 +178,9 @@ class Given(Part):
     """The message itself, one segment per line."""
     dicom: dict[str, SetValue] = {}
     """The attributes of an instance without pixels: DICOM keyword to value."""
+    journal: Text = ""
+    """The id of a message in this site's journal (`broker trace`), while its bytes are kept. Such a test fails
+    where the journal is not, and its differences may show patient data."""
 
 
 class Expect(Part):
@@ -207,6 +210,10 @@ class RouteTest(Part):
     """What it shows, as a sentence."""
     before: tuple[Given, ...] = ()
     """Messages that were taken earlier; nothing is expected of them."""
+    tables: dict[Name, dict[str, SetValue]] = {}
+    """Code tables as they are in this test: code to its values, laid over the table's rows. Empty: no such code."""
+    at: Moment | None = None
+    """When the messages are received, for tables with dates: `2026-04-01`. Unset: now."""
     given: Given
     """The message under test."""
     expect: Expect

@@ -38,7 +38,7 @@ from broker.routing.language import (
     events_of,
     target_of,
 )
-from broker.routing.syntax import ExpressionError
+from broker.routing.syntax import Call, ExpressionError, walk
 from broker.routing.tables import Table
 from broker.yamlfile import Document, NodePath, did_you_mean
 
@@ -269,6 +269,9 @@ class _Reader:
         except ExpressionError as error:
             self._expression_fault(path, error)
             return None
+        for node in (n for e in template.expressions for n in walk(e.tree)):
+            if isinstance(node, Call) and node.function == "park" and not hl7:
+                self._fault(path, *_NO_PARKING)
         paths = {at for expression in template.expressions for at in expression.paths}
         if paths and not hl7:
             self._fault(path, *_NOT_FOR_WORKLISTS)
@@ -282,6 +285,10 @@ class _Reader:
         given += [((*path, "before", n), message) for n, message in enumerate(test.before)]
         for at, message in given:
             self._given(at, message)
+        for name in test.tables:
+            if name not in self._site.tables:
+                hint = did_you_mean(name, self._site.tables)
+                self._fault((*path, "tables", name), f"there is no table '{name}'", hint, key=True)
         for name, outputs in test.expect.outputs.items():
             self._expected((*path, "expect", name), name, outputs)
         if test.expect.none and any(test.expect.outputs.values()):
@@ -289,9 +296,9 @@ class _Reader:
         return self._place(path), test
 
     def _given(self, path: NodePath, given: Given) -> None:
-        said = [name for name in ("file", "hl7", "dicom") if (*path, name) in self._document]
+        said = [name for name in ("file", "hl7", "dicom", "journal") if (*path, name) in self._document]
         if len(said) != 1:
-            self._fault(path, "a message is given by one of file, hl7 and dicom", key=True)
+            self._fault(path, "a message is given by one of file, hl7, dicom and journal", key=True)
         if given.file and self._folder is not None and not (self._folder / given.file).is_file():
             self._fault((*path, "file"), "there is no such file beside the route file")
         for name in given.dicom:
@@ -324,6 +331,10 @@ def _is_contact(path: str) -> bool:
 
 
 _CONTACT = ("this is contact data (address, telephone, next of kin, employer)", "It needs purpose: contact.")
+_NO_PARKING = (
+    "park() cannot be used for a worklist, whose rows have no queue",
+    "Write default(…, y): a row without a station, a time or a modality is held and reported.",
+)
 _NOT_FOR_WORKLISTS = (
     "msg() cannot be used for a worklist",
     "Rows are rebuilt when demographics change, without the order's message: use a field of step or order.",

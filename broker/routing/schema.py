@@ -52,7 +52,7 @@ def markdown() -> str:
     for part in _PARTS:
         lines += _keys(part)
     lines += ["## Events", "", f"Wildcards: {', '.join(f'`{name}`' for name in WILDCARDS)}.", ""]
-    lines += ["## Functions", "", "| Call | Result |", "| --- | --- |"]
+    lines += ["## Functions", "", "| Call | Can fail | Result | Example |", "| --- | --- | --- | --- |"]
     lines += _functions((*FUNCTIONS.values(), *METHODS.values()))
     lines += ["", "## Fields", "", "| Field | Type |", "| --- | --- |"]
     lines += [f"| `{name}` | {kind} |" for name, kind in catalogue().items()]
@@ -74,4 +74,11 @@ def _keys(part: type[Part]) -> Iterator[str]:
 
 def _functions(functions: Iterable[Function]) -> Iterator[str]:
     for function in functions:
-        yield f"| `{function.signature}` | {function.summary} |"
+        source, value = function.example
+        shown = (
+            " ".join(map(str, value))
+            if isinstance(value, tuple)
+            else json.dumps(value, ensure_ascii=False).strip('"')
+        )
+        fails = "yes" if function.fails else ""
+        yield f"| `{function.signature}` | {fails} | {function.summary} | `{source}`: `{shown}` |"

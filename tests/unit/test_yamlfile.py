@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Discriminator
+from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
 
 from broker.errors import ConfigError, Fault
+from broker.scalars import Moment
 from broker.yamlfile import Duration, Secret, Size, Switch, Text, load, loads, validate
 
 
@@ -336,3 +338,41 @@ def test_a_size_is_bytes_with_a_unit(text: str, size: int) -> None:
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     assert faults(f"room: {text}") == ["f.yaml:1:7: $.room: must be a size such as 512KiB, 64MiB or 2GiB."]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (("a",), "plain text"),
+        (("b", 0), "'it''s'"),
+        (("b",), "['it''s', [1, 2]]"),
+        (("b", 1), "[1, 2]"),
+        (("ø", "d"), '"x"'),
+        (("e",), "two\n  lines"),
+    ],
+)
+def test_the_span_of_a_value_is_what_stands_there(path: tuple[str | int, ...], text: str) -> None:
+    document = loads("a: plain text   # why\nb: ['it''s', [1, 2]]\nø: { d: \"x\" }\ne: two\n  lines\n")
+    start, end = document.span(path)
+
+    assert document.source[start:end] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-04-01", datetime(2026, 4, 1, tzinfo=UTC)),
+        ("2026-04-01T06:00+02:00", datetime(2026, 4, 1, 4, tzinfo=UTC)),
+        ("2026-04-01T06:00:30Z", datetime(2026, 4, 1, 6, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_utc(text: str, moment: datetime) -> None:
+    assert TypeAdapter(Moment).validate_python(text) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-04-01T06:00", "2026-4-1", "20260401", "2026-02-30", "2026-W01-1", "", 7]
+)
+def test_what_is_no_moment_is_refused(text: object) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Moment).validate_python(text)

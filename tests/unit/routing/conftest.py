@@ -20,7 +20,7 @@ TABLES = {
     "stations": Table(
         name="stations",
         file="stations.csv",
-        rows={"R1": Row(values=("CT1_STO", "CT2_STO"), line=2), "R2": Row(values=("MR1_STO",), line=3)},
+        rows={"R1": (Row(values=("CT1_STO", "CT2_STO"), line=2),), "R2": (Row(values=("MR1_STO",), line=3),)},
         digest="1",
     )
 }

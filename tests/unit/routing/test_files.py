@@ -70,6 +70,19 @@ def test_the_version_is_of_what_the_environment_says_too() -> None:
     assert loaded(files).version != loaded(files, {"ON": "false"}).version
 
 
+def test_a_table_is_read_as_its_name_says() -> None:
+    files = RouteFiles(
+        routes={},
+        tables={"codes": TableFile(file="config/codes.yaml", text="rows: [{ code: A, values: [1, 2] }]")},
+    )
+
+    assert loaded(RouteFiles.from_json(files.to_json())).tables["codes"].find(("A",), "20260101000000") == (
+        "1",
+        "2",
+    )
+    assert list(files.texts()) == ["tables/codes.yaml"]
+
+
 def test_a_difference_is_told_file_by_file_wherever_the_folders_stand() -> None:
     before, after = route_files(folder="old"), route_files(route=ROUTE.replace("CT", "MR"), folder="new")
 

@@ -44,7 +44,7 @@ where: step.modality in ['OP'] && sit == 'STO'
 to:
   - worklist: wroklist
     set:
-      ScheduledStationAETitle: ${ lookup('stations', step.loction) }
+      ScheduledStationAETitle: ${ skip(lookup('stations', step.loction)) }
       PatientNam: x
   - hl7: pacs
     send: ORM^O01
@@ -59,7 +59,7 @@ to:
         "routes/0.yaml:6:11: $.to[0].send: must be 'source' or 'ORM^O01'. Did you mean 'ORM^O01'?",
         "routes/1.yaml:3:35: $.where: there is no field 'sit'. Did you mean 'site'?",
         "routes/1.yaml:5:15: $.to[0].worklist: there is no destination 'wroklist'. Did you mean 'worklist'?",
-        "routes/1.yaml:7:54: $.to[0].set.ScheduledStationAETitle: there is no field 'step.loction'."
+        "routes/1.yaml:7:59: $.to[0].set.ScheduledStationAETitle: there is no field 'step.loction'."
         " Did you mean 'step.location'?",
         "routes/1.yaml:8:7: $.to[0].set.PatientNam: there is no DICOM keyword 'PatientNam'."
         " Did you mean 'PatientName'?",
@@ -134,6 +134,15 @@ WORKLIST = "to: [{ worklist: worklist, set: { %s } }]"
             "3:52: $.to[0].set.AccessionNumber: msg() cannot be used for a worklist. Rows are rebuilt when",
         ),
         (
+            route(WORKLIST % "ScheduledStationAETitle: \"${ lookup('stations', site) }\""),
+            "3:64: $.to[0].set.ScheduledStationAETitle: lookup can fail, and nothing says what happens then. Write"
+            " default(lookup('stations', site), …) or skip(lookup('stations', site)) to leave this line out or park(",
+        ),
+        (
+            route(WORKLIST % "ScheduledStationAETitle: \"${ park(lookup('stations', site)) }\""),
+            "3:60: $.to[0].set.ScheduledStationAETitle: park() cannot be used for a worklist, whose rows have no queue",
+        ),
+        (
             route("where: msg('OBR-24') == 'CT'", "to: [{ worklist: worklist }]"),
             "3:8: $.where: msg() cannot be used for a worklist",
         ),
@@ -176,7 +185,7 @@ tests:
         (
             "{ source: orders }",
             "{ ack: AA }",
-            "7:5: $.tests[0].given: a message is given by one of file, hl7 and dicom",
+            "7:5: $.tests[0].given: a message is given by one of file, hl7, dicom and journal",
         ),
         (
             "{ source: orders, hl7: x, file: 0.yaml }",
