@@ -126,7 +126,7 @@ def test_a_way_that_was_taken_meanwhile_is_asked_for_at_once(sweep: Sweep) -> No
     def turn(tx: Transaction) -> None:
         way = ways.take(tx, "epj", 0, "node")
         assert way is not None
-        ways.give_back(tx, way)
+        ways.give_back(tx, way, "epj")
 
     sweep.database.write(turn).result()
     assert sweep.ask() == [("epj", 0)]
