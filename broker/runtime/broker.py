@@ -36,6 +36,7 @@ from broker.routing.language import OnFailure
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
+from broker.runtime.queries import Queries
 from broker.runtime.retention import Retention, limits_of
 from broker.runtime.router import Router
 from broker.runtime.web import WebServer, application
@@ -104,7 +105,8 @@ class Broker:
         )
         self._intake = JournalIntake(self._database, self._committed, _reused, self._room.check)
         self._inbound: list[Inbound] = []
-        app = application(self.why_not_ready, self._telemetry, self.status)
+        self._queries = Queries()
+        app = application(self.why_not_ready, self._telemetry, self.status, self._queries.told)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
         self._web_task: asyncio.Task[None] | None = None
 
@@ -273,6 +275,7 @@ class Broker:
             register_dicom=self._dicom.register,
             known_aets=frozenset(settings.broker.dicom.peers),
             count=self._telemetry.count,
+            note_query=self._queries.note,
         )
 
     def _gauges(self) -> Iterable[tuple[str, Mapping[str, str], float]]:
