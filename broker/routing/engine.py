@@ -15,6 +15,7 @@ from broker.event import EVENT_TYPES
 from broker.routing.expression import Expression, Scope, Template, compile_tree
 from broker.routing.functions import LookupMissError
 from broker.routing.language import OnFailure, RouteTest
+from broker.routing.provenance import Origin, origins
 from broker.routing.syntax import Chain, Node
 from broker.view import View
 
@@ -139,6 +140,15 @@ class RouteSet:
         """What every route says to this event; never a value of it."""
         facts = view.facts()
         return [self._verdict(route, view, facts) for route in self.routes]
+
+    def origins(self, view: View, target: Target) -> Mapping[str, tuple[str, tuple[Origin, ...]]]:
+        """By the name of each `set:` line of a target that was made of this view: its place, and what gave its value."""
+        facts = view.facts()
+        lines = next(t for t in self[target.route].targets if t.index == target.index).set
+        return {
+            name: (line.place, origins(line.template, self._scope, facts, view.message))
+            for name, line in lines.items()
+        }
 
     def _route(self, view: View, event_type: str, only: Kind | None) -> Routed:
         routes = self._by_event[event_type]
