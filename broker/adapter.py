@@ -293,6 +293,8 @@ class InboundSpec(Generic[C]):
     factory: Callable[[C, InboundContext], Inbound]
     reader: Callable[[C, ListenerPlace], Reader] | None = None
     """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
+    events: tuple[str, ...] = ()
+    """What it makes of messages: event types, or `patient.*` for all that begin so; empty: it makes none."""
     api_version: int = API_VERSION
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from broker.adapter import Kind, Target
 from broker.errors import UnmappableError
@@ -19,7 +19,7 @@ from broker.routing.provenance import Origin, origins
 from broker.routing.syntax import Chain, Node
 from broker.view import View
 
-REFRESH = "step.changed"
+REFRESH: Final = "step.changed"
 """The event as which a step is seen when only its patient changed."""
 
 
@@ -142,7 +142,7 @@ class RouteSet:
         return [self._verdict(route, view, facts) for route in self.routes]
 
     def origins(self, view: View, target: Target) -> Mapping[str, tuple[str, tuple[Origin, ...]]]:
-        """By the name of each `set:` line of a target that was made of this view: its place, and what gave its value."""
+        """By the name of each `set:` line of a target that was made of this view: place, and what gave the value."""
         facts = view.facts()
         lines = next(t for t in self[target.route].targets if t.index == target.index).set
         return {

@@ -72,6 +72,7 @@ class Queries:
                 "at": one.at.isoformat(),
                 "answers": one.answers,
                 "whole": one.whole,
+                "charset": _charset(one.query),
                 "keys": [described(verdict, row) for verdict in one.query.verdicts(row or {})],
             }
             for one in reversed(asked)
@@ -88,6 +89,11 @@ def described(verdict: KeyVerdict, row: Attributes | None, *, typed: bool = Fals
     keyword = verdict.path.rpartition(".")[2]
     wanted = _joined(verdict.wanted) if typed or keyword in SHOWN else GIVEN
     return {"key": verdict.path, "wanted": wanted, "matches": None if row is None else verdict.matches}
+
+
+def _charset(query: Query) -> str:
+    asked = query.attributes.get("SpecificCharacterSet", "")
+    return asked if isinstance(asked, str) else ""
 
 
 def _joined(values: Iterable[str]) -> str:

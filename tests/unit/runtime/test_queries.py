@@ -32,12 +32,14 @@ def test_a_device_is_told_of_newest_first_with_each_key_held_against_the_row() -
             "at": "2026-03-09T08:02:00+00:00",
             "answers": 1,
             "whole": True,
+            "charset": "",
             "keys": [{"key": "AccessionNumber", "wanted": "A1", "matches": True}],
         },
         {
             "at": "2026-03-09T08:01:00+00:00",
             "answers": 0,
             "whole": True,
+            "charset": "",
             "keys": [{"key": f"{STEPS}.Modality", "wanted": "MR", "matches": False}],
         },
     ]
