@@ -43,7 +43,11 @@ def gather(it: Desk, question: Question, typed: Query | None, ask: AskDevice) ->
         issuers=issuers,
         steps=tuple(facts),
         more=len(found) - len(picked),
-        came=tuple(one.came for one in reading.messages if one.came.id not in mine),
+        came=tuple(
+            one.came
+            for one in reading.messages
+            if one.came.id not in mine and (not one.came.order or _named(one, question))
+        ),
         elsewhere=_elsewhere(it, question, known),
         remembered=remembered,
         asked=() if facts else asked,
@@ -126,6 +130,11 @@ def _asked_for(held: Held, question: Question) -> bool:
     return not question.accession or question.accession in (held.step.accession_number, *numbers)
 
 
+def _named(one: Message, question: Question) -> bool:
+    """Whether an order is the one that was asked for; any is where none was named."""
+    return not question.accession or question.accession in one.by_accession
+
+
 def _order(one: Known) -> tuple[bool, int]:
     date = one.held.step.start_date
     return one.held.step.status not in OPEN, -int(date) if date.isdigit() else 0
@@ -138,7 +147,8 @@ def _messages(it: Desk, question: Question, keys: list[str], found: list[Held]) 
     accessions = {question.accession, *(held.step.accession_number for held in found)} - {""}
     by_accession = {value: set(_find(it, "accession", value)) for value in accessions}
     if question.accession:
-        seqs |= by_accession[question.accession] | set(_find(it, "order", question.accession))
+        by_accession[question.accession] |= set(_find(it, "order", question.accession))
+        seqs |= by_accession[question.accession]
     for held in found:
         seqs |= by_accession.get(held.step.accession_number, set())
     set_aside: dict[str, list[str]] = {}

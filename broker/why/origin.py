@@ -80,7 +80,7 @@ def said(event: Event) -> Mapping[str, Any]:
 
 
 def fact_of(field: str, facts: Mapping[str, Any]) -> str:
-    """The fact that shows a field of a view: `patient.id` for `patient.identifiers`, `step.procedure.code` for a code."""
+    """The fact that shows a field of a view: `patient.id` for `patient.identifiers`, of a code its first part."""
     if field == "patient.identifiers":
         return "patient.id"
     inside = (name for name, value in facts.items() if name.startswith(f"{field}.") and value)

@@ -26,9 +26,11 @@ def typed(keys: Iterable[str]) -> Query | None:
     step: dict[str, dicom.Value] = {}
     for text in keys:
         key, sign, value = text.partition("=")
-        if not sign or key not in keyword_dict or dicom.vr_of(key) == "SQ":
-            hint = did_you_mean(key, keyword_dict) or "Write KEY=VALUE, as in Modality=CT."
-            raise QueryError(f"--query {key}: not a key with one value. {hint}")
+        if not sign or not key:
+            raise QueryError(f"--query {text}: write KEY=VALUE, as in Modality=CT")
+        if key not in keyword_dict or dicom.vr_of(key) == "SQ":
+            hint = did_you_mean(key, keyword_dict)
+            raise QueryError(f"--query {key}: not a DICOM keyword with one value. {hint}".strip())
         values = tuple(value.split("\\"))
         (step if key.startswith(_STEP) else top)[key] = values if len(values) > 1 else value
     if not top and not step:
