@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "backup": "Copy journal and objects to a new folder while the broker runs.",
         "bus": "How far events were published, and publishing them again.",
         "worklist": "Rows that modalities see.",
+        "graph": "Draw listeners, events, routes and destinations, with what waits.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters that are installed.",
         "schema": "JSON Schemas of settings, routes and events.",

@@ -24,7 +24,7 @@ LAYERS = (
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
-    {"doctor", "why"},
+    {"doctor", "graph", "why"},
     {"cli"},
     {"__main__"},
 )
