@@ -98,6 +98,8 @@ def mwl(
             }
         )
     else:
+        if it.until:
+            click.echo(f"as it was at {it.until}, by today's routes")
         for answer in answers:
             _print(answer)
         if facts.more:

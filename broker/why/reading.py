@@ -36,6 +36,8 @@ VALUES: Final = (
     "ScheduledProcedureStepStartTime",
 )
 """What decides on which list a row is, and when."""
+LONGEST: Final = 64 * 1024
+"""Bytes of a message whose fields are tried one by one; an order has a few KiB."""
 SET_ASIDE: Final = ("identity-conflict", "step-patient-differs", "step-refused", "cancel-unmatched")
 """Exceptions that say that a register did not apply an event."""
 
@@ -101,7 +103,7 @@ class Reading:
             stations=stations(row or {}),
             values=tuple(self.value(seen, keyword) for keyword in VALUES) if row is not None else (),
             remarks=tuple(self._remarks(seen)),
-            charset=_charset(it, row, asked) if row is not None else "",
+            charset=_charset(it, row, asked) if row is not None and seen.placed else "",
             tried=None if typed is None else Device(keys=keys),
             asked=asked,
         )
@@ -195,7 +197,7 @@ class Reading:
 
     def _said_in(self, logged: Logged) -> Mapping[str, tuple[str, ...]]:
         reader, message = self.it.configured.readers.get(logged.event.source), message_of(logged)
-        if reader is None or message is None:
+        if reader is None or message is None or len(message.raw) > LONGEST:
             return {}  # its listener is not configured any more, or its bytes are not kept
         if logged.event.id not in self._paths:
             self._paths[logged.event.id] = origin.paths_behind(reader, message, logged.event)

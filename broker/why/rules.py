@@ -179,7 +179,7 @@ OF_STEP: Final[tuple[Rule, ...]] = (
     Rule(
         "held",
         lambda case: bool(case.of_step.lacking),
-        "the row is held: {lacking}",
+        "{lacking}",
         f"the sender completes the order and sends it again; or a table gets the code that it lacks, then {AGAIN}",
     ),
     Rule(

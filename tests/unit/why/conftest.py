@@ -34,6 +34,11 @@ def house(configured: Configured, sqlite_database: SqliteDatabase) -> House:
 
 @pytest.fixture
 def ask(house: House) -> Ask:
+    """Asks the house, as `asking` says."""
+    return asking(house)
+
+
+def asking(house: House) -> Ask:
     """Asks for a patient's rows; `asked` are the device's queries, `answering` is off where no broker runs."""
 
     def why(

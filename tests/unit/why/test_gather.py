@@ -12,13 +12,15 @@ from broker.dicom.matching import STEPS, Query
 from broker.journal import log as journal
 from broker.registers import worklist
 from broker.runtime import rebuild
+from broker.runtime.offline import Configured
+from broker.store.database import Database
 from broker.why.desk import WhyError, desk
 from broker.why.facts import Question
 from broker.why.gather import tags
 from broker.why.query import typed
 from tests.support.messages import Person, adt, merge, omi, orm
 from tests.unit.runtime.conftest import House
-from tests.unit.why.conftest import Ask
+from tests.unit.why.conftest import Ask, asking
 
 ANNA = Person(number="700123", national="30908299902", family="Sørby", given="Áile")
 ODD = Person(number="700555", family="Annen", birth_date="19500101", sex="M")
@@ -243,6 +245,19 @@ def test_a_step_whose_log_is_gone_is_still_explained(house: House, ask: Ask) -> 
     (answer,) = ask("700123")[1]
 
     assert answer.verdict == "served"
+
+
+def test_on_either_engine(configured: Configured, database: Database) -> None:
+    house = House(configured, database)
+    taken(house, ("pas", adt("A04", "P1", ANNA)), ("orders", orm("O1", ANNA, "101", modality="MR")))
+    taken(house, ("orders", orm("O2", ANNA, "101")))
+    taken(house, ("orders", orm("O3", ANNA, "102").replace(b"ORC|NW", b"ORC|ZZ")))
+    ask = asking(house)
+
+    assert ask("700123")[1][0].verdict == "served"
+    assert ask("700123", at="2026-03-09T08:02:30+00:00")[1][0].verdict == "other-station"
+    assert ask("700123", accession="A102")[1][0].verdict == "refused"
+    assert tag(house, "Modality")["origins"] == ["step.modality ← OBR-24 of ORM^O01 O2"]
 
 
 # attributes
