@@ -178,7 +178,9 @@ def _makes(patterns: Sequence[str], reader: Reader, inputs: Iterable[bytes]) -> 
     unknown = [pattern for pattern in patterns if not events_of((pattern,))]
     _must(not unknown, f"events: no event is called {', '.join(unknown)}")
     made = {event.type for raw in inputs for event in _receive(reader, raw).events}
-    _must(made <= set(named), f"events: it makes {', '.join(sorted(made - set(named)))}, which it does not name")
+    _must(
+        made <= set(named), f"events: it makes {', '.join(sorted(made - set(named)))}, which it does not name"
+    )
 
 
 def _is_pure(
