@@ -42,4 +42,5 @@ INBOUND = InboundSpec(
     config=OrderListener,
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
+    events=("order.*", "step.*"),
 )

@@ -121,9 +121,9 @@ def where(table: str, code: str | None, config: Path, as_json: bool) -> None:
 def lacking(last: str, only: str, config: Path, as_json: bool) -> None:
     """List the codes that messages brought and no row holds, the most frequent first.
 
-    Looks at the journal's events again with today's routes and tables, each at the time when it came, so that a code
-    which was added since is not listed; the broker may run. Where several codes were asked for, any of them would do.
-    Shows codes, counts and times, no patient data. Ends with 1 where something is missing.
+    Looks at the journal's events again with the routes and tables of the folder, each at the time when it came, so
+    that a code which was added since is not listed; the broker may run. Where several codes were asked for, any of them
+    would do. Shows codes, counts and times, no patient data. Ends with 1 where something is missing.
 
     Examples:  broker codes missing    ·    broker codes missing --last 24h --table stations --format json
     """

@@ -20,7 +20,10 @@ from pydantic_core import PydanticUndefined
 from broker import event, registry, settings
 from broker.cli import COMMANDS
 from broker.cli import broker as root
+from broker.graph.model import graph
+from broker.graph.text import mermaid
 from broker.routing import schema
+from broker.runtime.offline import configure
 from broker.telemetry import METRICS
 
 MADE = "<!-- Made by `broker docs`. Change the declaration in the code, not this page. -->\n"
@@ -77,6 +80,14 @@ through everything but the sending, with empty registers; `tables` and `at` give
 
 """
 
+GRAPH = """# What the shipped configuration connects
+
+Listeners, the events that they make, the routes that take those, and where they go; `worklists` makes no events, it
+answers modalities from the worklist. Dashed: off until a variable switches it on. `broker graph` draws it for your
+configuration, `--live` with what waits where, `--format svg` as a picture. Events without a route stand on the bus.
+
+"""
+
 
 @click.command("docs")
 @click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what the code says.")
@@ -89,7 +100,8 @@ def command(check: bool, folder: Path) -> None:
     Examples:  broker docs    ·    broker docs --check
     """
     stale = []
-    for name, text in pages().items():
+    found = pages(folder)
+    for name, text in found.items():
         path = folder / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
@@ -102,19 +114,18 @@ def command(check: bool, folder: Path) -> None:
         click.echo(f"not what the code says: {', '.join(stale)}; run `broker docs`", err=True)
         raise SystemExit(1)
     click.echo(
-        f"{len(pages())} files are what the code says"
-        if check or not stale
-        else f"{len(stale)} files written"
+        f"{len(found)} files are what the code says" if check or not stale else f"{len(stale)} files written"
     )
 
 
-def pages() -> Mapping[str, str]:
-    """Every file that is made from the code: its name and its text."""
+def pages(folder: Path) -> Mapping[str, str]:
+    """Every file that is made from the code, or from the shipped configuration: its name and its text."""
     return {
         "docs/settings.md": _settings(),
         "docs/routes.md": ROUTES + schema.markdown(),
         "docs/metrics.md": _metrics(),
         "docs/commands.md": _commands(),
+        "docs/graph.md": _graph(folder),
         "config/broker.schema.json": _json(settings.json_schema()),
         "config/route.schema.json": schema.schema_text(),
         "docs/event.schema.json": _json(event.json_schema()),
@@ -195,6 +206,12 @@ def _metrics() -> str:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
         lines.append(f"| `{name}` | {metric.kind} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"
+
+
+def _graph(folder: Path) -> str:
+    """The shipped configuration, as it is where no variable is set."""
+    made = graph(configure(settings.load(folder / "config" / "broker.yaml", env={}), {}))
+    return f"{MADE}\n{GRAPH}```mermaid\n{mermaid(made)}```\n"
 
 
 def _commands() -> str:

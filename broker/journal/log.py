@@ -41,6 +41,21 @@ def event(tx: Transaction, seq: int) -> Logged:
     raise KeyError(seq)
 
 
+def event_named(tx: Transaction, name: str) -> Logged | None:
+    """The event with this id; None where the log has none, or no longer."""
+    return next(iter(_logged(tx, "event.id=?", (name,), 1)), None)
+
+
+def place_at(tx: Transaction, until: str) -> int:
+    """How far routing was with all that was received before then (ISO 8601, UTC); 0: nothing was routed."""
+    row = tx.one(
+        "SELECT coalesce(max(event.place), 0) FROM event JOIN message ON message.seq = event.message"
+        " WHERE message.received<?",
+        (until,),
+    )
+    return int(row[0]) if row else 0
+
+
 def events_of(tx: Transaction, message: int) -> list[Logged]:
     """The events of one message."""
     return _logged(tx, "event.message=?", (message,))

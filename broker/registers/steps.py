@@ -67,6 +67,15 @@ def of_patient(tx: Transaction, patient_key: str) -> list[str]:
     return [key for (key,) in rows]
 
 
+def known_by(tx: Transaction, *, patient_key: str = "", accession: str = "") -> list[tuple[str, str]]:
+    """(key, id of the event that wrote it last) of a patient's steps, or of an accession number's, in any status."""
+    where, value = ("patient=?", patient_key) if patient_key else ("accession=?", accession)
+    return [
+        (key, event)
+        for key, event in tx.rows(f"SELECT key, event FROM step WHERE {where} ORDER BY key", (value,))
+    ]
+
+
 def of_order(tx: Transaction, order: Order, patient_key: str) -> list[Held]:
     """All steps of an order: of the same patient, or under the very same number."""
     rows = tx.rows(

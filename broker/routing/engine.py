@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from broker.adapter import Kind, Target
 from broker.errors import UnmappableError
@@ -15,11 +15,12 @@ from broker.event import EVENT_TYPES
 from broker.routing.expression import Expression, Scope, Template, compile_tree
 from broker.routing.forms import ParkError, SkipError
 from broker.routing.language import OnFailure, RouteTest
+from broker.routing.provenance import Origin, origins
 from broker.routing.syntax import Chain, Node
 from broker.routing.tables import Table
 from broker.view import View
 
-REFRESH = "step.changed"
+REFRESH: Final = "step.changed"
 """The event as which a step is seen when only its patient changed."""
 
 
@@ -145,6 +146,16 @@ class RouteSet:
         """What every route says to this event; never a value of it."""
         facts = view.facts()
         return [self._verdict(route, view, facts) for route in self.routes]
+
+    def origins(self, view: View, target: Target) -> Mapping[str, tuple[str, tuple[Origin, ...]]]:
+        """By the name of each `set:` line of a target that was made of this view: place, and what gave the value."""
+        facts = view.facts()
+        lines = next(t for t in self[target.route].targets if t.index == target.index).set
+        return {
+            name: (line.place, origins(line.template, self._scope, facts, view.message))
+            for name, line in lines.items()
+            if name in target.set  # `skip(…)` may have left it out
+        }
 
     def _route(self, view: View, event_type: str, only: Kind | None) -> Routed:
         routes = self._by_event[event_type]

@@ -40,6 +40,7 @@ from broker.adapter import (
 )
 from broker.errors import DeliveryError, UnmappableError
 from broker.hl7.er7 import Message
+from broker.routing.language import events_of
 from broker.testing.samples import CONTACT, HL7, MARK, MESSAGE_ID, NOW, views
 from broker.view import View
 
@@ -79,6 +80,10 @@ def inbound(
         yield Check(f"{spec.name}: any bytes are judged", lambda _: _judges(read(config, place), inputs))
         yield Check(
             f"{spec.name}: the same bytes give the same", lambda _: _is_pure(read, config, place, inputs)
+        )
+        yield Check(
+            f"{spec.name}: makes only the events it names",
+            lambda _: _makes(spec.events, read(config, place), inputs),
         )
         yield Check(f"{spec.name}: no value is told", lambda _: _tells_nothing(read(config, place)))
     yield Check(f"{spec.name}: starts and stops", lambda data: _lives(spec, config, place, data))
@@ -166,6 +171,16 @@ def _judges(reader: Reader, inputs: Iterable[bytes]) -> None:
         _must(found.verdict is Verdict.ACCEPTED or bool(found.reason), f"{what}: not taken, and no reason")
         _must(found.verdict is not Verdict.REJECTED or bool(found.answer_code), f"{what}: refused in silence")
         _must(not found.answers or bool(found.answer_code), f"{what}: answered without a code")
+
+
+def _makes(patterns: Sequence[str], reader: Reader, inputs: Iterable[bytes]) -> None:
+    named = events_of(tuple(patterns))
+    unknown = [pattern for pattern in patterns if not events_of((pattern,))]
+    _must(not unknown, f"events: no event is called {', '.join(unknown)}")
+    made = {event.type for raw in inputs for event in _receive(reader, raw).events}
+    _must(
+        made <= set(named), f"events: it makes {', '.join(sorted(made - set(named)))}, which it does not name"
+    )
 
 
 def _is_pure(
