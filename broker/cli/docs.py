@@ -37,6 +37,13 @@ A route says which events (`on`), under which condition (`where`), go to which d
 - `send: source` passes on the message that caused the event. Without `purpose: contact` it loses address, telephone,
   next of kin, employer, insurance, and Z-segments, of which only the sender knows what they hold.
 - A lookup that misses holds a worklist row; elsewhere it holds the delivery for a person to see. Nothing is dropped.
+- `use: [name]` takes in a block of `routes/_shared/*.yaml`, where several routes have lines in common: at a target
+  its `set:`, at the route its `on_failure:`, joined key by key. The route's own key wins; of two blocks the later. A
+  mistake in a block is told at its line there, with the route that uses it. Editors complete it by
+  `config/shared.schema.json`.
+- `${{env:NAME:-default}}` may stand for a whole value. A route holds no secrets, for what it sets leaves with the
+  message: those stand in `config/broker.yaml`, as `{{file: /run/secrets/x}}`.
+- `broker check` looks for what is wrong and for what is hardly meant: [the rules](lint.md).
 - `broker test` runs the tests; `broker explain FILE --source LISTENER` shows what each route said to a message.
 
 """
@@ -81,6 +88,7 @@ def pages() -> Mapping[str, str]:
         "docs/commands.md": _commands(),
         "config/broker.schema.json": _json(settings.json_schema()),
         "config/route.schema.json": schema.schema_text(),
+        "config/shared.schema.json": schema.shared_schema_text(),
         "docs/event.schema.json": _json(event.json_schema()),
     }
 

@@ -17,6 +17,7 @@ from broker.routing.functions import LookupMissError
 from broker.routing.language import OnFailure, RouteTest
 from broker.routing.syntax import Chain, Node
 from broker.view import View
+from broker.yamlfile import Document
 
 REFRESH = "step.changed"
 """The event as which a step is seen when only its patient changed."""
@@ -65,6 +66,8 @@ class Route:
     on_failure: OnFailure = field(default_factory=OnFailure)
     tests: Mapping[str, RouteTest] = field(default_factory=dict)
     """By the place where they stand."""
+    document: Document = field(repr=False, compare=False)
+    """The file, for whoever tells of a place in it."""
 
     @property
     def place(self) -> str:
