@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 
 from pydantic import BaseModel, ConfigDict
 
-from broker.event import Event
+from broker.event import Event, EventType
 
 if TYPE_CHECKING:
     from broker.net.service import Service
@@ -277,6 +277,8 @@ class InboundSpec(Generic[C]):
     factory: Callable[[C, InboundContext], Inbound]
     reader: Callable[[C, ListenerPlace], Reader] | None = None
     """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
+    makes: Mapping[str, tuple[EventType, ...]] | None = None
+    """Message type (`ADT^A01`, `C-STORE`) to every event that may come of it, for `broker check`; None: not said."""
     api_version: int = API_VERSION
 
 

@@ -136,6 +136,11 @@ class Document:
         taken = {r for r in moved if any(r[: len(p)] == p for p in new)}
         return replace(self, value=value, references=self.references | taken, _parts={**self._parts, **new})
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """The text of the file, and of every file that a part of it was written in, by name."""
+        return {self.file: self.source, **{p.document.file: p.document.source for p in self._parts.values()}}
+
     def get(self, path: NodePath) -> Any:
         """The value at a path; raises `KeyError` or `IndexError` when there is none."""
         value = self.value

@@ -84,4 +84,5 @@ INBOUND = InboundSpec(
     summary="Modality Worklist SCP",
     config=WorklistService,
     factory=_Worklist,
+    makes={},
 )

@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 from broker import event, registry, settings
 from broker.cli import COMMANDS
 from broker.cli import broker as root
-from broker.routing import schema
+from broker.routing import rules, schema
 from broker.telemetry import METRICS
 
 MADE = "<!-- Made by `broker docs`. Change the declaration in the code, not this page. -->\n"
@@ -45,6 +45,16 @@ A route says which events (`on`), under which condition (`where`), go to which d
   message: those stand in `config/broker.yaml`, as `{{file: /run/secrets/x}}`.
 - `broker check` looks for what is wrong and for what is hardly meant: [the rules](lint.md).
 - `broker test` runs the tests; `broker explain FILE --source LISTENER` shows what each route said to a message.
+
+"""
+
+LINT = f"""{MADE}
+# What `broker check` finds
+
+Every finding has a code in brackets, a place with carets, and mostly a suggestion; `broker check --explain CODE` prints
+what stands here. Errors keep the broker from starting. Warnings are what is allowed and hardly meant; with
+`--deny-warnings` they fail too. One that is meant to stay is silenced on its line, or in the line above it, with the
+reason: `# lint: allow CODE REASON`; the summary counts them.
 
 """
 
@@ -84,6 +94,7 @@ def pages() -> Mapping[str, str]:
     return {
         "docs/settings.md": _settings(),
         "docs/routes.md": ROUTES + schema.markdown(),
+        "docs/lint.md": LINT + rules.markdown(),
         "docs/metrics.md": _metrics(),
         "docs/commands.md": _commands(),
         "config/broker.schema.json": _json(settings.json_schema()),

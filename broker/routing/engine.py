@@ -16,6 +16,7 @@ from broker.routing.expression import Expression, Scope, Template, compile_tree
 from broker.routing.functions import LookupMissError
 from broker.routing.language import OnFailure, RouteTest
 from broker.routing.syntax import Chain, Node
+from broker.routing.tables import Table
 from broker.view import View
 from broker.yamlfile import Document
 
@@ -115,6 +116,11 @@ class RouteSet:
             event: tuple((r.condition.run if r.condition else None, r) for r in enabled if event in r.events)
             for event in EVENT_TYPES
         }
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The code tables that the routes were read with."""
+        return self._scope.tables
 
     def __getitem__(self, name: str) -> Route:
         return self._by_name[name]

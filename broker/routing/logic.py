@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
 
-from broker.routing.syntax import Call, Chain, Choice, Constant, Items, Name, Node, Not, Relation
+from broker.routing.syntax import Call, Chain, Choice, Constant, Items, Node, Not, Relation
 
 Scalar = str | int | bool
 MAX_ALTERNATIVES = 64
@@ -111,9 +111,9 @@ class Demand:
                 long, short = sorted((one, other), key=len, reverse=True)
                 if not _METHODS[method](long, short):
                     return True
-            if wanted and not also and (method == other_method or other_method == "contains"):
-                if _METHODS[other_method](one, other):
-                    return True
+            denies = wanted and not also and other_method in (method, "contains")
+            if denies and _METHODS[other_method](one, other):
+                return True
         return False
 
 
@@ -222,14 +222,3 @@ def _relation(node: Relation, *, positive: bool) -> Demand | None:
     if sign == "!=":
         return Demand(subject=left, denied=frozenset((right.value,)))
     return Demand(subject=left, orders=((sign, right.value),))
-
-
-def names(node: Node) -> Iterator[Name]:
-    """Every field that a part of an expression reads."""
-    if isinstance(node, Name):
-        yield node
-    for each in fields(node):
-        value = getattr(node, each.name)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Node):
-                yield from names(part)

@@ -243,7 +243,7 @@ _WARNINGS: Final = (
         code="same-row",
         what="Two routes write the same worklist for the same event, and nothing in their conditions keeps them apart.",
         why="A step has one row in a list: the later route writes over what the earlier one said.",
-        example="route: ct\nwhere: step.modality == 'CT'\n---\nroute: stockholm\nwhere: site == 'STO'",
+        example="route: ct\nwhere: step.modality == 'CT'\n---\nroute: sto\nwhere: site == 'STO'",
         better="route: ct\nwhere: step.modality == 'CT'\n---\nroute: other\nwhere: step.modality != 'CT'",
     ),
     Rule(
@@ -272,9 +272,9 @@ _WARNINGS: Final = (
     Rule(
         code="missing-issuer",
         what="An identifier is set without its issuer.",
-        why="The issuer that stands there belongs to the identifier before: together they name another person, or nobody.",
-        example="to: [{ worklist: worklist, set: { PatientID: '${ patient.name.family }' } }]",
-        better="to: [{ worklist: worklist, set: { PatientID: '${ patient.name.family }', IssuerOfPatientID: EYE } }]",
+        why="The issuer that stands there is that of another identifier: together they name somebody else, or nobody.",
+        example="to: [{ worklist: worklist, set: { PatientID: '${ order.placer_number }' } }]",
+        better="to: [{ worklist: worklist, set: { PatientID: '${ order.placer_number }', IssuerOfPatientID: EYE } }]",
     ),
     Rule(
         code="always-empty",
@@ -306,8 +306,8 @@ _WARNINGS: Final = (
     ),
     Rule(
         code="no-timeout",
-        what="A time-out of this destination is off.",
-        why="A receiver that stops answering holds the connection, and everything for it, until somebody notices.",
+        what="A time-out of this destination is unset, or 0.",
+        why="Unset, a receiver that stops answering holds its deliveries until somebody notices; 0 leaves it no time.",
         example="outbound: { epj: { adapter: epj, host: epj, port: 6661, ack_timeout: 0s } }",
         better="outbound: { epj: { adapter: epj, host: epj, port: 6661, ack_timeout: 30s } }",
         file="settings",
@@ -339,7 +339,11 @@ def explained(rule: Rule) -> str:
         f"{rule.severity}[{rule.code}]: {rule.what}\n\n{rule.why}\n\n"
         f"For example, in a {_FILES[rule.file]}:\n{indent}{rule.example.replace(chr(10), indent)}\n\n"
         f"Better:\n{indent}{rule.better.replace(chr(10), indent)}\n"
-        + ("\nWhere it is meant, say why: # lint: allow " + rule.code + " REASON\n" if _can_stay(rule) else "")
+        + (
+            "\nWhere it is meant, say why: # lint: allow " + rule.code + " REASON\n"
+            if _can_stay(rule)
+            else ""
+        )
     )
 
 

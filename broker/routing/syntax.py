@@ -17,7 +17,8 @@ No loops, no assignment, no recursion: an expression takes time in proportion to
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 MAX_CHARACTERS = 2000
 MAX_DEPTH = 50
@@ -118,6 +119,16 @@ class Choice(Node):
     condition: Node
     then: Node
     otherwise: Node
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and every part of it."""
+    yield node
+    for each in fields(node):
+        value = getattr(node, each.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Node):
+                yield from walk(part)
 
 
 def parse(source: str) -> Node:

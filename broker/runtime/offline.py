@@ -66,7 +66,7 @@ def configure(settings: Settings, env: Mapping[str, str]) -> Configured:
     for name, file in settings.broker.tables.items():
         try:
             path = settings.table_file(name)
-            loaded[name] = tables.load_table(name, path, shown_as=_shown(path))
+            loaded[name] = tables.load_table(name, path, shown_as=shown(path))
         except ConfigError as exc:
             _collect(exc, faults, broken)
             loaded[name] = tables.Table(name=name, file=file, rows={})
@@ -79,7 +79,7 @@ def configure(settings: Settings, env: Mapping[str, str]) -> Configured:
             tables=loaded,
             env=env,
             sources=[setting.name for setting in settings.inbound],
-            shown_as=_shown(settings.routes_folder),
+            shown_as=shown(settings.routes_folder),
         )
     except ConfigError as exc:
         _collect(exc, faults, broken)
@@ -100,7 +100,7 @@ def _collect(error: ConfigError, faults: list[Fault], broken: list[str]) -> None
         broken.append(str(error))
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as a person in the current folder would write it."""
     try:
         return path.relative_to(Path.cwd()).as_posix()
