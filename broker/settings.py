@@ -268,14 +268,14 @@ def _entries(
         at = (section, name)
         if not isinstance(value, dict) or "adapter" not in value:
             what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
-            faults.append(document.fault(at, what, key=True))
+            code = "missing-key" if isinstance(value, dict) else "wrong-value"
+            faults.append(document.fault(at, what, key=True, code=code))
             continue
         wanted = str(as_written(value["adapter"]))
         if wanted not in adapters:
             hint = did_you_mean(wanted, adapters) or f"Installed: {', '.join(sorted(adapters))}."
-            faults.append(
-                document.fault((*at, "adapter"), f"no {section} adapter '{wanted}' is installed", hint)
-            )
+            what = f"no {section} adapter '{wanted}' is installed"
+            faults.append(document.fault((*at, "adapter"), what, hint, code="unknown-adapter"))
             continue
         spec: Any = load_adapter(adapters[wanted])
         try:

@@ -189,6 +189,15 @@ _ERRORS: Final = (
         better="use: []",
     ),
     Rule(
+        code="unknown-adapter",
+        severity="error",
+        what="No adapter of this name is installed.",
+        why="Adapters come with packages; `broker adapters list` shows those that are there.",
+        example="outbound: { epj: { adapter: ejp, host: epj, port: 6661 } }",
+        better="outbound: { epj: { adapter: epj, host: epj, port: 6661 } }",
+        file="settings",
+    ),
+    Rule(
         code="table",
         severity="error",
         what="A code table cannot be used as it stands.",
@@ -229,7 +238,7 @@ _WARNINGS: Final = (
         code="no-source",
         what="No listener of the settings makes this event.",
         why="The route, or a part of it, waits for what never comes.",
-        example="on: [study.committed]\nto: [{ hl7: epj, send: source }]",
+        example="on: [consent.changed]\nto: [{ hl7: epj, send: source }]",
         better="on: [patient.*]\nto: [{ hl7: epj, send: source }]",
     ),
     Rule(

@@ -83,7 +83,10 @@ def load_table(name: str, path: Path, *, shown_as: str = "") -> Table:
             problems.append(f"'{column if code else 'code'}' is empty")
         if code in rows:
             problems.append(f"the code '{code}' stands here twice; first in line {rows[code].line}")
-        faults += [Fault(file=file, line=row.line, column=1, message=f"{problem}.") for problem in problems]
+        faults += [
+            Fault(file=file, line=row.line, column=1, message=f"{problem}.", code="table")
+            for problem in problems
+        ]
         rows.setdefault(code, Row(values=values, line=row.line))
     if faults:
         raise ConfigError(faults)
