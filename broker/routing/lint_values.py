@@ -48,21 +48,28 @@ def values(template: Template, keyword: str, charsets: Mapping[str, str], domain
             if charsets and (not vr or vr in vr_rules.TEXT) and (unknown := _unshowable(part, charsets)):
                 yield Misfit(code="charset", message=unknown)
             continue
+        told: set[int] = set()
         for outcome in _outcomes(part.tree, domain):
-            said = f"what stands in {outcome.place}" if outcome.place else "this constant"
-            if whole and vr and (rule := vr_rules.broken_rule(vr, outcome.value) if outcome.value else ""):
-                broken = True
-                message = f"{said} breaks a rule of {keyword}: {rule}"
-                yield Misfit(code="constant-breaks-vr", message=message, expression=part, node=outcome.node)
-            elif (
-                charsets
-                and (not vr or vr in vr_rules.TEXT)
-                and (unknown := _unshowable(outcome.value, charsets))
-            ):
-                yield Misfit(code="charset", message=f"{said}: {unknown}", expression=part, node=outcome.node)
+            if outcome.node.start in told:
+                continue  # of a table, the first row is enough
+            code, message = _broken(outcome, keyword if whole else "", vr, charsets)
+            if code:
+                told.add(outcome.node.start)
+                broken = broken or code == "constant-breaks-vr"
+                yield Misfit(code=code, message=message, expression=part, node=outcome.node)
     limit = vr_rules.longest(vr) if vr else None
     if limit is not None and not broken and template.literal is None:
         yield from _too_long(template, limit, f"{keyword} ({vr})", domain)
+
+
+def _broken(outcome: _Outcome, keyword: str, vr: str, charsets: Mapping[str, str]) -> tuple[str, str]:
+    """Code and message of what is wrong with a constant; two empty texts where nothing is."""
+    said = f"what stands in {outcome.place}" if outcome.place else "this constant"
+    rule = vr_rules.broken_rule(vr, outcome.value) if keyword and outcome.value else ""
+    if rule:
+        return "constant-breaks-vr", f"{said} breaks a rule of {keyword}: {rule}"
+    unknown = _unshowable(outcome.value, charsets) if not vr or vr in vr_rules.TEXT else ""
+    return ("charset", f"{said}: {unknown}") if unknown else ("", "")
 
 
 def _unshowable(text: str, charsets: Mapping[str, str]) -> str:
@@ -166,6 +173,8 @@ def _same_patient(line: SetField) -> bool:
     if not isinstance(template, Template):
         return False
     trees = [expression.tree for expression in template.expressions]
-    return len(template.parts) == 1 and trees == [
-        t for t in trees if isinstance(t, Name) and t.name == "patient.id"
-    ]
+    return (
+        len(trees) == len(template.parts) == 1
+        and isinstance(trees[0], Name)
+        and trees[0].name == "patient.id"
+    )
