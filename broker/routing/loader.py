@@ -91,7 +91,10 @@ def load_files(files: Mapping[str, Path], site: Site) -> RouteSet:
             documents[name] = yamlfile.load(path, env=site.env, name=name)
         except ConfigError as error:
             faults += error.faults
-    blocks = Blocks(document for name, document in documents.items() if is_shared(name))
+    blocks = Blocks(
+        (document for name, document in documents.items() if is_shared(name)),
+        complete=not any(is_shared(fault.file) for fault in faults),
+    )
     faults += blocks.faults
     digest = hashlib.sha256()
     for table in sorted(site.tables.values(), key=lambda table: table.name):

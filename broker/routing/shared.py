@@ -26,10 +26,11 @@ def is_shared(name: str) -> bool:
 
 
 class Blocks:
-    """Every shared block by name."""
+    """Every shared block by name. `complete`: no file of blocks was unreadable, so that a name not there is wrong."""
 
-    def __init__(self, documents: Iterable[Document]) -> None:
+    def __init__(self, documents: Iterable[Document], *, complete: bool = True) -> None:
         self.faults: list[Fault] = []
+        self._complete = complete
         self._home: dict[str, Document] = {}
         for document in documents:
             self._add(document)
@@ -63,7 +64,8 @@ class Blocks:
                 used = (*at, "use", number)
                 home = self._home.get(str(name))
                 if home is None or section not in _mapping(home.value[name]):
-                    faults.append(self._missing(document, used, str(name), section))
+                    if home is not None or self._complete:
+                        faults.append(self._missing(document, used, str(name), section))
                 else:
                     document = document.with_part((*at, section), home, (str(name), section), used=used)
         return document, faults

@@ -29,7 +29,8 @@ def row(line: str) -> str:
 
 
 def hl7(line: str, *, on: str = "step.*", purpose: str = "care") -> str:
-    return f"route: one\non: [{on}]\nto:\n  - hl7: epj\n    send: source\n    purpose: {purpose}\n    set:\n      {line}\n"
+    target = f"  - hl7: epj\n    send: source\n    purpose: {purpose}\n    set:\n      {line}\n"
+    return f"route: one\non: [{on}]\nto:\n{target}"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,7 @@ def hl7(line: str, *, on: str = "step.*", purpose: str = "care") -> str:
             " instance.modality is always empty in step.*.",
         ),
         (
-            "route: one\non: [step.*, study.committed]\nto: [{ hl7: epj, send: ORM^O01 }]\n".replace("ORM^O01", "source")
-            .replace("study.committed", "result.available"),
+            "route: one\non: [step.*, result.available]\nto: [{ hl7: epj, send: source }]\n",
             "2:14-30 no-source: $.on[1]: no listener makes result.available.",
         ),
         (

@@ -102,7 +102,7 @@ def test_nothing_is_known_of_listeners_that_do_not_say() -> None:
 def test_what_has_too_many_alternatives_counts_as_able_to_hold() -> None:
     source = " && ".join(f"(step.key == '{n}' || step.step_id == '{n}')" for n in range(12))
 
-    assert 2**12 > MAX_ALTERNATIVES
+    assert MAX_ALTERNATIVES < 2**12
     assert alternatives(parse(source)) is None
     assert why(source) == ""
 
@@ -122,7 +122,9 @@ atoms = st.one_of(
     st.tuples(texts, st.sampled_from(("==", "!=", "<", "<=", ">", ">=")), words).map(" ".join),
     st.tuples(words, st.sampled_from(("==", "!=", "<", ">=")), texts).map(" ".join),
     st.tuples(texts, st.lists(words, min_size=1, max_size=3)).map(lambda t: f"{t[0]} in [{', '.join(t[1])}]"),
-    st.tuples(texts, st.sampled_from(("startsWith", "endsWith", "contains")), words).map(lambda t: f"{t[0]}.{t[1]}({t[2]})"),
+    st.tuples(texts, st.sampled_from(("startsWith", "endsWith", "contains")), words).map(
+        lambda t: f"{t[0]}.{t[1]}({t[2]})"
+    ),
     st.tuples(texts, st.sampled_from(("<", "<=", ">", ">=", "==")), st.integers(-1, 3)).map(
         lambda t: f"size({t[0]}) {t[1]} {t[2]}"
     ),

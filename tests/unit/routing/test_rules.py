@@ -35,7 +35,6 @@ def codes(load: Any, text: str) -> set[str]:
     try:
         return {fault.code for fault in lint(load(*texts), AROUND).faults}
     except ConfigError as error:
-        assert all(fault.severity == "error" for fault in error.faults)
         return {fault.code for fault in error.faults}
 
 
