@@ -17,6 +17,7 @@ from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
+from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
@@ -28,12 +29,12 @@ class DicomSettings(Options):
     """The one association server that hosts worklist, storage and verification."""
 
     port: int = Field(ge=0, le=65535, description="TCP port of every DICOM service.")
-    ae_title: Text = Field(default="BROKER", min_length=1, max_length=16, description="Called AE title.")
+    ae_title: AeTitle = Field(default="BROKER", description="Called AE title.")
     open_ae: Switch | None = Field(
         default=None,
         description="Accept calling AE titles that `peers` does not name. Unset: only while bound to loopback.",
     )
-    peers: tuple[Text, ...] = Field(default=(), description="Calling AE titles that are known.")
+    peers: tuple[AeTitle, ...] = Field(default=(), description="Calling AE titles that are known.")
     max_associations: int = Field(default=200, ge=1, description="Associations at once.")
 
 

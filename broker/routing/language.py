@@ -46,6 +46,10 @@ def _event(value: str) -> str:
 
 def _settable(value: object) -> object:
     """Text, or a list of texts."""
+    if isinstance(value, Mapping) and set(value) == {"file"}:
+        raise ValueError(
+            "a route holds no secrets: what it sets leaves\nSecrets stand in config/broker.yaml."
+        )
     written = tuple(as_written(item) for item in value) if isinstance(value, tuple) else as_written(value)
     if not all(isinstance(item, str) for item in (written if isinstance(written, tuple) else (written,))):
         raise ValueError('must be text or a list of texts\nWrite "" for an empty text.')

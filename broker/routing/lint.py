@@ -20,7 +20,7 @@ from broker.routing.engine import Route, RouteSet, RouteTarget
 from broker.routing.expression import Expression, Template
 from broker.routing.language import events_of
 from broker.routing.lint_values import identifiers, values
-from broker.routing.logic import Alternative, Demand, alternatives, both
+from broker.routing.logic import Alternative, Demand, alternatives, both, pinned
 from broker.routing.surroundings import Surroundings
 from broker.routing.syntax import Call, Chain, Constant, Name, Node, walk
 from broker.yamlfile import NodePath, did_you_mean
@@ -59,6 +59,7 @@ class _Linter:
     def __init__(self, route: Route, domain: Domain) -> None:
         self.route, self.domain = route, domain
         self.ways = alternatives(route.condition.tree) if route.condition is not None else ({},)
+        self.pins = pinned(self.ways or ())
 
     def faults(self) -> Iterator[Fault]:
         yield from self._tests()
@@ -264,6 +265,8 @@ def _same_rows(linters: list[_Linter]) -> Iterator[Fault]:
 
 def _meet(one: _Linter, other: _Linter) -> bool:
     """Whether one event can be the business of both, as far as can be told."""
+    if any(values.isdisjoint(other.pins[key]) for key, values in one.pins.items() if key in other.pins):
+        return False
     events = [event for event in one.route.events if event in other.route.events]
     if not events or one.ways is None or other.ways is None:
         return False

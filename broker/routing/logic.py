@@ -24,13 +24,13 @@ _METHODS: Mapping[str, Callable[[str, str], bool]] = {
     "contains": str.__contains__,
 }
 
-Shape = tuple[object, ...]
-"""A part of an expression without its place: what makes two of them the same."""
+Shape = str
+"""A part of an expression without its place: what makes two of them the same. Text, because its hash is kept."""
 
 
 def shape(node: Node) -> Shape:
     """The node without where it stands."""
-    parts: list[object] = [type(node).__name__]
+    parts = []
     for each in fields(node):
         value = getattr(node, each.name)
         if each.name in ("start", "end"):
@@ -38,10 +38,9 @@ def shape(node: Node) -> Shape:
         if isinstance(value, Node):
             value = shape(value)
         elif isinstance(value, tuple):
-            value = tuple(shape(part) for part in value)
-        # 1 and true are equal in Python, and are not the same here.
-        parts.append((type(value).__name__, value))
-    return tuple(parts)
+            value = [shape(part) for part in value]
+        parts.append(repr(value))
+    return f"{type(node).__name__}({', '.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +180,18 @@ def _all_of(operands: tuple[Node, ...], signs: list[bool]) -> Iterator[Alternati
             raise _TooManyError
         ways = [both(one, other) for one in ways for other in more]
     yield from ways
+
+
+def pinned(ways: tuple[Alternative, ...]) -> Mapping[Shape, frozenset[Scalar]]:
+    """The subjects of which every way allows certain values only, and these. Two sets of ways that pin one subject
+    to other values have nothing in common."""
+    found: dict[Shape, frozenset[Scalar]] = {}
+    for key in ways[0] if ways else ():
+        allowed = [way[key].allowed if key in way else None for way in ways]
+        known = [values for values in allowed if values is not None]
+        if len(known) == len(ways):
+            found[key] = frozenset[Scalar]().union(*known)
+    return found
 
 
 def both(one: Alternative, other: Alternative) -> Alternative:

@@ -137,6 +137,14 @@ WORKLIST = "to: [{ worklist: worklist, set: { %s } }]"
             "3:8: $.where: msg() cannot be used for a worklist",
         ),
         (
+            route(WORKLIST % "AccessionNumber: { file: /run/secrets/x }"),
+            "3:52: $.to[0].set.AccessionNumber: a route holds no secrets: what it sets leaves. Secrets stand in",
+        ),
+        (
+            route(WORKLIST % "AccessionNumber: '${file:/run/secrets/x}'"),
+            "3:53: $.to[0].set.AccessionNumber: a route reads no files: what it sets leaves. Secrets stand in",
+        ),
+        (
             route(WORKLIST % "AccessionNumber: null"),
             "3:52: $.to[0].set.AccessionNumber: must be text or a list",
         ),

@@ -115,11 +115,15 @@ def test_a_mistake_is_told_at_its_line_with_its_users(load: Any) -> None:
         "routes/_shared/a.yaml:3:6: $.c.sett: unknown key 'sett'. Did you mean 'set'?",
         "routes/_shared/a.yaml:4:1: $.A: a name has small letters, digits and single hyphens only.",
     ]  # fmt: skip
-    fine = block.splitlines()[0].replace(", AccessionNumber: {}", "") + "\n"
-    assert faults(load, row("use: [a]"), shared={"a": fine}) == [
+
+
+def test_a_mistake_of_meaning_is_told_there_too(load: Any) -> None:
+    block = "a: { set: { PatientAddress: x, Modality: '${ step.modalty }' } }\n"
+
+    assert faults(load, row("use: [a]"), shared={"a": block}) == [
         "routes/_shared/a.yaml:1:13: $.a.set.PatientAddress: contact data never leaves on a worklist or by DICOM."
         " Used by routes/0.yaml:5.",
-        "routes/_shared/a.yaml:1:47: $.a.set.Modality: there is no field 'step.modalty'. Used by routes/0.yaml:5."
+        "routes/_shared/a.yaml:1:46: $.a.set.Modality: there is no field 'step.modalty'. Used by routes/0.yaml:5."
         " Did you mean 'step.modality'?",
     ]
 
