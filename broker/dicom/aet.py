@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, WithJsonSchema
 
 from broker.dicom import vr
 from broker.scalars import Text
@@ -17,5 +17,7 @@ def _title(text: str) -> str:
     return text
 
 
-AeTitle = Annotated[Text, StringConstraints(min_length=1, max_length=16), AfterValidator(_title)]
+AeTitle = Annotated[
+    Text, AfterValidator(_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 16})
+]
 """1 to 16 characters of printable ASCII, without backslash."""

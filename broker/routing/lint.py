@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import Any
 
 from broker.errors import Fault
-from broker.event import EVENT_TYPES
 from broker.hl7.er7 import parse_path
 from broker.routing import allow
 from broker.routing.domain import Domain
@@ -108,11 +107,8 @@ class _Linter:
             return
         for number, pattern in enumerate(self.route.document.get(("on",))):
             if not made.intersection(events_of((pattern,))):
-                message, hint = (
-                    f"no listener makes {pattern}",
-                    did_you_mean(pattern, [e for e in EVENT_TYPES if e in made]),
-                )
-                yield self.warning("no-source", ("on", number), message, hint)
+                hint = did_you_mean(pattern, sorted(made))
+                yield self.warning("no-source", ("on", number), f"no listener makes {pattern}", hint)
 
     def _condition(self) -> Iterator[Fault]:
         condition = self.route.condition
