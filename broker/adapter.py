@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 from pydantic import BaseModel, ConfigDict
 
 from broker.dicom.matching import Query
-from broker.event import Event
+from broker.event import Event, EventType
 
 if TYPE_CHECKING:
     from broker.net.service import Service
@@ -296,9 +296,14 @@ class InboundSpec(Generic[C]):
     """Which nodes of a cluster host it: those that take messages in, or those that answer worklist queries."""
     reader: Callable[[C, ListenerPlace], Reader] | None = None
     """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
-    events: tuple[str, ...] = ()
-    """What it makes of messages: event types, or `patient.*` for all that begin so; empty: it makes none."""
+    makes: Mapping[str, tuple[EventType, ...]] | None = None
+    """Message type (`ADT^A01`, `C-STORE`) to every event that may come of it; None: not said."""
     api_version: int = API_VERSION
+
+    @property
+    def events(self) -> tuple[EventType, ...]:
+        """Every event that may come of its messages, each once; empty where none comes, and where it does not say."""
+        return tuple(dict.fromkeys(event for made in (self.makes or {}).values() for event in made))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def fault(path: Path, row: Row, message: str, hint: str = "") -> Fault:
 
 
 def _fault(file: str, line: int, message: str, hint: str = "") -> Fault:
-    return Fault(file=file, line=line, column=1, message=message, hint=hint)
+    return Fault(file=file, line=line, column=1, message=message, hint=hint, code="table")
 
 
 def _cells(file: str, number: int, line: str, faults: list[Fault]) -> list[str]:

@@ -19,5 +19,5 @@ INBOUND = InboundSpec(
     config=Hl7Listener,
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
-    events=("result.available",),
+    makes={"ORU^R01": ("result.available",)},
 )

@@ -99,4 +99,5 @@ INBOUND = InboundSpec(
     config=WorklistService,
     factory=_Worklist,
     role="worklist",
+    makes={},
 )

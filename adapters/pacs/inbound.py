@@ -152,5 +152,5 @@ INBOUND = InboundSpec(
     config=StorageService,
     factory=_Storage,
     reader=InstanceReader,
-    events=("instance.received",),
+    makes={"C-STORE": ("instance.received",)},
 )

@@ -22,7 +22,7 @@ from broker.cli import COMMANDS
 from broker.cli import broker as root
 from broker.graph.model import graph
 from broker.graph.text import mermaid
-from broker.routing import schema
+from broker.routing import rules, schema
 from broker.runtime.offline import configure
 from broker.telemetry import METRICS
 
@@ -46,6 +46,13 @@ A route says which events (`on`), under which condition (`where`), go to which d
 - On a worklist, a row without a station, a time or a modality is held and reported: `lookup(…, [])` is enough.
 - An expression has at most 2000 characters and 50 levels; there are no loops, and nothing in it reaches beyond the
   fields, the message and the tables.
+- `use: [name]` takes in a block of `routes/_shared/*.yaml`, where several routes have lines in common: at a target
+  its `set:`, at the route its `on_failure:`, joined key by key. The route's own key wins; of two blocks the later. A
+  mistake in a block is told at its line there, with the route that uses it. Editors complete it by
+  `config/shared.schema.json`.
+- `${{env:NAME:-default}}` may stand for a whole value. A route holds no secrets, for what it sets leaves with the
+  message: those stand in `config/broker.yaml`, as `{{file: /run/secrets/x}}`.
+- `broker check` looks for what is wrong and for what is hardly meant: [the rules](lint.md).
 - A running broker does not watch the folder: `broker apply` makes what it says live (docs/applying.md).
 - `broker test` runs the tests; `broker explain FILE --source LISTENER` shows what each route said to a message.
 
@@ -88,6 +95,16 @@ configuration, `--live` with what waits where, `--format svg` as a picture. Even
 
 """
 
+LINT = f"""{MADE}
+# What `broker check` finds
+
+Every finding has a code in brackets, a place with carets, and mostly a suggestion; `broker check --explain CODE` prints
+what stands here. Errors keep the broker from starting. Warnings are what is allowed and hardly meant; with
+`--deny-warnings` they fail too. One that is meant to stay is silenced on its line, or in the line above it, with the
+reason: `# lint: allow CODE REASON`; the summary counts them.
+
+"""
+
 
 @click.command("docs")
 @click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what the code says.")
@@ -123,11 +140,13 @@ def pages(folder: Path) -> Mapping[str, str]:
     return {
         "docs/settings.md": _settings(),
         "docs/routes.md": ROUTES + schema.markdown(),
+        "docs/lint.md": LINT + rules.markdown(),
         "docs/metrics.md": _metrics(),
         "docs/commands.md": _commands(),
         "docs/graph.md": _graph(folder),
         "config/broker.schema.json": _json(settings.json_schema()),
         "config/route.schema.json": schema.schema_text(),
+        "config/shared.schema.json": schema.shared_schema_text(),
         "docs/event.schema.json": _json(event.json_schema()),
     }
 

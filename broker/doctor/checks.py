@@ -23,9 +23,11 @@ import broker
 from broker.doctor import judge, look
 from broker.doctor.finding import Finding, fault, ok, warning
 from broker.errors import BrokerError, ConfigError, StoreError
-from broker.routing import check, tables
+from broker.routing import tables
+from broker.routing.lint import lint
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
+from broker.runtime.surroundings import surroundings_of
 from broker.settings import Settings
 from broker.store.room import free_bytes
 from broker.store.schema import CURRENT
@@ -61,7 +63,7 @@ def settings_and_routes(it: Scene) -> Iterator[Finding]:
     except ConfigError as exc:
         yield from unreadable(exc)
         return
-    faults = check.lint(configured.routes)
+    faults = lint(configured.routes, surroundings_of(it.settings, it.env)).faults
     for found in faults:
         yield warning("settings and routes", str(found), "`broker check` shows the line")
     if not faults:

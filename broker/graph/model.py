@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 from broker.event import EVENT_TYPES
 from broker.routing.engine import Route
-from broker.routing.language import events_of
 from broker.runtime.offline import Configured
 from broker.settings import InboundSetting
 from broker.telemetry import age
@@ -70,7 +69,7 @@ class Live:
 def graph(configured: Configured, live: Live | None = None) -> Graph:
     """The graph of a configuration."""
     listeners = configured.settings.inbound
-    makes = {s.name: frozenset(events_of(s.spec.events)) for s in listeners}
+    makes = {s.name: frozenset(s.spec.events) for s in listeners}
     groups = _groups(makes, configured.routes.routes)
     nodes = [
         *(_listener(setting, bool(makes[setting.name]), live) for setting in listeners),

@@ -19,6 +19,7 @@ from broker.routing.provenance import Origin, origins
 from broker.routing.syntax import Chain, Node
 from broker.routing.tables import Table
 from broker.view import View
+from broker.yamlfile import Document
 
 REFRESH: Final = "step.changed"
 """The event as which a step is seen when only its patient changed."""
@@ -67,6 +68,8 @@ class Route:
     on_failure: OnFailure = field(default_factory=OnFailure)
     tests: Mapping[str, RouteTest] = field(default_factory=dict)
     """By the place where they stand."""
+    document: Document = field(repr=False, compare=False)
+    """The file, for whoever tells of a place in it."""
 
     @property
     def place(self) -> str:
@@ -117,7 +120,7 @@ class RouteSet:
 
     @property
     def tables(self) -> Mapping[str, Table]:
-        """The code tables that the routes look into."""
+        """The code tables that the routes were read with."""
         return self._scope.tables
 
     def __getitem__(self, name: str) -> Route:

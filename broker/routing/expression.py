@@ -135,6 +135,11 @@ def compile_template(text: str, scope: Scope, *, er7: bool = False) -> Template:
         source = text[start + 2 : end]
         if source.startswith("env:"):
             raise ExpressionError("an environment reference must be the whole text", start, end=end + 1)
+        if source.startswith("file:"):
+            hint = "Secrets stand in config/broker.yaml, as {file: …}."
+            raise ExpressionError(
+                "a route reads no files: what it sets leaves", start, end=end + 1, hint=hint
+            )
         try:
             expression = compile_expression(source, scope)
             _check_settable(expression, alone=alone)

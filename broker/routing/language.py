@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    RootModel,
     Tag,
     WithJsonSchema,
 )
@@ -45,6 +46,10 @@ def _event(value: str) -> str:
 
 def _settable(value: object) -> object:
     """Text, or a list of texts."""
+    if isinstance(value, Mapping) and set(value) == {"file"}:
+        raise ValueError(
+            "a route holds no secrets: what it sets leaves\nSecrets stand in config/broker.yaml."
+        )
     written = tuple(as_written(item) for item in value) if isinstance(value, tuple) else as_written(value)
     if not all(isinstance(item, str) for item in (written if isinstance(written, tuple) else (written,))):
         raise ValueError('must be text or a list of texts\nWrite "" for an empty text.')
@@ -74,6 +79,7 @@ Name = Annotated[Text, AfterValidator(_name), WithJsonSchema({"type": "string", 
 EventPattern = Annotated[
     Text, AfterValidator(_event), WithJsonSchema({"type": "string", "enum": [*WILDCARDS, *EVENT_TYPES]})
 ]
+Uses = tuple[Name, ...]
 SetValue = Annotated[
     str | tuple[str, ...],
     BeforeValidator(_settable),
@@ -101,6 +107,8 @@ class WorklistTarget(Part):
 
     worklist: Name
     """Destination of kind worklist."""
+    use: Uses = ()
+    """Shared blocks whose `set:` stands here too (`routes/_shared/*.yaml`); the route's own line wins."""
     set: dict[str, SetValue] = {}
     """What differs from the standard mapping (IHE RAD-4): DICOM keyword to value."""
 
@@ -114,6 +122,8 @@ class Hl7Target(Part):
     """`source` forwards the message that caused the event; `ORM^O01` builds an order status message."""
     purpose: Literal["care", "contact"] = "care"
     """`contact` lets address, telephone, next of kin and employer through; `care` takes them out."""
+    use: Uses = ()
+    """Shared blocks whose `set:` stands here too; the route's own line wins."""
     set: dict[str, SetValue] = {}
     """What differs from the standard mapping: HL7 path to value. A whole field (`PV1-3: W3^12`) is
     written as it stands here, a component (`PV1-3.1`) as plain text."""
@@ -235,10 +245,29 @@ class RouteFile(Part):
     """An expression that must be true as well."""
     to: Annotated[tuple[TargetSpec, ...], Field(min_length=1)]
     """Where the event goes."""
+    use: Uses = ()
+    """Shared blocks whose `on_failure:` stands here too; the route's own keys win."""
     on_failure: OnFailure = OnFailure()
     """What happens while a destination does not take it."""
     tests: tuple[RouteTest, ...] = ()
     """Examples that must hold."""
+
+
+class SharedBlock(Part):
+    """What several routes have in common: each takes it in by `use: [name]`."""
+
+    description: Text = ""
+    """What it is for."""
+    set: dict[str, SetValue] = {}
+    """For a target's `use:`. Checked at every target that uses it."""
+    on_failure: OnFailure = OnFailure()
+    """For a route's `use:`."""
+
+
+class SharedFile(RootModel[dict[Name, SharedBlock]]):
+    """A file of shared blocks, each under its name; names are unique in the folder."""
+
+    model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
 
 
 def events_of(patterns: tuple[str, ...]) -> tuple[str, ...]:

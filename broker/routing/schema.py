@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
 from broker.routing.functions import FUNCTIONS, METHODS, Function
 from broker.routing.language import (
     WILDCARDS,
@@ -18,6 +20,8 @@ from broker.routing.language import (
     Retry,
     RouteFile,
     RouteTest,
+    SharedBlock,
+    SharedFile,
     WorklistTarget,
 )
 from broker.view import catalogue
@@ -32,18 +36,24 @@ _PARTS: tuple[type[Part], ...] = (
     RouteTest,
     Given,
     Expect,
+    SharedBlock,
 )
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(model: type[BaseModel] = RouteFile, title: str = "Route file") -> dict[str, Any]:
     """JSON Schema 2020-12 of a route file."""
-    schema = RouteFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Route file"}
+    schema = model.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
 
 
 def schema_text() -> str:
     """`config/route.schema.json` as it must stand."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def shared_schema_text() -> str:
+    """`config/shared.schema.json` as it must stand."""
+    return json.dumps(json_schema(SharedFile, "Shared blocks"), indent=2, ensure_ascii=False) + "\n"
 
 
 def markdown() -> str:

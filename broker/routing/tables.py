@@ -78,7 +78,11 @@ class Table:
         """`config/stations.csv:7`, for explanations: the row that holds, else the code's last."""
         rows = self.rows.get(key, ())
         row = next((row for row in rows if row.holds(at)), rows[-1] if rows else None)
-        return f"{self.file}:{row.line}" if row else self.file
+        return self.place_of(row) if row else self.file
+
+    def place_of(self, row: Row) -> str:
+        """`config/stations.csv:7`."""
+        return f"{self.file}:{row.line}"
 
 
 def load_tables(files: Mapping[str, Path]) -> dict[str, Table]:
@@ -114,7 +118,10 @@ def read_table(name: str, text: str, file: str) -> Table:
             for other in earlier
             if _overlap(row, other)
         ][:1]
-        faults += [Fault(file=file, line=row.line, column=1, message=f"{problem}.") for problem in problems]
+        faults += [
+            Fault(file=file, line=row.line, column=1, message=f"{problem}.", code="table")
+            for problem in problems
+        ]
         rows[one.code] = (*earlier, row)
     if faults:
         raise ConfigError(faults)

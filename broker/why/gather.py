@@ -10,7 +10,6 @@ from broker.dicom.matching import Query
 from broker.journal import log, search
 from broker.registers import exceptions, patients, steps
 from broker.registers.steps import OPEN, Held
-from broker.routing.language import events_of
 from broker.why.desk import Desk
 from broker.why.facts import Came, Facts, Happened, PatientIs, Question, Tag
 from broker.why.reading import SET_ASIDE, AskDevice, Known, Message, Reading, look, stations
@@ -176,7 +175,7 @@ def read_message(
     of_orders = {
         s.name
         for s in it.configured.settings.inbound
-        if any(event.startswith("step.") for event in events_of(s.spec.events))
+        if any(event.startswith("step.") for event in s.spec.events)
     }
     came = Came(
         id=told["id"],

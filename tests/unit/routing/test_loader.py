@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from broker.errors import ConfigError
-from broker.routing.check import lint, render_faults
 
 GOOD = """\
 route: one
@@ -147,6 +146,14 @@ WORKLIST = "to: [{ worklist: worklist, set: { %s } }]"
             "3:8: $.where: msg() cannot be used for a worklist",
         ),
         (
+            route(WORKLIST % "AccessionNumber: { file: /run/secrets/x }"),
+            "3:52: $.to[0].set.AccessionNumber: a route holds no secrets: what it sets leaves. Secrets stand in",
+        ),
+        (
+            route(WORKLIST % "AccessionNumber: '${file:/run/secrets/x}'"),
+            "3:53: $.to[0].set.AccessionNumber: a route reads no files: what it sets leaves. Secrets stand in",
+        ),
+        (
             route(WORKLIST % "AccessionNumber: null"),
             "3:52: $.to[0].set.AccessionNumber: must be text or a list",
         ),
@@ -267,42 +274,3 @@ def test_the_version_follows_everything_that_changes_an_output(load: Any) -> Non
 
     assert one.version == again.version
     assert len({one.version, other.version, without.version, load(GOOD).version}) == 4
-
-
-def test_warnings(load: Any) -> None:
-    texts = (
-        route("to: [{ worklist: worklist }, { worklist: worklist }]"),
-        route(
-            "where: type == 'step.started' && step.modality == 'CT' && step.modality in ['MR', 'US']",
-            on="step.*",
-        )
-        .replace("one", "two")
-        .replace("\n", "\nto: [{ worklist: worklist }]\n", 1),
-        "route: three\non: [patient.*]\nwhere: step.modality == 'CT'\nto: [{ hl7: epj, send: source }]\n",
-        "route: four\non: [patient.*]\nwhere: type == 'step.started'\nto: [{ hl7: epj, send: source }]\n",
-        "route: five\non: [patient.*]\nwhere: site == '' && false\nto: [{ hl7: epj, send: source }]\n",
-    )
-    assert [
-        f"{fault.line}: {fault.code}: {fault.message}" for fault in lint(load(*texts)) if fault.line > 1
-    ] == [
-        "3: same-target: sends the same as routes/0.yaml:3.",
-        "4: never-true: this condition can never hold: step.modality cannot be both.",
-        "3: never-true: this condition can never hold: step.modality is always empty in patient.*.",
-        "3: never-true: this condition can never hold: type is none of these.",
-        "3: never-true: this condition can never hold: it says false.",
-    ]
-
-
-def test_faults_are_shown_with_their_line(load: Any) -> None:
-    text = GOOD.replace("worklist: worklist", "worklist: wroklist")
-    with pytest.raises(ConfigError) as caught:
-        load(text)
-
-    assert render_faults(caught.value.faults, {"routes/0.yaml": text}) == (
-        "error: $.to[0].worklist: there is no destination 'wroklist'.\n"
-        "  --> routes/0.yaml:4:15\n"
-        "  |\n"
-        "4 |   - worklist: wroklist\n"
-        "  |               ^\n"
-        "  = Did you mean 'worklist'?"
-    )
