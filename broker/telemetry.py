@@ -47,6 +47,10 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),
         ),
+        "broker_wakeups_unanswered_total": Name(
+            help="Times that the leader asked again for a destination to be delivered to, because no node did.",
+            labels=("destination",),
+        ),
         "broker_worklist_queries_total": Name(
             help="Worklist queries, by calling AE title where the settings name it, else `other`.",
             labels=("calling_aet",),

@@ -9,25 +9,28 @@ from pathlib import Path
 
 import rich_click as click
 
-from broker.cli.options import config_option, format_option, load_settings, print_json
+from broker.cli.options import config_option, format_option, load_settings, print_json, role_option
 from broker.doctor import checks
 from broker.doctor.finding import Finding
 from broker.errors import ConfigError
+from broker.runtime.roles import Role
 
 
 @click.command("doctor")
 @config_option
 @format_option
 @click.option("--deny-warnings", is_flag=True, help="Warnings fail too.")
-def command(config: Path, as_json: bool, deny_warnings: bool) -> None:
-    """Look at ports, disk, journal, clock, versions, limits, AE titles and destinations; say what to do.
+@role_option("Only the ports that this part of a cluster opens")
+def command(config: Path, as_json: bool, deny_warnings: bool, roles: frozenset[Role]) -> None:
+    """Look at ports, disk, journal, clock, other nodes, versions, limits, AE titles and destinations; say what to do.
 
     Beside a running broker, or before its first start. Nothing is changed, and a destination gets no more than a TCP
     connect or a C-ECHO. A destination that does not answer is a warning: its deliveries wait. Ends with 1 on a fault.
 
     Examples:  broker doctor    ·    broker doctor --format json --deny-warnings
+    ·    broker doctor --role intake
     """
-    findings = _examined(config)
+    findings = _examined(config, roles)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -36,13 +39,13 @@ def command(config: Path, as_json: bool, deny_warnings: bool) -> None:
         raise SystemExit(1)
 
 
-def _examined(config: Path) -> list[Finding]:
+def _examined(config: Path, roles: frozenset[Role]) -> list[Finding]:
     """Without settings that can be read there is nothing else to look at."""
     try:
         settings = load_settings(config)
     except ConfigError as exc:
         return list(checks.unreadable(exc))
-    it = checks.Scene(settings=settings, env=os.environ, now=datetime.now().astimezone())
+    it = checks.Scene(settings=settings, env=os.environ, now=datetime.now().astimezone(), roles=roles)
     return list(checks.examine(it))
 
 

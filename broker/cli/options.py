@@ -19,6 +19,7 @@ from broker.errors import ConfigError
 from broker.journal import log as journal
 from broker.routing.testing import GivenError
 from broker.runtime import journals
+from broker.runtime.roles import EVERY
 from broker.runtime.trial import Messages
 from broker.settings import Settings
 from broker.store.database import Database, Transaction
@@ -50,6 +51,18 @@ def format_option(function: F) -> F:
         callback=lambda _ctx, _param, value: value == "json",
         help="For people, or for programs.",
     )(function)
+
+
+def role_option(help_text: str) -> Callable[[F], F]:
+    """`--role`, which may stand several times, as `roles`; a frozenset, every role without it."""
+    return click.option(
+        "--role",
+        "roles",
+        type=click.Choice(sorted(EVERY)),
+        multiple=True,
+        callback=lambda _ctx, _param, value: frozenset(value) or EVERY,
+        help=f"{help_text} (docs/cluster.md); may be given several times. Default: all of them.",
+    )
 
 
 def load_settings(config: Path) -> Settings:

@@ -10,24 +10,18 @@ from pathlib import Path
 
 import rich_click as click
 
-from broker.cli.options import config_option, load_settings
+from broker.cli.options import config_option, load_settings, role_option
 from broker.errors import BrokerError
 from broker.runtime.broker import Broker
 from broker.runtime.inforce import configured_to_start
-from broker.runtime.roles import EVERY, Role
+from broker.runtime.roles import Role
 from broker.telemetry import configure_logging
 
 
 @click.command("run")
 @config_option
-@click.option(
-    "--role",
-    "roles",
-    type=click.Choice(sorted(EVERY)),
-    multiple=True,
-    help="Only this part of a cluster (docs/cluster.md); may be given several times. Default: all of them.",
-)
-def command(config: Path, roles: tuple[Role, ...]) -> None:
+@role_option("Only this part of a cluster")
+def command(config: Path, roles: frozenset[Role]) -> None:
     """Start the broker: every listener, the router, the lanes and the HTTP pages.
 
     Prints each address it listens on, then `ready`. SIGTERM or Ctrl-C stops it: what was acknowledged is in the
@@ -37,8 +31,7 @@ def command(config: Path, roles: tuple[Role, ...]) -> None:
     ·    broker run --role intake --role worklist
     """
     configure_logging()
-    configured = configured_to_start(load_settings(config), os.environ)
-    broker = Broker(configured, lambda: datetime.now(UTC), frozenset(roles) or EVERY)
+    broker = Broker(configured_to_start(load_settings(config), os.environ), lambda: datetime.now(UTC), roles)
     try:
         code = asyncio.run(_run(broker))
     except OSError as exc:

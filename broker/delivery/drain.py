@@ -57,6 +57,10 @@ class Destination:
     rate: float | None = None
     windows: Sequence[Window] = ()
 
+    def closed(self, now: datetime) -> bool:
+        """Whether none of its windows is open."""
+        return bool(self.windows) and min(window.opens(now) for window in self.windows) > now
+
     @property
     def ways(self) -> int:
         """Ways that are used at once. One that wants a certain pace has one: several could not keep it together."""
@@ -171,9 +175,7 @@ class Drain:
         return way, ways.claim(tx, way, destination.name, FEWEST, self._last.get(destination.name, ""))
 
     def _closed(self, destination: Destination) -> bool:
-        """Whether its windows are."""
-        now = self._clock()
-        return bool(destination.windows) and min(w.opens(now) for w in destination.windows) > now
+        return destination.closed(self._clock())
 
     def _work(self, destination: Destination, number: int, turn: _Turn, claimed: Claimed) -> None:
         if not claimed.deliveries:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,15 +22,19 @@ from typing import Any, Final
 import apsw
 
 import broker
-from broker.doctor import judge, look
+from broker.doctor import cluster, judge, look
+from broker.doctor.cluster import Holder
 from broker.doctor.finding import Finding, fault, ok, warning
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.routing import tables
 from broker.routing.lint import lint
+from broker.runtime import leader
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
+from broker.runtime.roles import EVERY, Role
 from broker.runtime.surroundings import surroundings_of
 from broker.settings import Settings
+from broker.store.database import Transaction
 from broker.store.room import free_bytes
 from broker.store.schema import CURRENT
 
@@ -38,11 +44,12 @@ LOCK: Final = "requirements.lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """The broker that is looked at: its settings, the environment, and now (aware, local time)."""
+    """The broker that is looked at: its settings, the environment, now (aware, local time), and what it does."""
 
     settings: Settings
     env: Mapping[str, str]
     now: datetime
+    roles: frozenset[Role] = EVERY
 
     @property
     def data(self) -> Path:
@@ -95,12 +102,11 @@ def ports(it: Scene) -> Iterator[Finding]:
     found = [
         look.port(s.name, getattr(s.config, "bind", "") or bind, s.config.port)
         for s in it.settings.inbound
-        if s.entry.enabled and hasattr(s.config, "port")
+        if s.entry.enabled and hasattr(s.config, "port") and s.spec.role in it.roles
     ]
-    found += [
-        look.port("dicom", bind, it.settings.broker.dicom.port),
-        look.port("http", bind, it.settings.broker.http.port),
-    ]
+    if it.roles & {"intake", "worklist"}:
+        found.append(look.port("dicom", bind, it.settings.broker.dicom.port))
+    found.append(look.port("http", bind, it.settings.broker.http.port))
     yield from judge.ports(found, look.broker_on(it.data))
 
 
@@ -158,6 +164,36 @@ def clock(it: Scene) -> Iterator[Finding]:
         file_offset=offset,
         windows=any(s.entry.windows for s in it.settings.outbound),
     )
+
+
+def nodes(it: Scene) -> Iterator[Finding]:
+    """What nodes that share a journal need; of a broker that has its journal to itself only the executor."""
+    shared = bool(it.settings.broker.store.get_secret_value())
+    celery = it.settings.broker.executor == "celery"
+    if shared or celery:
+        yield cluster.executor(celery=celery, store=shared, bus=it.settings.bus.shared)
+    if not shared:
+        return
+    database = journal_of(it.settings)
+    try:
+        tx, began = database.read(), time.time()
+        ahead = tx.now() - (began + time.time()) / 2
+        holders = _holders(tx) if database.version() == CURRENT else None
+    except StoreError:
+        return  # `schema` tells
+    finally:
+        database.close()
+    yield cluster.database_clock(ahead)
+    folder = it.settings.spool_folder
+    yield cluster.objects(
+        apart=folder != it.data,
+        kind=look.file_system(look.existing(folder))[0],
+        host=socket.gethostname(),
+        holders=holders or (),
+    )
+    if holders is not None:
+        yield cluster.leader(next((h for h in holders if h.lease == leader.NAME), None))
+        yield cluster.name(it.settings.node, holders, runs=look.broker_on(it.data) is not None)
 
 
 def open_files(it: Scene) -> Iterator[Finding]:
@@ -220,6 +256,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     spool,
     schema,
     clock,
+    nodes,
     open_files,
     certificates,
     ae_titles,
@@ -245,6 +282,15 @@ def _reached(config: Any) -> str:
             config.host, config.port, called_aet=config.called_aet, calling_aet=config.calling_aet
         )
     return look.connects(config.host, config.port)
+
+
+def _holders(tx: Transaction) -> list[Holder]:
+    """Who has which lease now. A way's is held by one run of a node: behind its name stands which."""
+    rows = tx.rows("SELECT name, owner FROM lease WHERE owner<>'' AND until>?", (tx.now(),))
+    return [
+        Holder(lease=name, node=owner if name == leader.NAME else owner.rpartition(" ")[0])
+        for name, owner in rows
+    ]
 
 
 def _newest(it: Scene) -> str | None:

@@ -79,8 +79,10 @@ class Broker:
         self._rooms = spool.rooms(settings)
         self._telemetry = Telemetry(self._gauges)
         self._heartbeat = Heartbeat(self._database)
-        self._leader = Leader(self._database, self._heartbeat, settings.node)
         self._routes = RoutesInForce(self._database, configured, clock, roles)
+        self._leader = Leader(
+            self._database, self._heartbeat, settings.node, able=lambda: self._routes.usable
+        )
         self._deliverers = Deliverers(
             self._database,
             self._heartbeat,
@@ -91,6 +93,9 @@ class Broker:
             leads=lambda: self._leader.leads,
             observe=lambda destination, outcome: self._telemetry.count(
                 "broker_deliveries_total", {"destination": destination, "outcome": outcome}
+            ),
+            unanswered=lambda destination: self._telemetry.count(
+                "broker_wakeups_unanswered_total", {"destination": destination}
             ),
         )
         self._feed = self._made_feed()

@@ -54,6 +54,7 @@ class Deliverers:
         on_failure: Callable[[str], OnFailure],
         leads: Callable[[], bool],
         observe: Callable[[str, str], None],
+        unanswered: Callable[[str], None],
     ) -> None:
         self._database = database
         self._configured = configured
@@ -75,7 +76,7 @@ class Deliverers:
         if not database.shared:
             self.lanes: Lanes = MemoryLanes(database, {d.name: self._executor(d) for d in self._destinations})
             return
-        self.lanes = SharedLanes(database, self._destinations, self._wake, leads)
+        self.lanes = SharedLanes(database, self._destinations, self._wake, leads, clock, unanswered)
         if celery:
             from broker.runtime import (
                 wakeups,

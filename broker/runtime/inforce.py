@@ -100,13 +100,21 @@ class RoutesInForce:
                     self._database.write(partial(nodes.gone, name=self._node))
 
     def current(self, tx: Transaction) -> Pipeline | None:
-        """The pipeline of the set that is live for the rest of this transaction; None where none can be used here."""
+        """The pipeline of the set that is live for the rest of this transaction; None where it cannot be used here.
+
+        Who has the journal to itself goes on by the set before: there is nobody else to route by the new one.
+        """
         if self._held is None:
             return None
         number = routesets.hold(tx)
         if number > self._held.number and number != self._refused:
             self._take(routesets.get(tx, number))
-        return self._held.pipeline
+        return None if self._shared and self._held.number != number else self._held.pipeline
+
+    @property
+    def usable(self) -> bool:
+        """Whether the live set can be used here, as far as it was looked."""
+        return self._held is not None and not self._fault
 
     def on_failure(self, route: str) -> OnFailure:
         """What a route wants when it fails; a delivery whose route is gone gets what routes get by default."""

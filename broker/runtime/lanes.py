@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, Protocol
 
 import structlog
@@ -127,9 +128,14 @@ class SharedLanes:
         destinations: Sequence[Destination],
         wake: Callable[[str, int], None],
         leads: Callable[[], bool],
+        clock: Callable[[], datetime],
+        unanswered: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`unanswered` is told the destination each time that a way is asked for again because nobody took it."""
         self._database = database
-        self._ways = {destination.name: destination.ways for destination in destinations}
+        self._unanswered = unanswered
+        self._destinations = {destination.name: destination for destination in destinations}
+        self._clock = clock
         self._wake = wake
         self._leads = leads
         self._asked: dict[tuple[str, int], tuple[int, float, float]] = {}
@@ -142,7 +148,7 @@ class SharedLanes:
 
     def start(self) -> None:
         """See `Lanes`."""
-        _open(self._database.read(), self._ways)
+        _open(self._database.read(), self._destinations)
         self._thread.start()
 
     def routed(self, routed: Sequence[Routed]) -> None:
@@ -166,7 +172,7 @@ class SharedLanes:
 
     def ill(self, tx: Transaction) -> Mapping[str, bool]:
         """See `Lanes`."""
-        return {name: ways.breaker_of(tx, name).state != "closed" for name in self._ways}
+        return {name: ways.breaker_of(tx, name).state != "closed" for name in self._destinations}
 
     def _run(self) -> None:
         swept = 0.0
@@ -178,9 +184,9 @@ class SharedLanes:
                     return
                 touched, self._touched = self._touched, set()
             if time.monotonic() - swept >= SWEEP_SECONDS:
-                swept, touched = time.monotonic(), set(self._ways)
+                swept, touched = time.monotonic(), set(self._destinations)
             if self._leads():
-                self._ask(touched & self._ways.keys())
+                self._ask(touched & self._destinations.keys())
 
     def _ask(self, names: set[str]) -> None:
         try:
@@ -196,18 +202,23 @@ class SharedLanes:
             self._failing = False
 
     def _ask_for(self, name: str) -> None:
+        destination = self._destinations[name]
+        if destination.closed(self._clock()):
+            return
         tx = self._database.read()
-        number, term = next(iter(ways.free(tx, name, self._ways[name]).items()), (None, 0))
+        number, term = next(iter(ways.free(tx, name, destination.ways).items()), (None, 0))
         if number is None or not ways.anything(tx, name, number):
             return
         now, key = time.monotonic(), (name, number)
         before = self._asked.get(key)
-        pause = AGAIN_SECONDS
-        if before is not None and before[0] == term:  # nobody took it since
+        pause, again = AGAIN_SECONDS, before is not None and before[0] == term
+        if before is not None and again:  # nobody took it since
             if now < before[1]:
                 return
             pause = min(2 * before[2], LONGEST_SECONDS)
         self._wake(name, number)
+        if again:
+            self._unanswered(name)
         self._asked[key] = (term, now + pause, pause)
 
 

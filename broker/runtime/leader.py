@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -23,10 +24,14 @@ NAME: Final = "leader"
 class Leader:
     """`lead` is called by one thread; `leads` and `fence` by any. Who has the journal to itself always leads."""
 
-    def __init__(self, database: Database, heartbeat: Heartbeat, node: str) -> None:
+    def __init__(
+        self, database: Database, heartbeat: Heartbeat, node: str, able: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`able`: whether this node can do what the leader must; one that cannot leaves it to others."""
         self._database = database
         self._heartbeat = heartbeat
         self._node = node
+        self._able = able
         self._held: Held | None = None
 
     @property
@@ -38,7 +43,12 @@ class Leader:
     def lead(self) -> bool:
         """Takes the lease where it is to be had; whether this node has it. Raises `StoreError`."""
         if not self._database.shared or (self._held is not None and not self._held.is_lost):
-            return True
+            if not self._database.shared or self._able():
+                return True
+            log.warning("this node cannot lead any more: another one may")
+            self.give_back()
+        if not self._able():
+            return False
         self._held = None
         if not lease.may_take(self._database.read(), NAME, self._node):
             return False

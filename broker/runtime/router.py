@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from broker.errors import UnwritableError
+from broker.errors import StoreError, UnwritableError
 from broker.journal import log as journal
 from broker.runtime.lanes import Lanes
 from broker.runtime.leader import Leader
@@ -65,6 +65,7 @@ class Router:
         self._woken = 0.0
         self._pressing = False
         self._work = threading.Event()
+        self._failing = False
         self._stopping = threading.Event()
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router")
@@ -104,11 +105,16 @@ class Router:
                         pass
                 elif not stopping:
                     self._stopping.wait(STANDBY_SECONDS)
+                self._failing = False
             except LostLeaseError:
                 self._leader.lost()
             except Exception as exc:
                 # Whatever it is, this thread must not end. That the journal cannot be written was told where it began.
-                if not isinstance(exc, UnwritableError):
+                if isinstance(exc, StoreError):
+                    if not self._failing and not isinstance(exc, UnwritableError):
+                        log.warning("routing waits: the journal cannot be read", error=str(exc))
+                    self._failing = True
+                else:
                     log.exception("routing waits")
                 if not stopping and not self._stopping.wait(RETRY_SECONDS):
                     self._work.set()

@@ -19,8 +19,8 @@ from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.parked import By
 from broker.journal.intake import append
+from broker.runtime.lanes import MemoryLanes
 from broker.runtime.pipeline import Routed
-from broker.runtime.router import Router
 from broker.store.database import Database, Transaction
 from broker.store.sqlite import in_memory
 from tests.support.events import cause, event, reception
@@ -109,10 +109,8 @@ class Story(RuleBasedStateMachine):
         """The merges that the lanes have heard of."""
         for queued in ledger.open_deliveries(self.tx):
             self.executors[queued.destination].add(queued)
-        self.router = Router(
-            cast(Database, Memory(self.tx)), lambda _tx: None, cast(Mapping[str, Any], self.executors)
-        )
-        self.router._seen = parked.last_intervention(self.tx)
+        self.lanes = MemoryLanes(cast(Database, Memory(self.tx)), cast(Mapping[str, Any], self.executors))
+        self.lanes._seen = parked.last_intervention(self.tx)
 
     @precondition(lambda self: len(self.flying) > 1 or self.parking or self.untold)
     @rule()
@@ -176,17 +174,17 @@ class Story(RuleBasedStateMachine):
     @rule()
     def tells_the_lanes(self) -> None:
         assert self.untold is not None
-        self.router._tell(self.untold)
+        self.lanes.routed([self.untold])
         self.told.update(self.untold.joined)
         self.untold = None
 
     @precondition(lambda self: self.untold is None and self.unheard())
     @rule()
     def hears_of_interventions(self) -> None:
-        self.router._look()
+        self.lanes.look()
 
     def unheard(self) -> bool:
-        return bool(parked.interventions(self.tx, self.router._seen))
+        return bool(parked.interventions(self.tx, self.lanes._seen))
 
     # --- an executor's threads ---
 
@@ -341,8 +339,8 @@ class Story(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whoever is parked holds those behind him and nobody else; released, all of them leave."""
         if self.untold is not None:
-            self.router._tell(self.untold)
-        self.router._look()
+            self.lanes.routed([self.untold])
+        self.lanes.look()
         for number in sorted(self.parking):
             self.record_parking(number)
         if len(self.wanted) % 2:
@@ -362,7 +360,7 @@ class Story(RuleBasedStateMachine):
         for number in sorted(held):
             parked.release(self.tx, number, BY)
             self.wanted[number].state = "queued"
-        self.router._look()
+        self.lanes.look()
         self.drain()
 
         assert {wanted.state for wanted in self.wanted.values()} <= {"delivered", "dropped"}

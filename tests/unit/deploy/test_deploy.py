@@ -6,6 +6,7 @@ import configparser
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,20 @@ import yaml
 import broker
 from broker import settings
 from broker.runtime.offline import configure
+from broker.runtime.roles import EVERY
 from broker.telemetry import METRICS
 from tests.support.shared import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
 CONTAINERFILE = (DEPLOY / "container" / "Containerfile").read_text(encoding="utf-8")
 KUBERNETES = DEPLOY / "kubernetes"
+CLUSTER = DEPLOY / "kubernetes-cluster"
+HAPROXY = (DEPLOY / "haproxy" / "haproxy.cfg").read_text(encoding="utf-8")
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "broker.json").read_text(encoding="utf-8"))
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
 
-# What Prometheus and Alertmanager add; everything else on a series is a label of `broker.telemetry`.
-OUTER_LABELS = {"job", "instance"}
+# What Prometheus adds (prometheus.yaml); everything else on a series is a label of `broker.telemetry`.
+OUTER_LABELS = {"job", "instance", "broker"}
 
 
 def read(path: Path) -> Any:
@@ -40,7 +44,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def expressions() -> list[str]:
-    shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
     return shown + [rule["expr"] for rule in rules()]
 
 
@@ -49,6 +53,24 @@ def listening() -> set[int]:
     shipped = settings.load(REPOSITORY / "config" / "broker.yaml", env={})
     own = {shipped.broker.dicom.port, shipped.broker.http.port}
     return own | {s.config.port for s in shipped.inbound if hasattr(s.config, "port")}
+
+
+def compose(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = read(DEPLOY / "container" / name)
+    return found
+
+
+def nodes() -> dict[str, dict[str, Any]]:
+    """The compose file's nodes by name."""
+    services: dict[str, dict[str, Any]] = compose("cluster.yaml")["services"]
+    return {name: service for name, service in services.items() if "hl7-dicom-broker" in service["image"]}
+
+
+def role_of(command: list[str]) -> str:
+    """What `broker run --role <role>` says."""
+    assert command[:3] == ["broker", "run", "--role"]
+    (role,) = command[3:]
+    return role
 
 
 def values(tree: Any, key: str) -> Iterator[Any]:
@@ -113,12 +135,12 @@ def test_every_port_of_the_settings_is_opened_everywhere_and_no_other() -> None:
     ports = listening()
     exposed = re.search(r"^EXPOSE (.*)$", CONTAINERFILE, re.MULTILINE)
     assert exposed is not None
-    compose = read(DEPLOY / "container" / "compose.yaml")["services"]["broker"]["ports"]
+    published = compose("compose.yaml")["services"]["broker"]["ports"]
     (container,) = read(KUBERNETES / "statefulset.yaml")["spec"]["template"]["spec"]["containers"]
     service = read(KUBERNETES / "service.yaml")["spec"]["ports"]
 
     assert {int(port) for port in exposed[1].split()} == ports
-    assert {int(port.rpartition(":")[2]) for port in compose} == ports
+    assert {int(port.rpartition(":")[2]) for port in published} == ports
     assert {port["containerPort"] for port in container["ports"]} == ports
     assert {port["port"] for port in service} == ports
     named = {port["name"] for port in container["ports"]}
@@ -129,7 +151,8 @@ def test_every_port_of_the_settings_is_opened_everywhere_and_no_other() -> None:
 
 def test_images_are_named_with_a_version() -> None:
     images = re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE)
-    images += values(read(DEPLOY / "container" / "compose.yaml"), "image")
+    images += values(compose("compose.yaml"), "image")
+    images += values(compose("cluster.yaml"), "image")
 
     assert len(images) >= 6
     for image in images:
@@ -138,11 +161,12 @@ def test_images_are_named_with_a_version() -> None:
 
 def test_the_image_is_this_version() -> None:
     (image,) = read(KUBERNETES / "kustomization.yaml")["images"]
-    compose = read(DEPLOY / "container" / "compose.yaml")["services"]["broker"]
+    single = compose("compose.yaml")["services"]["broker"]
 
     assert image["newTag"] == broker.__version__
-    assert compose["image"] == f"{image['name']}:{broker.__version__}"
-    assert f"-t {compose['image']} " in CONTAINERFILE
+    assert single["image"] == f"{image['name']}:{broker.__version__}"
+    assert {node["image"] for node in nodes().values()} == {single["image"]}
+    assert f"-t {single['image']} " in CONTAINERFILE
 
 
 def test_the_image_installs_only_what_is_locked_and_runs_as_nobody_special() -> None:
@@ -199,7 +223,62 @@ def test_the_manifests_belong_together() -> None:
     assert all(read(KUBERNETES / name)["metadata"]["name"] == "broker" for name in names)
 
 
-@pytest.mark.parametrize("name", ["broker.service", "broker-backup.service"])
+def test_a_cluster_of_containers_has_two_nodes_of_each_role_and_each_has_a_name_of_its_own() -> None:
+    found = nodes()
+    roles = Counter(role_of(node["command"]) for node in found.values())
+    data = {name: node["volumes"][0] for name, node in found.items()}
+    volumes = compose("cluster.yaml")["volumes"]
+
+    assert roles == dict.fromkeys(EVERY, 2)
+    assert all(node["hostname"] == name for name, node in found.items())
+    assert data == {name: f"{name}:/var/lib/broker" for name in found}
+    spool = {node["environment"]["BROKER_SPOOL"] for node in found.values()}
+    assert all(node["volumes"][1] == f"spool:{folder}" for node in found.values() for folder in spool)
+    assert all(f" {folder}" in CONTAINERFILE for folder in spool), "else the volume would be root's"
+    assert {*found, "spool"} <= volumes.keys()
+
+
+def test_what_settings_every_node_of_a_cluster_gets_is_known() -> None:
+    asked = set(re.findall(r"\$\{env:(\w+)", (REPOSITORY / "config" / "broker.yaml").read_text()))
+    container = read(CLUSTER / "node" / "statefulset.yaml")["spec"]["template"]["spec"]["containers"][0]
+    told = [set(node["environment"]) for node in nodes().values()] + [{e["name"] for e in container["env"]}]
+
+    for names in told:
+        assert {"BROKER_STORE", "BROKER_BUS", "BROKER_EXECUTOR", "BROKER_SPOOL"} <= names <= asked
+
+
+def test_the_balancer_knows_every_node_that_listens() -> None:
+    listeners = dict(re.findall(r"^listen (\w+)\n    bind :(\d+)$", HAPROXY, re.MULTILINE))
+    servers = re.findall(r"^    server (\S+) (\S+):(\d+)$", HAPROXY, re.MULTILINE)
+    published = compose("cluster.yaml")["services"]["haproxy"]["ports"]
+    expected = {name for name, node in nodes().items() if role_of(node["command"]) in ("intake", "worklist")}
+    http = settings.load(REPOSITORY / "config" / "broker.yaml", env={}).broker.http.port
+
+    assert {name for name, _, _ in servers} == {host for _, host, _ in servers} == expected
+    assert {int(port) for _, _, port in servers} == listening() - {http}
+    assert {f"{port}:{port}" for port in listeners.values()} == set(published)
+    assert f"check port {http} " in HAPROXY
+    assert "option httpchk GET /readyz" in HAPROXY
+
+
+def test_the_overlay_has_every_role_and_only_ports_that_exist() -> None:
+    roles = set(read(CLUSTER / "kustomization.yaml")["resources"]) - {"spool.yaml"}
+    (container,) = read(KUBERNETES / "statefulset.yaml")["spec"]["template"]["spec"]["containers"]
+    named = {port["name"] for port in container["ports"]}
+
+    assert roles == EVERY
+    for role in roles:
+        overlay = read(CLUSTER / role / "kustomization.yaml")
+        patched = [yaml.safe_load(patch["patch"]) for patch in overlay["patches"] if "patch" in patch]
+        (command,) = [command for patch in patched for command in values(patch, "command")]
+        opened = set(values(read(CLUSTER / role / "network.yaml")["spec"]["ingress"], "port"))
+        assert (role_of(command), overlay["nameSuffix"]) == (role, f"-{role}")
+        assert overlay["labels"][0]["includeSelectors"] is True, "else a Service would find every role"
+        assert "http" in opened <= named
+    assert read(CLUSTER / "node" / "disruption.yaml")["spec"] == {"maxUnavailable": 1}
+
+
+@pytest.mark.parametrize("name", ["broker.service", "broker@.service", "broker-backup.service"])
 def test_a_unit_is_confined(name: str) -> None:
     unit = configparser.RawConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[method-assign, assignment]
@@ -214,6 +293,6 @@ def test_a_unit_is_confined(name: str) -> None:
     }
     assert expected.items() <= service.items()
     assert (service["StateDirectoryMode"], service["UMask"]) == ("0700", "0077")
-    if name == "broker.service":
+    if "backup" not in name:
         assert (service["Restart"], service["TimeoutStopSec"]) == ("on-failure", "15")
         assert int(service["LimitNOFILE"]) >= 4096

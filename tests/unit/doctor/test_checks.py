@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import fcntl
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -10,7 +13,12 @@ from broker import settings
 from broker.doctor import checks
 from broker.doctor.checks import Scene
 from broker.doctor.finding import Finding
+from broker.runtime.journals import journal_of
+from broker.runtime.roles import Role
+from broker.store import lease
 from broker.store.sqlite import SqliteDatabase, journal_file
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
 from tests.support.shared import REPOSITORY
 
 SETTINGS = REPOSITORY / "config" / "broker.yaml"
@@ -82,3 +90,78 @@ def test_a_spool_of_its_own_is_looked_at_and_one_that_is_not_mounted_is_a_fault(
     assert (missing.check, missing.state) == ("spool", "fault")
     assert (there[0].check, there[0].state) == ("spool", "ok")
     assert {"spool room", "spool fsync"} <= {finding.check for finding in there}
+
+
+@pytest.mark.parametrize(
+    ("role", "opens"),
+    [
+        ("intake", {"pas", "orders", "results", "dicom", "http"}),
+        ("worklist", {"dicom", "http"}),
+        ("router", {"http"}),
+        ("deliver", {"http"}),
+    ],
+)
+def test_a_node_is_asked_for_the_ports_of_its_roles(scene: Scene, role: Role, opens: set[str]) -> None:
+    found = checks.ports(replace(scene, roles=frozenset({role})))
+
+    assert {finding.check.removeprefix("port ") for finding in found} == opens
+
+
+def test_a_broker_that_has_its_journal_to_itself_is_no_cluster(scene: Scene) -> None:
+    assert list(checks.nodes(scene)) == []
+
+
+def test_celery_without_what_it_needs_is_a_fault_before_the_start(tmp_path: Path) -> None:
+    finding = only(list(checks.nodes(scene_of(tmp_path, BROKER_EXECUTOR="celery"))))
+
+    assert (finding.check, finding.state) == ("executor", "fault")
+
+
+def test_nodes_are_looked_at_through_their_journal(
+    tmp_path: Path, postgres: Postgres, journal_template: str
+) -> None:
+    (tmp_path / "spool").mkdir()
+    env = {
+        "BROKER_STORE": postgres.url(postgres.database(journal_template)),
+        "BROKER_SPOOL": str(tmp_path / "spool"),
+    }
+    it = scene_of(tmp_path, **env)
+
+    def looked_at() -> dict[str, str]:
+        return {finding.check: finding.state for finding in checks.nodes(it)}
+
+    before = looked_at()
+    database = journal_of(it.settings)
+    database.open()
+    database.write(partial(lease.take, name="leader", owner=it.settings.node)).result()
+    database.write(partial(lease.take, name="way epj 0", owner="elsewhere:/data 0123abcd")).result()
+    database.close()
+    after = looked_at()
+    broker_runs = (tmp_path / "data" / "broker.lock").open("w")
+    fcntl.flock(broker_runs, fcntl.LOCK_EX)
+    running = looked_at()
+    broker_runs.close()
+
+    assert before == {
+        "executor": "ok", "clocks": "ok", "shared spool": "ok", "leader": "warning", "node name": "ok"
+    }  # fmt: skip
+    assert (after["leader"], after["node name"]) == ("ok", "warning"), "it leads, but is not seen here"
+    assert running["node name"] == "ok"
+
+
+def test_nodes_without_a_spool_and_a_journal_that_is_away(tmp_path: Path, postgres: Postgres) -> None:
+    empty = scene_of(tmp_path, BROKER_STORE=postgres.url(postgres.database()))
+    away = scene_of(tmp_path, BROKER_STORE=f"postgresql://broker@127.0.0.1:{free_port()}/broker")
+
+    assert [(f.check, f.state) for f in checks.nodes(empty)][1:] == [
+        ("clocks", "ok"),
+        ("shared spool", "warning"),
+    ]
+    assert [f.check for f in checks.nodes(away)] == ["executor"], "`schema` tells the rest"
+
+
+def scene_of(folder: Path, **env: str) -> Scene:
+    """The shipped settings, a data folder, and what else the environment says."""
+    (folder / "data").mkdir(exist_ok=True)
+    env = {"BROKER_DATA": str(folder / "data"), **env}
+    return Scene(settings=settings.load(SETTINGS, env=env), env=env, now=datetime.now(UTC))

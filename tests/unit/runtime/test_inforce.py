@@ -172,15 +172,20 @@ def test_the_live_number_stands_still_while_events_are_routed(node: Node, house:
     assert order == ["routed", "v2"]
 
 
-def test_a_set_that_cannot_be_used_here_is_told_and_the_one_before_stays(node: Node, house: House) -> None:
-    routes = node(shared=True)
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_set_that_cannot_be_used_here_is_told_and_the_one_before_stays(
+    node: Node, house: House, shared: bool
+) -> None:
+    """Where there are other nodes, they route: what is behind the switch must not go by the set before it."""
+    routes = node(shared=shared)
     put(house.database, broken(house.configured.files))
     house.receive("pas", ADT)
 
     route(house, routes)
     routes.look()
 
-    assert ("epj", "queued") in house.made()
+    assert (("epj", "queued") in house.made()) is not shared
+    assert not routes.usable
     status = routes.status()
     assert status["routes"] == 1
     assert re.match(r".*routes/adt-to-epj\.yaml:\d+:\d+: .*there is no destination 'eqj'", status["fault"])

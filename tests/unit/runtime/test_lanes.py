@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,6 +14,7 @@ from broker.adapter import Outbound, Rendered, Target
 from broker.delivery import ledger, ways
 from broker.delivery.drain import Destination
 from broker.delivery.ledger import Queued
+from broker.delivery.pace import Window
 from broker.runtime import lanes as module
 from broker.runtime.lanes import SharedLanes
 from broker.runtime.pipeline import Routed
@@ -29,6 +31,7 @@ def never() -> Outbound:
 DESTINATIONS = [
     Destination(name="epj", open=never, connections=2),
     Destination(name="pacs", open=never, connections=1),
+    Destination(name="night", open=never, connections=1, windows=[Window.parse("22:00-04:00")]),
 ]
 
 
@@ -57,7 +60,15 @@ class Sweep:
         self.database = database
         self.bell = Bell()
         self.leads = True
-        self.lanes = SharedLanes(database, DESTINATIONS, self.bell, lambda: self.leads)
+        self.unanswered: list[str] = []
+        self.lanes = SharedLanes(
+            database,
+            DESTINATIONS,
+            self.bell,
+            lambda: self.leads,
+            lambda: datetime(2026, 3, 9, 12, tzinfo=UTC),
+            self.unanswered.append,
+        )
 
     def enqueue(self, destination: str, lane: str = "K") -> Queued:
         def add(tx: Transaction) -> Queued:
@@ -69,7 +80,7 @@ class Sweep:
     def ask(self) -> list[tuple[str, int]]:
         """Whom one look asks for."""
         before = len(self.bell.rung)
-        self.lanes._ask({"epj", "pacs"})
+        self.lanes._ask({"epj", "pacs", "night"})
         return self.bell.rung[before:]
 
 
@@ -84,6 +95,11 @@ def test_a_way_is_asked_for_where_something_waits(sweep: Sweep) -> None:
     assert sweep.ask() == []
     sweep.enqueue("epj")
     assert sweep.ask() == [("epj", 0)]
+
+
+def test_nobody_is_asked_outside_a_destinations_hours(sweep: Sweep) -> None:
+    sweep.enqueue("night")
+    assert sweep.ask() == []
 
 
 def test_what_was_routed_is_asked_for_at_once(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +131,7 @@ def test_a_way_that_nobody_took_is_asked_for_less_and_less_often(
     pauses = [int(b - a) for a, b in itertools.pairwise(asked)]
     assert pauses[:5] == [5, 10, 20, 40, 60]
     assert set(pauses[4:]) == {60}
+    assert sweep.unanswered == ["epj"] * len(pauses), "each time but the first"
 
 
 def test_a_way_that_was_taken_meanwhile_is_asked_for_at_once(sweep: Sweep) -> None:
@@ -130,6 +147,7 @@ def test_a_way_that_was_taken_meanwhile_is_asked_for_at_once(sweep: Sweep) -> No
 
     sweep.database.write(turn).result()
     assert sweep.ask() == [("epj", 0)]
+    assert sweep.unanswered == []
 
 
 def test_where_a_way_is_taken_the_next_is_asked_for_and_where_all_are_nobody(sweep: Sweep) -> None:
@@ -171,4 +189,4 @@ def test_which_destinations_are_ill(sweep: Sweep) -> None:
         ways.save_breaker(tx, "epj", breaker)
 
     sweep.database.write(fall_ill).result()
-    assert sweep.lanes.ill(sweep.database.read()) == {"epj": True, "pacs": False}
+    assert sweep.lanes.ill(sweep.database.read()) == {"epj": True, "pacs": False, "night": False}

@@ -115,3 +115,16 @@ def test_who_has_the_journal_to_itself_leads_without_writing(sqlite_database: Sq
     sqlite_database.write(one.fence).result()
     one.give_back()
     assert sqlite_database.read().rows("SELECT * FROM lease") == []
+
+
+def test_who_cannot_use_the_live_routes_leaves_it_to_others(node: Node) -> None:
+    one = node("one")
+    only_shared(one)
+    two = node("two")
+    able = [True]
+    one._able = lambda: able[0]
+    assert one.lead()
+    able[0] = False
+
+    assert not one.lead()
+    assert two.lead()
