@@ -19,7 +19,7 @@ from broker.store.database import Transaction, Value
 SERVED: Final = ("SCHEDULED", "ARRIVED")
 
 REQUIRED: Final[Mapping[str, str]] = {
-    "ScheduledStationAETitle": "no station (IPC-9, or a code that config/stations.csv knows)",
+    "ScheduledStationAETitle": "no station (IPC-9, or a code that a table knows)",
     "ScheduledProcedureStepStartDate": "no start date (TQ1-7, ORC-7.4, OBR-27.4)",
     "ScheduledProcedureStepStartTime": "no start time (TQ1-7, ORC-7.4, OBR-27.4)",
     "Modality": "no modality (IPC-5, OBR-24)",
