@@ -51,8 +51,9 @@ format: dev ## put the code in order
 	@$(BIN)/ruff format .
 
 .PHONY: proof
-proof: dev packages ## harm the broker for 10 minutes and look for what it acknowledged (MINUTES=, SEED=)
-	@$(BIN)/python -m tests.proof --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+proof: dev packages ## harm the broker for 10 minutes and look for what it acknowledged (MINUTES=, SEED=, CLUSTER=amqp)
+	@$(BIN)/python -m tests.proof --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(CLUSTER),--cluster $(CLUSTER))
 
 .PHONY: bench
 bench: dev ## measure (tests/bench/run.py)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -136,7 +136,8 @@ class Drain:
                 return False
             self._running.add((name, number))
         try:
-            self._turn(destination, number)
+            if not self._turn(destination, number):
+                return False  # who has it looks for more behind its own turn
         finally:
             with self._changed:
                 self._running.discard((name, number))
@@ -148,11 +149,12 @@ class Drain:
             and ways.anything(self._database.read(), name, number)
         )
 
-    def _turn(self, destination: Destination, number: int) -> None:
+    def _turn(self, destination: Destination, number: int) -> bool:
+        """Whether the way was to be had."""
         asked, name = time.monotonic(), destination.name
         taken = self._database.write(partial(self._take, destination, number), urgent=True).result()
         if taken is None:
-            return
+            return False
         way, claimed = taken
         held = self._heartbeat.keep(way, asked)
         turn = _Turn(held=held, ended=time.monotonic() + TURN_SECONDS)
@@ -167,6 +169,7 @@ class Drain:
                 self._heartbeat.leave(held)
                 work = partial(ways.give_back, way=way, destination=name)
                 self._database.write(work, urgent=True).result()
+        return True
 
     def _take(self, destination: Destination, number: int, tx: Transaction) -> tuple[Lease, Claimed] | None:
         way = ways.take(tx, destination.name, number, self._owner)
@@ -193,8 +196,6 @@ class Drain:
                 turn.limit = _next_limit(turn.limit, len(claimed.deliveries), took)
                 if self._stopping.is_set() or self._closed(destination):
                     return
-                if not self._settle(turn):
-                    return
                 claimed = self._claim(destination, turn)
         finally:
             outbound.close()
@@ -205,9 +206,13 @@ class Drain:
         asked = time.monotonic()
         name, after = destination.name, self._last.get(destination.name, "")
         work = partial(ways.claim, way=turn.held.lease, destination=name, limit=turn.limit, after=after)
-        claimed: Claimed = self._database.write(work, urgent=True).result()
+        # Behind the outcomes, and mostly in their commit. What is not stored by then is claimed still: it is not given
+        # again, nor what stands behind it.
+        claiming = self._database.write(work, urgent=True)
+        stored = self._settle(turn)
+        claimed: Claimed = claiming.result()
         turn.held.renewed(asked)
-        return claimed
+        return claimed if stored else replace(claimed, deliveries=())
 
     def _send(
         self, destination: Destination, outbound: Outbound, pace: Pace, turn: _Turn, claimed: Claimed

@@ -303,8 +303,7 @@ def move(
     if row is None:
         return False
     day, source, route, destination = row
-    tally.add(tx, day, source, before, route=route, destination=destination, number=-1)
-    tally.add(tx, day, source, after, route=route, destination=destination)
+    tally.moved(tx, day, source, before, after, route=route, destination=destination)
     return True
 
 

@@ -91,8 +91,7 @@ def claim(tx: Transaction, way: Lease, destination: str, limit: int, after: str 
     Lanes come in turn, from the one behind `after`, so that each has its share however long the others are. While
     the destination is ill that is one delivery at most, by way 0, once its pause is over.
     """
-    lease.hold(tx, way)
-    now, breaker = tx.now(), breaker_of(tx, destination)
+    now, breaker = lease.hold(tx, way), breaker_of(tx, destination)
     ill = breaker.state != "closed"
     if not ill:
         heads = _heads(tx, destination, now, limit, after)

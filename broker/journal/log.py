@@ -5,7 +5,7 @@ Read-only but for `mark_routed`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,10 +105,15 @@ def _logged(
         values if limit is None else (*values, limit),
     )
     messages = {m: day for _, _, m, day, _, _, _ in rows}
-    bodies = {m: body(tx, m, day) or b"" for m, day in messages.items()}  # once for all events of a message
+    bodies = _bodies(tx, messages)
     return [
         Logged(
-            seq=s, event=Event.model_validate_json(e), raw=bodies[m], charset=c, routed=r or "", place=p or 0
+            seq=s,
+            event=Event.model_validate_json(e),
+            raw=bodies.get(m, b""),
+            charset=c,
+            routed=r or "",
+            place=p or 0,
         )
         for s, e, m, _, c, r, p in rows
     ]
@@ -136,10 +141,20 @@ def received(tx: Transaction, seq: int) -> Received:
 
 def body(tx: Transaction, message: int, day: str) -> bytes | None:
     """The bytes of a message as they came; None where retention dropped them."""
-    if day not in days.known(tx, since=day, bodies=True):
-        return None
-    row = tx.one(f"SELECT body FROM {days.table('message_body', day)} WHERE message=?", (message,))
-    return None if row is None else row[0]
+    return _bodies(tx, {message: day}).get(message)
+
+
+def _bodies(tx: Transaction, messages: Mapping[int, str]) -> dict[int, bytes]:
+    """By message, of messages and their days; those that retention dropped are missing."""
+    found: dict[int, bytes] = {}
+    if not messages:
+        return found
+    for day in days.known(tx, since=min(messages.values()), bodies=True):
+        if of_day := [message for message, other in messages.items() if other == day]:
+            marks = ",".join("?" * len(of_day))
+            sql = f"SELECT message, body FROM {days.table('message_body', day)} WHERE message IN ({marks})"
+            found |= dict(tx.rows(sql, of_day))
+    return found
 
 
 def mark_routed(tx: Transaction, seq: int, version: str) -> None:

@@ -31,6 +31,7 @@ from broker.hl7.ack import AckError, Acknowledgement, answers, awaits_success, b
 from broker.hl7.batch import Batch
 from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import MAX_FRAME, Frame, FrameDecoder, Junk, Oversize, frame
+from broker.net.unsent import forget_unsent
 
 READ_AHEAD = 256 * 1024
 """Bytes that a connection takes in while one message is handled; then TCP holds the sender back."""
@@ -370,7 +371,8 @@ class MllpClient:
     """A kept connection to one peer, one message in flight at a time. Safe to share between threads.
 
     An answer counts only when its MSA-2 is the MSH-10 just sent. After a time-out or any other answer the
-    connection is closed, so that a late answer can never be taken for the next message's.
+    connection is reset, so that a late answer can never be taken for the next message's, and the message itself cannot
+    come late either.
     """
 
     def __init__(
@@ -411,9 +413,11 @@ class MllpClient:
     def _exchange(self, payload: bytes, header: Header) -> bytes:
         connection = self._connected()
         connection.settimeout(self._ack_timeout)
-        connection.sendall(frame(payload))
         batch = is_batch(payload)
-        if not (_batch_awaits_success(payload) if batch else awaits_success(header)):
+        awaited = _batch_awaits_success(payload) if batch else awaits_success(header)
+        forget_unsent(connection, awaited)
+        connection.sendall(frame(payload))
+        if not awaited:
             return b""
         deadline = time.monotonic() + self._ack_timeout
         decoder = FrameDecoder()
@@ -425,6 +429,7 @@ class MllpClient:
             ack = self._matching(answer, header)
             if not (ack.code == "CA" and header.application_ack == "AL"):
                 break
+        forget_unsent(connection, False)
         if decoder.close() is not None:
             self._close()  # whatever else came was not asked for
         return answer

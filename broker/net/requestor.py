@@ -19,6 +19,7 @@ from typing import BinaryIO
 from broker.dicom import pdu
 from broker.dicom.status import is_pending
 from broker.errors import RemoteProtocolError, TransientDeliveryError, UnreachableError
+from broker.net.unsent import forget_unsent
 
 MAX_CONTEXTS = 128
 """PS3.8 9.3.2.2: context ids are the odd numbers of one byte."""
@@ -58,6 +59,7 @@ class Requestor:
             self._socket = socket.create_connection((host, port), timeout=connect_timeout)
         except OSError as error:
             raise UnreachableError(f"no connection to {host}:{port}: {_reason(error)}") from error
+        forget_unsent(self._socket)
         # A PDU leaves when it is written: without this each command waits 40 ms for a delayed ACK.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(response_timeout)
@@ -142,6 +144,7 @@ class Requestor:
             kind, _ = self._read_pdu(time.monotonic() + _RELEASE_TIMEOUT)
             if kind == pdu.RELEASE_RQ:
                 self._write(pdu.release_rp())
+                forget_unsent(self._socket, False)
         self._close()
         return False
 
@@ -156,6 +159,7 @@ class Requestor:
                     break
                 # Both sides asked at once: the requestor answers first (PS3.8 7.2.2.7).
                 self._write(pdu.release_rp())
+            forget_unsent(self._socket, False)
         self._close()
 
     def abort(self) -> None:

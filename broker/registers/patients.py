@@ -77,14 +77,16 @@ class _Owner(NamedTuple):
 
 def _owners(tx: Transaction, identifiers: Iterable[Identifier]) -> dict[tuple[str, str], _Owner]:
     """Whose the identifiers are, by their key and in their order; those that nobody has are left out."""
-    found = {}
-    for issuer, value in dict.fromkeys(identifier.key for identifier in identifiers):
-        row = tx.one(
-            "SELECT patient, current FROM patient_identifier WHERE value=? AND issuer=?", (value, issuer)
-        )
-        if row is not None:
-            found[issuer, value] = _Owner(row[0], bool(row[1]))
-    return found
+    asked = list(dict.fromkeys(identifier.key for identifier in identifiers))
+    if not asked:
+        return {}
+    rows = tx.rows(
+        "SELECT issuer, value, patient, current FROM patient_identifier"
+        f" WHERE {' OR '.join(['(value=? AND issuer=?)'] * len(asked))}",
+        [part for issuer, value in asked for part in (value, issuer)],
+    )
+    known = {(issuer, value): _Owner(patient, bool(current)) for issuer, value, patient, current in rows}
+    return {key: known[key] for key in asked if key in known}
 
 
 def _each_once(owners: Iterable[_Owner]) -> list[str]:

@@ -78,9 +78,8 @@ class Deliverers:
             return
         self.lanes = SharedLanes(database, self._destinations, self._wake, leads, clock, unanswered)
         if celery:
-            from broker.runtime import (
-                wakeups,
-            )  # here, because most brokers need no Celery, which takes its time
+            # Here, because most brokers need no Celery, which takes its time.
+            from broker.runtime import wakeups
 
             app = wakeups.application(settings.bus)
             heavy = [s.name for s in settings.outbound if s.spec.kind == "dicom"]

@@ -28,6 +28,10 @@ log = structlog.get_logger("broker.router")
 SWEEP_SECONDS: Final = 1.0
 """How often it is looked whether something could leave that nobody was woken for."""
 
+PATIENCE_SECONDS: Final = 0.05
+"""A way that is at work looks for more before it ends, which costs less than another way's beginning: only what still
+waits after this gets one."""
+
 AGAIN_SECONDS: Final = 5.0
 """After this a way that nobody took is asked for again, and each time after twice as long …"""
 
@@ -141,6 +145,8 @@ class SharedLanes:
         self._asked: dict[tuple[str, int], tuple[int, float, float]] = {}
         """Way to the term it had, when it may be asked for again, and how long that is."""
         self._touched: set[str] = set()
+        self._later: dict[str, float] = {}
+        """Destinations with ways at work to when it is looked whether they need another."""
         self._failing = False
         self._changed = threading.Condition()
         self._stopping = False
@@ -178,20 +184,24 @@ class SharedLanes:
         swept = 0.0
         while True:
             with self._changed:
-                wait = max(0.0, swept + SWEEP_SECONDS - time.monotonic())
-                self._changed.wait_for(lambda: self._stopping or bool(self._touched), wait)
+                wait = min([swept + SWEEP_SECONDS, *self._later.values()]) - time.monotonic()
+                self._changed.wait_for(lambda: self._stopping or bool(self._touched), max(0.0, wait))
                 if self._stopping:
                     return
                 touched, self._touched = self._touched, set()
-            if time.monotonic() - swept >= SWEEP_SECONDS:
-                swept, touched = time.monotonic(), set(self._destinations)
+            now = time.monotonic()
+            due = {name for name, at in self._later.items() if at <= now}
+            if now - swept >= SWEEP_SECONDS:
+                swept, due = now, set(self._destinations)
+            for name in due:
+                self._later.pop(name, None)
             if self._leads():
-                self._ask(touched & self._destinations.keys())
+                self._ask((touched | due) & self._destinations.keys(), due)
 
-    def _ask(self, names: set[str]) -> None:
+    def _ask(self, names: set[str], due: set[str]) -> None:
         try:
             for name in sorted(names):
-                self._ask_for(name)
+                self._ask_for(name, patiently=name not in due)
         except UnwritableError:
             pass  # told where it began
         except Exception as exc:  # noqa: BLE001 - each transport of the bus has its own
@@ -201,12 +211,16 @@ class SharedLanes:
         else:
             self._failing = False
 
-    def _ask_for(self, name: str) -> None:
+    def _ask_for(self, name: str, *, patiently: bool) -> None:
         destination = self._destinations[name]
         if destination.closed(self._clock()):
             return
         tx = self._database.read()
-        number, term = next(iter(ways.free(tx, name, destination.ways).items()), (None, 0))
+        free = ways.free(tx, name, destination.ways)
+        if patiently and len(free) < destination.ways:
+            self._later.setdefault(name, time.monotonic() + PATIENCE_SECONDS)
+            return
+        number, term = next(iter(free.items()), (None, 0))
         if number is None or not ways.anything(tx, name, number):
             return
         now, key = time.monotonic(), (name, number)

@@ -133,4 +133,4 @@ class Router:
     def _commit(self, tx: Transaction) -> list[Routed]:
         self._leader.fence(tx)
         pipeline = self._routes(tx)
-        return list(drain(tx, pipeline, BATCH)) if pipeline is not None else []
+        return drain(tx, pipeline, BATCH) if pipeline is not None else []

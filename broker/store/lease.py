@@ -59,13 +59,18 @@ def take(tx: Transaction, name: str, owner: str, seconds: float = SECONDS) -> Le
     return None if taken is None else Lease(name=name, owner=owner, term=taken[0])
 
 
-def hold(tx: Transaction, lease: Lease, seconds: float = SECONDS) -> None:
-    """Renews it; until this transaction ends nobody else can take it. Raises `LostLeaseError`."""
+def hold(tx: Transaction, lease: Lease, seconds: float = SECONDS) -> float:
+    """Renews it; until this transaction ends nobody else can take it. Returns the store's time, which it asks for.
+
+    Raises `LostLeaseError`.
+    """
+    now = tx.now()
     if not tx.change(
         "UPDATE lease SET until=? WHERE name=? AND term=? AND owner<>''",
-        (tx.now() + seconds, lease.name, lease.term),
+        (now + seconds, lease.name, lease.term),
     ):
         raise LostLeaseError(f"{lease.name}: another node has taken over")
+    return now
 
 
 def give_back(tx: Transaction, lease: Lease) -> None:

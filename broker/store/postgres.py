@@ -28,13 +28,11 @@ from broker.store.postgres_session import (
     run,
 )
 from broker.store.postgres_signals import Signals
+from broker.store.postgres_stalled import STALL_SECONDS
 from broker.store.schema import migrations, missing
 
 READERS: Final = 8
 """Connections that read, at most: each is a process of the server's, and a statement takes less than a millisecond."""
-
-IDLE_SECONDS: Final = 10
-"""What a writer that stalls inside a transaction may keep the others waiting; then the server ends its transaction."""
 
 LIVELINESS: Final[Mapping[str, str | int]] = {
     "connect_timeout": 5,
@@ -177,7 +175,7 @@ class PostgresDatabase(Database):
                 " set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
                 " WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),"
                 " set_config('search_path', CASE $2 WHEN '' THEN current_setting('search_path') ELSE $2 END, false)",
-                (f"{IDLE_SECONDS}s", self._schema),
+                (f"{STALL_SECONDS}s", self._schema),
             )
         except psycopg.Error as exc:
             reason = str(exc).strip().splitlines()[-1:] or [type(exc).__name__]

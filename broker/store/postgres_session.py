@@ -148,7 +148,7 @@ class _Writing(PostgresTransaction):
             self._pipeline.sync()
             return cursor.rowcount
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         with errors_told():
             self._pipeline.sync()
 

@@ -1,5 +1,6 @@
 """Signals between the processes that share a journal on PostgreSQL: LISTEN and NOTIFY, over a connection of their own.
 
+The same thread looks from time to time for sessions that stall (`postgres_stalled`): it waits for no lock of theirs.
 Never in the journal's transactions: a commit with NOTIFY in it waits for every other such commit of the server. Lost
 signals are harmless, so nothing here is kept, confirmed or repeated: whoever listens also looks from time to time.
 """
@@ -10,6 +11,7 @@ import contextlib
 import os
 import selectors
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +21,7 @@ import structlog
 from broker.errors import StoreError
 from broker.store.database import CHANNELS, Channel, Heard
 from broker.store.postgres_session import Connection
+from broker.store.postgres_stalled import end_stalled
 
 log = structlog.get_logger("broker.store")
 
@@ -28,6 +31,9 @@ NAME: Final = "broker"
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 """Seconds before it is tried to connect again, doubled each time up to the longest."""
+
+LOOK_SECONDS: Final = 2.5
+"""How often it looks for sessions that stall."""
 
 CLOSE_SECONDS: Final = 2.0
 """What the thread gets at a close to send what waits; it can hang only where the server does not answer."""
@@ -113,15 +119,19 @@ class Signals:
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
+            looked = time.monotonic()
             while True:
                 closing = self._closing.is_set()
                 self._send(connection)
                 self._take_in(connection)
                 if closing:
                     return
-                for key, _ in selector.select():
+                for key, _ in selector.select(LOOK_SECONDS):
                     if key.fd == self._wake:
                         os.read(self._wake, 64)
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    end_stalled(connection, self._store)
 
     def _send(self, connection: Connection) -> None:
         """What waits, in one transaction. Where that fails it is lost: the others look by themselves."""

@@ -6,7 +6,14 @@ Written in the transaction of what it counts, and read by status and metrics, wh
 
 from __future__ import annotations
 
+from typing import Final
+
 from broker.store.database import Transaction
+
+_ADDED: Final = (
+    "ON CONFLICT (day, source, route, destination, state, node)"
+    " DO UPDATE SET number=tally.number+excluded.number"
+)
 
 
 def add(
@@ -22,9 +29,20 @@ def add(
     """Counts messages (no route and destination; `state` is the verdict) or deliveries; negative takes off."""
     tx.execute(
         "INSERT INTO tally (day, source, route, destination, state, node, number) VALUES (?,?,?,?,?,?,?)"
-        " ON CONFLICT (day, source, route, destination, state, node)"
-        " DO UPDATE SET number=tally.number+excluded.number",
+        f" {_ADDED}",
         (day, source, route, destination, state, tx.node, number),
+    )
+
+
+def moved(
+    tx: Transaction, day: str, source: str, before: str, after: str, *, route: str, destination: str
+) -> None:
+    """Counts a delivery that went from one state to another, in one statement: every delivery does."""
+    same = (day, source, route, destination)
+    tx.execute(
+        "INSERT INTO tally (day, source, route, destination, state, node, number) VALUES (?,?,?,?,?,?,-1),"
+        f"(?,?,?,?,?,?,1) {_ADDED}",
+        (*same, before, tx.node, *same, after, tx.node),
     )
 
 

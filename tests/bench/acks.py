@@ -68,10 +68,10 @@ def measure(stage: Stage) -> Table:
 def _floor(stage: Stage, when: str) -> dict[int, Load]:
     """Connections to what the floor did: before the broker and after it, because a disturbed floor flatters."""
     found: dict[int, Load] = {}
-    with stage.program("floor", "floor.py", stage.made(f"floor-{when}")) as port:
-        run(port, 1, messages("warm"), 50)
+    with stage.program("floor", "floor.py", stage.made(f"floor-{when}")) as floor:
+        run(floor.port, 1, messages("warm"), 50)
         for connections in CONNECTIONS:
-            found[connections] = run(port, connections, messages(f"f{connections}-"), stage.count(5000))
+            found[connections] = run(floor.port, connections, messages(f"f{connections}-"), stage.count(5000))
             say(f"  floor {when}, {connections} connections: {rate(found[connections].rate)}")
     return found
 

@@ -32,7 +32,7 @@ def measure(stage: Stage) -> Table:
         broker = Broker(stage.made("delivered"), epj_port=sink.port)
         broker.start()
         try:
-            waits, acknowledged, seconds = _paced(broker, count)
+            waits, acknowledged, seconds = paced(broker, count, RATE)
             wait_until_idle(broker)
         finally:
             broker.kill()
@@ -55,14 +55,14 @@ def measure(stage: Stage) -> Table:
     )
 
 
-def _paced(broker: Broker, count: int) -> tuple[list[float], dict[bytes, float], float]:
+def paced(broker: Broker, count: int, per_second: float) -> tuple[list[float], dict[bytes, float], float]:
     """(seconds to AA, control id to when AA was there, seconds in all)."""
     waits: list[float] = []
     acknowledged: dict[bytes, float] = {}
     with MllpClient(broker.pas_port) as pas:
         began = time.perf_counter()
         for number, message in enumerate(itertools.islice(messages("paced"), count)):
-            time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+            time.sleep(max(0.0, began + number / per_second - time.perf_counter()))
             sent = time.perf_counter()
             answer = pas.ask(message)
             at = time.perf_counter()

@@ -29,8 +29,8 @@ def measure(stage: Stage) -> Table:
     with stage.broker("orders") as broker, Scu(broker.dicom_port, [(WORKLIST, EXPLICIT)]) as modality:
         with broker.orders() as orders:
             for number in range(20):
-                _one(orders, modality, f"9{number:05d}")
-            waits = [_one(orders, modality, f"1{number:05d}") for number in range(count)]
+                one_order(orders, modality, f"9{number:05d}")
+            waits = [one_order(orders, modality, f"1{number:05d}") for number in range(count)]
         query = encoded(worklist_query(PatientID="100000"))
         floor = [_timed_query(modality, query) for _ in range(count)]
     acks, visible = [ack for ack, _ in waits], [row for _, row in waits]
@@ -62,7 +62,7 @@ def measure(stage: Stage) -> Table:
     )
 
 
-def _one(orders: MllpClient, modality: Scu, number: str) -> tuple[float, float]:
+def one_order(orders: MllpClient, modality: Scu, number: str) -> tuple[float, float]:
     """(seconds to AA, seconds from AA to the row)."""
     message = orm(f"O{number}", Person(number=number, family="Sørby", given="Áile"), number)
     query = encoded(worklist_query(PatientID=number))

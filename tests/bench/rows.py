@@ -53,8 +53,10 @@ _BODIES: Final = f"""
 INSERT INTO {{bodies}} SELECT seq, CAST({_OWN} AS BLOB) FROM message WHERE seq BETWEEN :first AND :last"""
 
 _EVENTS: Final = f"""
-INSERT INTO event SELECT seq, printf('%026d.0', seq), seq, :type, {_OWN}, 'bench' FROM message
+INSERT INTO event SELECT seq, printf('%026d.0', seq), seq, :type, {_OWN}, 'bench', seq FROM message
 WHERE seq BETWEEN :first AND :last"""
+
+_PLACE: Final = "UPDATE routing SET place=:last"
 
 _DELIVERIES: Final = """
 INSERT INTO delivery (id, event, day, source, destination, kind, lane, route, place, version, state, due, summary,
@@ -138,6 +140,7 @@ def _fill_like(connection: apsw.Connection, day: str, values: dict[str, int | st
     connection.execute(_BODIES.format(bodies=days.table("message_body", day)), raw)
     told = event.model_dump_json(exclude_defaults=True)
     connection.execute(_EVENTS, {**values, "text": told, "type": event.type})
+    connection.execute(_PLACE, values)
     if values["state"]:
         connection.execute(_DELIVERIES, values)
         connection.execute(_PAYLOADS.format(payloads=days.table("delivery_body", day)), raw)

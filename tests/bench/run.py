@@ -3,7 +3,7 @@
 Absolute numbers are this machine's on this day; the ratios within one run are what can be compared. `--quick` does a
 fifth of the work, for CI, and writes nothing unless told where (`--output`). Long runs by hand set the size by the
 environment: `ROWS=10000000` (search), `DELIVERIES=1000000` (recovery), `DAY=110000` (retention), `MESSAGES=1000000`
-(memory), each with `--only`.
+(memory), `BACKLOG=50000` (workers), each with `--only`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import apsw  # noqa: E402 - the repository's own modules come after the path to 
 from broker.telemetry import configure_logging  # noqa: E402
 from tests.bench import (  # noqa: E402
     acks,
+    cluster,
     delivered,
     dropping,
     lint_routes,
@@ -36,6 +37,7 @@ from tests.bench import (  # noqa: E402
     route_event,
     search,
     stores,
+    workers,
     worklist_query,
 )
 from tests.bench.stage import Stage, say  # noqa: E402
@@ -54,6 +56,8 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Table]] = {
     "retention": dropping.measure,
     "recovery": recovery.measure,
     "memory": memory.measure,
+    "cluster": cluster.measure,
+    "workers": workers.measure,
 }
 
 

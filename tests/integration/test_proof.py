@@ -16,7 +16,7 @@ import pytest
 from tests.proof.disk import LYING, Disk
 from tests.proof.episode import Tally, play
 from tests.proof.faults import KINDS
-from tests.proof.stage import why_no_small_disk
+from tests.proof.stage import set_up, why_no_small_disk
 from tests.support.broker import Broker
 from tests.support.needs import absent
 from tests.support.ports import free_port
@@ -169,7 +169,7 @@ def test_nothing_acknowledged_is_lost_by_any_kind_of_harm(tmp_path: Path, seed: 
     no_disk = why_no_small_disk(tmp_path)
     kinds = [kind for kind in (*KINDS, "crash", "power") if kind != "disk" or not no_disk]
     random.Random(seed).shuffle(kinds)
-    tally = play(tmp_path / "episode", str(seed), kinds, print, {})
+    tally = play(set_up(tmp_path / "episode", str(seed), {}), KINDS, kinds, print)
     print(tally)
     assert not tally.findings.any
     assert tally.messages_acknowledged > 100, "there was no load"
@@ -180,7 +180,7 @@ def test_nothing_acknowledged_is_lost_by_any_kind_of_harm(tmp_path: Path, seed: 
 
 
 def power_cuts(folder: Path, settings: dict[str, str]) -> Tally:
-    return play(folder / "episode", "planted", ["power"] * 2, print, settings)
+    return play(set_up(folder / "episode", "planted", settings), KINDS, ["power"] * 2, print)
 
 
 def test_a_disk_that_lies_is_found(tmp_path: Path) -> None:

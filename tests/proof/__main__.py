@@ -13,24 +13,29 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.proof import engine
+from tests.proof import cluster, engine, faults, harms, network, planted, stage
 from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
-from tests.proof.faults import KINDS
-from tests.proof.stage import why_no_small_disk
 from tests.support.needs import find_program
 
 ROUNDS = 10
-"""Of one episode, at least: every kind comes equally often."""
+"""Of one episode, at least: every kind comes equally often. On a cluster each comes once: its start takes long."""
+
+_COUNTS = (
+    *("kills", "connections_harmed", "messages_acknowledged", "images_acknowledged"),
+    *("refused", "repeats", "came_again"),
+)
 
 EXAMPLES = """examples:
   python -m tests.proof --minutes 10
   python -m tests.proof --minutes 2 --only power,errors --seed 7 --format json
+  python -m tests.proof --cluster amqp --minutes 10
+  python -m tests.proof --cluster redis --minutes 2 --only kill-leader,stall-deliver,cut-store
   python -m tests.proof --minutes 2 --engine localhost:6661 --sink-port 6662 \\
       --kill-command 'docker kill mirth' --restart-command 'docker start mirth'
 
@@ -43,7 +48,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="proof-"))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     _say(f"seed {seed}; files in {folder}")
-    run = engine.play if options.engine else _episodes
+    run = engine.play if options.engine else _on_cluster if options.cluster else _alone
     tally = run(options, folder, seed, _say)
     found = tally.findings.any
     if not found:
@@ -53,20 +58,54 @@ def main() -> int:
     return int(found)
 
 
-def _episodes(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[str], None]) -> Tally:
-    """Plays whole episodes until the time is up, one at least."""
+def _alone(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[str], None]) -> Tally:
+    """One process, and its disk."""
     kinds = list(options.only)
-    if "disk" in kinds and (why := why_no_small_disk(folder)):
+    if "disk" in kinds and (why := stage.why_no_small_disk(folder)):
         say(f"disk is left out: {why}")
         kinds.remove("disk")
     settings = LYING if options.lying_disk else {}
-    total, number, end = Tally(), 0, time.monotonic() + options.minutes * 60
+
+    def episode(place: Path, name: str, order: Sequence[str], tell: Callable[[str], None]) -> Tally:
+        return play(stage.set_up(place, name, settings), faults.KINDS, order, tell)
+
+    return _episodes(options.minutes, folder, seed, say, kinds * -(-ROUNDS // max(1, len(kinds))), episode)
+
+
+def _on_cluster(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[str], None]) -> Tally:
+    """Several nodes of each role, and the network between them."""
+    net, why = network.best(folder, random.Random(f"{seed} network"), options.network)
+    say(f"hosts are cut apart by {net.cut_is}{f' ({why})' if why else ''}")
+    settings = {"BROKER_EXECUTOR": options.executor}
+    if options.plant == planted.BLIND:
+        settings |= planted.blind(folder)
+    answer = planted.forgetful(cluster.slowly) if options.plant == planted.FORGETFUL else cluster.slowly
+
+    def episode(place: Path, name: str, order: Sequence[str], tell: Callable[[str], None]) -> Tally:
+        standing = cluster.set_up(place, name, net, options.cluster, tell, settings, answer)
+        return play(standing, harms.KINDS, order, tell)
+
+    try:
+        return _episodes(options.minutes, folder, seed, say, list(options.only), episode)
+    finally:
+        net.close()
+
+
+def _episodes(
+    minutes: float,
+    folder: Path,
+    seed: int,
+    say: Callable[[str], None],
+    kinds: Sequence[str],
+    episode: Callable[[Path, str, Sequence[str], Callable[[str], None]], Tally],
+) -> Tally:
+    """Plays whole episodes until the time is up, one at least, each with these kinds in an order of its own."""
+    total, number, end = Tally(), 0, time.monotonic() + minutes * 60
     while kinds and not (number and (time.monotonic() > end or total.findings.any)):
         name = f"{seed}-{number}"
-        deals = kinds * -(-ROUNDS // len(kinds))
-        order = random.Random(name).sample(deals, len(deals))
+        order = random.Random(name).sample(kinds, len(kinds))
         place = folder / f"episode-{number}"
-        tally = play(place, name, order, _progress(f"episode {number}", say), settings)
+        tally = episode(place, name, order, _progress(f"episode {number}", say))
         total.add(tally)
         number += 1
         if not tally.findings.any:
@@ -81,15 +120,13 @@ def text(report: dict[str, Any]) -> str:
     """The report for people: every number with its name, then what was found."""
     findings = report["findings"]
     lines = [
-        f"seed                   {report['seed']}",
-        *(f"rounds of {kind:<12} {count}" for kind, count in sorted(report["rounds"].items())),
-        f"kills                  {report['kills']}",
-        f"connections harmed     {report['connections_harmed']}",
-        f"messages acknowledged  {report['messages_acknowledged']}",
-        f"images acknowledged    {report['images_acknowledged']}",
-        f"refused                {report['refused']}",
-        f"repeats sent           {report['repeats']}",
-        *(f"{name.replace('_', ' '):<22} {len(found)}" for name, found in findings.items()),
+        f"{name:<26} {value}"
+        for name, value in (
+            ("seed", report["seed"]),
+            *((f"rounds of {kind}", count) for kind, count in sorted(report["rounds"].items())),
+            *((name.replace("_", " "), report[name]) for name in _COUNTS),
+            *((name.replace("_", " "), len(found)) for name, found in findings.items()),
+        )
     ]
     for name, found in findings.items():
         lines += [f"  {name}: {each}" for each in found[:20]]
@@ -119,7 +156,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="repeat the decisions of another run")
     parser.add_argument(
-        "--only", type=_kinds, default=tuple(KINDS), metavar="KIND,…", help=f"some of {', '.join(KINDS)}"
+        "--only",
+        metavar="KIND,…",
+        help=f"some of {', '.join(faults.KINDS)}; with --cluster of {', '.join(harms.KINDS)}",
     )
     parser.add_argument(
         "--format", choices=["text", "json"], default="text", help="for people, or for programs"
@@ -129,21 +168,33 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="plant a fault: syncs do nothing; the proof must find what is lost",
     )
+    group = parser.add_argument_group(
+        "a cluster", "two nodes of each role, PostgreSQL, and one of these between them"
+    )
+    group.add_argument("--cluster", choices=list(cluster.BUSES), help="RabbitMQ, or Redis")
+    group.add_argument(
+        "--executor", choices=["celery", "threads"], default="celery", help="what delivers (celery)"
+    )
+    group.add_argument(
+        "--network",
+        choices=["kernel", "relays"],
+        default="",
+        help="network namespaces, or TCP proxies on loopback; without, the first where the machine allows it",
+    )
+    group.add_argument(
+        "--plant", choices=planted.FAULTS, help="plant a fault: the proof must find what comes of it"
+    )
     engine.add_options(parser)
     options = parser.parse_args()
+    known = harms.KINDS if options.cluster else faults.KINDS
+    options.only = tuple(options.only.split(",")) if options.only else tuple(known)
+    if unknown := set(options.only) - set(known):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
     if options.engine and not (options.restart_command and options.sink_port):
         parser.error("--engine needs --restart-command and --sink-port")
-    if not options.engine and find_program("cc") is None:
+    if not (options.engine or options.cluster) and find_program("cc") is None:
         parser.error("there is no C compiler (cc) here; deploy/test-packages.sh installs one")
     return options
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    kinds = tuple(text.split(","))
-    for kind in kinds:
-        if kind not in KINDS:
-            raise argparse.ArgumentTypeError(f"{kind!r} is none of {', '.join(KINDS)}")
-    return kinds
 
 
 if __name__ == "__main__":

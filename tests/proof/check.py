@@ -2,17 +2,31 @@
 
 Kept per patient is the order in which the destination first took each message: it may get one again directly after
 itself (its acknowledgement was lost, or the broker died before it noted it), with the same control id and the same
-bytes, but never once it has taken a newer one.
+bytes, but never once it has taken a newer one. After a merge both numbers are one patient, and the merge is newer than
+all that came under the second one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Final
+
+from pydicom.datadict import keyword_for_tag
 
 from tests.proof.load import control_of, instance_number
+from tests.support.images import differing_elements
 from tests.support.mllp import field as hl7_field
+
+PAS_KEYWORDS: Final = {
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+    *("OriginalAttributesSequence", "SpecificCharacterSet", "IssuerOfPatientIDQualifiersSequence"),
+}
+"""What the broker may change in an object whose patient PAS knows (adapters/pacs/render.py)."""
+
+_MERGED: Final = 1 << 60
+"""Newer than every number of a sender."""
 
 
 @dataclass(kw_only=True)
@@ -69,6 +83,8 @@ def in_order(arrived: Iterable[tuple[bytes, bytes]]) -> Findings:
         if int(number) < newest.setdefault(patient, int(number)):
             found.out_of_order.append(sent.decode())
         newest[patient] = max(newest[patient], int(number))
+        if prior := _prior(message):
+            newest[prior] = _MERGED
         if contents.setdefault(control_of(message), message) != message:
             found.changed.append(control_of(message).decode())
     return found
@@ -86,10 +102,77 @@ def images(acknowledged: Collection[str], arrived: Sequence[str]) -> Findings:
     return found
 
 
+def objects(sent: Mapping[str, bytes], stored: Iterable[tuple[str, bytes]], known: str) -> Findings:
+    """Data sets by SOP Instance UID, byte for byte, each time they came.
+
+    `known`: the patient (of `load.instance_number`) whom PAS knows, so that the elements that identify him are PAS's.
+    """
+    found = Findings()
+    for uid, content in stored:
+        if uid in sent and content != sent[uid]:
+            tags = differing_elements(sent[uid], content)
+            changed = {keyword_for_tag(tag) for tag in tags} or {"the encoding"}
+            if instance_number(uid)[0] != known or not changed <= PAS_KEYWORDS:
+                found.changed.append(f"{uid}: {', '.join(sorted(changed))}")
+    return found
+
+
 def worklist(acknowledged: Iterable[bytes], accession_numbers: Sequence[str]) -> Findings:
     """Every acknowledged order has a row, and one only."""
     ordered = {f"A{control_of(message).decode()}" for message in acknowledged if _is_order(message)}
     return Findings(lost=sorted(ordered - set(accession_numbers)), doubled=repeated(accession_numbers))
+
+
+def rows(
+    acknowledged: Iterable[bytes], unanswered: Iterable[bytes], shown: Iterable[tuple[str, str, str]]
+) -> Findings:
+    """Whether each row (accession number, PatientID, PatientName) shows its patient as he is at the end.
+
+    `acknowledged`: in the order of sending; `unanswered`: what may have been taken after that.
+    """
+    before = _Patients()
+    for message in acknowledged:
+        before.take(message)
+    maybe = list(unanswered)
+    after = [before]
+    for message in maybe:  # each of another patient, or in turn: any of them may have been the last
+        after.append(after[-1].copy())
+        after[-1].take(message)
+    found = Findings()
+    for accession, patient, name in shown:
+        if (patient, name) not in {each.of(accession) for each in after}:
+            found.lost.append(f"the row of {accession} shows {patient}, {name}")
+    return found
+
+
+class _Patients:
+    """Whom an order belongs to, and his name."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._survivors: dict[str, str] = {}
+        self._orders: dict[str, str] = {}
+
+    def copy(self) -> _Patients:
+        other = _Patients()
+        other._names, other._survivors = dict(self._names), dict(self._survivors)
+        other._orders = dict(self._orders)
+        return other
+
+    def take(self, message: bytes) -> None:
+        patient = hl7_field(message, b"PID", 3).partition(b"^")[0].decode()
+        if _is_order(message):
+            self._orders[f"A{control_of(message).decode()}"] = patient
+            return
+        self._names[patient] = hl7_field(message, b"PID", 5).decode()
+        if prior := _prior(message):
+            self._survivors[prior.decode()] = patient
+
+    def of(self, accession: str) -> tuple[str, str]:
+        """(PatientID, PatientName)."""
+        ordered = self._orders.get(accession, "")
+        patient = self._survivors.get(ordered, ordered)
+        return patient, self._names.get(patient, "")
 
 
 def repeated(values: Iterable[str]) -> list[str]:
@@ -102,6 +185,11 @@ def told_of(message: bytes) -> bytes:
     if _is_order(message) and (step := hl7_field(message, b"OBR", 20)):
         return step.removeprefix(b"S").rpartition(b"-")[0]
     return control_of(message)
+
+
+def _prior(message: bytes) -> bytes:
+    """The number that ends with this message, if it is a merge."""
+    return hl7_field(message, b"MRG", 1).partition(b"^")[0]
 
 
 def _is_order(message: bytes) -> bool:

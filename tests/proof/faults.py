@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from tests.proof.check import Findings
-from tests.proof.stage import Stage
+from tests.proof.stage import Alone
 from tests.support.processes import wait_until
 
 RECOVERY_SECONDS: Final = 30.0
 """What the broker gets to be ready again by itself."""
 
 
-def crash(stage: Stage) -> Findings:
+def crash(stage: Alone) -> Findings:
     """kill -9 at a random instant, and start again; now and then again before it has come far."""
     with _trouble(stage, chance=0.3):
         for _ in range(stage.dice.randint(1, 2)):
@@ -30,7 +30,7 @@ def crash(stage: Stage) -> Findings:
     return Findings()
 
 
-def power(stage: Stage) -> Findings:
+def power(stage: Alone) -> Findings:
     """kill -9, and of the data folder stays what was synced and a random part of the rest.
 
     Syncs are slow before, so that an acknowledgement that does not wait for its own is caught; sometimes the process
@@ -51,14 +51,14 @@ def power(stage: Stage) -> Findings:
     return Findings()
 
 
-def cut(stage: Stage) -> Findings:
+def cut(stage: Alone) -> Findings:
     """Connections are cut, reset, half closed, delayed and gone deaf, at some or at all peers."""
     with _trouble(stage, chance=1.0):
         time.sleep(stage.dice.uniform(1.0, 3.0))
     return Findings()
 
 
-def disk(stage: Stage) -> Findings:
+def disk(stage: Alone) -> Findings:
     """No space, or too little, is left for a while: the broker says so, takes nothing, and recovers by itself."""
     found = Findings()
     _instant(stage.dice)
@@ -78,7 +78,7 @@ def disk(stage: Stage) -> Findings:
     return found
 
 
-def errors(stage: Stage) -> Findings:
+def errors(stage: Alone) -> Findings:
     """Writes and syncs fail for a while, some or all of them; sometimes the process dies of it."""
     dice = stage.dice
     code = dice.choice([errno.EIO, errno.ENOSPC])
@@ -98,7 +98,7 @@ def errors(stage: Stage) -> Findings:
     return Findings()
 
 
-KINDS: Final[Mapping[str, Callable[[Stage], Findings]]] = {
+KINDS: Final[Mapping[str, Callable[[Alone], Findings]]] = {
     "crash": crash,
     "cut": cut,
     "disk": disk,
@@ -108,7 +108,7 @@ KINDS: Final[Mapping[str, Callable[[Stage], Findings]]] = {
 
 
 @contextmanager
-def _trouble(stage: Stage, chance: float) -> Iterator[None]:
+def _trouble(stage: Alone, chance: float) -> Iterator[None]:
     """With this chance, some or all connections have a bad time meanwhile."""
     troubled = stage.dice.sample(stage.proxies, stage.dice.randint(1, len(stage.proxies)))
     part = stage.dice.choice([0.02, 0.1, 0.3]) if stage.dice.random() < chance else 0.0
@@ -124,11 +124,11 @@ def _instant(dice: random.Random) -> None:
     time.sleep(dice.uniform(0.0, 1.2))
 
 
-def _start(stage: Stage) -> None:
+def _start(stage: Alone) -> None:
     """Starts on the folder as the process left it."""
     stage.disk.absorb()
     stage.broker.start()
 
 
-def _wait_until_ready(stage: Stage) -> None:
+def _wait_until_ready(stage: Alone) -> None:
     stage.broker.wait_until_ready(RECOVERY_SECONDS)

@@ -2,11 +2,13 @@
 
 Every message of a patient carries a running number in its control id, `<patient>-<number>`, and leaves only after the
 one before was acknowledged: so the order in which the broker took them is known without looking into it. Every
-third is an order. Not here: what is made of it all (tests/proof/check.py).
+third is an order; now and then a patient turns out to be known under a second number, and the two are merged. Not
+here: what is made of it all (tests/proof/check.py).
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,12 +19,15 @@ from typing import Final
 
 from tests.support.dimse import EXPLICIT, RejectedError, Scu
 from tests.support.images import dataset_bytes, write_image
-from tests.support.messages import Person, adt, orm
+from tests.support.messages import Person, adt, merge, orm
 from tests.support.mllp import MllpClient, framed
 from tests.support.mllp import field as hl7_field
 
 PATIENTS: Final = 3
-"""Patients of one sender."""
+"""Patients of one sender at a time."""
+
+STAY: Final = 12
+"""Messages of one of them."""
 
 CT: Final = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
 _PATIENCE: Final = 5.0
@@ -55,11 +60,13 @@ class Sender:
     taken_when_full: int = 0
     full: threading.Event = field(default_factory=threading.Event)
     """Set while the broker must take nothing new."""
+    unanswered: list[bytes] = field(default_factory=list)
+    """What it was busy with when it was stopped, and may have been taken."""
     _tried: bool = False
     _ahead: bytes = b""
 
     def run(self) -> None:
-        turn = self._next()
+        turn = self.unanswered = self._next()
         while not self.stop.is_set():
             try:
                 with ExitStack() as connections:
@@ -77,7 +84,7 @@ class Sender:
                             hasty = connections.enter_context(MllpClient(port, self.host))
                             hasty.send_raw(framed(_sent(turn)))
                             self._tried = True
-                        turn = self._send(clients[port], turn)
+                        turn = self.unanswered = self._send(clients[port], turn)
             except NO_ANSWER:
                 self.stop.wait(0.05)
 
@@ -126,6 +133,8 @@ class StoreSender:
     pause: float = 0.0
     acknowledged: list[str] = field(default_factory=list)
     """SOP Instance UIDs in the order of sending."""
+    contents: dict[str, bytes] = field(default_factory=dict)
+    """The data set of each acknowledged object."""
     refused: int = 0
     taken_when_full: int = 0
     full: threading.Event = field(default_factory=threading.Event)
@@ -143,6 +152,7 @@ class StoreSender:
                         if scu.store(CT, uid, content) == 0:
                             self.taken_when_full += full and self.full.is_set()
                             self.acknowledged.append(uid)
+                            self.contents[uid] = content
                             uid, content = next(self.objects)
                         else:
                             self.refused += 1
@@ -182,18 +192,26 @@ class Repeater:
             self.wrong.append(control_of(message))
 
 
-def patients_story(sender: int) -> Iterator[bytes]:
-    """ADT and orders of this sender's patients, in turn, without end."""
-    people = [Person(number=f"73{sender}{n}", family=f"Nr{n}", given="Åse") for n in range(PATIENTS)]
-    number = 0
-    while True:
-        for person in people:
-            control_id = f"{person.number}-{number}"
+def patients_story(sender: int, *, patients: int = PATIENTS, merges: bool = False) -> Iterator[bytes]:
+    """ADT and orders of this sender's patients, in turn, without end; the first of each is an A08.
+
+    After `STAY` of each others come: with every change of a patient all his rows are written anew. `merges`: from time
+    to time a patient gets a second number, an order under it, and then one number again (A40).
+    """
+    for stay in itertools.count():
+        numbers = [f"73{sender}{n}" + (f"9{stay}" if stay else "") for n in range(patients)]
+        for number, local in itertools.product(range(STAY), numbers):
+            person, control_id = Person(number=local, family=f"Nr{local}", given="Åse"), f"{local}-{number}"
             if number % 3 == 2:
                 yield orm(control_id, person, control_id)
+            elif merges and number % 9 == 4:
+                second = Person(number=f"{local}0{number}", family="Ukjent", given="Åse")
+                yield adt("A04", f"{second.number}-0", second)
+                yield orm(f"{second.number}-1", second, f"{second.number}-1")
+                # Under the name that the A08 before it gave.
+                yield merge("A40", control_id, person.named(f"Prøve{number - 1}"), second.number)
             else:
                 yield adt("A08", control_id, person.named(f"Prøve{number}"))
-        number += 1
 
 
 def instances(folder: Path, sender: int) -> Iterator[tuple[str, bytes]]:

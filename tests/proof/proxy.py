@@ -1,8 +1,9 @@
 """A TCP proxy that treats its connections badly while it is told to: any protocol, as it reads no bytes.
 
 It cuts in the middle of what passes, resets, closes one half, goes deaf, delays, and hangs up on new connections.
-It never hands on what a sender wrote before it hung up and which is still here: the network forgets at a cut, so
-that no old message overtakes the next connection's.
+It can also stand before several servers, of which each new connection gets the next that lives, and be cut as a cable
+is: nothing passes and nobody is told. It never hands on what a sender wrote before it hung up and which is still here:
+the network forgets at a cut, so that no old message overtakes the next connection's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 LATE_SECONDS: Final = 2.5
@@ -21,26 +23,40 @@ LATE_SECONDS: Final = 2.5
 _FAULTS: Final = ("cut", "reset", "half", "deaf", "slow", "late")
 
 
-class Proxy:
-    """Listens on `port` for `target`, both on loopback. `trouble`: the part of all pieces that something befalls."""
+_CONNECT_SECONDS: Final = 2.0
 
-    def __init__(self, target: int, dice: random.Random) -> None:
-        self.target = target
+
+class Proxy:
+    """Listens on loopback, on `port`, for `targets`. `trouble`: the part of all pieces that something befalls."""
+
+    def __init__(self, targets: Sequence[tuple[str, int]], dice: random.Random) -> None:
+        self._targets = list(targets)
         self.trouble = 0.0
         self.faults = 0
         """How many connections were harmed."""
         self._dice = dice
+        self._whole = threading.Event()
+        self._whole.set()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def cut(self) -> None:
+        """From now on nothing passes, either way, and connections stay as they are."""
+        self._whole.clear()
+
+    def heal(self) -> None:
+        """What still hangs on goes on; what hung up meanwhile has said nothing."""
+        self._whole.set()
+
     def close(self) -> None:
         """Hangs up on everybody and stops listening."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.heal()
         with self._lock:
             sockets = list(self._open)
         for one in sockets:
@@ -56,12 +72,10 @@ class Proxy:
         if self._fault() is not None:
             near.close()
             return
-        try:
-            far = socket.create_connection(("127.0.0.1", self.target), timeout=5)
-        except OSError:
+        far = self._connect() if self._passes(near) else None
+        if far is None:
             near.close()
             return
-        far.settimeout(None)
         with self._lock:
             self._open |= {near, far}
         back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
@@ -73,11 +87,32 @@ class Proxy:
         near.close()
         far.close()
 
+    def _connect(self) -> socket.socket | None:
+        """A connection to the next server that takes one."""
+        for _ in range(len(self._targets)):
+            with self._lock:
+                target = self._targets.pop(0)
+                self._targets.append(target)
+            with contextlib.suppress(OSError):
+                far = socket.create_connection(target, timeout=_CONNECT_SECONDS)
+                far.settimeout(None)
+                return far
+        return None
+
+    def _passes(self, source: socket.socket) -> bool:
+        """Waits while the cable is cut; False when the source hung up meanwhile."""
+        if self._whole.is_set():
+            return True
+        self._whole.wait()
+        poll = select.poll()
+        poll.register(source, select.POLLRDHUP)
+        return not poll.poll(0)
+
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         """Hands on what comes from the source until one of both ends."""
         deaf = False
         with contextlib.suppress(OSError):
-            while piece := source.recv(65536):
+            while (piece := source.recv(65536)) and self._passes(source):
                 fault = self._fault()
                 if fault == "cut":
                     sink.sendall(piece[: self._drawn(len(piece))])

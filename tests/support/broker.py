@@ -23,7 +23,8 @@ class Broker:
     """One broker. Ports and data folder stay the same over `stop`, `kill` and `start`.
 
     `settings` are environment variables beyond the ones below; an empty text unsets one. Without a PACS or an
-    EPJ port the broker is pointed at a port where nobody listens. Without `roles` it has all of them.
+    EPJ port the broker is pointed at a port where nobody listens. `roles`: of `broker run`, all of them when empty.
+    `before`: what its command begins with, to start it in another network where it has the address `host`.
     """
 
     def __init__(
@@ -35,7 +36,12 @@ class Broker:
         epj_port: int | None = None,
         settings: Mapping[str, str] | None = None,
         roles: Sequence[str] = (),
+        host: str = "127.0.0.1",
+        before: Sequence[str] = (),
     ) -> None:
+        self.host = host
+        parts = [part for role in roles for part in ("--role", role)]
+        self._run = [*before, sys.executable, "-m", "broker", "run", *parts]
         self.data = folder / "data"
         self.log = folder / "broker.log"
         self.pas_port = free_port()
@@ -47,7 +53,7 @@ class Broker:
         self.epj_port = epj_port or free_port()
         self._env = {
             "BROKER_DATA": str(self.data),
-            "BROKER_BIND": "127.0.0.1",
+            "BROKER_BIND": host,
             "BROKER_PAS_PORT": str(self.pas_port),
             "BROKER_ORDERS_PORT": str(self.orders_port),
             "BROKER_RESULTS_PORT": str(self.results_port),
@@ -61,18 +67,20 @@ class Broker:
             "BROKER_EPJ_PORT": str(self.epj_port),
             **(settings or {}),
         }
-        self._roles = [part for role in roles for part in ("--role", role)]
         self._process: Program | None = None
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """More settings, from the next start on."""
+        self._env |= settings
 
     def start(self, timeout: float = 30.0) -> None:
         """Returns when `/readyz` answers 200."""
-        self._process = Program(
-            [sys.executable, "-m", "broker", "run", *self._roles],
-            self.log,
-            folder=REPOSITORY,
-            env=self._environment(),
-        )
+        self.launch()
         self.wait_until_ready(timeout)
+
+    def launch(self) -> None:
+        """Starts it and returns at once."""
+        self._process = Program(self._run, self.log, folder=REPOSITORY, env=self._environment())
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:
         """Until `/readyz` answers 200; fails at once when the process ends."""
@@ -109,7 +117,7 @@ class Broker:
 
     def http(self, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
         """(status, body) of a request to the broker's web port."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=10)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
@@ -137,13 +145,13 @@ class Broker:
         return json.loads(finished.stdout)
 
     def pas(self) -> MllpClient:
-        return MllpClient(self.pas_port)
+        return MllpClient(self.pas_port, self.host)
 
     def orders(self) -> MllpClient:
-        return MllpClient(self.orders_port)
+        return MllpClient(self.orders_port, self.host)
 
     def results(self) -> MllpClient:
-        return MllpClient(self.results_port)
+        return MllpClient(self.results_port, self.host)
 
     def modality(self, calling: str = "TESTSCU") -> Dcmtk:
         """DCMTK's clients calling under this AE title; give them `dicom_port`."""

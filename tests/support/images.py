@@ -49,7 +49,15 @@ def differing_tags(left: bytes, right: bytes) -> set[int]:
     Values are compared as they stand in the files: nothing is decoded, so nothing is normalised away. Sequences
     are compared item by item, because whether their length is written or delimited says nothing.
     """
-    ours, theirs = _read(left), _read(right)
+    return _differing(_read(left), _read(right))
+
+
+def differing_elements(left: bytes, right: bytes) -> set[int]:
+    """As `differing_tags`, of two data sets in explicit VR little endian, as C-STORE carries them."""
+    return _differing(*(_raw(read_dataset(BytesIO(content), False, True)) for content in (left, right)))
+
+
+def _differing(ours: dict[int, Any], theirs: dict[int, Any]) -> set[int]:
     return {tag for tag in ours.keys() | theirs.keys() if ours.get(tag) != theirs.get(tag)}
 
 

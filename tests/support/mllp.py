@@ -14,8 +14,8 @@ from typing import Literal
 
 VT, FS_CR = b"\x0b", b"\x1c\x0d"
 
-Behaviour = Literal["AA", "AE", "AR", "silent", "close"]
-"""What the sink does with a message: answers with the code, says nothing, or hangs up."""
+Behaviour = Literal["AA", "AE", "AR", "silent", "close", "forget"]
+"""What the sink does with a message: answers with the code, says nothing, hangs up, or answers AA and keeps nothing."""
 
 
 def framed(content: bytes) -> bytes:
@@ -87,8 +87,8 @@ class MllpSink:
     same port make a destination that was dead for a while; what it received is kept.
     """
 
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self.host, self.port = host, port
         self.behaviour: Behaviour | Callable[[bytes], Behaviour] = "AA"
         self.text = b""
         """What it says in MSA-3: receivers quote what they were sent."""
@@ -99,7 +99,7 @@ class MllpSink:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server((self.host, self.port))
         self.port = self._listener.getsockname()[1]
         self._spawn(self._accept, self._listener)
 
@@ -157,9 +157,12 @@ class MllpSink:
     def _take(self, connection: socket.socket, message: bytes) -> bool:
         """Records the message and answers it; False to hang up."""
         behaviour = self.behaviour(message) if callable(self.behaviour) else self.behaviour
-        with self._changed:
-            self._messages.append(message)
-            self._changed.notify_all()
+        if behaviour == "forget":
+            behaviour = "AA"
+        else:
+            with self._changed:
+                self._messages.append(message)
+                self._changed.notify_all()
         if behaviour in ("AA", "AE", "AR"):
             connection.sendall(framed(_acknowledgement(message, behaviour, self.text)))
         return behaviour != "close"

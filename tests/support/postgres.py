@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -22,19 +24,22 @@ PROGRAMS = Path("/usr/lib/postgresql")
 
 
 class Postgres:
-    """One server. Without fsync unless it is to be measured: what tests kill is the process, not the machine."""
+    """One server. Without fsync unless it is to be measured: what tests kill is the process, not the machine.
 
-    def __init__(self, *, fsync: bool = False) -> None:
+    `before`: what its command begins with, to start it in another network where it has the address `host`.
+    """
+
+    def __init__(self, *, fsync: bool = False, host: str = "127.0.0.1", before: Sequence[str] = ()) -> None:
         self._postgres, self._initdb = _program("postgres"), _program("initdb")
         # setpriv: it refuses to run as root, and it must not outlive a test run that was killed.
         as_postgres = ["--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-        self._before = [needs("setpriv"), *as_postgres, "--pdeathsig=INT", "--"]
+        self._before = [*before, needs("setpriv"), *as_postgres, "--pdeathsig=INT", "--"]
         # Not pytest's own folder, which is closed to every other user.
         self._folder = Path(tempfile.mkdtemp(prefix="broker-postgres-"))
         if as_postgres:
             shutil.chown(self._folder, "postgres", "postgres")
         self._fsync = "on" if fsync else "off"
-        self.port = free_port()
+        self.host, self.port = host, free_port()
         self._process: Program | None = None
         self._numbers = itertools.count(1)
 
@@ -51,10 +56,12 @@ class Postgres:
                 check=False,
             )
             assert made.returncode == 0, made.stderr
+            with (data / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+                rules.write(f"host all all {self.host}/24 trust\n")
         settings = (
             f"fsync={self._fsync}",
             "unix_socket_directories=",
-            "listen_addresses=127.0.0.1",
+            f"listen_addresses={self.host}",
             f"port={self.port}",
         )
         self._process = Program(
@@ -63,6 +70,12 @@ class Postgres:
             folder=Path("/"),
         )
         self._process.wait_until(self._answers, "PostgreSQL answers")
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's; each session is a child of it."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def stop(self) -> None:
         """A fast shutdown, as in an administrator's restart: sessions are ended, their transactions undone."""
@@ -84,7 +97,7 @@ class Postgres:
         return name
 
     def url(self, name: str) -> str:
-        return f"postgresql://broker@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://broker@{self.host}:{self.port}/{name}"
 
     def end_sessions(self, name: str) -> None:
         """Ends every session of a database, whatever it is doing."""
@@ -93,6 +106,11 @@ class Postgres:
     def execute(self, sql: str, database: str = "postgres") -> None:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(sql)  # type: ignore[call-overload]
+
+    def rows(self, sql: str, database: str) -> list[tuple[Any, ...]]:
+        """What a query finds."""
+        with psycopg.connect(self.url(database), autocommit=True, connect_timeout=10) as connection:
+            return connection.execute(sql).fetchall()  # type: ignore[call-overload,no-any-return]
 
     def _answers(self) -> bool:
         try:

@@ -73,8 +73,8 @@ class Program:
             code = self._process.returncode
             raise AssertionError(f"{self.name} ended with {code} before {what}\n{self._last_lines()}")
 
-    def wait_for_port(self, port: int, timeout: float = 30.0) -> None:
-        self.wait_until(lambda: is_open(port), f"port {port} is open", timeout)
+    def wait_for_port(self, port: int, timeout: float = 30.0, host: str = "127.0.0.1") -> None:
+        self.wait_until(lambda: is_open(port, host), f"port {port} is open", timeout)
 
     def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
         self.wait_until(lambda: text in self.output(), f"it says {text!r}", timeout)

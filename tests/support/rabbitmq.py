@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.needs import absent, needs
@@ -15,24 +16,27 @@ _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 class RabbitMq:
-    """The same ports and data after `kill` and `start`; `wipe` between them takes the data away."""
+    """The same ports and data after `kill` and `start`; `wipe` between them takes the data away.
 
-    def __init__(self, folder: Path) -> None:
+    `before`: what its commands begin with, to start it in another network where it has the address `host`.
+    """
+
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", before: Sequence[str] = ()) -> None:
         needs("rabbitmq-server")
         self._epmd_program = needs("epmd")
         if not _SERVER.is_file():
             absent(f"{_SERVER} is not there; deploy/test-packages.sh installs it")
-        self._folder = folder
-        self.port = free_port()
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        self._folder, self._before = folder, before
+        self.host, self.port = host, free_port()
+        self.url = f"amqp://guest:guest@{self.host}:{self.port}//"
         self._epmd_port = free_port()
         self._env = {
             **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
             "HOME": str(folder),  # the Erlang cookie
             "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_ADDRESS": self.host,
             "RABBITMQ_NODENAME": f"test{self.port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(folder / "rabbitmq"),
@@ -49,12 +53,18 @@ class RabbitMq:
 
     def start(self) -> None:
         """Returns when it listens: some seconds."""
-        (self._folder / "rabbitmq.conf").write_text("disk_free_limit.absolute = 50MB\n")
+        (self._folder / "rabbitmq.conf").write_text(
+            "disk_free_limit.absolute = 50MB\nloopback_users = none\n"
+        )
         if self._epmd is None:
-            self._epmd = Program([self._epmd_program], self._folder / "epmd.log", env=self._env)
-            self._epmd.wait_for_port(self._epmd_port)
-        self._process = Program([_SERVER], self._folder / "rabbitmq.log", folder=self._folder, env=self._env)
-        self._process.wait_for_port(self.port, timeout=90)
+            self._epmd = Program(
+                [*self._before, self._epmd_program], self._folder / "epmd.log", env=self._env
+            )
+            self._epmd.wait_for_port(self._epmd_port, host=self.host)
+        self._process = Program(
+            [*self._before, _SERVER], self._folder / "rabbitmq.log", folder=self._folder, env=self._env
+        )
+        self._process.wait_for_port(self.port, timeout=90, host=self.host)
 
     def kill(self) -> None:
         """SIGKILL. Harmless when it does not run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.needs import needs
@@ -12,22 +13,31 @@ from tests.support.processes import Program
 
 
 class Redis:
-    """The same port and data after `kill` and `start`; `wipe` between them takes the data away."""
+    """The same port and data after `kill` and `start`; `wipe` between them takes the data away.
 
-    def __init__(self, folder: Path) -> None:
-        self._program = needs("redis-server")
+    `before`: what its command begins with, to start it in another network where it has the address `host`.
+    """
+
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", before: Sequence[str] = ()) -> None:
+        self._program = [*before, needs("redis-server")]
         self._folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.host, self.port = host, free_port()
+        self.url = f"redis://{self.host}:{self.port}/0"
         self._process: Program | None = None
 
     def start(self) -> None:
         """Returns when it answers."""
         data = self._folder / "redis"
         data.mkdir(exist_ok=True)
-        options = {"port": self.port, "bind": "127.0.0.1", "dir": data, "appendonly": "yes"}
+        options = {
+            "port": self.port,
+            "bind": self.host,
+            "protected-mode": "no",
+            "dir": data,
+            "appendonly": "yes",
+        }
         command = [
-            self._program,
+            *self._program,
             *(str(part) for name, value in options.items() for part in (f"--{name}", value)),
         ]
         self._process = Program(command, self._folder / "redis.log")
@@ -57,6 +67,6 @@ class Redis:
     stop = kill
 
     def _ask(self, command: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection((self.host, self.port), timeout=10) as connection:
             connection.sendall(command)
             return connection.recv(100)

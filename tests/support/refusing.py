@@ -11,17 +11,23 @@ from tests.support.ports import free_port
 
 
 class RefusingPacs:
-    """`status` may be changed at any time. `stored` lists what was answered 0000 or Bxxx."""
+    """`status` may be changed at any time. What was answered 0000 or Bxxx is kept."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, host: str = "127.0.0.1") -> None:
         self.status = status
-        self.port = free_port()
-        self._stored: list[str] = []
+        self.host, self.port = host, free_port()
+        self._stored: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
         self._server: Any = None
 
     @property
     def stored(self) -> list[str]:
+        """SOP Instance UIDs in order of arrival."""
+        return [uid for uid, _ in self.objects]
+
+    @property
+    def objects(self) -> list[tuple[str, bytes]]:
+        """(SOP Instance UID, data set as it came) in order of arrival."""
         with self._lock:
             return list(self._stored)
 
@@ -29,7 +35,7 @@ class RefusingPacs:
         ae = AE("REFUSES")
         ae.supported_contexts = AllStoragePresentationContexts
         self._server = ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._answer)]
+            (self.host, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._answer)]
         )
 
     def stop(self) -> None:
@@ -39,5 +45,7 @@ class RefusingPacs:
         status = self.status
         if status == 0 or status >> 12 == 0xB:
             with self._lock:
-                self._stored.append(str(event.request.AffectedSOPInstanceUID))
+                self._stored.append(
+                    (str(event.request.AffectedSOPInstanceUID), event.request.DataSet.getvalue())
+                )
         return status

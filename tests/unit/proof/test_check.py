@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.proof import check
-from tests.support.messages import Person, adt, orm
+from tests.support.images import dataset_bytes, write_image
+from tests.support.messages import Person, adt, merge, orm
 
 PERSON = Person(number="1")
 ADTS = [adt("A08", f"1-{n}", PERSON.named(f"N{n}")) for n in range(3)]
@@ -58,3 +61,52 @@ def test_images_are_all_there_and_in_order() -> None:
     assert not check.images([first, second], [first, first, second]).any
     assert check.images([first, second], [first]).lost == [second]
     assert check.images([first, second], [second, first]).out_of_order == [first]
+
+
+# merges
+
+
+MERGE = merge("A40", "1-4", PERSON.named("N2"), "10")
+SECOND = adt("A04", "10-0", Person(number="10"))
+
+
+def test_what_came_under_the_second_number_comes_before_the_merge() -> None:
+    assert not check.hl7([*ADTS, SECOND, MERGE], [*ADTS, SECOND, MERGE, MERGE]).any
+    assert check.hl7([*ADTS, SECOND, MERGE], [*ADTS, MERGE, SECOND]).out_of_order == ["10-0"]
+
+
+def test_a_row_shows_its_patient_as_he_is_at_the_end() -> None:
+    taken = [*ADTS, orm("10-1", Person(number="10"), "10-1"), MERGE]
+    assert not check.rows(taken, [], [("A10-1", "1", PERSON.named("N2").name)]).any
+    assert check.rows(taken, [], [("A10-1", "10", PERSON.named("N2").name)]).lost
+    assert check.rows(taken, [], [("A10-1", "1", PERSON.named("N1").name)]).lost
+
+
+def test_what_was_not_answered_may_have_been_taken_or_not() -> None:
+    maybe = [adt("A08", "1-5", PERSON.named("N5"))]
+    for name in ("N2", "N5"):
+        assert not check.rows([*ADTS, ORDER], maybe, [("A1-3", "1", PERSON.named(name).name)]).any
+    assert check.rows([*ADTS, ORDER], maybe, [("A1-3", "1", PERSON.named("N1").name)]).lost
+
+
+# images, byte for byte
+
+
+def test_only_what_pas_knows_may_change_in_an_object_and_only_of_its_patient(tmp_path: Path) -> None:
+    def content(**attributes: str) -> bytes:
+        path = tmp_path / "image.dcm"
+        write_image(
+            path,
+            SOPInstanceUID=uid,
+            StudyInstanceUID="2.25.2",
+            SeriesInstanceUID="2.25.3",
+            **attributes,
+        )
+        return dataset_bytes(path.read_bytes())
+
+    uid = "2.25.100000000001"
+    sent, renamed, other = content(), content(PatientName="PAS"), content(StudyID="2")
+    known, unknown = "2.25.10", "2.25.11"
+    assert not check.objects({uid: sent}, [(uid, sent), (uid, renamed)], known).any
+    assert check.objects({uid: sent}, [(uid, renamed)], unknown).changed
+    assert check.objects({uid: sent}, [(uid, sent), (uid, other)], known).changed

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.proof.proxy import Proxy
-from tests.support.mllp import MllpClient, MllpSink
+from tests.support.mllp import MllpClient, MllpSink, framed
 
 MESSAGE = b"MSH|^~\\&|A|B|C|D|20260309||ADT^A08|1|T|2.5.1\r"
 
@@ -41,7 +41,7 @@ def proxy(sink: MllpSink) -> Iterator[Callable[[str], Proxy]]:
     proxies: list[Proxy] = []
 
     def start(fault: str) -> Proxy:
-        proxies.append(Proxy(sink.port, Loaded(fault)))
+        proxies.append(Proxy([("127.0.0.1", sink.port)], Loaded(fault)))
         return proxies[-1]
 
     yield start
@@ -90,7 +90,51 @@ def test_new_connections_are_hung_up_on(proxy: Callable[[str], Proxy]) -> None:
 def test_nobody_behind_it_is_a_connection_that_ends() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free = taken.getsockname()[1]
-    alone = Proxy(free, random.Random(0))
+    alone = Proxy([("127.0.0.1", free)], random.Random(0))
     with MllpClient(alone.port) as client, pytest.raises(ConnectionError):
         client.receive()
     alone.close()
+
+
+def test_each_connection_gets_the_next_server_that_lives(sink: MllpSink) -> None:
+    other = MllpSink()
+    other.start()
+    front = Proxy([("127.0.0.1", sink.port), ("127.0.0.1", other.port)], random.Random(0))
+    for _ in range(4):
+        with MllpClient(front.port) as client:
+            client.ask(MESSAGE)
+    assert (len(sink.messages), len(other.messages)) == (2, 2)
+    other.stop()
+    for _ in range(2):
+        with MllpClient(front.port) as client:
+            client.ask(MESSAGE)
+    assert len(sink.messages) == 4
+    front.close()
+
+
+def test_a_cut_cable_passes_nothing_until_it_is_whole(proxy: Callable[[str], Proxy], sink: MllpSink) -> None:
+    cable = proxy("cut")
+    with MllpClient(cable.port, timeout=0.2) as client:
+        client.ask(MESSAGE)
+        cable.cut()
+        with pytest.raises(TimeoutError):
+            client.ask(MESSAGE)
+        assert sink.messages == [MESSAGE]
+        cable.heal()
+        client.receive()
+    assert sink.messages == [MESSAGE] * 2
+
+
+def test_a_cut_cable_forgets_what_was_written_by_one_who_hung_up(
+    proxy: Callable[[str], Proxy], sink: MllpSink
+) -> None:
+    cable = proxy("cut")
+    with MllpClient(cable.port) as client:
+        client.ask(MESSAGE)
+        cable.cut()
+        client.send_raw(framed(MESSAGE))
+    cable.heal()
+    with MllpClient(cable.port) as client:
+        client.ask(MESSAGE)
+    cable.close()
+    assert sink.messages == [MESSAGE] * 2

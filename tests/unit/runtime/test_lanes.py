@@ -78,9 +78,9 @@ class Sweep:
         return self.database.write(add).result()
 
     def ask(self) -> list[tuple[str, int]]:
-        """Whom one look asks for."""
-        before = len(self.bell.rung)
-        self.lanes._ask({"epj", "pacs", "night"})
+        """Whom one look of every second asks for."""
+        before, every = len(self.bell.rung), {"epj", "pacs", "night"}
+        self.lanes._ask(every, every)
         return self.bell.rung[before:]
 
 
@@ -157,6 +157,21 @@ def test_where_a_way_is_taken_the_next_is_asked_for_and_where_all_are_nobody(swe
     sweep.database.write(lambda tx: ways.take(tx, "epj", 1, "node")).result()
     sweep.lanes._asked.clear()
     assert sweep.ask() == []
+
+
+def test_where_a_way_is_at_work_only_what_still_waits_gets_another(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWEEP_SECONDS", 1000 * SECONDS)
+    sweep.database.write(lambda tx: ways.take(tx, "epj", 0, "node")).result()
+    sweep.lanes._ask({"epj", "pacs"}, set())
+    assert sweep.lanes._later.keys() == {"epj"}
+    sweep.lanes.start()
+    queued = [sweep.enqueue("epj"), sweep.enqueue("pacs")]
+    sweep.lanes.routed([Routed(queued=queued)])
+    sweep.bell.wait_for(2)
+    assert set(sweep.bell.rung) == {("epj", 1), ("pacs", 0)}
+    assert sweep.lanes._later == {}
 
 
 def test_who_does_not_lead_asks_nobody(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
