@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 
 from pydantic import BaseModel, ConfigDict
 
-from broker.event import Event
+from broker.dicom.matching import Query
+from broker.event import Event, EventType
 
 if TYPE_CHECKING:
     from broker.net.service import Service
@@ -153,6 +154,19 @@ class WorklistReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistQuery:
+    """One query of a device, as the broker remembers it for a while (`broker why`)."""
+
+    calling_aet: str
+    at: datetime
+    query: Query
+    answers: int
+    """How many rows it was answered with."""
+    whole: bool
+    """Every row that matched was sent; False: the device cancelled or went."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InboundContext:
     """What the runtime gives an inbound adapter."""
 
@@ -174,6 +188,8 @@ class InboundContext:
     """Calling AE titles that the settings name: only these may be metric labels."""
     count: Callable[[str, Mapping[str, str]], None]
     """Adds one to a metric of `broker.telemetry`."""
+    note_query: Callable[[WorklistQuery], None] = lambda _query: None
+    """Remembers what a device asked, in memory only."""
 
 
 class Inbound(Protocol):
@@ -280,7 +296,14 @@ class InboundSpec(Generic[C]):
     """Which nodes of a cluster host it: those that take messages in, or those that answer worklist queries."""
     reader: Callable[[C, ListenerPlace], Reader] | None = None
     """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
+    makes: Mapping[str, tuple[EventType, ...]] | None = None
+    """Message type (`ADT^A01`, `C-STORE`) to every event that may come of it; None: not said."""
     api_version: int = API_VERSION
+
+    @property
+    def events(self) -> tuple[EventType, ...]:
+        """Every event that may come of its messages, each once; empty where none comes, and where it does not say."""
+        return tuple(dict.fromkeys(event for made in (self.makes or {}).values() for event in made))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

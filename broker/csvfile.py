@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.errors import ConfigError, Fault
-from broker.yamlfile import did_you_mean
+from broker.yamlfile import did_you_mean, read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +27,6 @@ def read(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), n
     """The rows of a file. Raises `ConfigError` with every fault; `name` is what faults call the file."""
     name = name or path.as_posix()
     return parse(read_text(path, name), required=required, optional=optional, name=name)
-
-
-def read_text(path: Path, name: str) -> str:
-    """The text of a file as it stands. Raises `ConfigError` where it cannot be read or is not UTF-8."""
-    try:
-        raw = path.read_bytes()
-        return raw.decode("utf-8")
-    except OSError as exc:
-        raise ConfigError([_fault(name, 1, f"cannot be read: {exc.strerror}.")]) from None
-    except UnicodeDecodeError as exc:
-        where = raw.count(b"\n", 0, exc.start) + 1
-        raise ConfigError([_fault(name, where, "cannot be read: this is not UTF-8.")]) from None
 
 
 def parse(text: str, *, required: Sequence[str], optional: Sequence[str] = (), name: str) -> list[Row]:
@@ -81,7 +69,7 @@ def fault(path: Path, row: Row, message: str, hint: str = "") -> Fault:
 
 
 def _fault(file: str, line: int, message: str, hint: str = "") -> Fault:
-    return Fault(file=file, line=line, column=1, message=message, hint=hint)
+    return Fault(file=file, line=line, column=1, message=message, hint=hint, code="table")
 
 
 def _cells(file: str, number: int, line: str, faults: list[Fault]) -> list[str]:

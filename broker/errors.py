@@ -76,10 +76,14 @@ class Fault:
     code: str = ""
     path: str = ""
     severity: Literal["error", "warning"] = "error"
+    end: int = 0
+    """The column behind the last character to blame, on the same line; 0: unknown."""
+    note: str = ""
+    """Where else to look: who uses the shared block in which the mistake stands."""
 
     def __str__(self) -> str:
         text = f"{self.file}:{self.line}:{self.column}: {self.message}"
-        return f"{text} {self.hint}" if self.hint else text
+        return " ".join(part for part in (text, self.note, self.hint) if part)
 
 
 class ConfigError(BrokerError):

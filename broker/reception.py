@@ -37,7 +37,7 @@ from broker.event import Draft, Event
 from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.batch import Batch
 from broker.hl7.demographics import Issuers
-from broker.hl7.er7 import SEVERAL_FLAG, Header, Message, is_batch
+from broker.hl7.er7 import NULL, SEVERAL_FLAG, Header, Message, is_batch
 from broker.hl7.validate import validate
 
 VERSIONS: Final = re.compile(r"(2\.[1-8](\.\d{1,2})*\+?|P)?")
@@ -358,7 +358,7 @@ class _Stamp:
             raw=self.raw,
             charset=charset,
             flags=flags,
-            keys=search_keys(events),
+            keys=search_keys(events) if events or header is None else stated_keys(self.raw, header),
             events=events,
             repeat_window=self.profile.repeat_window,
             # What is not answered by itself, an acknowledgement or the envelope of a batch, is not refused either.
@@ -392,6 +392,30 @@ def acknowledge(
 def _timestamp(now: datetime) -> str:
     """As MSH-7 has it, to the second."""
     return now.strftime("%Y%m%d%H%M%S%z")
+
+
+_STATED: Final = (
+    ("patient", "PID", 3),
+    ("accession", "IPC", 1),
+    ("accession", "OBR", 18),
+    ("order", "ORC", 2),
+    ("order", "ORC", 3),
+)
+"""Where HL7 v2.5.1 has what `search_keys` reads of events: kind, segment, field."""
+
+
+def stated_keys(raw: bytes, header: Header) -> tuple[tuple[str, str], ...]:
+    """What a message that made no events can be found by: a refused order is looked for by the patient it names."""
+    if is_batch(raw):
+        return ()  # its members have theirs
+    message = Message(raw, header, "latin-1")  # numbers are ASCII, and any bytes are Latin-1
+    keys = [
+        (kind, repetition.get())
+        for kind, name, field in _STATED
+        for segment in message.all(name)
+        for repetition in segment.repetitions(field)
+    ]
+    return tuple(dict.fromkeys(key for key in keys if key[1].isprintable() and key[1] not in ("", NULL)))
 
 
 def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:

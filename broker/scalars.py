@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]{1,3})?")
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2}))?")
 _SIZE = re.compile(r"(0|[1-9][0-9]{0,8})(B|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -73,6 +75,17 @@ def _bytes(value: object) -> object:
     return int(match[1]) * _BYTES[match[2]]
 
 
+def moment(value: object) -> datetime:
+    """A day (its beginning in UTC) or a time with its offset. Raises `ValueError`."""
+    if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
+        raise ValueError("must be a day (2026-04-01) or a time with its offset (2026-04-01T06:00+02:00)")
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is a day or a time that does not exist") from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _switch(value: object) -> object:
     if isinstance(value, bool):
         return value
@@ -105,6 +118,11 @@ Size = Annotated[
     int, BeforeValidator(_bytes), WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"})
 ]
 """Bytes, written `4096B`, `512KiB`, `64MiB`, `2GiB` or `1TiB`."""
+
+Moment = Annotated[
+    datetime, BeforeValidator(moment), WithJsonSchema({"type": "string", "pattern": f"^{_MOMENT.pattern}$"})
+]
+"""UTC, written `2026-04-01` (its beginning) or `2026-04-01T06:00+02:00`."""
 
 Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": ["boolean", "string"]})]
 """`true` or `false`; a number from an environment reference is on unless it is 0 (`${env:PORT:-false}`)."""

@@ -19,6 +19,7 @@ from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
+from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
 from broker.scalars import as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
@@ -41,12 +42,12 @@ class DicomSettings(Options):
     """The one association server that hosts worklist, storage and verification."""
 
     port: int = Field(ge=0, le=65535, description="TCP port of every DICOM service.")
-    ae_title: Text = Field(default="BROKER", min_length=1, max_length=16, description="Called AE title.")
+    ae_title: AeTitle = Field(default="BROKER", description="Called AE title.")
     open_ae: Switch | None = Field(
         default=None,
         description="Accept calling AE titles that `peers` does not name. Unset: only while bound to loopback.",
     )
-    peers: tuple[Text, ...] = Field(default=(), description="Calling AE titles that are known.")
+    peers: tuple[AeTitle, ...] = Field(default=(), description="Calling AE titles that are known.")
     max_associations: int = Field(default=200, ge=1, description="Associations at once.")
 
 
@@ -312,14 +313,14 @@ def _entries(
         at = (section, name)
         if not isinstance(value, dict) or "adapter" not in value:
             what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
-            faults.append(document.fault(at, what, key=True))
+            code = "missing-key" if isinstance(value, dict) else "wrong-value"
+            faults.append(document.fault(at, what, key=True, code=code))
             continue
         wanted = str(as_written(value["adapter"]))
         if wanted not in adapters:
             hint = did_you_mean(wanted, adapters) or f"Installed: {', '.join(sorted(adapters))}."
-            faults.append(
-                document.fault((*at, "adapter"), f"no {section} adapter '{wanted}' is installed", hint)
-            )
+            what = f"no {section} adapter '{wanted}' is installed"
+            faults.append(document.fault((*at, "adapter"), what, hint, code="unknown-adapter"))
             continue
         spec: Any = load_adapter(adapters[wanted])
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -28,6 +29,9 @@ from broker.event import (
 from broker.hl7.er7 import Message
 
 FactType = Literal["string", "list", "bool", "int", "name"]
+
+TIME = "time"
+"""The fact that says which of a code's rows holds: when the message was received, UTC, `YYYYMMDDHHMMSS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,7 @@ class View:
         values["type"] = self.event.type
         values["site"] = self.event.site
         values["source"] = self.event.source
+        values[TIME] = f"{self.event.time.astimezone(UTC):%Y%m%d%H%M%S}"
         values["patient.verified"] = self.verified
         if self.patient is not None and self.patient.identifiers:
             first = self.patient.identifiers[0]
@@ -79,6 +84,7 @@ def catalogue() -> Mapping[str, FactType]:
         "type": "string",
         "site": "string",
         "source": "string",
+        TIME: "string",
         "patient.id": "string",
         "patient.issuer": "string",
         "patient.verified": "bool",

@@ -5,20 +5,21 @@ in it. Does not know what any file means, and reads no environment but the mappi
 
 Scalars follow `broker.scalars`. `${env:NAME}` and `${env:NAME:-default}` may stand for a whole scalar, which
 then has the value that the text would have if it stood there plainly (empty: ""). Tags, anchors and aliases
-are refused, and so is the same key twice.
+are refused, and so is the same key twice. Parts of one document may stand in another (`Document.with_part`);
+their mistakes are told where they were written.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from yaml import _yaml
 
 from broker.errors import ConfigError, Fault
@@ -59,6 +60,20 @@ class _Mark:
     line: int
     column: int
     style: str = ""
+    end: int = 0
+    """Index behind the last character."""
+    behind: int = 0
+    """The column behind it, where it is a scalar on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a value was written that stands in another document."""
+
+    document: Document
+    path: NodePath
+    used: NodePath
+    """What asks for it, in the document that it stands in now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +87,62 @@ class Document:
     """Where an environment reference stood."""
     _values: Mapping[NodePath, _Mark] = field(repr=False, default_factory=dict)
     _keys: Mapping[NodePath, _Mark] = field(repr=False, default_factory=dict)
+    _parts: Mapping[NodePath, Part] = field(repr=False, default_factory=dict)
 
     def __contains__(self, path: NodePath) -> bool:
-        return path in self._values
+        home, inside = self.home(path)
+        return inside in home._values
+
+    def home(self, path: NodePath) -> tuple[Document, NodePath]:
+        """The document that the value at `path` was written in, and its path there."""
+        part = self._part(path)
+        return (self, path) if part is None else (part.document, part.path)
+
+    def _part(self, path: NodePath) -> Part | None:
+        for length in range(len(path), 0, -1) if self._parts else ():
+            if part := self._parts.get(path[:length]):
+                return replace(part, path=(*part.path, *path[length:]))
+        return None
+
+    def with_part(self, at: NodePath, other: Document, path: NodePath, *, used: NodePath) -> Document:
+        """The document with what a mapping of another one says beneath `at`, wherever it says nothing itself.
+
+        Mappings are joined key by key at every depth; anything else is taken whole, or not at all.
+        """
+        new: dict[NodePath, Part] = {}
+
+        def joined(own: Any, others: Any, steps: NodePath) -> Any:
+            if not isinstance(own, dict) or not isinstance(others, dict):
+                return own
+            result = dict(own)
+            for key, value in others.items():
+                if key in own:
+                    result[key] = joined(own[key], value, (*steps, key))
+                else:
+                    result[key] = value
+                    new[*at, *steps, key] = Part(other, (*path, *steps, key), used)
+            return result
+
+        def along(value: Any, steps: NodePath) -> Any:
+            step, *rest = steps
+            if isinstance(value, tuple):
+                return tuple(along(v, tuple(rest)) if n == step else v for n, v in enumerate(value))
+            if rest:
+                return {**value, step: along(value[step], tuple(rest))}
+            if step in value:
+                return {**value, step: joined(value[step], other.get(path), ())}
+            new[at] = Part(other, path, used)
+            return {**value, step: other.get(path)}
+
+        value = along(self.value, at)
+        moved = ((*at, *r[len(path) :]) for r in other.references if r[: len(path)] == path)
+        taken = {r for r in moved if any(r[: len(p)] == p for p in new)}
+        return replace(self, value=value, references=self.references | taken, _parts={**self._parts, **new})
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The text of the file, and of every file that a part of it was written in, by name."""
+        return {self.file: self.source, **{p.document.file: p.document.source for p in self._parts.values()}}
 
     def get(self, path: NodePath) -> Any:
         """The value at a path; raises `KeyError` or `IndexError` when there is none."""
@@ -85,21 +153,38 @@ class Document:
 
     def mark(self, path: NodePath = ()) -> tuple[int, int]:
         """Line and column, from 1, of the value at `path`, or of the nearest value above it."""
-        while path and path not in self._values:
-            path = path[:-1]
-        mark = self._values[path]
+        mark = self._nearest(path)
         return mark.line, mark.column
+
+    def _nearest(self, path: NodePath) -> _Mark:
+        home, path = self.home(path)
+        while path and path not in home._values:
+            path = path[:-1]
+        return home._values[path]
+
+    def span(self, path: NodePath) -> tuple[int, int]:
+        """Where in `source` the value at `path` stands: its first character, and the one behind its last."""
+        mark = self._values[path]
+        return mark.index, mark.end
 
     def key_mark(self, path: NodePath) -> tuple[int, int]:
         """Line and column, from 1, of the key under which the value at `path` stands."""
-        mark = self._keys.get(path)
+        home, inside = self.home(path)
+        mark = home._keys.get(inside)
         return (mark.line, mark.column) if mark else self.mark(path)
+
+    def place(self, path: NodePath) -> str:
+        """`routes/eye.yaml:7`: file and line of the key under which the value at `path` stands."""
+        return f"{self.home(path)[0].file}:{self.key_mark(path)[0]}"
 
     def mark_inside(self, path: NodePath, offset: int) -> tuple[int, int]:
         """Line and column of the character at `offset` of a text, through quotes, escapes and folded lines.
 
         Folding only ever changes white space, so what lies between is counted in characters that are not.
         """
+        home, inside = self.home(path)
+        if home is not self:
+            return home.mark_inside(inside, offset)
         mark, text = self._values[path], str(self.get(path))
         if path in self.references:
             return mark.line, mark.column
@@ -125,23 +210,42 @@ class Document:
         *,
         key: bool = False,
         offset: int | None = None,
+        end: int | None = None,
         code: str = "",
+        severity: Literal["error", "warning"] = "error",
     ) -> Fault:
-        """A fault at a value, at its key (`key`), or at a character inside a text (`offset`)."""
+        """A fault at a value, at its key (`key`), or at the characters from `offset` to `end` of a text."""
+        part = self._part(path)
+        if part is not None:
+            told = part.document.fault(
+                part.path, message, hint, key=key, offset=offset, end=end, code=code, severity=severity
+            )
+            return replace(told, note=f"Used by {self.place(part.used)}.")
         if offset is not None and path in self._values:
             line, column = self.mark_inside(path, offset)
+            behind = self._behind(path, line, end)
         else:
-            line, column = self.key_mark(path) if key else self.mark(path)
+            mark = (self._keys.get(path) if key else None) or self._nearest(path)
+            line, column, behind = mark.line, mark.column, mark.behind
         where = json_path(path)
         return Fault(
             file=self.file,
             line=line,
             column=column,
+            end=behind,
             message=f"{where}: {message.rstrip('.')}.",
             hint=hint,
             path=where,
             code=code,
+            severity=severity,
         )
+
+    def _behind(self, path: NodePath, line: int, end: int | None) -> int:
+        """The column behind the last character before `end`, where that stands on the line; else 0."""
+        if not end or path in self.references:
+            return 0
+        last, column = self.mark_inside(path, end - 1)
+        return column + 1 if last == line else 0
 
 
 def json_path(path: NodePath) -> str:
@@ -181,7 +285,7 @@ def read_text(path: Path, name: str) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            [Fault(file=name, line=1, column=1, message=f"cannot be read: {error.strerror}.")]
+            [Fault(file=name, line=1, column=1, message=f"cannot be read: {error.strerror}.", code="syntax")]
         ) from None
     try:
         return raw.decode("utf-8")
@@ -195,15 +299,23 @@ def loads(text: str, file: str = "<text>", *, env: Mapping[str, str] | None = No
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(
-            [Fault(file=file, line=1, column=1, message=f"longer than {MAX_CHARACTERS} characters.")]
+            [
+                Fault(
+                    file=file,
+                    line=1,
+                    column=1,
+                    message=f"longer than {MAX_CHARACTERS} characters.",
+                    code="syntax",
+                )
+            ]
         )
     return _Builder(text, file, env or {}).build()
 
 
-def _fault_at(file: str, text: str, index: int, message: str, hint: str = "") -> Fault:
+def _fault_at(file: str, text: str, index: int, message: str, hint: str = "", code: str = "syntax") -> Fault:
     line = text.count("\n", 0, index) + 1
     column = index - (text.rfind("\n", 0, index) + 1) + 1
-    return Fault(file=file, line=line, column=column, message=f"{message}.", hint=hint)
+    return Fault(file=file, line=line, column=column, message=f"{message}.", hint=hint, code=code)
 
 
 @dataclass(slots=True)
@@ -257,8 +369,8 @@ class _Builder:
             _fault_at(self._file, self._text, index, f"not YAML: {error.problem}{context}", hint)
         )
 
-    def _fault(self, event: yaml.Event, message: str, hint: str = "") -> None:
-        self._faults.append(_fault_at(self._file, self._text, _mark(event).index, message, hint))
+    def _fault(self, event: yaml.Event, message: str, hint: str = "", code: str = "syntax") -> None:
+        self._faults.append(_fault_at(self._file, self._text, _mark(event).index, message, hint, code))
 
     def _take(self, event: yaml.Event) -> bool:
         """False: enough seen, stop."""
@@ -276,6 +388,8 @@ class _Builder:
             return self._node(event)
         elif isinstance(event, yaml.CollectionEndEvent):
             done = self._stack.pop()
+            end = cast(yaml.Mark, event.end_mark).index
+            self._values[done.path] = replace(self._values[done.path], end=end)
             self._put(done.mapping if done.mapping is not None else tuple(done.items))
         return True
 
@@ -303,9 +417,9 @@ class _Builder:
             top.key = scalar.value if scalar else ""
             path = (*top.path, top.key)
             if path in self._keys:
-                self._fault(
-                    event, f"the key '{top.key}' stands here twice; first in line {self._keys[path].line}"
-                )
+                first = self._keys[path].line
+                message = f"the key '{top.key}' stands here twice; first in line {first}"
+                self._fault(event, message, code="duplicate-key")
             else:
                 self._keys[path] = _mark(event)
             return
@@ -346,13 +460,23 @@ class _Builder:
         value = self._env.get(name) or default
         if value is None:
             hint = did_you_mean(name, sorted(k for k in self._env if k.startswith("BROKER_")))
-            self._fault(event, f"the environment variable {name} is not set and has no default", hint)
+            message = f"the environment variable {name} is not set and has no default"
+            self._fault(event, message, hint, code="unset-variable")
         return plain(value) if value else ""
 
 
 def _mark(event: yaml.Event) -> _Mark:
     mark = cast(yaml.Mark, event.start_mark)
-    return _Mark(mark.index, mark.line + 1, mark.column + 1, getattr(event, "style", "") or "")
+    end = cast(yaml.Mark, event.end_mark)
+    flat = isinstance(event, yaml.ScalarEvent) and end.line == mark.line and end.column > mark.column
+    return _Mark(
+        mark.index,
+        mark.line + 1,
+        mark.column + 1,
+        getattr(event, "style", "") or "",
+        end.index,
+        end.column + 1 if flat else 0,
+    )
 
 
 # --- the check ---
@@ -397,29 +521,30 @@ def _fault(document: Document, model: type[BaseModel], at: NodePath, error: Mapp
         if (*path, step) in document:  # anything else is the tag of a union, or a key that is missing
             path = (*path, step)
     if kind == "missing":
-        return document.fault(path, f"'{loc[-1]}' is missing", key=True)
+        return document.fault(path, f"'{loc[-1]}' is missing", key=True, code="missing-key")
     if kind == "extra_forbidden":
         known = _known_keys(model, path[len(at) : -1], document.get(path[:-1]))
         hint = did_you_mean(str(loc[-1]), known) or f"Known here: {', '.join(known)}."
-        return document.fault(path, f"unknown key '{loc[-1]}'", hint=hint, key=True)
+        return document.fault(path, f"unknown key '{loc[-1]}'", hint=hint, key=True, code="unknown-key")
     context = error.get("ctx", {})
     if kind == "literal_error":
         hint = did_you_mean(
             str(as_written(document.get(path))), re.findall(r"'([^']*)'", context["expected"])
         )
-        return document.fault(path, f"must be {context['expected']}", hint=hint)
+        return document.fault(path, f"must be {context['expected']}", hint=hint, code="wrong-value")
     if kind == "union_tag_invalid" and context["discriminator"].startswith("'"):
         path = (*path, context["discriminator"].strip("'"))
         hint = did_you_mean(str(context["tag"]), re.findall(r"'([^']*)'", context["expected_tags"]))
-        return document.fault(path, f"must be one of {context['expected_tags']}", hint=hint)
+        message = f"must be one of {context['expected_tags']}"
+        return document.fault(path, message, hint=hint, code="wrong-value")
     if kind == "value_error":
         message, _, hint = str(context["error"]).partition("\n")
-        return document.fault(path, message, hint=hint, key=loc[-1:] == ("[key]",))
+        return document.fault(path, message, hint=hint, key=loc[-1:] == ("[key]",), code="wrong-value")
     if kind == "string_pattern_mismatch":
-        return document.fault(path, f"is not written as {context['pattern']} asks")
+        return document.fault(path, f"is not written as {context['pattern']} asks", code="wrong-value")
     message = _MESSAGES.get(kind) or error["msg"][:1].lower() + error["msg"][1:]
     hint = 'Write "" for an empty text.' if kind == "string_type" and document.get(path) is None else ""
-    return document.fault(path, message, hint=hint, key=loc[-1:] == ("[key]",))
+    return document.fault(path, message, hint=hint, key=loc[-1:] == ("[key]",), code="wrong-value")
 
 
 def _known_keys(model: type[BaseModel], path: NodePath, value: Any) -> tuple[str, ...]:
@@ -449,6 +574,8 @@ def _members(kind: Any) -> list[Any]:
         return _members(get_args(kind)[0])
     if get_origin(kind) in (Union, type(int | str)):
         return [inner for member in get_args(kind) for inner in _members(member)]
+    if isinstance(kind, type) and issubclass(kind, RootModel):
+        return _members(kind.model_fields["root"].annotation)
     return [kind]
 
 

@@ -19,4 +19,5 @@ INBOUND = InboundSpec(
     config=Hl7Listener,
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
+    makes={"ORU^R01": ("result.available",)},
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from broker.adapter import InboundContext, InboundSpec, Options
+from broker.adapter import InboundContext, InboundSpec, Options, WorklistQuery
 from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
 from broker.dicom.encode import encode
@@ -47,13 +47,27 @@ class WorklistScp:
         pending = status.PENDING_UNSUPPORTED_KEYS if query.unsupported else status.PENDING
         explicit = request.transfer_syntax_uid == EXPLICIT_LITTLE_ENDIAN
         self._context.count("broker_worklist_queries_total", {"calling_aet": self._known(peer)})
-        for row in self._context.worklist.candidates(
-            stations=query.stations, patient_id=query.patient_id, dates=query.dates
-        ):
-            if query.matches(row.attributes):
-                answer = query.answer(row.attributes)
-                term = charset.choose(dicom.texts(answer), terms)
-                yield Answer(status=pending, identifier=encode(answer, charset=term, explicit=explicit))
+        answers, whole = 0, False
+        try:
+            for row in self._context.worklist.candidates(
+                stations=query.stations, patient_id=query.patient_id, dates=query.dates
+            ):
+                if query.matches(row.attributes):
+                    answer = query.answer(row.attributes)
+                    term = charset.choose(dicom.texts(answer), terms)
+                    yield Answer(status=pending, identifier=encode(answer, charset=term, explicit=explicit))
+                    answers += 1
+            whole = True
+        finally:  # also where the device cancels or goes
+            self._context.note_query(
+                WorklistQuery(
+                    calling_aet=peer.calling_aet,
+                    at=self._context.clock(),
+                    query=query,
+                    answers=answers,
+                    whole=whole,
+                )
+            )
 
     def _terms(self, query: Query) -> tuple[str, ...]:
         """(0008,0005) is no key, yet devices name in it what they can show: that is tried first."""
@@ -85,4 +99,5 @@ INBOUND = InboundSpec(
     config=WorklistService,
     factory=_Worklist,
     role="worklist",
+    makes={},
 )

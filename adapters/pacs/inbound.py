@@ -152,4 +152,5 @@ INBOUND = InboundSpec(
     config=StorageService,
     factory=_Storage,
     reader=InstanceReader,
+    makes={"C-STORE": ("instance.received",)},
 )

@@ -15,6 +15,7 @@ from adapters.pacs.spool import FOLDER
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import attributes as dicom
 from broker.dicom import coerce
+from broker.dicom.aet import AeTitle
 from broker.errors import AskPersonError, RemoteProtocolError, TransientDeliveryError
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender
 from broker.net.store_scu import StoreScu
@@ -26,10 +27,8 @@ class StorageDestination(Options):
 
     host: Text = Field(description="Host name or address.")
     port: int = Field(ge=1, le=65535, description="TCP port (DICOM).")
-    called_aet: Text = Field(min_length=1, max_length=16, description="AE title of the PACS.")
-    calling_aet: Text = Field(
-        default="BROKER", min_length=1, max_length=16, description="AE title we come as."
-    )
+    called_aet: AeTitle = Field(description="AE title of the PACS.")
+    calling_aet: AeTitle = Field(default="BROKER", description="AE title we come as.")
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.pas.mapping import MAPPERS
+from adapters.pas.mapping import MAKES, MAPPERS
 from broker.adapter import InboundSpec, ListenerPlace
 from broker.net.hl7_listener import Hl7Listener, Listener, profile
 from broker.reception import Hl7Reader
@@ -19,4 +19,5 @@ INBOUND = InboundSpec(
     config=Hl7Listener,
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
+    makes=MAKES,
 )

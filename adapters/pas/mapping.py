@@ -112,6 +112,14 @@ def _pairs(message: Message) -> Iterator[tuple[Segment, Segment]]:
                 )
 
 
+MAKES: Final[Mapping[str, tuple[EventType, ...]]] = MappingProxyType(
+    {
+        **{f"ADT^{trigger}": events for trigger, events in ENCOUNTERS.items()},
+        **{f"ADT^{trigger}": (event,) for trigger, event in {**PERSONS, **MERGES}.items()},
+    }
+)
+"""Message type to the events that may come of it."""
+
 MAPPERS: Final[Mapping[str, Mapper]] = MappingProxyType(
     {
         **{f"ADT^{trigger}": map_encounter for trigger in ENCOUNTERS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from adapters.ris.mapping import MAPPERS, STATUS_TABLE, STATUSES
+from adapters.ris.mapping import EVENTS, MAPPERS, STATUS_TABLE, STATUSES
 from adapters.ris.step import MODALITY_TABLE
 from broker.adapter import InboundSpec, ListenerPlace
 from broker.net.hl7_listener import Hl7Listener, Listener, profile, read_table
@@ -42,4 +42,5 @@ INBOUND = InboundSpec(
     config=OrderListener,
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
+    makes=dict.fromkeys(MAPPERS, EVENTS),
 )

@@ -206,6 +206,12 @@ def _step_event(control: str, status: StepStatus | None) -> EventType:
     return _STEP_EVENTS[status]
 
 
+EVENTS: Final[tuple[EventType, ...]] = (
+    *("order.placed", "order.changed", "order.cancelled"),
+    *("step.scheduled", "step.changed", *_STEP_EVENTS.values()),
+)
+"""What may come of any of these messages."""
+
 MAPPERS: Final[Mapping[str, Mapper]] = MappingProxyType(
     {"ORM^O01": map_order, "OMG^O19": map_order, "OMI^O23": map_order}
 )

@@ -15,6 +15,7 @@ from broker.cli.options import (
     config_option,
     format_option,
     load_settings,
+    messages_of,
     open_desk,
     print_json,
     who_option,
@@ -26,7 +27,8 @@ from broker.routing.testing import TestResult
 from broker.runtime import nodes, routesets
 from broker.runtime.applying import Applied, Expected, apply
 from broker.runtime.inforce import MUST_AGREE
-from broker.runtime.offline import configure, tested
+from broker.runtime.offline import configure
+from broker.runtime.trial import Trial
 from broker.settings import Settings
 from broker.store.database import Database
 
@@ -58,7 +60,8 @@ def command(
     """
     settings = load_settings(config)
     configured = configure(settings, os.environ)
-    results = [] if no_tests else tested(configured, lambda: datetime.now(UTC))
+    trial = Trial(configured=configured, clock=lambda: datetime.now(UTC), journal=messages_of(settings))
+    results = [] if no_tests else trial.results()
     failed = [result for result in results if not result.passed]
     if failed:
         _tell_failed(results, failed, as_json)

@@ -16,8 +16,11 @@ import rich_click as click
 from broker import settings as settings_module
 from broker.delivery.parked import By
 from broker.errors import ConfigError
+from broker.journal import log as journal
+from broker.routing.testing import GivenError
 from broker.runtime import journals
 from broker.runtime.roles import EVERY
+from broker.runtime.trial import Messages
 from broker.settings import Settings
 from broker.store.database import Database, Transaction
 from broker.store.schema import CURRENT
@@ -107,6 +110,23 @@ def by(who: str, reason: str) -> By:
     if not reason.strip():
         raise click.UsageError("--reason must say something")
     return By(who=who, at=datetime.now(UTC).isoformat(), reason=reason.strip())
+
+
+def messages_of(settings: Settings) -> Messages:
+    """Reads messages of this site's journal for tests, by their ids; it is opened for the first one."""
+
+    def read(identity: str) -> bytes:
+        try:
+            raw = journal.named(open_journal(settings), identity).raw
+        except ConfigError as error:
+            raise GivenError(str(error)) from None
+        except KeyError:
+            raise GivenError(f"no message {identity} in the journal") from None
+        if not raw:
+            raise GivenError(f"message {identity} is in the journal, its bytes are kept no more")
+        return raw
+
+    return read
 
 
 @contextmanager

@@ -145,6 +145,6 @@ def _write(files: RouteFiles, folder: Path) -> None:
     if folder.exists():
         raise ConfigError(f"{folder}: is there already; give --to a folder that is not")
     for name, text in files.texts().items():
-        path = folder / (name if name.startswith("routes/") else f"{name}.csv")
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())

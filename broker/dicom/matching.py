@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
@@ -46,6 +47,16 @@ _DATE_OF = {time: date for date, time in _TIME_OF.items()}
 _EARLIEST, _LATEST = "000000.000000", "235960.999999"
 
 
+class KeyVerdict(NamedTuple):
+    """One key of a query, held against one row."""
+
+    path: str
+    """`PatientID`, `ScheduledProcedureStepSequence.Modality`."""
+    wanted: tuple[str, ...]
+    """What the query asks for there; of a date and a time that are one range, the date's and the time's."""
+    matches: bool
+
+
 @dataclass(frozen=True)
 class Query:
     """A query identifier, read once, matched against many rows."""
@@ -72,6 +83,13 @@ class Query:
         A key with a value excludes a row that has no such attribute, or has it empty.
         """
         return self._item.excluded_by(attributes)
+
+    def verdicts(self, attributes: Attributes) -> tuple[KeyVerdict, ...]:
+        """What each key that narrows the query says to the row; those that any row passes are left out.
+
+        Of several items of a sequence the one that passes most keys is judged.
+        """
+        return tuple(self._item.verdicts(attributes))
 
     def answer(self, attributes: Attributes) -> Attributes:
         """The row as the peer asked for it: every requested key, empty where the row knows nothing.
@@ -124,13 +142,13 @@ _STUDY_SEED = ("PatientID", "IssuerOfPatientID", "AccessionNumber", "RequestedPr
 class _Item:
     """The keys of the query or of one of its sequence items, compiled."""
 
-    requested: tuple[str, ...]
+    keys: Attributes
     tests: tuple[tuple[str, Test], ...]
     """Keyword, and what one of the attribute's values must pass."""
     periods: tuple[tuple[str, str, str, str], ...]
     """Date keyword, time keyword, first and last moment: date and time matched as one."""
     sequences: tuple[tuple[str, _Item], ...]
-    """Requested sequences with sub-keys; one that is requested whole is in `requested` only."""
+    """Requested sequences with sub-keys; one that is requested whole is in `keys` only."""
 
     @classmethod
     def read(cls, keys: Attributes) -> _Item:
@@ -151,7 +169,7 @@ class _Item:
                     periods.append((key, time, *_period(wanted[0], _values(keys[time])[0])))
             elif wanted and not all(_universal(vr_of(key), value) for value in wanted):
                 tests.append((key, _any(tuple(_test(vr_of(key), value) for value in wanted))))
-        return cls(tuple(keys), tuple(tests), tuple(periods), tuple(sequences))
+        return cls(keys, tuple(tests), tuple(periods), tuple(sequences))
 
     @property
     def universal(self) -> bool:
@@ -172,10 +190,28 @@ class _Item:
                 return f"{key}.{places[0]}" if places else key
         return ""
 
+    def verdicts(self, row: Attributes) -> list[KeyVerdict]:
+        found = [
+            KeyVerdict(key, self._wanted(key), any(test(value) for value in _values(row.get(key, ""))))
+            for key, test in self.tests
+        ]
+        for date_key, time_key, first, last in self.periods:
+            wanted = (*self._wanted(date_key), *self._wanted(time_key))
+            matches = _within(row.get(date_key, ""), row.get(time_key, ""), first, last)
+            found.append(KeyVerdict(date_key, wanted, matches))
+        for key, item in self.sequences:
+            inside = [item.verdicts(row_item) for row_item in _items(row.get(key, "")) or ({},)]
+            best = max(inside, key=lambda verdicts: sum(verdict.matches for verdict in verdicts))
+            found += [verdict._replace(path=f"{key}.{verdict.path}") for verdict in best]
+        return found
+
+    def _wanted(self, key: str) -> tuple[str, ...]:
+        return _values(self.keys[key])
+
     def answer(self, row: Attributes) -> dict[str, Value]:
         nested = dict(self.sequences)
         result: dict[str, Value] = {}
-        for key in self.requested:
+        for key in self.keys:
             item = nested.get(key)
             value = row.get(key, "")
             if item is None:

@@ -37,9 +37,14 @@ _CONTROL = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f]")
 _CONTROL_IN_LONG_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
 
+def longest(vr: str) -> int | None:
+    """The most characters that one value holds; None where the rule is another, or none."""
+    return _MAX_LENGTH.get(vr)
+
+
 def broken_rule(vr: str, value: str) -> str:
     """The rule that a non-empty value breaks, naming the VR and never the value; empty when it keeps all."""
-    limit = _MAX_LENGTH.get(vr)
+    limit = longest(vr)
     if limit is not None and len(value) > limit:
         return f"{vr}: at most {limit} characters"
     if vr not in UNDIVIDED and "\\" in value:

@@ -26,11 +26,13 @@ from broker.doctor import cluster, judge, look
 from broker.doctor.cluster import Holder
 from broker.doctor.finding import Finding, fault, ok, warning
 from broker.errors import BrokerError, ConfigError, StoreError
-from broker.routing import check, tables
+from broker.routing import tables
+from broker.routing.lint import lint
 from broker.runtime import leader
 from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
 from broker.runtime.roles import EVERY, Role
+from broker.runtime.surroundings import surroundings_of
 from broker.settings import Settings
 from broker.store.database import Transaction
 from broker.store.room import free_bytes
@@ -68,7 +70,7 @@ def settings_and_routes(it: Scene) -> Iterator[Finding]:
     except ConfigError as exc:
         yield from unreadable(exc)
         return
-    faults = check.lint(configured.routes)
+    faults = lint(configured.routes, surroundings_of(it.settings, it.env)).faults
     for found in faults:
         yield warning("settings and routes", str(found), "`broker check` shows the line")
     if not faults:
@@ -212,10 +214,10 @@ def ae_titles(it: Scene) -> Iterator[Finding]:
         file = it.settings.table_file(name)
         # Another table's values are no titles; a broken table is told by `settings_and_routes`.
         try:
-            rows = tables.load_table(name, file).rows.values() if _has_titles(file) else ()
+            codes = tables.load_table(name, file).rows.values()
         except ConfigError:
             continue
-        stations.update(title for row in rows for title in row.values)
+        stations.update(title for rows in codes for row in rows if row.titles for title in row.values)
     configs: dict[str, Any] = {s.name: s.config for s in it.settings.outbound if s.entry.enabled}
     called = {
         name: (config.called_aet, f"{config.host}:{config.port}")
@@ -280,13 +282,6 @@ def _reached(config: Any) -> str:
             config.host, config.port, called_aet=config.called_aet, calling_aet=config.calling_aet
         )
     return look.connects(config.host, config.port)
-
-
-def _has_titles(file: Path) -> bool:
-    """Whether the table's heading has a column `aets` (`broker.routing.tables`)."""
-    with file.open(encoding="utf-8") as lines:
-        heading = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    return "aets" in heading.strip().split(",")
 
 
 def _holders(tx: Transaction) -> list[Holder]:

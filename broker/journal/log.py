@@ -5,7 +5,7 @@ Read-only but for `mark_routed`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,21 @@ def event(tx: Transaction, seq: int) -> Logged:
     raise KeyError(seq)
 
 
+def event_named(tx: Transaction, name: str) -> Logged | None:
+    """The event with this id; None where the log has none, or no longer."""
+    return next(iter(_logged(tx, "event.id=?", (name,), 1)), None)
+
+
+def place_at(tx: Transaction, until: str) -> int:
+    """How far routing was with all that was received before then (ISO 8601, UTC); 0: nothing was routed."""
+    row = tx.one(
+        "SELECT coalesce(max(event.place), 0) FROM event JOIN message ON message.seq = event.message"
+        " WHERE message.received<?",
+        (until,),
+    )
+    return int(row[0]) if row else 0
+
+
 def events_of(tx: Transaction, message: int) -> list[Logged]:
     """The events of one message."""
     return _logged(tx, "event.message=?", (message,))
@@ -49,6 +64,30 @@ def events_of(tx: Transaction, message: int) -> list[Logged]:
 def since(tx: Transaction, place: int, limit: int) -> list[Logged]:
     """Events that were routed behind `place`, in the order of routing: what a rebuild folds."""
     return _logged(tx, "event.place>?", (place,), limit, order="event.place")
+
+
+def before(tx: Transaction, received: str) -> int:
+    """A number below those of all events whose message was received from then on (ISO 8601, UTC)."""
+    row = tx.one(
+        "SELECT coalesce(min(seq), 1) - 1 FROM event WHERE message>=(SELECT min(seq) FROM message WHERE received>=?)",
+        (received,),
+    )
+    return int(row[0]) if row else 0
+
+
+def lately(tx: Transaction, received: str, types: Sequence[str], after: int, limit: int) -> list[Logged]:
+    """Events of these types whose message was received from then on (ISO 8601, UTC), numbered above `after`."""
+    kinds = ",".join("?" * len(types))
+    where = f"message.received>=? AND event.seq>? AND event.type IN ({kinds})"
+    return _logged(tx, where, (received, after, *types), limit)
+
+
+def named(tx: Transaction, identity: str) -> Received:
+    """The message with this id. Raises `KeyError`."""
+    row = tx.one("SELECT seq FROM message WHERE id=?", (identity,))
+    if row is None:
+        raise KeyError(identity)
+    return received(tx, row[0])
 
 
 def _logged(

@@ -6,7 +6,7 @@ patient is; a reason names places, never values.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from broker.event import Event
 from broker.store.database import Transaction
@@ -45,6 +45,21 @@ def note(tx: Transaction, kind: Kind, subject: str, reason: str, *, at: str, eve
 def clear(tx: Transaction, kind: Kind, subject: str) -> None:
     """Closes an entry, if there is one."""
     tx.execute("DELETE FROM exception WHERE kind=? AND subject=?", (kind, subject))
+
+
+class Entry(NamedTuple):
+    """An open entry as it stands."""
+
+    kind: str
+    subject: str
+    reason: str
+    event: str
+
+
+def entries(tx: Transaction) -> list[Entry]:
+    """Every open entry, without the message behind it: also of registers that have no journal beside them."""
+    rows = tx.rows("SELECT kind, subject, reason, event FROM exception ORDER BY since, subject")
+    return [Entry(*row) for row in rows]
 
 
 def listed(tx: Transaction) -> list[dict[str, Any]]:

@@ -81,6 +81,14 @@ def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
     return _view(event, message, patients.get(tx, keys[0]) if keys else None)
 
 
+def look_as_said(tx: Transaction, event: Event, message: Message | None) -> View | None:
+    """As `look`, with what the event itself said of its step over what is known of it by now."""
+    view = look(tx, event, message)
+    if view is None or view.step is None or event.data.step is None:
+        return view
+    return replace(view, step=steps.overlaid(view.step, event.data.step))
+
+
 def step_view(tx: Transaction, event: Event, key: str) -> View | None:
     """A step as it stands now, seen because of an event that is not its own (a demographic change, a merge).
 

@@ -45,6 +45,28 @@ def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     return _each_once(_owners(tx, identifiers).values())
 
 
+class Owned(NamedTuple):
+    """An identifier's value under one issuer."""
+
+    issuer: str
+    patient: str
+    current: bool
+
+
+def under(tx: Transaction, value: str) -> list[Owned]:
+    """Whose a value is, by issuer: what is asked for where only the value is known."""
+    rows = tx.rows(
+        "SELECT issuer, patient, current FROM patient_identifier WHERE value=? ORDER BY issuer", (value,)
+    )
+    return [Owned(issuer, patient, bool(current)) for issuer, patient, current in rows]
+
+
+def values_of(tx: Transaction, key: str) -> list[str]:
+    """Every identifier's value that leads to a patient, ended ones too."""
+    rows = tx.rows("SELECT DISTINCT value FROM patient_identifier WHERE patient=? ORDER BY value", (key,))
+    return [value for (value,) in rows]
+
+
 class _Owner(NamedTuple):
     """What the register holds under an identifier."""
 

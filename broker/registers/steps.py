@@ -67,6 +67,15 @@ def of_patient(tx: Transaction, patient_key: str) -> list[str]:
     return [key for (key,) in rows]
 
 
+def known_by(tx: Transaction, *, patient_key: str = "", accession: str = "") -> list[tuple[str, str]]:
+    """(key, id of the event that wrote it last) of a patient's steps, or of an accession number's, in any status."""
+    where, value = ("patient=?", patient_key) if patient_key else ("accession=?", accession)
+    return [
+        (key, event)
+        for key, event in tx.rows(f"SELECT key, event FROM step WHERE {where} ORDER BY key", (value,))
+    ]
+
+
 def of_order(tx: Transaction, order: Order, patient_key: str) -> list[Held]:
     """All steps of an order: of the same patient, or under the very same number."""
     rows = tx.rows(
@@ -136,7 +145,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
         )
         return None
     exceptions.clear(tx, "cancel-unmatched", before.step.key)
-    merged = _overlaid(before.step, step)
+    merged = overlaid(before.step, step)
     if merged.study_uid != step.study_uid and not step.study_uid_derived:
         exceptions.report(
             tx,
@@ -233,7 +242,7 @@ def _may(before: StepStatus | None, after: StepStatus | None) -> bool:
     return after in TRANSITIONS[before]
 
 
-def _overlaid(base: Step, said: Step) -> Step:
+def overlaid(base: Step, said: Step) -> Step:
     """What was known with what was said on top: empty keeps; the Study UID, once given, never changes."""
     stated = {
         name: value

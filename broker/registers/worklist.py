@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.adapter import Rendered, Target, WorklistRow
@@ -18,7 +19,7 @@ from broker.store.database import Transaction, Value
 SERVED: Final = ("SCHEDULED", "ARRIVED")
 
 REQUIRED: Final[Mapping[str, str]] = {
-    "ScheduledStationAETitle": "no station (IPC-9, or a code that config/stations.csv knows)",
+    "ScheduledStationAETitle": "no station (IPC-9, or a code that a table knows)",
     "ScheduledProcedureStepStartDate": "no start date (TQ1-7, ORC-7.4, OBR-27.4)",
     "ScheduledProcedureStepStartTime": "no start time (TQ1-7, ORC-7.4, OBR-27.4)",
     "Modality": "no modality (IPC-5, OBR-24)",
@@ -30,7 +31,7 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     """Writes the row of a step, or holds it. Returns what became of it: `row`, `held: …` or the step's status."""
     attributes = json.loads(rendered.payload)
     sps = attributes["ScheduledProcedureStepSequence"][0]
-    missing = [text for keyword, text in REQUIRED.items() if not sps.get(keyword)]
+    missing = lacking(attributes)
     subject = f"{target.destination}: {step.key}"
     if missing:
         withdraw(tx, target.destination, step.key)
@@ -70,6 +71,36 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             "INSERT INTO worklist_station (aet, start_date, row) VALUES (?,?,?)", (aet, start_date, row)
         )
     return "row" if step.status in SERVED else str(step.status)
+
+
+def lacking(attributes: Mapping[str, Any]) -> list[str]:
+    """What a row needs and does not have, as `REQUIRED` words it; nothing: it can be served."""
+    sps = attributes["ScheduledProcedureStepSequence"][0]
+    return [text for keyword, text in REQUIRED.items() if not sps.get(keyword)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A row as it stands on a list, with who put it there."""
+
+    list: str
+    route: str
+    version: str
+    """Of the routes that made it."""
+    event: str
+    """The event that wrote it last."""
+    attributes: Mapping[str, Any]
+
+
+def placed(tx: Transaction, key: str) -> list[Placed]:
+    """The rows of a step, whatever its status."""
+    rows = tx.rows(
+        "SELECT list, route, version, event, attributes FROM worklist WHERE key=? ORDER BY list", (key,)
+    )
+    return [
+        Placed(list=name, route=route, version=version, event=event, attributes=_frozen(json.loads(body)))
+        for name, route, version, event, body in rows
+    ]
 
 
 def _id(tx: Transaction, name: str, key: str) -> int:

@@ -1,24 +1,27 @@
 """Evaluates routes: one event in, the targets it goes to out. Pure: the same event gives the same targets.
 
-Renders nothing and sends nothing. A target whose lookup misses fails alone, beside the others.
+Renders nothing and sends nothing. A target with a value that `park` caught fails alone, beside the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from broker.adapter import Kind, Target
 from broker.errors import UnmappableError
 from broker.event import EVENT_TYPES
 from broker.routing.expression import Expression, Scope, Template, compile_tree
-from broker.routing.functions import LookupMissError
+from broker.routing.forms import ParkError, SkipError
 from broker.routing.language import OnFailure, RouteTest
+from broker.routing.provenance import Origin, origins
 from broker.routing.syntax import Chain, Node
+from broker.routing.tables import Table
 from broker.view import View
+from broker.yamlfile import Document
 
-REFRESH = "step.changed"
+REFRESH: Final = "step.changed"
 """The event as which a step is seen when only its patient changed."""
 
 
@@ -65,6 +68,8 @@ class Route:
     on_failure: OnFailure = field(default_factory=OnFailure)
     tests: Mapping[str, RouteTest] = field(default_factory=dict)
     """By the place where they stand."""
+    document: Document = field(repr=False, compare=False)
+    """The file, for whoever tells of a place in it."""
 
     @property
     def place(self) -> str:
@@ -113,6 +118,11 @@ class RouteSet:
             for event in EVENT_TYPES
         }
 
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The code tables that the routes were read with."""
+        return self._scope.tables
+
     def __getitem__(self, name: str) -> Route:
         return self._by_name[name]
 
@@ -139,6 +149,16 @@ class RouteSet:
         """What every route says to this event; never a value of it."""
         facts = view.facts()
         return [self._verdict(route, view, facts) for route in self.routes]
+
+    def origins(self, view: View, target: Target) -> Mapping[str, tuple[str, tuple[Origin, ...]]]:
+        """By the name of each `set:` line of a target that was made of this view: place, and what gave the value."""
+        facts = view.facts()
+        lines = next(t for t in self[target.route].targets if t.index == target.index).set
+        return {
+            name: (line.place, origins(line.template, self._scope, facts, view.message))
+            for name, line in lines.items()
+            if name in target.set  # `skip(…)` may have left it out
+        }
 
     def _route(self, view: View, event_type: str, only: Kind | None) -> Routed:
         routes = self._by_event[event_type]
@@ -167,13 +187,12 @@ class RouteSet:
         for name, line in target.set.items():
             try:
                 values[name] = line.value(facts, message)
-            except LookupMissError as miss:
-                if target.kind == "worklist":
-                    values[name] = ()  # nothing: the worklist holds such a row until the table knows the code
-                else:
-                    error = error or UnmappableError(
-                        f"{line.place}: {name}: {miss}", error_code=miss.error_code
-                    )
+            except SkipError:
+                continue
+            except ParkError as failure:
+                error = error or UnmappableError(
+                    f"{line.place}: {name}: {failure}", error_code=failure.error_code
+                )
         made = Target(
             route=route.name,
             version=self.version,

@@ -1,4 +1,4 @@
-"""What decides outputs, as text: route files and code tables, read from their folders or out of a journal.
+"""What decides outputs, as text: routes, shared blocks and code tables, read from their folders or out of a journal.
 
 Compiles nothing (`loader`). Environment references stand as they are written: each node resolves them by its own.
 The files that tests name are not in it: they decide no output.
@@ -10,10 +10,14 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-from broker import csvfile, yamlfile
+from broker import yamlfile
 from broker.errors import ConfigError, Fault
+
+SHARED: Final = "_shared"
+"""The folder of shared blocks, in that of the routes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,11 @@ class TableFile:
 
     file: str
     text: str = field(repr=False)
+
+    @property
+    def suffix(self) -> str:
+        """`.csv` or `.yaml`: how the text is to be read."""
+        return PurePosixPath(self.file).suffix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +55,9 @@ class RouteFiles:
         )
 
     def texts(self) -> dict[str, str]:
-        """Every file by a name that is the same wherever the folders stand: `routes/x.yaml`, `tables/stations`."""
-        routes = {f"routes/{base_name(name)}": text for name, text in self.routes.items()}
-        return routes | {f"tables/{name}": table.text for name, table in self.tables.items()}
+        """Every file by a name that is the same wherever the folders stand: `tables/stations.csv`."""
+        routes = {f"routes/{own_name(name)}": text for name, text in self.routes.items()}
+        return routes | {f"tables/{name}{table.suffix}": table.text for name, table in self.tables.items()}
 
 
 def read(folder: Path, tables: Mapping[str, tuple[Path, str]], *, shown_as: str) -> RouteFiles:
@@ -57,18 +66,18 @@ def read(folder: Path, tables: Mapping[str, tuple[Path, str]], *, shown_as: str)
     found: dict[str, TableFile] = {}
     for name, (path, shown) in tables.items():
         try:
-            found[name] = TableFile(file=shown, text=csvfile.read_text(path, shown))
+            found[name] = TableFile(file=shown, text=yamlfile.read_text(path, shown))
         except ConfigError as error:
             unread += error.faults
     return RouteFiles(routes=routes, tables=found, unread=tuple(unread))
 
 
 def read_folder(folder: Path, shown_as: str) -> tuple[dict[str, str], list[Fault]]:
-    """The route files of a folder (`*.yaml`, in the order of their names), and why others could not be read."""
+    """Its route files (`*.yaml`) and shared blocks (`_shared/*.yaml`), by name, and why others could not be read."""
     texts: dict[str, str] = {}
     unread: list[Fault] = []
-    for path in sorted(folder.glob("*.yaml")):
-        name = f"{shown_as}/{path.name}"
+    for path in (*sorted(folder.glob("*.yaml")), *sorted(folder.glob(f"{SHARED}/*.yaml"))):
+        name = f"{shown_as}/{path.relative_to(folder).as_posix()}"
         try:
             texts[name] = yamlfile.read_text(path, name)
         except ConfigError as error:
@@ -76,9 +85,15 @@ def read_folder(folder: Path, shown_as: str) -> tuple[dict[str, str], list[Fault
     return texts, unread
 
 
-def base_name(name: str) -> str:
-    """A file's name without the folders that it stands in."""
-    return name.rpartition("/")[2]
+def own_name(name: str) -> str:
+    """A file's name in the folder of the routes, wherever that stands: `x.yaml`, `_shared/x.yaml`."""
+    base = name.rpartition("/")[2]
+    return f"{SHARED}/{base}" if is_shared(name) else base
+
+
+def is_shared(name: str) -> bool:
+    """Whether a file of this name (`routes/_shared/eye.yaml`) holds shared blocks."""
+    return name.split("/")[-2:-1] == [SHARED]
 
 
 def difference(before: RouteFiles, after: RouteFiles) -> Iterator[str]:

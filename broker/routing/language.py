@@ -17,13 +17,14 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    RootModel,
     Tag,
     WithJsonSchema,
 )
 
 from broker.adapter import Kind
 from broker.event import EVENT_TYPES
-from broker.scalars import as_written
+from broker.scalars import Moment, as_written
 from broker.yamlfile import Duration, Switch, Text, did_you_mean
 
 WILDCARDS = tuple(dict.fromkeys(f"{event.partition('.')[0]}.*" for event in EVENT_TYPES))
@@ -45,6 +46,10 @@ def _event(value: str) -> str:
 
 def _settable(value: object) -> object:
     """Text, or a list of texts."""
+    if isinstance(value, Mapping) and set(value) == {"file"}:
+        raise ValueError(
+            "a route holds no secrets: what it sets leaves\nSecrets stand in config/broker.yaml."
+        )
     written = tuple(as_written(item) for item in value) if isinstance(value, tuple) else as_written(value)
     if not all(isinstance(item, str) for item in (written if isinstance(written, tuple) else (written,))):
         raise ValueError('must be text or a list of texts\nWrite "" for an empty text.')
@@ -74,6 +79,7 @@ Name = Annotated[Text, AfterValidator(_name), WithJsonSchema({"type": "string", 
 EventPattern = Annotated[
     Text, AfterValidator(_event), WithJsonSchema({"type": "string", "enum": [*WILDCARDS, *EVENT_TYPES]})
 ]
+Uses = tuple[Name, ...]
 SetValue = Annotated[
     str | tuple[str, ...],
     BeforeValidator(_settable),
@@ -101,6 +107,8 @@ class WorklistTarget(Part):
 
     worklist: Name
     """Destination of kind worklist."""
+    use: Uses = ()
+    """Shared blocks whose `set:` stands here too (`routes/_shared/*.yaml`); the route's own line wins."""
     set: dict[str, SetValue] = {}
     """What differs from the standard mapping (IHE RAD-4): DICOM keyword to value."""
 
@@ -114,6 +122,8 @@ class Hl7Target(Part):
     """`source` forwards the message that caused the event; `ORM^O01` builds an order status message."""
     purpose: Literal["care", "contact"] = "care"
     """`contact` lets address, telephone, next of kin and employer through; `care` takes them out."""
+    use: Uses = ()
+    """Shared blocks whose `set:` stands here too; the route's own line wins."""
     set: dict[str, SetValue] = {}
     """What differs from the standard mapping: HL7 path to value. A whole field (`PV1-3: W3^12`) is
     written as it stands here, a component (`PV1-3.1`) as plain text."""
@@ -168,7 +178,7 @@ class OnFailure(Part):
 
 
 class Given(Part):
-    """A message as a sender would send it: one of file, hl7 and dicom."""
+    """A message as a sender would send it: one of file, hl7, dicom and journal."""
 
     source: Name
     """The listener that takes it."""
@@ -178,6 +188,9 @@ class Given(Part):
     """The message itself, one segment per line."""
     dicom: dict[str, SetValue] = {}
     """The attributes of an instance without pixels: DICOM keyword to value."""
+    journal: Text = ""
+    """The id of a message in this site's journal (`broker trace`), while its bytes are kept. Such a test fails
+    where the journal is not, and its differences may show patient data."""
 
 
 class Expect(Part):
@@ -207,6 +220,10 @@ class RouteTest(Part):
     """What it shows, as a sentence."""
     before: tuple[Given, ...] = ()
     """Messages that were taken earlier; nothing is expected of them."""
+    tables: dict[Name, dict[str, SetValue]] = {}
+    """Code tables as they are in this test: code to its values, laid over the table's rows. Empty: no such code."""
+    at: Moment | None = None
+    """When the messages are received, for tables with dates: `2026-04-01`. Unset: now."""
     given: Given
     """The message under test."""
     expect: Expect
@@ -228,10 +245,29 @@ class RouteFile(Part):
     """An expression that must be true as well."""
     to: Annotated[tuple[TargetSpec, ...], Field(min_length=1)]
     """Where the event goes."""
+    use: Uses = ()
+    """Shared blocks whose `on_failure:` stands here too; the route's own keys win."""
     on_failure: OnFailure = OnFailure()
     """What happens while a destination does not take it."""
     tests: tuple[RouteTest, ...] = ()
     """Examples that must hold."""
+
+
+class SharedBlock(Part):
+    """What several routes have in common: each takes it in by `use: [name]`."""
+
+    description: Text = ""
+    """What it is for."""
+    set: dict[str, SetValue] = {}
+    """For a target's `use:`. Checked at every target that uses it."""
+    on_failure: OnFailure = OnFailure()
+    """For a route's `use:`."""
+
+
+class SharedFile(RootModel[dict[Name, SharedBlock]]):
+    """A file of shared blocks, each under its name; names are unique in the folder."""
+
+    model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
 
 
 def events_of(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Makes a `RouteSet` of the text of route files, or says everything that is wrong with all of them at once.
 
 Checks what the names mean: destinations and their kinds, events that a destination can take, HL7 paths, DICOM
-keywords and literal values, tables, contact data. Opens no connection.
+keywords and literal values, tables, contact data. Opens no connection. What is allowed but hardly meant is `lint.py`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_dict, tag_for_keyword
@@ -28,7 +28,7 @@ from broker.routing.expression import (
     compile_template,
     literal_template,
 )
-from broker.routing.files import base_name, read_folder
+from broker.routing.files import is_shared, own_name, read_folder
 from broker.routing.language import (
     Given,
     Hl7Target,
@@ -38,7 +38,8 @@ from broker.routing.language import (
     events_of,
     target_of,
 )
-from broker.routing.syntax import ExpressionError
+from broker.routing.shared import Blocks
+from broker.routing.syntax import Call, ExpressionError, walk
 from broker.routing.tables import Table
 from broker.yamlfile import Document, NodePath, did_you_mean
 
@@ -68,7 +69,9 @@ def load_folder(
     sources: Collection[str] | None = None,
     shown_as: str = "",
 ) -> RouteSet:
-    """All `*.yaml` of a folder, in the order of their names. `shown_as` is what faults call the folder.
+    """All `*.yaml` of a folder, in the order of their names, with the blocks of its `_shared/*.yaml`.
+
+    `shown_as` is what faults call the folder.
 
     Raises:
         ConfigError: with every fault of every file.
@@ -82,36 +85,61 @@ def load_folder(
 def load_files(
     files: Mapping[str, str], site: Site, *, folder: Path | None = None, unread: Sequence[Fault] = ()
 ) -> RouteSet:
-    """Texts by the name that faults call them; see `load_folder`.
+    """Texts of route files and of shared blocks by the name that faults call them; see `load_folder`.
 
     `folder`: where the messages of their tests stand; None: not looked for. `unread`: faults that are known already.
     The set's version is a hash of routes, tables and what environment references stand for, wherever the files stand.
     """
     routes: list[Route] = []
     faults: list[Fault] = list(unread)
+    documents: dict[str, Document] = {}
+    for name, text in files.items():
+        try:
+            documents[name] = yamlfile.loads(text, name, env=site.env)
+        except ConfigError as error:
+            faults += error.faults
+    blocks = Blocks(
+        (document for name, document in documents.items() if is_shared(name)),
+        complete=not any(is_shared(fault.file) for fault in faults),
+    )
+    faults += blocks.faults
     digest = hashlib.sha256()
     for table in sorted(site.tables.values(), key=lambda table: table.name):
         digest.update(f"{table.name} {table.digest}\n".encode())
-    for name, text in files.items():
+    for name, document in documents.items():
+        if is_shared(name):
+            continue
+        document, wrong = blocks.joined(document)
+        faults += wrong
         try:
-            document = yamlfile.loads(text, name, env=site.env)
             spec = yamlfile.validate(document, RouteFile)
         except ConfigError as error:
             faults += error.faults
             continue
-        # The values too: an environment reference changes what the same text means.
-        digest.update(f"{base_name(name)}\n{document.source}\n{json.dumps(document.value)}\n".encode())
+        # The values too: an environment reference and a shared block change what the same text means.
+        digest.update(f"{own_name(name)}\n{document.source}\n{json.dumps(document.value)}\n".encode())
         reader = _Reader(document, spec, folder, site)
         routes.append(reader.route())
         faults += reader.faults
         first = next((route for route in routes[:-1] if route.name == spec.route), None)
         if first is not None:
-            faults.append(
-                document.fault(("route",), f"'{spec.route}' is the name of the route in {first.place}")
-            )
+            message = f"'{spec.route}' is the name of the route in {first.place}"
+            faults.append(document.fault(("route",), message, code="duplicate-name"))
     if faults:
-        raise ConfigError(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column)))
+        raise ConfigError(_once(faults))
     return RouteSet(routes, version=digest.hexdigest()[:12], scope=Scope(tables=site.tables))
+
+
+def _once(faults: Collection[Fault]) -> list[Fault]:
+    """In the order of the files; a mistake in a shared block once, however many routes use it."""
+    told: dict[tuple[str, int, int, str], Fault] = {}
+    for fault in sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column, not fault.note)):
+        at = (fault.file, fault.line, fault.column, fault.message)
+        if at in told and fault.note and not told[at].note.endswith("others."):
+            fault = replace(fault, note=f"{told[at].note.rstrip('.')} and others.")
+            told[at] = fault
+        told.setdefault(at, fault)
+    return list(told.values())
 
 
 class _Reader:
@@ -130,24 +158,24 @@ class _Reader:
             name=spec.route,
             file=self._document.file,
             line=self._document.key_mark(("route",))[0],
+            document=self._document,
             description=spec.description,
             enabled=spec.enabled,
             events=self._events,
             condition=self._condition(where) if where in self._document else None,
-            where=self._place(where) if where in self._document else "",
+            where=self._document.place(where) if where in self._document else "",
             targets=tuple(self._targets()),
             on_failure=spec.on_failure,
             tests=dict(self._test(n, test) for n, test in enumerate(spec.tests)),
         )
 
-    def _fault(self, path: NodePath, message: str, hint: str = "", *, key: bool = False) -> None:
-        self.faults.append(self._document.fault(path, message, hint, key=key))
-
-    def _place(self, path: NodePath) -> str:
-        return f"{self._document.file}:{self._document.key_mark(path)[0]}"
+    def _fault(self, code: str, path: NodePath, message: str, hint: str = "", *, key: bool = False) -> None:
+        self.faults.append(self._document.fault(path, message, hint, key=key, code=code))
 
     def _expression_fault(self, path: NodePath, error: ExpressionError) -> None:
-        fault = self._document.fault(path, error.message, error.hint, offset=error.offset)
+        fault = self._document.fault(
+            path, error.message, error.hint, offset=error.offset, end=error.end, code="expression"
+        )
         self.faults.append(fault)
 
     def _condition(self, path: NodePath) -> Expression | None:
@@ -157,7 +185,7 @@ class _Reader:
             self._expression_fault(path, error)
             return None
         if condition.paths and any(isinstance(target, WorklistTarget) for target in self._spec.to):
-            self._fault(path, *_NOT_FOR_WORKLISTS)
+            self._fault("msg-on-worklist", path, *_NOT_FOR_WORKLISTS)
         return condition
 
     def _targets(self) -> Iterator[RouteTarget]:
@@ -175,9 +203,9 @@ class _Reader:
                 self._name(at, name, hl7=hl7, purpose=purpose)
                 template = self._value(at, name, value, hl7=hl7, purpose=purpose)
                 if len(self.faults) == found and template is not None:
-                    lines[name] = SetField(template=template, place=self._place(at))
+                    lines[name] = SetField(template=template, place=self._document.place(at))
             yield RouteTarget(
-                place=self._place(path),
+                place=self._document.place(path),
                 kind=kind,
                 destination=destination,
                 send=getattr(spec, "send", ""),
@@ -190,9 +218,10 @@ class _Reader:
         known = self._site.destinations
         if name not in known:
             hint = did_you_mean(name, known) or f"There are {', '.join(sorted(known))}."
-            self._fault(path, f"there is no destination '{name}'", hint)
+            self._fault("unknown-destination", path, f"there is no destination '{name}'", hint)
         elif known[name] != kind:
-            self._fault(path, f"'{name}' is of kind {known[name]}", f"Write {known[name]}: {name}.", key=True)
+            hint = f"Write {known[name]}: {name}."
+            self._fault("wrong-kind", path, f"'{name}' is of kind {known[name]}", hint, key=True)
 
     def _takes(self, path: NodePath, kind: Kind, send: str) -> None:
         """Faults for events that a target can make nothing of."""
@@ -203,10 +232,12 @@ class _Reader:
             root = event.partition(".")[0]
             if takes is not None and root not in takes:
                 events = " and ".join(f"{name}.*" for name in takes)
-                self._fault(path, f"{what} is made of {events} events, not of {event}", key=True)
+                message = f"{what} is made of {events} events, not of {event}"
+                self._fault("wrong-events", path, message, key=True)
                 return
             if send == "source" and root in _NO_MESSAGE:
-                self._fault((*path, "send"), f"no HL7 message causes {event}, so none can be forwarded")
+                message = f"no HL7 message causes {event}, so none can be forwarded"
+                self._fault("wrong-events", (*path, "send"), message)
                 return
 
     def _name(self, path: NodePath, name: str, *, hl7: bool, purpose: str) -> None:
@@ -215,23 +246,24 @@ class _Reader:
             try:
                 where = parse_path(name)
             except ValueError as error:
-                self._fault(path, str(error), key=True)
+                self._fault("bad-path", path, str(error), key=True)
                 return
             if where.segment == "MSH" and where.field in (1, 2, 18):
-                self._fault(path, "MSH-1, MSH-2 and MSH-18 are the destination's to say", key=True)
+                message = "MSH-1, MSH-2 and MSH-18 are the destination's to say"
+                self._fault("bad-path", path, message, key=True)
             if purpose != "contact" and _is_contact(name):
-                self._fault(path, *_CONTACT, key=True)
+                self._fault("contact-data", path, *_CONTACT, key=True)
         elif self._keyword(path, name) and name in contact.KEYWORDS:
-            self._fault(path, "contact data never leaves on a worklist or by DICOM", key=True)
+            message = "contact data never leaves on a worklist or by DICOM"
+            self._fault("contact-data", path, message, key=True)
 
     def _keyword(self, path: NodePath, name: str) -> bool:
         tag = tag_for_keyword(name)
         if tag is None:
-            self._fault(
-                path, f"there is no DICOM keyword '{name}'", did_you_mean(name, keyword_dict), key=True
-            )
+            hint = did_you_mean(name, keyword_dict)
+            self._fault("unknown-keyword", path, f"there is no DICOM keyword '{name}'", hint, key=True)
         elif dictionary_VR(tag) == "SQ":
-            self._fault(path, f"'{name}' is a sequence and cannot be set", key=True)
+            self._fault("unknown-keyword", path, f"'{name}' is a sequence and cannot be set", key=True)
             return False
         return tag is not None
 
@@ -249,16 +281,19 @@ class _Reader:
             return None
         lists = [at for (at, _), template in zip(texts, templates, strict=True) if template.is_list]
         if hl7 and (several or lists):
-            self._fault(path, "an HL7 path holds one text", "Write first(…) for the first of a list.")
+            hint = "Write first(…) for the first of a list."
+            self._fault("several-values", path, "an HL7 path holds one text", hint)
         elif lists and several:
-            self._fault(lists[0], "a list cannot hold lists", "Let the expression stand alone.")
+            hint = "Let the expression stand alone."
+            self._fault("several-values", lists[0], "a list cannot hold lists", hint)
         elif not hl7 and (tag := tag_for_keyword(name)) is not None and dictionary_VR(tag) != "SQ":
             if lists and dictionary_VM(tag) == "1":
-                self._fault(path, f"'{name}' holds one value", "Write first(…) for the first of a list.")
+                hint = "Write first(…) for the first of a list."
+                self._fault("several-values", path, f"'{name}' holds one value", hint)
             literals = tuple(t.literal for t in templates if t.literal is not None)
             if literals and len(literals) == len(templates):
                 for broken in attributes.faults({name: literals if several else literals[0]}):
-                    self._fault(path, broken.text)
+                    self._fault("vr-rule", path, broken.text)
         return tuple(templates) if several else templates[0]
 
     def _template(self, path: NodePath, text: str, er7: bool, hl7: bool, purpose: str) -> Template | None:
@@ -269,11 +304,14 @@ class _Reader:
         except ExpressionError as error:
             self._expression_fault(path, error)
             return None
+        for node in (n for e in template.expressions for n in walk(e.tree)):
+            if isinstance(node, Call) and node.function == "park" and not hl7:
+                self._fault("park-on-worklist", path, *_NO_PARKING)
         paths = {at for expression in template.expressions for at in expression.paths}
         if paths and not hl7:
-            self._fault(path, *_NOT_FOR_WORKLISTS)
+            self._fault("msg-on-worklist", path, *_NOT_FOR_WORKLISTS)
         elif purpose != "contact" and any(_is_contact(at) for at in paths):
-            self._fault(path, *_CONTACT)
+            self._fault("contact-data", path, *_CONTACT)
         return template
 
     def _test(self, number: int, test: RouteTest) -> tuple[str, RouteTest]:
@@ -282,24 +320,32 @@ class _Reader:
         given += [((*path, "before", n), message) for n, message in enumerate(test.before)]
         for at, message in given:
             self._given(at, message)
+        for name in test.tables:
+            if name not in self._site.tables:
+                hint = did_you_mean(name, self._site.tables)
+                self._fault(
+                    "bad-test", (*path, "tables", name), f"there is no table '{name}'", hint, key=True
+                )
         for name, outputs in test.expect.outputs.items():
             self._expected((*path, "expect", name), name, outputs)
         if test.expect.none and any(test.expect.outputs.values()):
-            self._fault((*path, "expect", "none"), "nothing and something cannot both be expected", key=True)
-        return self._place(path), test
+            said = "nothing and something cannot both be expected"
+            self._fault("bad-test", (*path, "expect", "none"), said, key=True)
+        return self._document.place(path), test
 
     def _given(self, path: NodePath, given: Given) -> None:
-        said = [name for name in ("file", "hl7", "dicom") if (*path, name) in self._document]
+        said = [name for name in ("file", "hl7", "dicom", "journal") if (*path, name) in self._document]
         if len(said) != 1:
-            self._fault(path, "a message is given by one of file, hl7 and dicom", key=True)
+            message = "a message is given by one of file, hl7, dicom and journal"
+            self._fault("bad-test", path, message, key=True)
         if given.file and self._folder is not None and not (self._folder / given.file).is_file():
-            self._fault((*path, "file"), "there is no such file beside the route file")
+            self._fault("bad-test", (*path, "file"), "there is no such file beside the route file")
         for name in given.dicom:
             self._keyword((*path, "dicom", name), name)
         known = self._site.sources
         if known is not None and given.source not in known:
             hint = did_you_mean(given.source, known) or f"There are {', '.join(sorted(known))}."
-            self._fault((*path, "source"), f"there is no listener '{given.source}'", hint)
+            self._fault("bad-test", (*path, "source"), f"there is no listener '{given.source}'", hint)
 
     def _expected(self, path: NodePath, name: str, outputs: tuple[Mapping[str, object], ...]) -> None:
         own = {destination: kind for kind, destination in map(target_of, self._spec.to)}
@@ -307,7 +353,7 @@ class _Reader:
         if destination not in own or (destination != name and name != f"{own[destination]}.{destination}"):
             known = ("ack", "none", "events", *own, *(f"{kind}.{target}" for target, kind in own.items()))
             hint = did_you_mean(name, known) or f"Known here: {', '.join(known)}."
-            self._fault(path, f"this route has no destination '{name}'", hint, key=True)
+            self._fault("bad-test", path, f"this route has no destination '{name}'", hint, key=True)
             return
         for number, output in enumerate(outputs):
             for at in output:
@@ -324,6 +370,10 @@ def _is_contact(path: str) -> bool:
 
 
 _CONTACT = ("this is contact data (address, telephone, next of kin, employer)", "It needs purpose: contact.")
+_NO_PARKING = (
+    "park() cannot be used for a worklist, whose rows have no queue",
+    "Write default(…, y): a row without a station, a time or a modality is held and reported.",
+)
 _NOT_FOR_WORKLISTS = (
     "msg() cannot be used for a worklist",
     "Rows are rebuilt when demographics change, without the order's message: use a field of step or order.",

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
 from broker.routing.functions import FUNCTIONS, METHODS, Function
 from broker.routing.language import (
     WILDCARDS,
@@ -18,6 +20,8 @@ from broker.routing.language import (
     Retry,
     RouteFile,
     RouteTest,
+    SharedBlock,
+    SharedFile,
     WorklistTarget,
 )
 from broker.view import catalogue
@@ -32,18 +36,24 @@ _PARTS: tuple[type[Part], ...] = (
     RouteTest,
     Given,
     Expect,
+    SharedBlock,
 )
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(model: type[BaseModel] = RouteFile, title: str = "Route file") -> dict[str, Any]:
     """JSON Schema 2020-12 of a route file."""
-    schema = RouteFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Route file"}
+    schema = model.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
 
 
 def schema_text() -> str:
     """`config/route.schema.json` as it must stand."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def shared_schema_text() -> str:
+    """`config/shared.schema.json` as it must stand."""
+    return json.dumps(json_schema(SharedFile, "Shared blocks"), indent=2, ensure_ascii=False) + "\n"
 
 
 def markdown() -> str:
@@ -52,7 +62,7 @@ def markdown() -> str:
     for part in _PARTS:
         lines += _keys(part)
     lines += ["## Events", "", f"Wildcards: {', '.join(f'`{name}`' for name in WILDCARDS)}.", ""]
-    lines += ["## Functions", "", "| Call | Result |", "| --- | --- |"]
+    lines += ["## Functions", "", "| Call | Can fail | Result | Example |", "| --- | --- | --- | --- |"]
     lines += _functions((*FUNCTIONS.values(), *METHODS.values()))
     lines += ["", "## Fields", "", "| Field | Type |", "| --- | --- |"]
     lines += [f"| `{name}` | {kind} |" for name, kind in catalogue().items()]
@@ -74,4 +84,11 @@ def _keys(part: type[Part]) -> Iterator[str]:
 
 def _functions(functions: Iterable[Function]) -> Iterator[str]:
     for function in functions:
-        yield f"| `{function.signature}` | {function.summary} |"
+        source, value = function.example
+        shown = (
+            " ".join(map(str, value))
+            if isinstance(value, tuple)
+            else json.dumps(value, ensure_ascii=False).strip('"')
+        )
+        fails = "yes" if function.fails else ""
+        yield f"| `{function.signature}` | {fails} | {function.summary} | `{source}`: `{shown}` |"

@@ -17,7 +17,8 @@ No loops, no assignment, no recursion: an expression takes time in proportion to
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 MAX_CHARACTERS = 2000
 MAX_DEPTH = 50
@@ -118,6 +119,16 @@ class Choice(Node):
     condition: Node
     then: Node
     otherwise: Node
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and everything in it, in the order of the text."""
+    yield node
+    for part in fields(node):
+        value = getattr(node, part.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, Node):
+                yield from walk(inner)
 
 
 def parse(source: str) -> Node:
@@ -257,8 +268,9 @@ class _Parser:
         return Not(start=sign.start, end=operand.end, operand=operand)
 
     def _member(self) -> Node:
-        node = self._primary()
+        node, depth = self._primary(), self._depth
         while self._accept("."):
+            self._enter()
             method = self._take()
             if method.kind != "name":
                 self._at -= 1
@@ -268,6 +280,7 @@ class _Parser:
             node = Call(
                 start=node.start, end=end, function=method.text, arguments=(node, *arguments), method=True
             )
+        self._depth = depth
         return node
 
     def _primary(self) -> Node:

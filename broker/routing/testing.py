@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
+from pydicom.datadict import tag_for_keyword
+
 from broker.adapter import Kind
+from broker.errors import BrokerError
+from broker.hl7.er7 import parse_path
 from broker.routing.engine import Route, RouteSet
 from broker.routing.language import Expect, Given
+from broker.yamlfile import NodePath
 
 Field = str | tuple[str, ...] | None
 """A field of an output; None and "" both mean that nothing stands there."""
+
+
+class GivenError(BrokerError):
+    """The message of a test is not to be had; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +50,16 @@ class Difference:
     """One thing that is not as expected."""
 
     where: str
-    """`ack`, `events`, `epj[0].MSH-9`."""
+    """`ack`, `events`, `epj[0] PID-5.1`, `worklist[0] (0010,0010) PatientName`."""
     expected: str
     actual: str
+    at: NodePath = ()
+    """What of `expect` would be written anew to make it hold. Empty: only a person can say."""
+    value: str | tuple[str, ...] = ""
+    """What would have to stand there."""
 
     def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}, got {self.actual}"
+        return f"{self.where} expected {self.expected}, got {self.actual}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,23 +86,30 @@ class Case:
     """`Given.file` is relative to it."""
     before: tuple[Given, ...]
     given: Given
+    tables: Mapping[str, Mapping[str, str | tuple[str, ...]]] = field(default_factory=dict)
+    """Rows laid over the code tables: table to code to values."""
+    at: datetime | None = None
+    """When the messages are received; None: now."""
 
 
 Run = Callable[[Case], Outcome]
-"""Feeds a case through an empty pipeline and says what the last message came to."""
+"""Feeds a case through an empty pipeline and says what the last message came to. Raises `GivenError`."""
 
 
-def run_tests(routes: RouteSet, folder: Path, run: Run) -> list[TestResult]:
-    """Every test of every enabled route, in the order of the files."""
-    enabled = [route for route in routes.routes if route.enabled]
+def run_tests(routes: RouteSet, folder: Path, run: Run, *, only: str = "") -> list[TestResult]:
+    """Every test of every enabled route, or of the one that is named, in the order of the files."""
+    enabled = [route for route in routes.routes if route.enabled and only in ("", route.name)]
     return [run_test(route, place, folder, run) for route in enabled for place in route.tests]
 
 
 def run_test(route: Route, place: str, folder: Path, run: Run) -> TestResult:
     """The test of a route that stands at `place`; `folder` is where the route file stands."""
     test = route.tests[place]
-    outcome = run(Case(folder=folder, before=test.before, given=test.given))
-    differences = compare(test.expect, outcome, route=route.name)
+    case = Case(folder=folder, before=test.before, given=test.given, tables=test.tables, at=test.at)
+    try:
+        differences = compare(test.expect, run(case), route=route.name)
+    except GivenError as error:
+        differences = [Difference(where="given", expected="a message", actual=str(error))]
     return TestResult(route=route.name, name=test.name, place=place, differences=tuple(differences))
 
 
@@ -95,9 +117,15 @@ def compare(expect: Expect, actual: Outcome, *, route: str) -> list[Difference]:
     """All differences. Only this route's outputs count; what the test does not name is not compared."""
     found: list[Difference] = []
     if expect.ack is not None and expect.ack != actual.ack:
-        found.append(Difference(where="ack", expected=expect.ack, actual=actual.ack or "none"))
+        said = actual.ack or "none"
+        found.append(Difference(where="ack", expected=expect.ack, actual=said, at=("ack",), value=actual.ack))
     if expect.events is not None and expect.events != actual.events:
-        found.append(Difference(where="events", expected=_list(expect.events), actual=_list(actual.events)))
+        shown = _list(expect.events), _list(actual.events)
+        found.append(
+            Difference(
+                where="events", expected=shown[0], actual=shown[1], at=("events",), value=actual.events
+            )
+        )
     outputs = [output for output in actual.outputs if output.route == route]
     if expect.none and outputs:
         found.append(
@@ -111,9 +139,45 @@ def compare(expect: Expect, actual: Outcome, *, route: str) -> list[Difference]:
             for path, value in fields.items():
                 got = output.read(path)
                 if _same(value) != _same(got):
-                    where = f"{name}[{number}].{path}"
-                    found.append(Difference(where=where, expected=_show(value), actual=_show(got)))
+                    # Where one more or one less came, which is which is for a person to say.
+                    at: NodePath = (name, number, path) if len(here) == len(wanted) else ()
+                    for where, expected, actually in _finest(output.kind, path, value, got):
+                        found.append(
+                            Difference(
+                                where=f"{name}[{number}] {where}",
+                                expected=_show(expected),
+                                actual=_show(actually),
+                                at=at,
+                                value=got or "",
+                            )
+                        )
     return found
+
+
+def _finest(kind: Kind, path: str, expected: Field, actual: Field) -> Iterator[tuple[str, Field, Field]]:
+    """The smallest places that differ: components of an HL7 field, a DICOM attribute by tag."""
+    if kind != "hl7":
+        tag = tag_for_keyword(path) or 0
+        yield f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {path}", expected, actual
+        return
+    where = parse_path(path)
+    if where.component is not None or not isinstance(expected, str) or not isinstance(actual, str):
+        yield path, expected, actual
+        return
+    repeated = "(" in path  # it names the repetition already
+    pairs = zip_longest(expected.split("~"), actual.split("~"), fillvalue="")
+    for number, (one, other) in enumerate(pairs, 1):
+        place = path if repeated or number == 1 else f"{path}({number})"
+        if one == other:
+            continue
+        if "^" not in one + other or not one or not other:
+            yield place, one, other
+            continue
+        for component, (was, now) in enumerate(
+            zip_longest(one.split("^"), other.split("^"), fillvalue=""), 1
+        ):
+            if was != now:
+                yield f"{place}.{component}", was, now
 
 
 def _same(value: Field) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
 from broker.runtime.offline import Configured
+from broker.runtime.queries import Queries
 from broker.runtime.retention import Retention, limits_of
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.router import Router
@@ -122,7 +123,8 @@ class Broker:
         )
         self._intake = JournalIntake(self._database, self._committed, _reused, self._rooms[0].check)
         self._inbound: list[Inbound] = []
-        app = application(self.why_not_ready, self._telemetry, self.status)
+        self._queries = Queries()
+        app = application(self.why_not_ready, self._telemetry, self.status, self._queries.told)
         self._web = WebServer(settings.broker.bind, settings.broker.http.port, app)
         self._web_task: asyncio.Task[None] | None = None
 
@@ -280,6 +282,7 @@ class Broker:
             register_dicom=self._dicom.register,
             known_aets=frozenset(settings.broker.dicom.peers),
             count=self._telemetry.count,
+            note_query=self._queries.note,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:

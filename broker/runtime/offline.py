@@ -32,9 +32,8 @@ from broker.registers import exceptions
 from broker.routing import tables
 from broker.routing.engine import RouteSet
 from broker.routing.files import RouteFiles, read
-from broker.routing.language import Given
 from broker.routing.loader import Site, load_files
-from broker.routing.testing import Case, Field, Outcome, Output, TestResult, run_tests
+from broker.routing.testing import Field, Outcome, Output
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
 from broker.store.sqlite import in_memory
@@ -89,8 +88,8 @@ def read_files(settings: Settings) -> RouteFiles:
     paths = {name: settings.table_file(name) for name in settings.broker.tables}
     return read(
         settings.routes_folder,
-        {name: (path, _shown(path)) for name, path in paths.items()},
-        shown_as=_shown(settings.routes_folder),
+        {name: (path, shown(path)) for name, path in paths.items()},
+        shown_as=shown(settings.routes_folder),
     )
 
 
@@ -118,15 +117,6 @@ def compiled(
     return load_files(files.routes, site, folder=folder, unread=faults)
 
 
-def tested(configured: Configured, clock: Callable[[], datetime]) -> list[TestResult]:
-    """Every test of the enabled routes of the folder, each on a bench of its own."""
-    return run_tests(
-        configured.routes,
-        configured.settings.routes_folder,
-        lambda case: Bench(configured, clock).run(case),
-    )
-
-
 def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:
     """What a listener's reader is told of where it stands."""
     return ListenerPlace(name=setting.name, site=settings.broker.site, config_folder=settings.file.parent)
@@ -138,7 +128,7 @@ def _collect(error: ConfigError, faults: list[Fault], broken: list[str]) -> None
         broken.append(str(error))
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as a person in the current folder would write it."""
     try:
         return path.relative_to(Path.cwd()).as_posix()
@@ -206,12 +196,6 @@ class Bench:
             "deliveries": [_delivery(row) for row in deliveries],
         }
 
-    def run(self, case: Case) -> Outcome:
-        """A route's test: the messages before, then the one under test (`broker.routing.testing.Run`)."""
-        for given in case.before:
-            self.feed(given.source, _bytes(given, case.folder))
-        return self.feed(case.given.source, _bytes(case.given, case.folder))
-
     def _receive(self, source: str, raw: bytes) -> Iterator[tuple[Reception, list[tuple[Any, ...]]]]:
         """Each reception with its deliveries, routed before the next one is judged."""
         reader = self._configured.readers.get(source)
@@ -243,15 +227,6 @@ def _judged(reader: Reader, raw: bytes, now: datetime) -> Iterator[Reception]:
         yield from reader.receive_batch(raw, new_id=partial(message_id, now), now=now).receptions
     else:
         yield reader.receive(raw, message_id=message_id(now), now=now)
-
-
-def _bytes(given: Given, folder: Path) -> bytes:
-    """The message as it would come in: a file, inline ER7 a segment a line, or an instance without pixels."""
-    if given.file:
-        return (folder / given.file).read_bytes()
-    if given.hl7:
-        return "\r".join(line.strip() for line in given.hl7.splitlines() if line.strip()).encode() + b"\r"
-    return instance(given.dicom)
 
 
 def instance(attributes: Mapping[str, Any]) -> bytes:

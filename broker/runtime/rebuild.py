@@ -52,15 +52,25 @@ COPIED: Final = (
 
 @contextmanager
 def rebuilt(
-    journal_: Transaction, baseline: Database, configured: Configured, progress: Callable[[int], None]
+    journal_: Transaction,
+    baseline: Database,
+    configured: Configured,
+    progress: Callable[[int], None],
+    *,
+    end: int | None = None,
 ) -> Iterator[Transaction]:
-    """The registers that the log gives, in a file that is gone afterwards. `progress` is told events folded."""
+    """The registers that the log gives, in a file that is gone afterwards. `progress` is told events folded.
+
+    `end`: the place of the last event that counts; the baseline may hold more than that (`folded`), and nothing of it
+    can be taken back.
+    """
     with tempfile.TemporaryDirectory(prefix="broker-rebuild-") as folder:
         database = SqliteDatabase(Path(folder) / "registers.sqlite")
         database.open()
         try:
             copy(baseline, database)
-            fold_into(database, journal_, configured, folded(database.read()), progress=progress)
+            start = folded(database.read())
+            fold_into(database, journal_, configured, start, end=end, progress=progress)
             yield database.read()
         finally:
             database.close()

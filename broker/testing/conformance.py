@@ -39,6 +39,7 @@ from broker.adapter import (
     WorklistRow,
 )
 from broker.errors import DeliveryError, UnmappableError
+from broker.event import EVENT_TYPES
 from broker.hl7.er7 import Message
 from broker.testing.samples import CONTACT, HL7, MARK, MESSAGE_ID, NOW, views
 from broker.view import View
@@ -80,6 +81,7 @@ def inbound(
         yield Check(
             f"{spec.name}: the same bytes give the same", lambda _: _is_pure(read, config, place, inputs)
         )
+        yield Check(f"{spec.name}: makes what it says", lambda _: _makes(spec, read(config, place), inputs))
         yield Check(f"{spec.name}: no value is told", lambda _: _tells_nothing(read(config, place)))
     yield Check(f"{spec.name}: starts and stops", lambda data: _lives(spec, config, place, data))
 
@@ -177,6 +179,17 @@ def _is_pure(
             _receive(first, raw) == _receive(second, raw),
             f"an input of {len(raw)} bytes is judged in two ways",
         )
+
+
+def _makes(spec: InboundSpec[Any], reader: Reader, inputs: Iterable[bytes]) -> None:
+    """No event comes of a message that the spec does not announce; a spec that announces nothing keeps this."""
+    unknown = [event for event in spec.events if event not in EVENT_TYPES]
+    _must(not unknown, f"makes: no event is called {', '.join(unknown)}")
+    for raw in inputs if spec.makes is not None else ():
+        reception = _receive(reader, raw)
+        announced = (spec.makes or {}).get(reception.message_type, ())
+        for event in reception.events:
+            _must(event.type in announced, f"makes {event.type} of {reception.message_type}, unannounced")
 
 
 def _tells_nothing(reader: Reader) -> None:

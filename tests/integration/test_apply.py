@@ -131,7 +131,7 @@ def test_what_cannot_be_used_changes_nothing(start_broker: StartBroker, site: Si
     site.edit("routes/adt-to-epj.yaml", "ack: AA", "ack: AR")
     failing = broker.command("apply")
     assert failing.returncode == 1
-    assert "ack: expected AR, got AA" in failing.stdout
+    assert "ack expected AR, got AA" in failing.stdout
     assert "nothing was changed" in failing.stdout
     site.edit("routes/adt-to-epj.yaml", "ack: AR", "ack: AA")
 

@@ -171,8 +171,8 @@ BREAKS = {
     ),
     "an unfinished expression": (
         "steps-to-worklist.yaml",
-        "step.station_codes)) }",
-        "step.station_codes) }",
+        "step.station_codes, [])) }",
+        "step.station_codes, []) }",
         ")",
     ),
 }

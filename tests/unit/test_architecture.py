@@ -24,7 +24,7 @@ LAYERS = (
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
-    {"doctor"},
+    {"doctor", "graph", "why"},
     {"cli"},
     {"__main__"},
 )

@@ -79,9 +79,9 @@ def test_a_file_without_a_header_is_refused(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text) == ["config/table.csv:1:1: has no header row."]
 
 
-def test_bytes_that_are_not_utf_8_are_named_by_their_line(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_named_by_their_place(tmp_path: Path) -> None:
     assert faults(tmp_path, b"code,aets\nR1,CT1\nR\xf8m,CT2\n") == [
-        "config/table.csv:3:1: cannot be read: this is not UTF-8."
+        "config/table.csv:3:2: this is not UTF-8."
     ]
 
 

@@ -358,6 +358,22 @@ def test_refused_by_its_beginning(head: str, expected: list[str]) -> None:
 # --- what it is found by --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("trigger", ["A08", "A11", "A99"])
+def test_what_made_no_events_is_found_by_the_numbers_that_it_names(trigger: str) -> None:
+    orders = 'ORC|SC|P1^EPJ|F1^RIS\nOBR|1|P1^EPJ|F1^RIS|||||||||||||||A1\nIPC|A1||""'
+    found = judge(f"{adt(f'ADT^{trigger}')}{orders}\n".replace("700123", "700123^^^STO~30908299902^^^NNNOR"))
+
+    assert found.verdict in (Verdict.FILTERED, Verdict.REJECTED)
+    assert found.keys == (
+        *(("patient", "700123"), ("patient", "30908299902"), ("accession", "A1")),
+        *(("order", "P1"), ("order", "F1")),
+    )
+
+
+def test_numbers_that_a_store_cannot_hold_are_no_search_keys() -> None:
+    assert judge(adt("ADT^A11").replace("700123", "70\x000123")).keys == ()
+
+
 def test_search_keys_name_each_value_once() -> None:
     patient = Patient(identifiers=(Identifier(value="7"), Identifier(value="7", oid="1.2")))
     order = Order(placer_number=Identifier(value="P1"), filler_number=Identifier(value="F1"))

@@ -247,7 +247,7 @@ def test_a_small_file_is_enough(write: Write) -> None:
             "11112 }",
             "1, ae_title: SEVENTEEN_LETTERS }",
             "2:29",
-            "$.dicom.ae_title: string should have at most 16",
+            "$.dicom.ae_title: AE: at most 16",
         ),
         ("site: STO", "bus_queues: { q: [patients.#] }", "1:19", "Did you mean 'patient'?"),
         ("site: STO", "bus_queues: { q.dead: [patient.#] }", "1:15", "a queue's name has letters"),

@@ -415,6 +415,34 @@ def test_date_ranges(day: object, first: object, last: object) -> None:
 def test_a_row_matches_exactly_when_no_key_excludes_it_and_every_answer_can_be_sent(keys: Attributes) -> None:
     asked = query(keys)
     assert asked.matches(ROW) is (asked.excluded_by(ROW) == "")
+    assert asked.matches(ROW) is all(verdict.matches for verdict in asked.verdicts(ROW))
     answer = asked.answer(ROW)
     assert set(asked.attributes) <= set(answer)
     to_dataset(answer, charset="ISO_IR 6")
+
+
+def test_every_key_that_narrows_has_its_verdict() -> None:
+    asked = query(
+        {"PatientID": "T1", "PatientName": "*", "AccessionNumber": ""},
+        Modality="CT",
+        ScheduledStationAETitle="FUNDUS2",
+        ScheduledProcedureStepStartDate="20260106-",
+        ScheduledProcedureStepStartTime="0800-",
+    )
+
+    assert [tuple(verdict) for verdict in asked.verdicts(ROW)] == [
+        ("PatientID", ("T1",), True),
+        (f"{STEPS}.Modality", ("CT",), False),
+        (f"{STEPS}.ScheduledStationAETitle", ("FUNDUS2",), True),
+        (f"{STEPS}.ScheduledProcedureStepStartDate", ("20260106-", "0800-"), False),
+    ]
+
+
+def test_of_several_items_the_nearest_one_is_judged() -> None:
+    sequence = "RequestedProcedureCodeSequence"
+    asked = query({sequence: ({"CodeValue": "F2", "CodeMeaning": "Lung"},)})
+
+    found = {verdict.path: verdict.matches for verdict in asked.verdicts(ROW)}
+
+    assert found == {f"{sequence}.CodeValue": True, f"{sequence}.CodeMeaning": False}
+    assert [verdict.matches for verdict in asked.verdicts({})] == [False, False]

@@ -104,6 +104,29 @@ def test_the_bytes_of_a_message_stand_in_its_day(tx: Transaction) -> None:
     assert log.timeline(tx, 1)["id"] == "M00001"
 
 
+def test_events_of_some_types_from_a_time_on(tx: Transaction) -> None:
+    append(tx, reception(4, event("patient.updated", 4, patient=WHO)))
+    types = ("patient.registered", "patient.updated", "instance.received")
+    third = tx.rows("SELECT received FROM message WHERE seq=3")[0][0]
+
+    def ids(since: str, after: int, limit: int = 9) -> list[str]:
+        return [one.event.id for one in log.lately(tx, since, types, after, limit)]
+
+    assert ids("", log.before(tx, "")) == ["M00001.0", "M00003.0", "M00004.0"]
+    start = log.before(tx, third)
+    assert ids(third, start) == ["M00003.0", "M00004.0"]
+    assert ids(third, start, limit=1) == ["M00003.0"]
+    (first,) = log.lately(tx, third, types, start, 1)
+    assert ids(third, first.seq) == ["M00004.0"]
+    assert ids("9999", log.before(tx, "9999")) == []
+
+
+def test_a_message_is_found_by_its_id(tx: Transaction) -> None:
+    assert log.named(tx, "M00001").raw == b"MSH|^~\\&|message 1\r"
+    with pytest.raises(KeyError):
+        log.named(tx, "700123")
+
+
 def test_the_timeline_tells_everything_but_the_content(tx: Transaction) -> None:
     target = Target(route="r", version="v1", place="routes/r.yaml:3", kind="hl7", destination="epj")
     first = log.unrouted(tx, 1)[0]

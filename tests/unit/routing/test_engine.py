@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from broker.errors import UnmappableError
 from broker.hl7.edit import Verbatim
 from broker.hl7.er7 import Message
 from broker.routing.engine import REFRESH
+from broker.routing.tables import Row, Table
 
 WORKLIST = """\
 route: worklist
@@ -18,7 +21,7 @@ where: site == 'STO' && step.modality != ''
 to:
   - worklist: worklist
     set:
-      ScheduledStationAETitle: ${ default(step.station_aets, lookup('stations', step.station_codes)) }
+      ScheduledStationAETitle: ${ default(step.station_aets, lookup('stations', step.station_codes, [])) }
       PatientName: ${ pn(patient.name) }
       AccessionNumber: A-${ step.step_id }
 """
@@ -33,7 +36,7 @@ to:
       ORC-1: SC
       ORC-3: ${ msg('ORC-3') }
       ORC-10: ${ order.filler_number }
-      OBR-24.1: ${ first(lookup('stations', step.station_codes)) }
+      OBR-24.1: ${ park(first(lookup('stations', step.station_codes))) }
 """
 
 ADT = """\
@@ -81,6 +84,31 @@ def test_an_unknown_code_fails_its_target_alone(load: Any, view: Any) -> None:
     assert str(failure.error) == "routes/1.yaml:10: OBR-24.1: table 'stations' has no row for this code"
     with pytest.raises(UnmappableError, match="has no row"):
         routes.evaluate(view("step.scheduled", modality="CT", station_codes=("X",), message=ORDER))
+
+
+def test_a_skipped_line_leaves_the_standard_mapping(load: Any, view: Any) -> None:
+    routes = load(STATUS.replace("park(", "skip("))
+    routed = routes.route(view("step.scheduled", modality="CT", station_codes=("X",), message=ORDER))
+
+    assert set(routed.targets[0].set) == {"ORC-1", "ORC-3", "ORC-10"}
+    assert routed.failures == ()
+
+
+def test_the_row_that_held_when_the_event_came_is_taken(load: Any, view: Any) -> None:
+    noon = "20260309120000"
+    stations = Table(
+        name="stations",
+        file="stations.csv",
+        rows={"R1": (Row(values=("OLD",), line=2, end=noon), Row(values=("NEW",), line=3, start=noon))},
+    )
+    routes = load(WORKLIST, tables={"stations": stations})
+    event = view("step.scheduled", modality="CT", station_codes=("R1",))
+    early = replace(
+        event, event=event.event.model_copy(update={"time": datetime(2026, 3, 9, 11, 59, tzinfo=UTC)})
+    )
+
+    assert routes.evaluate(event)[0].set["ScheduledStationAETitle"] == ("NEW",)
+    assert routes.evaluate(early)[0].set["ScheduledStationAETitle"] == ("OLD",)
 
 
 def test_hl7_fields_are_er7_components_are_text(load: Any, view: Any) -> None:

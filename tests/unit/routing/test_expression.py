@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broker.hl7.edit import Verbatim
 from broker.hl7.er7 import Message
 from broker.routing.expression import Scope, compile_condition, compile_expression, compile_template
-from broker.routing.functions import LookupMissError
+from broker.routing.forms import LookupMissError, ParkError, SkipError
 from broker.routing.syntax import ExpressionError
 from broker.routing.tables import Row, Table
 from broker.view import catalogue
@@ -20,7 +20,7 @@ from broker.view import catalogue
 STATIONS = Table(
     name="stations",
     file="stations.csv",
-    rows={"CT": Row(values=("CT1_STO", "CT2_STO"), line=2), "MR": Row(values=("MR1_STO",), line=3)},
+    rows={"CT": (Row(values=("CT1_STO", "CT2_STO"), line=2),), "MR": (Row(values=("MR1_STO",), line=3),)},
 )
 SCOPE = Scope(tables={"stations": STATIONS})
 MESSAGE = Message.parse(
@@ -106,6 +106,19 @@ def test_whole_fields_of_odd_separators_are_respelled() -> None:
     assert compile_expression("msg('PID-3')", SCOPE).run(facts(), odd) == "1^^^A&1~2^^^B\\S\\x"
 
 
+def test_a_failure_is_skipped_parked_or_replaced_as_the_expression_says() -> None:
+    with pytest.raises(SkipError):
+        run("'a' + skip(first(lookup('stations', site)))", site="30908299902")
+    with pytest.raises(ParkError, match=r"^table .stations. has no row for this code$") as caught:
+        run("default(park(lookup('stations', site)), ['x'])", site="30908299902")
+    assert caught.value.error_code == "204"
+    assert run("default(date(site, 'DA'), 'none')", site="31.12.2026") == "none"
+    assert run("skip(first(lookup('stations', 'MR')))") == "MR1_STO"
+    assert run("site == 'STO' ? 'yes' : park(date(site, 'DA'))", site="STO") == "yes", (
+        "only what is asked for"
+    )
+
+
 # --- what it cannot say ---
 
 
@@ -143,7 +156,24 @@ def test_whole_fields_of_odd_separators_are_respelled() -> None:
             "There are startsWith, endsWith, contains.",
         ),
         ("['a', 1]", 6, "a list holds text, this is a whole number", ""),
-        ("pn(site)", 3, "pn needs a name such as patient.name, this is text", ""),
+        ("pn(site)", 3, "pn needs a name, this is text", ""),
+        ("size(true)", 5, "size needs text or a list, this is true or false", ""),
+        ("mask(site, 'a')", 11, "mask needs a whole number, this is text", ""),
+        ("date(site, 'dd.mm.yy')", 11, "there is no 'dd.mm.yy' here", "Did you mean 'dd.mm.yyyy'?"),
+        (
+            "date(site, site)",
+            11,
+            "here must stand one of DA, TM, DT, yyyy-mm-dd, dd.mm.yyyy, hh:mm, dd.mm.yyyy hh:mm, in quotes",
+            "",
+        ),
+        ("uid()", 0, "wrong number of arguments", "Write uid(text, …)."),
+        ("skip(site)", 0, "nothing in it can fail, so there is nothing to skip", "Leave skip( ) out."),
+        (
+            "park(lookup('stations', site, ''))",
+            0,
+            "nothing in it can fail, so there is nothing to park",
+            "Leave park( ) out.",
+        ),
         (
             "01010112345 == 1",
             0,
@@ -156,6 +186,7 @@ def test_whole_fields_of_odd_separators_are_respelled() -> None:
         ("x" * 2001, 2000, "longer than 2000 characters", ""),
         ("(" * 51 + "true" + ")" * 51, 50, "nested deeper than 50", ""),
         ("!" * 60 + "true", 50, "nested deeper than 50", ""),
+        ("site" + ".x()" * 60, 4 + 49 * 4 + 1, "nested deeper than 50", ""),
     ],
 )
 def test_mistakes_have_a_place_and_a_hint(source: str, offset: int, message: str, hint: str) -> None:
@@ -173,8 +204,13 @@ def test_a_bad_path_is_told() -> None:
 def test_a_condition_is_true_or_false_and_cannot_miss() -> None:
     with pytest.raises(ExpressionError, match="a condition must be true or false, this is text"):
         compile_condition("site", SCOPE)
-    with pytest.raises(ExpressionError, match="must say what it is when the code is unknown"):
-        compile_condition("first(lookup('stations', site)) == 'X'", SCOPE)
+    with pytest.raises(
+        ExpressionError, match="lookup can fail, and nothing says what happens then"
+    ) as caught:
+        compile_condition("site == '' || first(lookup('stations', site)) == 'X'", SCOPE)
+    assert (caught.value.offset, caught.value.hint) == (20, "Write default(lookup('stations', site), …).")
+    with pytest.raises(ExpressionError, match="there is nothing to park"):
+        compile_condition("first(park(lookup('stations', site))) == 'X'", SCOPE)
     assert compile_condition("lookup('stations', site, '') == []", SCOPE).run(facts(), None) is True
 
 
@@ -353,6 +389,7 @@ def test_template(text: str, value: object) -> None:
         ("${ patient.name }", 3, "this is a name, but text is needed"),
         ("${ patient.verified }", 3, "this is true or false, but text is needed"),
         ("ab ${env:X}", 3, "an environment reference must be the whole text"),
+        ("${ first(lookup('stations', site)) }", 9, "lookup can fail, and nothing says what happens then"),
     ],
 )
 def test_template_mistakes(text: str, offset: int, message: str) -> None:

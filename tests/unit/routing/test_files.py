@@ -64,10 +64,40 @@ def test_the_version_is_of_what_decides_and_not_of_where_it_stands() -> None:
     assert loaded(route_files(table=TABLE + "B,2\n")).version != first.version, "a table decides outputs too"
 
 
+def test_shared_blocks_are_a_part_of_the_set(tmp_path: Path) -> None:
+    route = ROUTE.replace("worklist: list", "worklist: list\n    use: [station]")
+    (tmp_path / "one.yaml").write_text(route, encoding="utf-8")
+    block = tmp_path / "_shared" / "one.yaml"
+    block.parent.mkdir()
+    block.write_text("station: { set: { ScheduledStationAETitle: CT1 } }\n", encoding="utf-8")
+    first = read(tmp_path, {}, shown_as="config/routes")
+    block.write_text("station: { set: { ScheduledStationAETitle: CT2 } }\n", encoding="utf-8")
+    second = read(tmp_path, {}, shown_as="config/routes")
+
+    assert list(first.texts()) == ["routes/one.yaml", "routes/_shared/one.yaml"]
+    assert loaded(RouteFiles.from_json(first.to_json()))["one"].targets[0].set[
+        "ScheduledStationAETitle"
+    ].place == ("config/routes/_shared/one.yaml:1")
+    assert loaded(first).version != loaded(second).version
+
+
 def test_the_version_is_of_what_the_environment_says_too() -> None:
     files = route_files(route=ROUTE + "enabled: ${env:ON:-true}\n")
 
     assert loaded(files).version != loaded(files, {"ON": "false"}).version
+
+
+def test_a_table_is_read_as_its_name_says() -> None:
+    files = RouteFiles(
+        routes={},
+        tables={"codes": TableFile(file="config/codes.yaml", text="rows: [{ code: A, values: [1, 2] }]")},
+    )
+
+    assert loaded(RouteFiles.from_json(files.to_json())).tables["codes"].find(("A",), "20260101000000") == (
+        "1",
+        "2",
+    )
+    assert list(files.texts()) == ["tables/codes.yaml"]
 
 
 def test_a_difference_is_told_file_by_file_wherever_the_folders_stand() -> None:

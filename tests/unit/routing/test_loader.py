@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from broker.errors import ConfigError
-from broker.routing.check import lint, render_faults
 
 GOOD = """\
 route: one
@@ -44,7 +43,7 @@ where: step.modality in ['OP'] && sit == 'STO'
 to:
   - worklist: wroklist
     set:
-      ScheduledStationAETitle: ${ lookup('stations', step.loction) }
+      ScheduledStationAETitle: ${ skip(lookup('stations', step.loction)) }
       PatientNam: x
   - hl7: pacs
     send: ORM^O01
@@ -59,7 +58,7 @@ to:
         "routes/0.yaml:6:11: $.to[0].send: must be 'source' or 'ORM^O01'. Did you mean 'ORM^O01'?",
         "routes/1.yaml:3:35: $.where: there is no field 'sit'. Did you mean 'site'?",
         "routes/1.yaml:5:15: $.to[0].worklist: there is no destination 'wroklist'. Did you mean 'worklist'?",
-        "routes/1.yaml:7:54: $.to[0].set.ScheduledStationAETitle: there is no field 'step.loction'."
+        "routes/1.yaml:7:59: $.to[0].set.ScheduledStationAETitle: there is no field 'step.loction'."
         " Did you mean 'step.location'?",
         "routes/1.yaml:8:7: $.to[0].set.PatientNam: there is no DICOM keyword 'PatientNam'."
         " Did you mean 'PatientName'?",
@@ -134,8 +133,25 @@ WORKLIST = "to: [{ worklist: worklist, set: { %s } }]"
             "3:52: $.to[0].set.AccessionNumber: msg() cannot be used for a worklist. Rows are rebuilt when",
         ),
         (
+            route(WORKLIST % "ScheduledStationAETitle: \"${ lookup('stations', site) }\""),
+            "3:64: $.to[0].set.ScheduledStationAETitle: lookup can fail, and nothing says what happens then. Write"
+            " default(lookup('stations', site), …) or skip(lookup('stations', site)) to leave this line out or park(",
+        ),
+        (
+            route(WORKLIST % "ScheduledStationAETitle: \"${ park(lookup('stations', site)) }\""),
+            "3:60: $.to[0].set.ScheduledStationAETitle: park() cannot be used for a worklist, whose rows have no queue",
+        ),
+        (
             route("where: msg('OBR-24') == 'CT'", "to: [{ worklist: worklist }]"),
             "3:8: $.where: msg() cannot be used for a worklist",
+        ),
+        (
+            route(WORKLIST % "AccessionNumber: { file: /run/secrets/x }"),
+            "3:52: $.to[0].set.AccessionNumber: a route holds no secrets: what it sets leaves. Secrets stand in",
+        ),
+        (
+            route(WORKLIST % "AccessionNumber: '${file:/run/secrets/x}'"),
+            "3:53: $.to[0].set.AccessionNumber: a route reads no files: what it sets leaves. Secrets stand in",
         ),
         (
             route(WORKLIST % "AccessionNumber: null"),
@@ -176,7 +192,7 @@ tests:
         (
             "{ source: orders }",
             "{ ack: AA }",
-            "7:5: $.tests[0].given: a message is given by one of file, hl7 and dicom",
+            "7:5: $.tests[0].given: a message is given by one of file, hl7, dicom and journal",
         ),
         (
             "{ source: orders, hl7: x, file: 0.yaml }",
@@ -258,42 +274,3 @@ def test_the_version_follows_everything_that_changes_an_output(load: Any) -> Non
 
     assert one.version == again.version
     assert len({one.version, other.version, without.version, load(GOOD).version}) == 4
-
-
-def test_warnings(load: Any) -> None:
-    texts = (
-        route("to: [{ worklist: worklist }, { worklist: worklist }]"),
-        route(
-            "where: type == 'step.started' && step.modality == 'CT' && step.modality in ['MR', 'US']",
-            on="step.*",
-        )
-        .replace("one", "two")
-        .replace("\n", "\nto: [{ worklist: worklist }]\n", 1),
-        "route: three\non: [patient.*]\nwhere: step.modality == 'CT'\nto: [{ hl7: epj, send: source }]\n",
-        "route: four\non: [patient.*]\nwhere: type == 'step.started'\nto: [{ hl7: epj, send: source }]\n",
-        "route: five\non: [patient.*]\nwhere: site == '' && false\nto: [{ hl7: epj, send: source }]\n",
-    )
-    assert [
-        f"{fault.line}: {fault.code}: {fault.message}" for fault in lint(load(*texts)) if fault.line > 1
-    ] == [
-        "3: same-target: sends the same as routes/0.yaml:3.",
-        "4: never-true: this condition can never hold: step.modality cannot be both.",
-        "3: never-true: this condition can never hold: step.modality is always empty in patient.*.",
-        "3: never-true: this condition can never hold: type is none of these.",
-        "3: never-true: this condition can never hold: it says false.",
-    ]
-
-
-def test_faults_are_shown_with_their_line(load: Any) -> None:
-    text = GOOD.replace("worklist: worklist", "worklist: wroklist")
-    with pytest.raises(ConfigError) as caught:
-        load(text)
-
-    assert render_faults(caught.value.faults, {"routes/0.yaml": text}) == (
-        "error: $.to[0].worklist: there is no destination 'wroklist'.\n"
-        "  --> routes/0.yaml:4:15\n"
-        "  |\n"
-        "4 |   - worklist: wroklist\n"
-        "  |               ^\n"
-        "  = Did you mean 'worklist'?"
-    )

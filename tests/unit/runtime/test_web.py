@@ -6,17 +6,21 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from broker.runtime.web import WebServer, application
+from broker.runtime.web import ASKED, LARGEST, WebServer, application
 from broker.telemetry import Telemetry
 
 
 def state() -> dict[str, Any]:
     return {"received": [], "name": "Åse"}
+
+
+def asked(aet: str, row: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return [{"ae": aet, "row": dict(row) if row is not None else None}]
 
 
 class Site:
@@ -26,7 +30,7 @@ class Site:
         self.why_not_ready = ""
         self.telemetry = Telemetry(lambda: [("broker_ready", {}, 1.0)])
         self.status = state
-        app = application(lambda: self.why_not_ready, self.telemetry, lambda: self.status())
+        app = application(lambda: self.why_not_ready, self.telemetry, lambda: self.status(), asked)
         self.server = WebServer("127.0.0.1", 0, app)
         started = threading.Event()
 
@@ -47,6 +51,15 @@ class Site:
         except urllib.error.HTTPError as exc:
             with exc:
                 return exc.code, exc.headers["content-type"], exc.read().decode()
+
+    def post(self, path: str, body: bytes) -> tuple[int, str]:
+        """(status, body)."""
+        try:
+            with urllib.request.urlopen(self.server.address + path, body, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, exc.read().decode()
 
     def stop(self) -> None:
         self.server.stop()
@@ -113,6 +126,41 @@ def test_the_state_is_json(site: Site) -> None:
 
     assert (status, kind) == (200, "application/json")
     assert json.loads(body) == {"received": [], "name": "Åse"}
+
+
+def test_what_a_device_asked_is_told_of_a_row_in_the_body(site: Site) -> None:
+    with_row = site.post(ASKED, b'{"ae": "CT2", "row": {"AccessionNumber": ["A1", "A2"]}}')
+    without = site.post(ASKED, b'{"ae": "CT2"}')
+
+    assert (with_row[0], without[0]) == (200, 200)
+    assert json.loads(with_row[1]) == {"queries": [{"ae": "CT2", "row": {"AccessionNumber": ["A1", "A2"]}}]}
+    assert json.loads(without[1]) == {"queries": [{"ae": "CT2", "row": None}]}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"ae": 1}', b'{"ae": "CT2", "row": [1]}', b'{"ae": "' + b"x" * LARGEST]
+)
+def test_what_is_no_question_is_a_bad_request(site: Site, body: bytes) -> None:
+    assert site.post(ASKED, body or b" ")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403), ("a-socket", 403)]
+)
+def test_only_the_own_machine_is_told_what_devices_asked(host: str, status: int) -> None:
+    app = application(lambda: "", Telemetry(list), state, asked)
+    scope = {"type": "http", "method": "POST", "path": ASKED, "headers": [], "query_string": b""}
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b'{"ae": "CT2"}'}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app({**scope, "client": (host, 5000)}, receive, send))
+
+    assert sent[0]["status"] == status
 
 
 def test_the_front_page_names_the_others(site: Site) -> None:

@@ -105,6 +105,14 @@ def test_options_that_are_loose_or_silent(tmp_path: Path) -> None:
     assert "'port'" in of_outbound(replace(EPJ, config=Silent), tmp_path)["the options"]
 
 
+def test_a_reader_that_makes_what_the_spec_does_not_announce(tmp_path: Path) -> None:
+    said = of_inbound(replace(PAS, makes={"ADT^A01": ("patient.registered",)}), tmp_path)
+
+    assert list(said) == ["makes what it says"]
+    assert said["makes what it says"].startswith("makes ")
+    assert of_inbound(replace(PAS, makes=None), tmp_path) == {}, "who announces nothing keeps it"
+
+
 def test_a_reader_that_drops_bytes(tmp_path: Path) -> None:
     assert (
         "not kept" in of_reader(lambda found, raw: replace(found, raw=b""), tmp_path)["any bytes are judged"]

@@ -1,0 +1,60 @@
+"""What the settings and the adapters declare around the routes, for the linter. Opens nothing.
+
+Options are known by their names, whoever's adapter they are of: `…_timeout` of a destination, `charsets` of a
+listener that answers for a worklist, `charset` of an HL7 destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from broker import yamlfile
+from broker.dicom import charset as dicom_charset
+from broker.errors import Fault
+from broker.hl7 import charset as hl7_charset
+from broker.routing.surroundings import Source, Surroundings
+from broker.runtime.offline import shown
+from broker.settings import OutboundSetting, Settings
+from broker.yamlfile import Document
+
+
+def surroundings_of(settings: Settings, env: Mapping[str, str]) -> Surroundings:
+    """Listeners with the events they make, destinations with what they can show, and what is hardly meant there."""
+    document = yamlfile.load(settings.file, env=env, name=shown(settings.file))
+    sources = {
+        setting.name: Source(
+            site=getattr(setting.config, "site", "") or settings.broker.site, makes=setting.spec.makes
+        )
+        for setting in settings.inbound
+    }
+    return Surroundings(
+        sources=sources,
+        charsets={s.name: sets for s in settings.outbound if (sets := _charsets(settings, s))},
+        texts={document.file: document.source},
+        faults=tuple(_without_timeout(document, settings)),
+    )
+
+
+def _charsets(settings: Settings, destination: OutboundSetting) -> dict[str, str]:
+    """Character set to Python codec. Rows of a worklist are answered in one of those that its listeners declare."""
+    if destination.spec.kind == "worklist":
+        terms = [term for s in settings.inbound for term in getattr(s.config, "charsets", ())]
+        if not all(dicom_charset.known(term) for term in terms):
+            return {}  # a set with code extensions: what it can show is not told by one codec
+        return {term: dicom_charset.codec(term) for term in terms}
+    term = getattr(destination.config, "charset", "")
+    return {term: hl7_charset.codec(term)} if destination.spec.kind == "hl7" and term else {}
+
+
+def _without_timeout(document: Document, settings: Settings) -> Iterator[Fault]:
+    for setting in settings.outbound:
+        for name in type(setting.config).model_fields:
+            value = getattr(setting.config, name)
+            if name.endswith("timeout") and not value:
+                yield document.fault(
+                    ("outbound", setting.name, name),
+                    f"'{name}' of '{setting.name}' is {'unset' if value is None else 'nothing'}",
+                    f"Write {name}: 30s, or what its receiver needs.",
+                    code="no-timeout",
+                    severity="warning",
+                )
