@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "explain": "Show what a message would come to; nothing is sent.",
         "send": "Send an HL7 message to a listener and show its answer.",
         "trace": "Show the timeline of a message, an accession number or a Study UID.",
+        "tap": "Watch messages, events and deliveries as they pass, without patient data.",
         "status": "Show what came in, what waits, and what a person must look at.",
         "parked": "Deliveries that wait for a person: list, show, edit, release, drop.",
         "replay": "Send again what was delivered, or take messages in again.",

@@ -36,9 +36,7 @@ _CODED_FACTS: Final[Mapping[str, str]] = {
 }
 
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
-    "step.status": frozenset(
-        ("SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED")
-    ),
+    "step.status": frozenset(("SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED")),
     "step.priority": frozenset(("STAT", "HIGH", "ROUTINE", "MEDIUM", "LOW")),
     "step.modality": (
         modalities := frozenset(
