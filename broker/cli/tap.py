@@ -45,7 +45,7 @@ _WHY: Final = {
 }
 
 
-class _DurationType(click.ParamType):
+class _DurationType(click.ParamType[float]):
     """`250ms`, `30s`, `5m`, `24h`, `7d`, as seconds."""
 
     name = "duration"
@@ -59,7 +59,7 @@ class _DurationType(click.ParamType):
             self.fail("must be a duration such as 30s, 5m or 24h", param, ctx)
 
 
-class _SampleType(click.ParamType):
+class _SampleType(click.ParamType[int]):
     """`1/100`, as 100."""
 
     name = "1/n"

@@ -96,13 +96,6 @@ class Watch:
             return state if (state, attempt) != (was, attempts) else ""
         return "retry" if attempt > attempts else "released" if was == "parked" else ""
 
-    def add(self, number: int, state: str, attempt: int) -> None:
-        """It was open already when following began."""
-        self.see(number, state, attempt)
-
-    def forget(self, number: int) -> None:
-        self._open.pop(number, None)
-
     def next(self, number: int) -> list[int]:
         """Those that were not looked at for the longest time."""
         return list(islice(self._open, number))
@@ -113,7 +106,7 @@ class Watch:
         found = []
         for number in looked:
             if number not in now:  # retention took it
-                self.forget(number)
+                del self._open[number]
             elif now[number] != self._open[number]:
                 found.append(number)
             else:
@@ -156,7 +149,7 @@ class Follow:
                         (place, WATCHED),
                     )
                 ):
-                    self._watch.add(*row)
+                    self._watch.see(*row)
 
     def back(self, stream: Stream, pages: int) -> Iterable[list[Item]]:
         """What lies before, page by page from the newest back, each page in its order."""

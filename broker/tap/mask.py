@@ -9,22 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from hl7apy.v2_5_1.segments import SEGMENTS
 from hl7apy.v2_5_1.tables import TABLES
 
 from broker.errors import Refused, Unreadable
-from broker.event import Event
+from broker.event import Event, StepStatus
 from broker.hl7.er7 import BAD_ID, NULL, Header, Message, Segment, Separators, parse_path
 from broker.view import View, catalogue
 
 _CODED: Final[Mapping[str, str]] = {
-    **{"MSH-9.1": "0076", "MSH-9.2": "0003", "MSH-9.3": "0354", "MSH-11.1": "0103", "MSH-12.1": "0104"},
-    **{"MSH-15.1": "0155", "MSH-16.1": "0155", "MSH-18.1": "0211", "EVN-1.1": "0003", "PID-3.5": "0203"},
-    **{"MRG-1.5": "0203", "PV1-2.1": "0004", "ORC-1.1": "0119", "ORC-5.1": "0038", "OBR-25.1": "0123"},
-    **{"OBX-2.1": "0125", "OBX-11.1": "0085", "MSA-1.1": "0008", "ERR-3.1": "0357", "ERR-4.1": "0516"},
-}
+    "MSH-9.1": "0076", "MSH-9.2": "0003", "MSH-9.3": "0354", "MSH-11.1": "0103", "MSH-12.1": "0104",
+    "MSH-15.1": "0155", "MSH-16.1": "0155", "MSH-18.1": "0211", "EVN-1.1": "0003", "PID-3.5": "0203",
+    "MRG-1.5": "0203", "PV1-2.1": "0004", "ORC-1.1": "0119", "ORC-5.1": "0038", "OBR-25.1": "0123",
+    "OBX-2.1": "0125", "OBX-11.1": "0085", "MSA-1.1": "0008", "ERR-3.1": "0357", "ERR-4.1": "0516",
+}  # fmt: skip
 """Places that say what kind of message it is, and the HL7 v2.5.1 table of each. None says anything of a person: sex,
 marital status or religion are coded too, and not here."""
 
@@ -35,15 +35,16 @@ _CODED_FACTS: Final[Mapping[str, str]] = {
     "result.status": "0123",
 }
 
+_MODALITIES: Final = frozenset((
+    "CR", "CT", "DX", "ECG", "EPS", "ES", "GM", "IO", "IVUS", "MG", "MR", "NM", "OCT",
+    "OP", "OPT", "OT", "PT", "PX", "RF", "RG", "SC", "SM", "US", "XA", "XC",
+))  # fmt: skip
+
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
-    "step.status": frozenset(("SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED")),
+    "step.status": frozenset(get_args(StepStatus)),
     "step.priority": frozenset(("STAT", "HIGH", "ROUTINE", "MEDIUM", "LOW")),
-    "step.modality": (
-        modalities := frozenset(
-            "CR CT DX ECG EPS ES GM IO IVUS MG MR NM OCT OP OPT OT PT PX RF RG SC SM US XA XC".split()
-        )
-    ),
-    "instance.modality": modalities,
+    "step.modality": _MODALITIES,
+    "instance.modality": _MODALITIES,
 }
 """The words of our own (`broker.event`) and of DICOM (PS3.3 C.7.3.1.1.1) that these facts may hold."""
 
