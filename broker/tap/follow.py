@@ -65,14 +65,15 @@ class Gaps:
         while len(self._missing) > self._limit:
             del self._missing[next(iter(self._missing))]
 
-    def found(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            self._missing.pop(number, None)
-
-    def missing(self, now: float) -> list[int]:
-        """What may still come."""
-        self._missing = {n: since for n, since in self._missing.items() if now - since < LATE_SECONDS}
+    def missing(self) -> list[int]:
+        """What may still come: each is looked for at least once more."""
         return sorted(self._missing)
+
+    def looked(self, found: Iterable[int], now: float) -> None:
+        """The missing ones were looked for, and these were there; those that stayed away too long are given up."""
+        for number in found:
+            del self._missing[number]
+        self._missing = {n: since for n, since in self._missing.items() if now - since < LATE_SECONDS}
 
 
 class Watch:
@@ -180,8 +181,8 @@ class Follow:
         page = _items(tx, stream, "number>?", (place,), limit=PAGE)
         late: list[Item] = []
         if not tx.gapless and stream != "events":  # an event's place is given in order
-            late = _of(tx, stream, gaps.missing(now))
-            gaps.found(item.number for item in late)
+            late = _of(tx, stream, gaps.missing())
+            gaps.looked((item.number for item in late), now)
             gaps.passed([place, *(item.number for item in page)], now)
         new = [*late, *page]
         self._places[stream] = page[-1].number if page else place
