@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "reconcile": "Account for every message, and rebuild the registers from the log.",
         "retention": "What the journal still remembers of each day.",
         "backup": "Copy journal and objects to a new folder while the broker runs.",
+        "audit": "Who looked at what passes, when and why.",
         "bus": "How far events were published, and publishing them again.",
         "worklist": "Rows that modalities see.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",

@@ -42,6 +42,7 @@ _WHY: Final = {
     "quota": "as many as were asked for",
     "time": "as long as was asked for",
     "closed": "nobody reads any more",
+    "unwritable": "the output failed",
 }
 
 
@@ -223,6 +224,8 @@ def _end(settings: Settings, reason: str, use: int, summary: Summary) -> None:
         _audited(settings, "tap ended", reason, detail)
     except StoreError as exc:
         raise StoreError(f"the audit has the beginning of this tap, and not its end: {exc}") from exc
+    if summary.why == "unwritable":
+        raise SystemExit(1)
 
 
 def _audited(settings: Settings, action: str, reason: str, detail: dict[str, Any]) -> int:

@@ -32,7 +32,7 @@ SLOW_SECONDS: Final = 1.0
 BACK_PAGES: Final = 20
 """Pages that are searched back for the last ones that fit."""
 
-Why = Literal["stopped", "quota", "time", "closed"]
+Why = Literal["stopped", "quota", "time", "closed", "unwritable"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`write` takes data, a whole item at once, and may raise `BrokenPipeError`; `note` what is said beside it.
+        """`write` takes data, a whole item at once, and may raise `OSError`; `note` what is said beside it.
 
         `quota`: items that are shown at most; `seconds`: how long it goes on; 0: no limit.
         """
@@ -89,6 +89,9 @@ class Session:
             self.summary.why = "stopped"
         except BrokenPipeError:
             self.summary.why = "closed"
+        except OSError as exc:
+            self.summary.why = "unwritable"
+            self._note(f"the output cannot be written: {exc.strerror}")
         self.summary.seconds = self._clock() - begun
         return self.summary
 

@@ -104,16 +104,23 @@ def test_time_ends_it() -> None:
     assert (summary.why, look.waits) == ("time", [IDLE_SECONDS, pytest.approx(0.2)])
 
 
-def test_a_closed_pipe_ends_it() -> None:
+@pytest.mark.parametrize(
+    ("error", "why", "notes"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), "closed", 0),
+        (OSError(28, "No space left on device"), "unwritable", 1),
+    ],
+)
+def test_an_output_that_fails_ends_it(error: OSError, why: str, notes: int) -> None:
     look = Look(Choice(streams=("received",)))
 
-    def close(_text: str) -> None:
-        raise BrokenPipeError
+    def fail(_text: str) -> None:
+        raise error
 
-    look.session._write = close
+    look.session._write = fail
     look.steps = [lambda: look.arrive(1)]
 
-    assert (look.run().why, look.notes) == ("closed", [])
+    assert (look.run().why, len(look.notes)) == (why, notes)
 
 
 def test_a_journal_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
