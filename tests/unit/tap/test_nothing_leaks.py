@@ -65,9 +65,8 @@ def messages(draw: st.DrawFn) -> tuple[str, bytes]:
         3: "APP", 4: "STO", 5: "BROKER", 6: "STO", 7: "20260309080000", 9: draw(st.sampled_from(TYPES[source])),
         10: "C1", 11: "P", 12: "2.5.1", 18: "UNICODE UTF-8",
     }  # fmt: skip
-    for number in draw(
-        st.sets(st.sampled_from([3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 18, 19, 21]), max_size=2)
-    ):
+    anywhere = st.sampled_from([3, 4, 5, 6, 7, 8, 11, 12, 13, 15, 18, 19, 21])
+    for number in draw(st.sets(anywhere, max_size=2) | st.just({9})):
         header[number] = draw(planted)
     lines = ["MSH|^~\\&|" + "|".join(header.get(n, "") for n in range(3, 22))]
     pid = ["1", draw(planted), "700001^^^STO&2.999.7001&ISO^PI", "", draw(planted), "", "19821030", "F"]
