@@ -94,6 +94,16 @@ class RetentionSettings(Options):
         return self
 
 
+class TapSettings(Options):
+    """What `broker tap` may show."""
+
+    allow_phi: Switch = Field(
+        default=False,
+        description="Whether `broker tap --phi` may show patients' values. Off: structure, lengths and HL7's own codes"
+        " only. Every use is audited either way.",
+    )
+
+
 class InboundEntry(Options):
     """What every inbound adapter has."""
 
@@ -187,6 +197,7 @@ class BrokerSettings(Options):
     http: HttpSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    tap: TapSettings = Field(default_factory=TapSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
 

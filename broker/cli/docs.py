@@ -167,6 +167,7 @@ def _settings() -> str:
         *_table("`dicom`", settings.DicomSettings),
         *_table("`http`", settings.HttpSettings),
         *_table("`limits`", settings.LimitsSettings),
+        *_table("`tap`", settings.TapSettings),
         "## `inbound`: listeners by name",
         "",
         *_adapters("broker.inbound", settings.InboundEntry),
