@@ -89,8 +89,8 @@ def read_files(settings: Settings) -> RouteFiles:
     paths = {name: settings.table_file(name) for name in settings.broker.tables}
     return read(
         settings.routes_folder,
-        {name: (path, _shown(path)) for name, path in paths.items()},
-        shown_as=_shown(settings.routes_folder),
+        {name: (path, shown(path)) for name, path in paths.items()},
+        shown_as=shown(settings.routes_folder),
     )
 
 
@@ -138,7 +138,7 @@ def _collect(error: ConfigError, faults: list[Fault], broken: list[str]) -> None
         broken.append(str(error))
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as a person in the current folder would write it."""
     try:
         return path.relative_to(Path.cwd()).as_posix()

@@ -24,7 +24,7 @@ LAYERS = (
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
-    {"doctor"},
+    {"create", "doctor"},
     {"cli"},
     {"__main__"},
 )
