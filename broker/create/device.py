@@ -76,9 +76,9 @@ def plan(
     if re.search(r'[,|"\s#]', device.station):
         raise ConfigError("--station: a code has no comma, bar, quote, hash or space")
     rows = _with_row(device, sheet)
-    shown = _shown_on(settings, env, device, replace_table(files, table, rows), clock)
+    listed = _shown_on(settings, env, device, replace_table(files, table, rows), clock)
     return Plan(
-        files={settings.table_file(table): rows, **shown, **peers},
+        files={settings.table_file(table): rows, **listed, **peers},
         notes=tuple(_notes(device, Sheet.parse(rows, sheet.file))),
     )
 

@@ -71,7 +71,9 @@ def _kind(value: object) -> str | None:
 
 _TARGETS: tuple[Kind, ...] = ("worklist", "hl7", "dicom")
 
-Name = Annotated[Text, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
+Name = Annotated[
+    Text, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
+]
 EventPattern = Annotated[
     Text, AfterValidator(_event), WithJsonSchema({"type": "string", "enum": [*WILDCARDS, *EVENT_TYPES]})
 ]
