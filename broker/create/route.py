@@ -136,8 +136,8 @@ def _tried(
             return tried
     what = "that message" if wanted.sample is not None else "any message that this command knows"
     raise ConfigError(
-        f"no listener of {shown(settings.file)} makes this route send anything of {what}: is the destination enabled,"
-        f" and does a listener make {' or '.join(wanted.on)}? Else give a message of your own with --message"
+        f"no listener of {shown(settings.file)} makes this route send anything of {what}:"
+        f" does one make {' or '.join(wanted.on)}? Then give a message of your own with --message"
     )
 
 

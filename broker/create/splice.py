@@ -84,6 +84,8 @@ def _as_first_key(document: Document, path: NodePath, value: str) -> str:
     line, column = document.key_mark((*path[:-1], next(iter(above))))
     start = _index(document.source, line, 1)
     indent = document.source[start : start + column - 1]
+    if indent.strip():
+        raise ConfigError([document.fault(path[:-1], f"stands in one line: add {path[-1]} to it by hand")])
     return f"{document.source[:start]}{indent}{path[-1]}: [{value}]\n{document.source[start:]}"
 
 
