@@ -54,16 +54,18 @@ def list_devices(table: str, config: Path, as_json: bool) -> None:
     if as_json:
         print_json([one.told() for one in found])
         return
-    for one in found:
-        click.echo(_line(one))
+    table_rows = [_cells(one) for one in found]
+    widths = [max(map(len, column)) for column in zip(*table_rows, strict=True)]
+    for cells in table_rows:
+        click.echo("  ".join(map(str.ljust, cells, widths)).rstrip())
     click.echo(f"{len(found)} devices{why}")
 
 
-def _line(one: Listed) -> str:
+def _cells(one: Listed) -> list[str]:
     about = ", ".join(text for text in (one.name, one.location) if text)
     rows = "" if one.rows is None else f"{one.rows} rows"
-    said = f"  !  {'; '.join(one.missing)}" if one.missing else ""
-    return f"{one.ae:<16}  {one.modality:<3}  {'|'.join(one.stations):<12}  {rows:<8}  {about}{said}".rstrip()
+    said = f"!  {'; '.join(one.missing)}" if one.missing else ""
+    return [one.ae, one.modality, "|".join(one.stations), rows, about, said]
 
 
 def _on_worklists(settings: Settings) -> tuple[dict[str, int] | None, str]:

@@ -161,7 +161,7 @@ def _text(wanted: Wanted, targets: list[tuple[Kind, str]]) -> str:
         f"on: [{', '.join(wanted.on)}]   # docs/routes.md lists the events; patient.* stands for all that begin so\n",
         f"where: {_scalar(wanted.where)}\n"
         if wanted.where
-        else "# where: source == 'pas'   # a condition, if not all; `broker check` knows every field\n",
+        else f"# where: {_example(wanted.on)}   # a condition, if not all; `broker check` knows every field\n",
         "to:\n",
     ]
     for kind, name in targets:
@@ -172,6 +172,13 @@ def _text(wanted: Wanted, targets: list[tuple[Kind, str]]) -> str:
         "# on_failure: { retry: { first: 1s, factor: 2, max: 5m }, alert: somebodys-desk }\n",
     ]
     return "".join(lines)
+
+
+def _example(on: tuple[str, ...]) -> str:
+    """A condition that may stand there: on a field that these events fill."""
+    roots = {event.partition(".")[0] for event in on}
+    (root,) = roots if len(roots) == 1 else ("",)
+    return f"{root}.modality == 'CT'" if root in ("step", "instance") else "source == 'pas'"
 
 
 def _target(kind: Kind, name: str, wanted: Wanted) -> Iterator[str]:
