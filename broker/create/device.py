@@ -18,7 +18,7 @@ from broker.create.samples import Sample, order
 from broker.create.splice import Sheet, at_end_of, into_list
 from broker.dicom import attributes
 from broker.errors import ConfigError
-from broker.routing.files import RouteFiles, TableFile, base_name
+from broker.routing.files import RouteFiles, TableFile
 from broker.runtime.offline import Configured, configure, read_files, shown
 from broker.settings import Settings
 from broker.yamlfile import Document, did_you_mean
@@ -213,7 +213,7 @@ def _file_of(route: str, files: RouteFiles, env: Mapping[str, str]) -> tuple[str
     for name, text in files.routes.items():
         document = yamlfile.loads(text, name, env=env)
         if document.value.get("route") == route:
-            return base_name(name), document
+            return Path(name).name, document
     raise ConfigError(f"no file holds the route '{route}'")
 
 
