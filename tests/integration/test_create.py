@@ -56,7 +56,7 @@ def test_both_directions_pass_ruff_mypy_and_their_own_tests(tmp_path: Path, prot
         folder=package,
         env={"MYPYPATH": f"{package}:{REPOSITORY}"},
     )
-    assert "17 passed" in passes("-m", "pytest", "-q", folder=package, env=env)
+    passes("-m", "pytest", "-q", folder=package, env=env)
 
 
 def site(tmp_path: Path, inbound: str, outbound: str) -> dict[str, str]:
