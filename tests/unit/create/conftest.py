@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from broker import settings
-from broker.runtime.offline import configure, tested
+from broker.runtime.offline import configure
+from broker.runtime.trial import Trial
 from broker.settings import Settings
 from tests.support.configuration import changed
 
@@ -37,11 +38,11 @@ class Site:
 
     def failures(self) -> list[str]:
         """What `broker check` and `broker test` would say; raises where they could not even begin."""
-        results = tested(configure(self.settings, {}), self.clock)
+        results = Trial(configured=configure(self.settings, {}), clock=self.clock).results()
         return [f"{r.route}: {r.name}: {d}" for r in results for d in r.differences]
 
     def tests_of(self, route: str) -> list[str]:
-        results = tested(configure(self.settings, {}), self.clock)
+        results = Trial(configured=configure(self.settings, {}), clock=self.clock).results()
         return [result.name for result in results if result.route == route]
 
 

@@ -31,4 +31,5 @@ INBOUND = InboundSpec(
     config=SpiroFolder,
     factory=lambda config, context: FolderListener(config, context, reader, unfold),
     reader=reader,
+    makes={"ORU^R01": ("result.available",)},
 )
