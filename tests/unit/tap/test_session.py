@@ -209,4 +209,5 @@ def test_text_is_a_line_for_people_with_what_was_asked_for_below() -> None:
         "    MSH|^~\\&|•9\n"
         "2026-03-09T08:01:00.000Z  event     pas  ADT^A04 C00001  patient.updated\n"
         "    MSH-3 = •9\n"
+        "    time = •14\n"
     )
