@@ -102,9 +102,7 @@ def rows_between(before: Mapping[str, Table], after: Mapping[str, Table]) -> tup
             )
             if old != new:
                 how = _how(old is not None, new is not None)
-                found.append(
-                    RowChange(table=table, code=code, how=how, before=old or "", after=new or "")
-                )
+                found.append(RowChange(table=table, code=code, how=how, before=old or "", after=new or ""))
     return tuple(found)
 
 

@@ -177,9 +177,7 @@ def _hl7_changes(before: bytes, after: bytes) -> Iterator[FieldChange]:
         try:
             parse_path(change.place)
         except ValueError:  # a whole segment, or blanks between them
-            yield FieldChange(
-                place=change.place, name=change.place, before=change.before, after=change.after
-            )
+            yield FieldChange(place=change.place, name=change.place, before=change.before, after=change.after)
             continue
         for place, old, new in finest("hl7", change.place, change.before or "", change.after or ""):
             yield FieldChange(place=place, name=place, before=old, after=new)

@@ -1,7 +1,7 @@
 """Values made fit for a pull request: their shape, or the code itself where the routes' authors wrote it. Pure.
 
-Nothing of a patient passes: letters become `A` or `a`, digits `9`, and a value is shown in clear only where it is a word
-of the route files or code tables, and where it does not stand in a place that says who somebody is.
+Nothing of a patient passes: letters become `A` or `a`, digits `9`. A value is shown in clear only where it is a word of
+the route files or code tables and stands in a place that does not say who somebody is.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Group:
     verdict: Verdict
     place: str
     """The line of the route."""
-    field: str = ""
+    path: str = ""
     """`PID-5.1`, `(0040,0001) ScheduledStationAETitle`; of repeated segments all together."""
     reason: str = ""
     count: int = 0
@@ -54,7 +54,12 @@ class Lane:
     route: str
     destination: str
     outputs: int = 0
-    differing: int = 0
+    verdicts: dict[Verdict, int] = field(default_factory=dict)
+    """Those that differ, by how."""
+
+    @property
+    def differing(self) -> int:
+        return sum(self.verdicts.values())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +84,7 @@ class Tally:
             self.outputs += 1
             if one.verdict == "same":
                 continue
-            lane.differing += 1
+            lane.verdicts[one.verdict] = lane.verdicts.get(one.verdict, 0) + 1
             self.differing += 1
             if not one.fields:
                 self._count(message, one, "", "", "")
@@ -90,17 +95,9 @@ class Tally:
                 )
                 self._count(message, one, place, before, after)
 
-    def verdicts(self, destination: str) -> dict[Verdict, int]:
-        """How many outputs for a destination differ in which way; those that changed are counted once per field."""
-        found: dict[Verdict, int] = {}
-        for group in self.groups.values():
-            if group.destination == destination:
-                found[group.verdict] = found.get(group.verdict, 0) + group.count
-        return found
-
     def ordered(self) -> list[Group]:
         """By route and destination, the most frequent first."""
-        return sorted(self.groups.values(), key=lambda g: (g.route, g.destination, -g.count, g.field))
+        return sorted(self.groups.values(), key=lambda g: (g.route, g.destination, -g.count, g.path))
 
     def _count(self, message: str, one: Compared, place: str, before: str, after: str) -> None:
         key = (one.route, one.destination, one.verdict, place, one.reason)
@@ -114,7 +111,7 @@ class Tally:
                 destination=one.destination,
                 verdict=one.verdict,
                 place=one.place,
-                field=place,
+                path=place,
                 reason=one.reason,
             ),
         )
