@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
@@ -27,16 +28,14 @@ sets = st.dictionaries(st.sampled_from(FIELDS), values, max_size=4)
 
 
 def view() -> View:
-    event = Event.model_validate(
-        {
-            "id": "E1",
-            "type": "order.placed",
-            "source": "pas",
-            "site": "STO",
-            "time": "2026-03-09T08:00:00+00:00",
-            "message_id": "M1",
-            "data": EventData(),
-        }
+    event = Event(
+        id="E1",
+        type="order.placed",
+        source="orders",
+        site="STO",
+        time=datetime(2026, 3, 9, tzinfo=UTC),
+        message_id="M1",
+        data=EventData(),
     )
     return View(event=event, patient=Patient(identifiers=()))
 

@@ -8,6 +8,7 @@ import pytest
 
 from broker.plan import report
 from broker.plan.proposal import Plan
+from broker.plan.shapes import shape
 from tests.unit.plan.conftest import Planner
 
 TO_EPJ = "    purpose: contact\n"
@@ -180,8 +181,9 @@ def test_nothing_of_a_patient_is_in_it(traffic: Planner) -> None:
     assert plan.rows is not None
     assert plan.shadow.tally.differing >= 4
     assert plan.rows.differing == 2
-    secrets = set(traffic.tokens())
-    assert len(secrets) > 20
+    # A telephone number of nines only looks like every other one of its length.
+    secrets = {token for token in traffic.tokens() if shape(token) != token}
+    assert len(secrets) > 12
     assert [token for token in secrets if token in shown] == []
 
 
