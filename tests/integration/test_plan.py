@@ -74,7 +74,7 @@ def test_traffic_through_both_route_sets(
 
     applied = broker.command("apply", "--no-tests", "--reason", "a test", "--as", "tester")
     assert applied.returncode == 0, applied.stdout + applied.stderr
-    assert "changed  adt-to-epj (routes/adt-to-epj.yaml:2): to[0] epj MSH-8" in applied.stdout
+    assert "routes/adt-to-epj.yaml:2): to[0] epj MSH-8" in applied.stdout
     assert broker.command("plan").returncode == 0
     back = broker.command("plan", "--to", "v1", "--no-replay")
     assert back.returncode == 3
