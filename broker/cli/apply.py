@@ -22,12 +22,13 @@ from broker.cli.options import (
 )
 from broker.delivery.parked import By
 from broker.doctor.look import broker_on
-from broker.routing.files import RouteFiles
+from broker.plan.proposal import short
+from broker.plan.report import summary
 from broker.routing.testing import TestResult
 from broker.runtime import nodes, routesets
 from broker.runtime.applying import Applied, Expected, apply
 from broker.runtime.inforce import MUST_AGREE
-from broker.runtime.offline import configure
+from broker.runtime.offline import Configured, configure
 from broker.runtime.trial import Trial
 from broker.settings import Settings
 from broker.store.database import Database
@@ -52,7 +53,8 @@ def command(
 ) -> None:
     """Make the routes and tables of the folder the live ones (docs/applying.md).
 
-    They are checked and their tests run; every node that routes or delivers loads them beforehand; then all switch
+    They are checked and their tests run; what differs is shown, with the deliveries that wait and are touched (`broker
+    plan` shows more); every node that routes or delivers loads them beforehand; then all switch
     between two events, in one transaction. On any fault nothing changes: exit code 2 where the files cannot be used,
     1 where a test fails, a node cannot load them, or does not answer in time.
 
@@ -67,14 +69,12 @@ def command(
         _tell_failed(results, failed, as_json)
         raise SystemExit(1)
     by = By(who=who, at=datetime.now(UTC).isoformat(), reason=reason.strip())
-    version = configured.routes.version
-    put_live(settings, configured.files, version, by, timeout, check_only, as_json, tests=len(results))
+    put_live(configured, "folder", by, timeout, check_only, as_json, tests=len(results))
 
 
 def put_live(
-    settings: Settings,
-    files: RouteFiles,
-    version: str,
+    configured: Configured,
+    name: str,
     by: By,
     timeout: float,
     check_only: bool,
@@ -82,10 +82,18 @@ def put_live(
     *,
     tests: int = 0,
 ) -> None:
-    """What `apply` and `routes rollback` share. Ends with 1 where nothing went live that should have."""
+    """What `apply` and `routes rollback` share. Ends with 1 where nothing went live that should have.
+
+    `name`: what the set is called in the plan, which is shown first.
+    """
+    settings, files, version = configured.settings, configured.files, configured.routes.version
     with open_desk(settings) as desk:
         live = routesets.live(desk.read())
         same = live is not None and live.files.texts() == files.texts()
+        plan = None if live is None or same else short(desk.read(), live, configured, name)[0]
+        if plan is not None and not as_json:
+            for line in summary(plan):
+                click.echo(line)
         if live is not None and same:
             found = Applied(number=live.number)
         else:
@@ -97,6 +105,7 @@ def put_live(
             "live": found.number,
             "was": live.number if live is not None else 0,
             "tests": tests,
+            "plan": plan.described() if plan is not None else None,
         }
         print_json({**told, **{name: value for name, value in asdict(found).items() if name != "number"}})
     else:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from pydantic import TypeAdapter, ValidationError
 
-from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
+from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json, seconds_of
 from broker.errors import ConfigError
 from broker.routing import codes
 from broker.routing.engine import RouteSet
 from broker.routing.tables import Row, Table
 from broker.runtime.missing import Missing, missing
 from broker.runtime.offline import configure
-from broker.scalars import Duration, moment
+from broker.scalars import moment
 from broker.yamlfile import did_you_mean
 
 
@@ -127,10 +126,7 @@ def lacking(last: str, only: str, config: Path, as_json: bool) -> None:
 
     Examples:  broker codes missing    ·    broker codes missing --last 24h --table stations --format json
     """
-    try:
-        seconds: float = TypeAdapter(Duration).validate_python(last)
-    except ValidationError:
-        raise click.UsageError("--last must be a duration such as 12h or 7d") from None
+    seconds = seconds_of(last, "--last")
     settings = load_settings(config)
     routes = configure(settings, os.environ).routes
     if only:

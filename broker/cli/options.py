@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
+from pydantic import TypeAdapter, ValidationError
 
 from broker import settings as settings_module
 from broker.delivery.parked import By
@@ -21,11 +22,33 @@ from broker.routing.testing import GivenError
 from broker.runtime import journals
 from broker.runtime.roles import EVERY
 from broker.runtime.trial import Messages
+from broker.scalars import Duration
 from broker.settings import Settings
 from broker.store.database import Database, Transaction
 from broker.store.schema import CURRENT
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Number(click.ParamType[int]):
+    """The number of a route set: `42` or `v42`."""
+
+    name = "number"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).removeprefix("v")
+        if not text.isdecimal():
+            self.fail("is no number of a route set; write 42 or v42", param, ctx)
+        return int(text)
+
+
+def seconds_of(duration: str, option: str) -> float:
+    """`12h` of an option in seconds. Raises `click.UsageError`."""
+    try:
+        seconds: float = TypeAdapter(Duration).validate_python(duration)
+    except ValidationError:
+        raise click.UsageError(f"{option} must be a duration such as 12h or 7d") from None
+    return seconds
 
 
 def config_option(function: F) -> F:

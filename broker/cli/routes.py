@@ -10,6 +10,7 @@ import rich_click as click
 
 from broker.cli.apply import put_live
 from broker.cli.options import (
+    Number,
     by,
     by_options,
     config_option,
@@ -25,20 +26,8 @@ from broker.errors import ConfigError
 from broker.routing.files import RouteFiles, difference
 from broker.routing.language import check_name
 from broker.runtime import routesets
-from broker.runtime.offline import compiled, read_files, shown
+from broker.runtime.offline import configure, read_files, shown
 from broker.yamlfile import read_text
-
-
-class _Number(click.ParamType[int]):
-    """`42` or `v42`."""
-
-    name = "number"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).removeprefix("v")
-        if not text.isdecimal():
-            self.fail("is no number of a route set; write 42 or v42", param, ctx)
-        return int(text)
 
 
 @click.group("routes")
@@ -68,8 +57,8 @@ def list_(limit: int, config: Path, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("number", type=_Number())
-@click.option("--diff", "other", type=_Number(), help="Show what differs from that set, as `diff -u` does.")
+@click.argument("number", type=Number())
+@click.option("--diff", "other", type=Number(), help="Show what differs from that set, as `diff -u` does.")
 @click.option(
     "--to",
     "folder",
@@ -115,7 +104,7 @@ def show(number: int, other: int | None, folder: Path | None, config: Path, as_j
 
 
 @command.command("rollback")
-@click.argument("number", type=_Number())
+@click.argument("number", type=Number())
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -136,8 +125,7 @@ def rollback(number: int, timeout: float, who: str, reason: str, config: Path, a
     """
     settings, done = load_settings(config), by(who, reason)
     files = routesets.get(open_journal(settings), number).files
-    version = compiled(settings, files, os.environ).version
-    put_live(settings, files, version, done, timeout, False, as_json)
+    put_live(configure(settings, os.environ, files), f"v{number}", done, timeout, False, as_json)
     if read_files(settings).texts() != files.texts():
         click.echo(
             "the folder says otherwise: `broker apply`, or the next start of an embedded broker, makes it live;"

@@ -67,6 +67,15 @@ def of_patient(tx: Transaction, patient_key: str) -> list[str]:
     return [key for (key,) in rows]
 
 
+def open_behind(tx: Transaction, key: str, limit: int) -> list[tuple[str, str]]:
+    """(key, id of the event that wrote it last) of steps that modalities can still see, in the order of the keys."""
+    rows = tx.rows(
+        "SELECT key, event FROM step WHERE status IN ('SCHEDULED','ARRIVED') AND key>? ORDER BY key LIMIT ?",
+        (key, limit),
+    )
+    return [(found, event) for found, event in rows]
+
+
 def known_by(tx: Transaction, *, patient_key: str = "", accession: str = "") -> list[tuple[str, str]]:
     """(key, id of the event that wrote it last) of a patient's steps, or of an accession number's, in any status."""
     where, value = ("patient=?", patient_key) if patient_key else ("accession=?", accession)

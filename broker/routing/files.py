@@ -98,12 +98,25 @@ def is_shared(name: str) -> bool:
 
 def difference(before: RouteFiles, after: RouteFiles) -> Iterator[str]:
     """What differs, file by file, as `diff -u` writes it; nothing where nothing does."""
+    for lines in by_file(before, after).values():
+        yield from lines
+
+
+def by_file(before: RouteFiles, after: RouteFiles) -> dict[str, list[str]]:
+    """Each file that differs, in the order of the names, to its difference as `diff -u` writes it."""
     one, two = before.texts(), after.texts()
-    for name in sorted(one.keys() | two.keys()):
-        yield from difflib.unified_diff(
-            one.get(name, "").splitlines(),
-            two.get(name, "").splitlines(),
-            name if name in one else "/dev/null",
-            name if name in two else "/dev/null",
-            lineterm="",
+    found = {
+        name: list(
+            difflib.unified_diff(
+                one.get(name, "").splitlines(),
+                two.get(name, "").splitlines(),
+                name if name in one else "/dev/null",
+                name if name in two else "/dev/null",
+                lineterm="",
+            )
         )
+        for name in sorted(one.keys() | two.keys())
+        if one.get(name) != two.get(name)
+    }
+    # Those that differ in their line ends only are the same to whoever reads them.
+    return {name: lines for name, lines in found.items() if lines or (name in one) != (name in two)}

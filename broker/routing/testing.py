@@ -141,7 +141,7 @@ def compare(expect: Expect, actual: Outcome, *, route: str) -> list[Difference]:
                 if _same(value) != _same(got):
                     # Where one more or one less came, which is which is for a person to say.
                     at: NodePath = (name, number, path) if len(here) == len(wanted) else ()
-                    for where, expected, actually in _finest(output.kind, path, value, got):
+                    for where, expected, actually in finest(output.kind, path, value, got):
                         found.append(
                             Difference(
                                 where=f"{name}[{number}] {where}",
@@ -154,7 +154,7 @@ def compare(expect: Expect, actual: Outcome, *, route: str) -> list[Difference]:
     return found
 
 
-def _finest(kind: Kind, path: str, expected: Field, actual: Field) -> Iterator[tuple[str, Field, Field]]:
+def finest(kind: Kind, path: str, expected: Field, actual: Field) -> Iterator[tuple[str, Field, Field]]:
     """The smallest places that differ: components of an HL7 field, a DICOM attribute by tag."""
     if kind != "hl7":
         tag = tag_for_keyword(path) or 0

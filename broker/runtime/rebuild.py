@@ -64,14 +64,21 @@ def rebuilt(
     `end`: the place of the last event that counts; the baseline may hold more than that (`folded`), and nothing of it
     can be taken back.
     """
+    with begun(baseline) as database:
+        start = folded(database.read())
+        fold_into(database, journal_, configured, start, end=end, progress=progress)
+        yield database.read()
+
+
+@contextmanager
+def begun(baseline: Database) -> Iterator[Database]:
+    """The registers of the baseline, in a file that is gone afterwards, for events to be folded into."""
     with tempfile.TemporaryDirectory(prefix="broker-rebuild-") as folder:
         database = SqliteDatabase(Path(folder) / "registers.sqlite")
         database.open()
         try:
             copy(baseline, database)
-            start = folded(database.read())
-            fold_into(database, journal_, configured, start, end=end, progress=progress)
-            yield database.read()
+            yield database
         finally:
             database.close()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -14,15 +13,12 @@ from broker.dicom import charset
 from broker.dicom.attributes import Attributes, from_json
 from broker.dicom.matching import Query
 from broker.errors import UnmappableError
-from broker.event import Event, EventData
-from broker.journal import log
 from broker.journal.log import Logged
 from broker.registers import exceptions, steps, worklist
-from broker.registers.fold import step_view
 from broker.registers.steps import Held
-from broker.routing.engine import REFRESH
 from broker.routing.provenance import Origin
 from broker.runtime import queries
+from broker.runtime.lookback import seen_again
 from broker.runtime.pipeline import message_of
 from broker.view import View
 from broker.why import origin
@@ -206,14 +202,8 @@ class Reading:
 
 def look(it: Desk, held: Held, event: str) -> Seen:
     """A step through today's routes, as if the event that wrote it last had just come."""
-    configured, logged = it.configured, log.event_named(it.journal, event)
-    cause = logged.event if logged is not None else _nameless(held, it.until)
-    if not cause.type.startswith("step."):
-        cause = cause.model_copy(update={"type": REFRESH})
-    view = step_view(it.registers, cause, held.step.key)
-    assert view is not None, "the step was read from these registers"
-    if logged is not None:
-        view = replace(view, message=message_of(logged))
+    configured = it.configured
+    view = seen_again(it.journal, it.registers, held, event, it.until)
     routed = configured.routes.route(view)
     target = next((t for t in routed.targets if t.kind == "worklist"), None)
     placed = tuple(worklist.placed(it.registers, held.step.key))
@@ -227,19 +217,6 @@ def look(it: Desk, held: Held, event: str) -> Seen:
             unmappable = str(exc)
     return Seen(
         held=held, view=view, target=target, attributes=attributes, unmappable=unmappable, placed=placed
-    )
-
-
-def _nameless(held: Held, until: str) -> Event:
-    """Stands for an event that retention has taken: routes see the step through the registers all the same."""
-    return Event(
-        id="",
-        type=REFRESH,
-        source=held.source,
-        site=held.site,
-        time=datetime.fromisoformat(until) if until else datetime.now(UTC),
-        message_id="",
-        data=EventData(),
     )
 
 

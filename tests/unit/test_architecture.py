@@ -24,7 +24,7 @@ LAYERS = (
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
-    {"create", "doctor", "graph", "tap", "why"},
+    {"create", "doctor", "graph", "plan", "tap", "why"},
     {"cli"},
     {"__main__"},
 )
