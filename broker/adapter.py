@@ -23,7 +23,35 @@ if TYPE_CHECKING:
     from broker.net.service import Service
     from broker.view import View
 
+__all__ = [
+    "API_VERSION",
+    "REPEAT_WINDOW",
+    "Delivery",
+    "Inbound",
+    "InboundContext",
+    "InboundSpec",
+    "Intake",
+    "Kind",
+    "ListenerPlace",
+    "Options",
+    "Outbound",
+    "OutboundContext",
+    "OutboundSpec",
+    "Reader",
+    "Receipt",
+    "Reception",
+    "Rendered",
+    "Renderer",
+    "Stored",
+    "Target",
+    "Verdict",
+    "WorklistQuery",
+    "WorklistReader",
+    "WorklistRow",
+]
+
 API_VERSION = 1
+"""Goes up when an adapter that worked before would not; one that is made for another is refused at the start."""
 
 REPEAT_WINDOW: Final = timedelta(days=7)
 """How long a control id is remembered where nobody says otherwise (invariant 3)."""

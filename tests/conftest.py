@@ -22,6 +22,9 @@ from tests.support.shared import shared_folder
 
 StartBroker = Callable[..., Broker]
 
+# Packages of their own with tests of their own, which run where they are installed (test_thirdparty.py).
+collect_ignore = ["thirdparty"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -20,7 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "test": "Run the tests that stand in the route files.",
         "doctor": "Look at ports, disk, journal, clock, versions, AE titles and destinations.",
         "apply": "Make the folder's routes the live ones, on all nodes at once, or change nothing.",
-        "routes": "Route sets that were live: list, show, roll back.",
+        "routes": "Route sets that were live: list, show, roll back; and writing a new route.",
         "explain": "Show what a message would come to; nothing is sent.",
         "send": "Send an HL7 message to a listener and show its answer.",
         "trace": "Show the timeline of a message, an accession number or a Study UID.",
@@ -36,7 +36,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "worklist": "Rows that modalities see.",
         "graph": "Draw listeners, events, routes and destinations, with what waits.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
-        "adapters": "Adapters that are installed.",
+        "adapters": "Adapters: those that are installed, and writing a new one.",
+        "devices": "Devices: those that the configuration knows, and adding one.",
         "schema": "JSON Schemas of settings, routes and events.",
         "docs": "Write the reference pages and schemas anew from the code.",
     }

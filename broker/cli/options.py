@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,3 +152,10 @@ def text_of(payload: bytes) -> str:
 def print_json(value: Any) -> None:
     """A value as JSON, on standard output."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def write_new(files: Mapping[Path, str]) -> None:
+    """Writes files and the folders that they need. Line ends stand as they are in the texts."""
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())

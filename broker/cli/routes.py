@@ -1,8 +1,9 @@
-"""`broker routes`: the route sets that were live, what they said, and going back to one."""
+"""`broker routes`: the route sets that were live, what they said, going back to one; and a new route file."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import rich_click as click
@@ -16,11 +17,16 @@ from broker.cli.options import (
     load_settings,
     open_journal,
     print_json,
+    write_new,
 )
+from broker.create.route import Wanted, route_files
+from broker.create.samples import Sample
 from broker.errors import ConfigError
 from broker.routing.files import RouteFiles, difference
+from broker.routing.language import check_name
 from broker.runtime import routesets
-from broker.runtime.offline import compiled, read_files
+from broker.runtime.offline import compiled, read_files, shown
+from broker.yamlfile import read_text
 
 
 class _Number(click.ParamType[int]):
@@ -138,6 +144,67 @@ def rollback(number: int, timeout: float, who: str, reason: str, config: Path, a
             f" `broker routes show {number} --to FOLDER` writes out what is live now",
             err=True,
         )
+
+
+def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        return check_name(value)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from None
+
+
+@command.command("create")
+@click.argument("name", callback=_named)
+@click.option(
+    "--on", multiple=True, required=True, metavar="EVENT", help="An event, or `patient.*`; several times."
+)
+@click.option(
+    "--to", multiple=True, required=True, metavar="DESTINATION", help="A destination; several times."
+)
+@click.option(
+    "--send",
+    type=click.Choice(["source", "ORM^O01"]),
+    default="source",
+    show_default=True,
+    help="What an HL7 destination gets: the message as it came, or an order's status.",
+)
+@click.option(
+    "--message",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An HL7 message to test it with, synthetic: it is copied beside the routes. Default: one of the broker's.",
+)
+@config_option
+@format_option
+def create(
+    name: str,
+    on: tuple[str, ...],
+    to: tuple[str, ...],
+    send: str,
+    message: Path | None,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Write a commented route file with a test and its message, tried on these settings before it is written.
+
+    Examples:  broker routes create reports-to-archive --on result.available --to archive
+    """
+    settings = load_settings(config)
+    sample = Sample(hl7=_hl7(message)) if message is not None else None
+    wanted = Wanted(name=name, on=on, to=to, send=send, sample=sample)
+    files = route_files(settings, os.environ, wanted, lambda: datetime.now(UTC))
+    write_new(files)
+    if as_json:
+        print_json({"route": name, "files": [shown(path) for path in files]})
+        return
+    for path in files:
+        click.echo(f"wrote {shown(path)}")
+    click.echo("say in it who asked for it, then: broker check, broker test, broker apply")
+
+
+def _hl7(path: Path) -> str:
+    """A message a segment a line, as tests have them. Raises `ConfigError` where it is no UTF-8."""
+    text = read_text(path, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(f"{line}\n" for line in text.split("\n") if line.strip())
 
 
 def _write(files: RouteFiles, folder: Path) -> None:

@@ -60,11 +60,9 @@ Charset = Annotated[Text, AfterValidator(_charset)]
 """A character set that `broker.hl7.charset` knows."""
 
 
-class Hl7Listener(Options):
-    """Options of every HL7 listener."""
+class Hl7Source(Options):
+    """Options of whatever takes HL7 in: how a sender's messages are read."""
 
-    port: int = Field(ge=0, le=65535, description="TCP port (MLLP).")
-    bind: Text = Field(default="", description="Address; empty: the broker's `bind`.")
     site: Text = Field(default="", description="Site of what comes in here; empty: the broker's `site`.")
     issuer: Issuer = Field(description="Issuer of an identifier that names none: namespace&oid&ISO.")
     issuers: tuple[Issuer, ...] = Field(
@@ -89,10 +87,17 @@ class Hl7Listener(Options):
         description="How long the same MSH-3, MSH-4 and MSH-10 mean the same message: it gets its stored answer,"
         " other content is refused. 0s: control ids mean nothing.",
     )
+    max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
+
+
+class Hl7Listener(Hl7Source):
+    """Options of every HL7 listener."""
+
+    port: int = Field(ge=0, le=65535, description="TCP port (MLLP).")
+    bind: Text = Field(default="", description="Address; empty: the broker's `bind`.")
     max_frame: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Longest message or batch in bytes."
     )
-    max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
     max_connections: int = Field(default=500, ge=1, description="Connections at once.")
     idle_timeout: Duration | None = Field(
         default=None, description="Close a silent connection; unset: never."
@@ -100,7 +105,7 @@ class Hl7Listener(Options):
 
 
 def profile(
-    config: Hl7Listener, place: ListenerPlace, tables: Mapping[str, Mapping[str, str]] | None = None
+    config: Hl7Source, place: ListenerPlace, tables: Mapping[str, Mapping[str, str]] | None = None
 ) -> Profile:
     """How a listener with these options reads."""
     issuers = Issuers(
@@ -206,26 +211,10 @@ class Listener(Generic[C]):
             log.exception("messages cannot be stored", listener=self._context.name)
             return await self._turned_away(receptions, "the broker cannot store messages at present")
         for number, (reception, said) in enumerate(zip(receptions, stored, strict=True), 1):
-            self._tell(reception, said)
+            tell(self._context, reception, said)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
         return [said.answers for said in stored]
-
-    def _tell(self, reception: Reception, stored: Stored) -> None:
-        """Counts what was written, and logs what was refused."""
-        reception = stored.refused or reception
-        self._context.count(
-            "broker_messages_received_total",
-            {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},
-        )
-        if reception.verdict is Verdict.REJECTED:
-            log.warning(
-                "message refused",
-                listener=reception.source,
-                message=reception.message_id,
-                answer=reception.answer_code,
-                reason=reception.reason,
-            )
 
     async def _turned_away(self, receptions: Sequence[Reception], why: str) -> list[tuple[bytes, ...]]:
         for _ in receptions:
@@ -262,6 +251,23 @@ class Listener(Generic[C]):
             head, error, self._reader.profile, message_id=message_id(now), now=now, peer=peer.host
         )
         return await self._accept(reception)
+
+
+def tell(context: InboundContext, reception: Reception, stored: Stored) -> None:
+    """Counts what was written, and logs what was refused."""
+    reception = stored.refused or reception
+    context.count(
+        "broker_messages_received_total",
+        {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},
+    )
+    if reception.verdict is Verdict.REJECTED:
+        log.warning(
+            "message refused",
+            listener=reception.source,
+            message=reception.message_id,
+            answer=reception.answer_code,
+            reason=reception.reason,
+        )
 
 
 def _unavailable(reception: Reception, why: str) -> tuple[bytes, ...]:

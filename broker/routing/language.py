@@ -32,7 +32,8 @@ WILDCARDS = tuple(dict.fromkeys(f"{event.partition('.')[0]}.*" for event in EVEN
 _NAME = r"[a-z0-9]+(?:[-_][a-z0-9]+)*"
 
 
-def _name(value: str) -> str:
+def check_name(value: str) -> str:
+    """The name, if a route may have it. Raises `ValueError` saying what is allowed."""
     if re.fullmatch(_NAME, value) is None:
         raise ValueError("a name has small letters, digits and single hyphens only")
     return value
@@ -75,7 +76,9 @@ def _kind(value: object) -> str | None:
 
 _TARGETS: tuple[Kind, ...] = ("worklist", "hl7", "dicom")
 
-Name = Annotated[Text, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
+Name = Annotated[
+    Text, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
+]
 EventPattern = Annotated[
     Text, AfterValidator(_event), WithJsonSchema({"type": "string", "enum": [*WILDCARDS, *EVENT_TYPES]})
 ]

@@ -6,7 +6,8 @@
     def test_conformance(check, tmp_path):
         check(tmp_path)
 
-A check raises `BrokenContractError`, or lets through what the adapter raised and should not have.
+A check raises `BrokenContractError`, or lets through what the adapter raised and should not have. This module is
+public: docs/adapters.md lists the checks and says what `SUITE_VERSION` means.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ from broker.event import EVENT_TYPES
 from broker.hl7.er7 import Message
 from broker.testing.samples import CONTACT, HL7, MARK, MESSAGE_ID, NOW, views
 from broker.view import View
+
+__all__ = ["SUITE_VERSION", "BrokenContractError", "Check", "inbound", "outbound"]
+
+SUITE_VERSION: Final = 1
+"""Goes up with a check, or an input, that an adapter which passed before may fail. Within one it only gets clearer."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 

@@ -24,6 +24,8 @@ from broker.event import (
 from broker.hl7.er7 import Message
 from broker.view import View
 
+__all__ = ["CONTACT", "HL7", "MARK", "MESSAGE_ID", "NOW", "views"]
+
 MARK: Final = "QXZPRØVEÁŠ"
 CONTACT: Final = "QXZVEIENÅ"
 """An address, a telephone number, a relative."""

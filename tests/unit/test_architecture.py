@@ -24,7 +24,7 @@ LAYERS = (
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
-    {"doctor", "graph", "why"},
+    {"create", "doctor", "graph", "why"},
     {"cli"},
     {"__main__"},
 )

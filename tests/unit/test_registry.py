@@ -1,5 +1,8 @@
+"""Adapters are found by entry point, and the rules of that hold: each is one test here or in `test_house.py`."""
+
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -10,6 +13,8 @@ import pytest
 from broker import registry
 from broker.adapter import API_VERSION, InboundSpec, OutboundSpec
 from broker.errors import ConfigError
+from tests.support.packages import passes, run
+from tests.support.shared import REPOSITORY
 
 MODULE = """
 from dataclasses import dataclass, replace
@@ -110,3 +115,75 @@ def test_an_adapter_in_the_wrong_group_is_refused(foreign: dict[str, EntryPoint]
         registry.load_outbound(foreign["foreign:good"])
     with pytest.raises(ConfigError, match="is no InboundSpec"):
         registry.load_inbound(registry.installed("broker.outbound")["epj"])
+
+
+# The rules of the registry that only a process of its own can show.
+
+
+def fresh(program: str, *paths: Path, folder: Path = REPOSITORY) -> str:
+    """What a new Python prints, with these folders installed beside ours."""
+    env = {"PYTHONPATH": os.pathsep.join(map(str, (*paths, REPOSITORY)))}
+    return passes("-c", program, folder=folder, env=env)
+
+
+def test_the_command_that_lists_adapters_imports_none(foreign: dict[str, EntryPoint], tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom click.testing import CliRunner\nfrom broker.cli import broker\n"
+        "said = CliRunner().invoke(broker, ['adapters', 'list']).output\n"
+        "assert 'pas ' in said and 'broken' in said, said\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('adapters', 'foreign_adapter')))"
+    )
+
+    # Only the first of the two: together they claim one name, which is refused before anything is listed.
+    for part in ("rival-1.2.dist-info/entry_points.txt", "rival-1.2.dist-info/METADATA"):
+        (tmp_path / part).unlink()
+    assert fresh(program, tmp_path).strip() == "[]"
+
+
+def test_only_what_the_settings_name_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "broker.yaml").write_text(
+        "site: STO\ndicom: { port: 0 }\nhttp: { port: 0 }\n"
+        "inbound: { pas: { adapter: pas, port: 0, issuer: STO&2.999&ISO } }\noutbound: {}\n"
+    )
+    program = (
+        "import sys, pathlib\nfrom broker import settings\n"
+        f"settings.load(pathlib.Path({str(tmp_path / 'broker.yaml')!r}), env={{}})\n"
+        "print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('adapters.')}))"
+    )
+
+    assert fresh(program).strip() == "['pas']"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ("broken", "adapter 'broken' (foreign 1.2) cannot be loaded: ModuleNotFoundError: No module named"),
+        ("old", f"adapter 'old' (foreign 1.2) is made for API 0, this broker has {API_VERSION}"),
+        ("brokn", "no inbound adapter 'brokn' is installed"),
+    ],
+)
+def test_a_start_stops_where_an_adapter_in_use_cannot_be_had(
+    foreign: dict[str, EntryPoint], tmp_path: Path, adapter: str, said: str
+) -> None:
+    (tmp_path / "rival-1.2.dist-info" / "entry_points.txt").unlink()
+    (tmp_path / "broker.yaml").write_text(
+        "site: STO\ndicom: { port: 0 }\nhttp: { port: 0 }\n"
+        f"inbound: {{ x: {{ adapter: {adapter} }} }}\noutbound: {{}}\n"
+    )
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)]), "BROKER_DATA": str(tmp_path)}
+
+    for command in ("check", "run"):
+        done = run("-m", "broker", command, "--config", tmp_path / "broker.yaml", folder=tmp_path, env=env)
+        assert done.returncode in (1, 2)
+        assert said in done.stdout + done.stderr
+
+
+def test_every_folder_of_adapters_is_documented_and_tested() -> None:
+    """That it is registered, and installed as pyproject.toml says, `test_house.py` holds."""
+    settings = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
+    for group in ("broker.inbound", "broker.outbound"):
+        for name in registry.installed(group):  # type: ignore[arg-type]
+            assert f"### `adapter: {name}`" in settings, "run: python -m broker docs"
+    for path in REPOSITORY.glob("adapters/*/__init__.py"):
+        tests = REPOSITORY / "tests" / "unit" / "adapters" / path.parent.name
+        assert list(tests.glob("test_*.py")), f"{path.parent.name} has no tests of its own: {tests} is empty"

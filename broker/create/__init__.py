@@ -1,0 +1,1 @@
+"""What `create` commands write: adapters, devices and routes that work as they are written. Sends nothing."""

@@ -1,0 +1,46 @@
+"""The sessions of the documentation say what the commands say today."""
+
+from __future__ import annotations
+
+import difflib
+
+import pytest
+
+from tests.support.recorded import BLOCK, masked, replayed, steps
+from tests.support.shared import REPOSITORY
+
+PAGES = ("docs/new-device.md",)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", PAGES)
+def test_a_session_says_what_the_commands_say(name: str) -> None:
+    page = (REPOSITORY / name).read_text(encoding="utf-8")
+
+    now = replayed(page)
+
+    differs = difflib.unified_diff(
+        masked(page).splitlines(), masked(now).splitlines(), name, "now", n=1, lineterm=""
+    )
+    assert list(differs) == [], f"run: python -m tests.support.recorded {name}"
+
+
+def test_a_session_is_taken_apart_and_put_together_unchanged() -> None:
+    block = "$ cat <<END\n> $ a\n> END\n$ a\n$ ls\none\n[2]\n"
+
+    found = list(steps(block))
+
+    assert [(step.command, step.output) for step in found] == [
+        ("cat <<END\n$ a\nEND", ""),
+        ("a", ""),
+        ("ls", "one\n[2]\n"),
+    ]
+    assert "".join(map(str, found)) == block
+    assert BLOCK.findall(f"text\n```console\n{block}```\n```yaml\na\n```\n") == [block]
+
+
+def test_only_times_and_versions_may_differ() -> None:
+    one = "v3  live  7b6e1e86e311  2026-11-25T22:38:40Z  kari\n22:38:41\n"
+
+    assert masked(one) == masked(one.replace("7b6", "0b6").replace("22:38", "07:01"))
+    assert masked(one) != masked(one.replace("v3", "v4"))

@@ -1,0 +1,5 @@
+"""Adapter `spiro`: what the entry point of pyproject.toml loads."""
+
+from broker_spiro.inbound import INBOUND
+
+__all__ = ["INBOUND"]
