@@ -43,7 +43,7 @@ class _Number(click.ParamType[int]):
 
 @click.group("routes")
 def command() -> None:
-    """Route sets by number: each that went live is kept, with who made it live, when and why (docs/applying.md)."""
+    """Route sets by number: each that went live is kept, with who made it so, when and why; and a new route file."""
 
 
 @command.command("list")
