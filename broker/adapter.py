@@ -45,6 +45,7 @@ __all__ = [
     "Stored",
     "Target",
     "Verdict",
+    "WorklistQuery",
     "WorklistReader",
     "WorklistRow",
 ]

@@ -110,8 +110,9 @@ def test_a_message_that_a_destination_forgets_is_found() -> None:
 
 
 def test_a_worker_that_ignores_its_lease_is_found() -> None:
-    found = prove("redis", ["stall-deliver"] * 2, "--plant", "lease-blind")["findings"]
-    assert found["out_of_order"] or found["doubled"]
+    """Whether what it does late meets something newer is a matter of moments: it gets three rounds to be caught in."""
+    rounds = (prove("redis", ["stall-deliver"] * 2, "--plant", "lease-blind")["findings"] for _ in range(3))
+    assert any(found["out_of_order"] or found["doubled"] for found in rounds)
 
 
 @pytest.mark.parametrize("kind", ["kernel", "relays"])

@@ -22,7 +22,7 @@ from broker.view import View
 
 FIELDS = ("MSH-8", "MSH-14", "PV1-3", "ZZZ-1")
 values = st.text(
-    st.characters(codec="latin-1", exclude_categories=("C",), exclude_characters="|^~\\&${}"), min_size=1
+    st.characters(codec="latin-1", exclude_categories=("C", "Z"), exclude_characters="|^~\\&${}"), min_size=1
 )
 sets = st.dictionaries(st.sampled_from(FIELDS), values, max_size=4)
 
@@ -48,7 +48,7 @@ def render(_view: View, target: Target) -> Rendered:
     lines = {"MSH": ["MSH", "^~\\&"] + [""] * 12, "PV1": ["PV1"] + [""] * 3, "ZZZ": ["ZZZ", ""]}
     for (segment, _, number), value in found.items():
         lines[segment][int(number) - (segment == "MSH")] = str(value)
-    return Rendered(payload="\r".join("|".join(fields) for fields in lines.values()).encode("latin-1"))
+    return Rendered(payload="\r".join("|".join(fields) for fields in lines.values()).encode())
 
 
 def routes(*said: dict[str, str], name: str = "r") -> RouteSet:
