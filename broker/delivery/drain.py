@@ -34,7 +34,8 @@ from broker.store.lease import Held, Lease, LostLeaseError
 log = structlog.get_logger("broker.delivery")
 
 TURN_SECONDS: Final = 2.0
-"""How long a way is worked off before others may have it: workers share a destination's ways by taking turns."""
+"""How long a way is worked off at most before others may have it: workers share a destination's ways by taking turns.
+Turns differ in length, or all ways of a destination would change hands at once, and never be shared."""
 
 FEWEST: Final = 4
 MOST: Final = 64
@@ -157,7 +158,7 @@ class Drain:
             return False
         way, claimed = taken
         held = self._heartbeat.keep(way, asked)
-        turn = _Turn(held=held, ended=time.monotonic() + TURN_SECONDS)
+        turn = _Turn(held=held, ended=time.monotonic() + TURN_SECONDS * random.uniform(0.25, 1.0))
         try:
             self._work(destination, number, turn, claimed)
         except LostLeaseError:
