@@ -82,9 +82,7 @@ def short(tx: Transaction, stored: Stored, proposed: Configured, name: str) -> t
         rows=rows_between(live.tables, proposed.routes.tables),
     )
     destinations = [setting.name for setting in proposed.settings.outbound]
-    return replace(
-        plan, changes=changes, waiting=waiting(tx, live, proposed.routes, destinations)
-    ), live
+    return replace(plan, changes=changes, waiting=waiting(tx, live, proposed.routes, destinations)), live
 
 
 def _tally(tally: Tally) -> dict[str, Any]:
