@@ -32,14 +32,15 @@ def window(tx: Transaction, *, last: int | None = None, since: str = "") -> Wind
     """
     if last is None and not since:
         last, since = MESSAGES, _day_before_the_newest(tx)
-    first = 0
+    firsts = []
     if since:
-        first = max(first, _number(tx, "SELECT min(seq) FROM message WHERE received>=?", (since,)))
+        firsts.append(_number(tx, "SELECT min(seq) FROM message WHERE received>=?", (since,)))
     if last is not None:
         newest = "SELECT min(seq) FROM (SELECT seq FROM message ORDER BY seq DESC LIMIT ?) AS newest"
-        first = max(first, _number(tx, newest, (last,)))
-    if not first:
+        firsts.append(_number(tx, newest, (last,)))
+    if not all(firsts):
         return Window(messages=0, since="", start=0, end=0, events=0)
+    first = max(firsts)
     (messages, begun) = tx.rows("SELECT count(*), min(received) FROM message WHERE seq>=?", (first,))[0]
     end = _number(tx, "SELECT max(place) FROM event WHERE place IS NOT NULL", ())
     at = _number(tx, "SELECT min(place) FROM event WHERE message>=? AND place IS NOT NULL", (first,))
