@@ -29,10 +29,11 @@ def stored(self, outcome, old=Drain._stored):
 
 def hold(tx, lease, *rest, old=leases.hold):
     try:
-        old(tx, lease, *rest)
+        return old(tx, lease, *rest)
     except LostLeaseError:
         if not is_way(lease):
             raise
+        return tx.now()
 
 def sure(self, old=Held.sure.fget):
     return is_way(self.lease) or old(self)
