@@ -35,7 +35,7 @@ LACKING: dict[str, tuple[bytes, bytes, str]] = {
     "known room": (
         omi("H5", SOMEONE, "923", aet="", room="MR-LAB99"),
         omi("H6", SOMEONE, "923", aet="", room="MR-LAB1", control="XO", status=""),
-        "stations.csv",
+        "a code that a table knows",
     ),
     "modality": (
         omi("H7", SOMEONE, "924", modality=""),
