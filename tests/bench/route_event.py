@@ -32,7 +32,8 @@ to:
 TEXT = f"""A `step.scheduled` event through routes that all listen to it and each ask three things of it, the second of
 them a field of the source message; the third decides. {MATCHING} of the routes take it (all of them, in the last row)
 and evaluate their `set:`; rendering is not in it. The filter by hand is the same in plain Python: one loop over as many
-conditions, each reading its fields anew, and a dictionary for what matches. The best of several rounds, in one process."""
+conditions, each reading its fields anew, and a dictionary for what matches. The best of several rounds, in one
+process."""
 
 LIMIT = "every route that listens to the event is asked in turn; the last column says what each costs"
 
