@@ -111,8 +111,9 @@ class Signals:
                     return
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
-            os.close(self._wake)
-            os.close(self._waker)
+            with self._lock:  # a close may be about to write to it
+                os.close(self._wake)
+                os.close(self._waker)
 
     def _follow(self, connection: Connection) -> None:
         """Sends and listens until closed. Raises `psycopg.Error` when the connection is lost."""
