@@ -51,7 +51,7 @@ def tables(config: Path, as_json: bool) -> None:
         return
     for one in found:
         size = f"{one['codes']} codes in {one['rows']} rows"
-        click.echo(f"{one['table']}  {one['file']}: {size}, {one['uses']} lines look into it")
+        click.echo(f"{one['table']}  {one['file']}: {size}, looked into by {one['uses']} lines")
 
 
 @command.command("show")

@@ -7,6 +7,7 @@ it is away. Not here: the working off itself (`broker.delivery.drain`).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -69,13 +70,14 @@ class Couriers:
                 self.wake(*way)
 
     def stop(self, timeout: float) -> None:
-        """Ends the threads; the drain was told to stop before."""
+        """Ends the threads, all within `timeout` seconds; the drain was told to stop before."""
+        deadline = time.monotonic() + timeout
         self._stopping.set()
         for woken in self._woken.values():
             woken.set()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(timeout)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self, name: str, number: int) -> None:
         woken, seen = self._woken[name, number], -1

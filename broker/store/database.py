@@ -24,8 +24,8 @@ log = structlog.get_logger("broker.store")
 T = TypeVar("T")
 Value = str | int | float | bytes | None
 
-Channel = Literal["events", "ways", "routes"]
-"""What a signal is about: events were written; a destination (the payload) has something to send; routes changed."""
+Channel = Literal["events", "ways"]
+"""What a signal is about: events were written; a destination (the payload) has something to send."""
 
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,25 +20,13 @@ from broker.errors import (
 )
 from broker.journal.intake import append
 from broker.store.database import Transaction
+from tests.support.delivering import OnFailure
 from tests.support.events import cause, event, reception
 
 NOW = datetime(2026, 3, 9, 9, tzinfo=UTC)
 
 
-@dataclass
-class Retry:
-    first: float = 60.0
-    factor: float = 2.0
-    max: float = 600.0
-
-
-@dataclass
-class OnFailure:
-    retry: Retry = field(default_factory=Retry)
-    park_after: float = 3600.0
-    refusals: int = 3
-    max_age: float | None = None
-    alert: str = "epj-desk"
+WANTED = OnFailure(park_after=3600.0, alert="epj-desk")
 
 
 class Outbound:
@@ -77,7 +65,7 @@ def opened(
 
 
 def failed(one: Open, error: BrokerError, *, pauses: int = 0, jitter: float = 0.0) -> Ending:
-    return attempt.failed(one, error, OnFailure(), pauses=pauses, at=NOW, jitter=jitter)
+    return attempt.failed(one, error, WANTED, pauses=pauses, at=NOW, jitter=jitter)
 
 
 # --- sending ---
@@ -86,10 +74,10 @@ def failed(one: Open, error: BrokerError, *, pauses: int = 0, jitter: float = 0.
 def test_whatever_goes_wrong_is_returned() -> None:
     refused = PermanentDeliveryError("MSA-1 AE")
     with capture_logs() as logs:
-        surprise = attempt.send(Outbound(ValueError("41819077906")), opened(), OnFailure(), lambda: NOW)
+        surprise = attempt.send(Outbound(ValueError("41819077906")), opened(), WANTED, lambda: NOW)
 
-    assert attempt.send(Outbound(), opened(), OnFailure(), lambda: NOW) == Receipt(detail="ok")
-    assert attempt.send(Outbound(refused), opened(), OnFailure(), lambda: NOW) is refused
+    assert attempt.send(Outbound(), opened(), WANTED, lambda: NOW) == Receipt(detail="ok")
+    assert attempt.send(Outbound(refused), opened(), WANTED, lambda: NOW) is refused
     assert isinstance(surprise, TransientDeliveryError)
     assert str(surprise) == "unexpected ValueError; see the log"
     assert [line["event"] for line in logs] == ["delivery failed unexpectedly"]
@@ -100,7 +88,7 @@ def test_whatever_goes_wrong_is_returned() -> None:
 )
 def test_what_is_too_old_is_not_sent_unless_a_person_wants_it(age: float, by_hand: bool, sent: int) -> None:
     outbound, one = Outbound(), opened(created=NOW - timedelta(seconds=age), by_hand=by_hand)
-    result = attempt.send(outbound, one, OnFailure(max_age=60.0), lambda: NOW)
+    result = attempt.send(outbound, one, replace(WANTED, max_age=60.0), lambda: NOW)
 
     assert outbound.sent == sent
     assert isinstance(result, Receipt if sent else ExpiredError)
@@ -202,7 +190,7 @@ def test_an_ending_is_written_once_and_only_by_whose_it_is(tx: Transaction, stat
 def test_the_first_failure_is_news_and_no_line_tells_a_patient() -> None:
     def said(one: Open, error: BrokerError) -> list[str]:
         with capture_logs() as logs:
-            attempt.tell(failed(one, error), one, OnFailure())
+            attempt.tell(failed(one, error), one, WANTED)
         assert all(line["alert"] == "epj-desk" for line in logs)
         assert "41819077906" not in str(logs)
         return [line["log_level"] for line in logs]
@@ -212,6 +200,6 @@ def test_the_first_failure_is_news_and_no_line_tells_a_patient() -> None:
     assert said(opened(), UnreachableError("no")) == ["debug"]
     assert said(opened(tries=4), AskPersonError("who")) == ["error"]
     with capture_logs() as logs:
-        attempt.tell(attempt.taken(Receipt(detail="ok"), NOW), opened(), OnFailure())
-        attempt.tell_paused("epj", "no connection", OnFailure())
+        attempt.tell(attempt.taken(Receipt(detail="ok"), NOW), opened(), WANTED)
+        attempt.tell_paused("epj", "no connection", WANTED)
     assert [line["event"] for line in logs] == ["the destination is paused"]

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +32,7 @@ from broker.store import lease
 from broker.store.database import Database, Transaction
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import Lease
+from tests.support.delivering import OnFailure, Retry
 from tests.support.events import START, cause, event, reception
 from tests.unit.conftest import NewDatabase
 
@@ -42,20 +42,9 @@ SECONDS = 10.0
 BY = By(who="kari", at="2026-03-09T09:00:00+00:00", reason="asked the ward")
 
 
-@dataclass
-class Retry:
-    first: float = 3600.0
-    factor: float = 2.0
-    max: float = 36_000.0
-
-
-@dataclass
-class OnFailure:
-    retry: Retry = field(default_factory=Retry)
-    park_after: float = 86_400.0
-    refusals: int = 3
-    max_age: float | None = None
-    alert: str = ""
+def wanted(max_age: float | None = None) -> OnFailure:
+    """What is tried again is not due again within a test."""
+    return OnFailure(retry=Retry(first=3600.0, max=36_000.0), max_age=max_age)
 
 
 class System:
@@ -104,7 +93,7 @@ class House:
         self.now = START
         self.woken: list[tuple[str, int]] = []
         self.outcomes: list[str] = []
-        self.wanted = OnFailure()
+        self.wanted = wanted()
 
     def node(self, *, connections: int = 4, database: Database | None = None, **options: Any) -> Drain:
         """One more: on PostgreSQL with a writer of its own."""
@@ -383,7 +372,7 @@ def test_what_was_claimed_behind_a_failure_is_let_go_at_once(house: House) -> No
 
 
 def test_what_is_too_old_is_parked_unsent(house: House) -> None:
-    house.wanted = OnFailure(max_age=60.0)
+    house.wanted = wanted(max_age=60.0)
     house.now += timedelta(hours=1)
     house.queue("a1")
     work_off(house.node())

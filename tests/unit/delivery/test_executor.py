@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliv
 from broker.journal.intake import append
 from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
+from tests.support.delivering import OnFailure, Retry
 from tests.support.events import cause, event, reception
 
 SECONDS = 10.0
@@ -34,22 +34,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-@dataclass
-class Retry:
-    first: float = 60.0
-    factor: float = 2.0
-    max: float = 600.0
-
-
-@dataclass
-class OnFailure:
-    retry: Retry = field(default_factory=Retry)
-    park_after: float = 86_400.0
-    refusals: int = 3
-    max_age: float | None = None
-    alert: str = ""
 
 
 class Destination:

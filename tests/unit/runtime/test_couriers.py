@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from broker.errors import UnwritableError
 from broker.runtime import couriers as module
 from broker.runtime.couriers import Couriers
 from broker.store.database import Database
+from tests.support.delivering import NotingDrain
 from tests.support.events import cause
 
 SECONDS = 10.0
@@ -21,32 +21,10 @@ def never() -> Outbound:
     raise AssertionError("the drain of this test sends nothing")
 
 
-class Drain:
-    """Notes what it is asked for; `answers` are what it says, then False."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self.ran: list[tuple[str, int]] = []
-        self.answers: list[bool | Exception] = []
-
-    def run(self, name: str, number: int) -> bool:
-        with self._changed:
-            self.ran.append((name, number))
-            self._changed.notify_all()
-            answer = self.answers.pop(0) if self.answers else False
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def wait_for(self, number: int) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.ran) >= number, SECONDS), self.ran
-
-
 class Office:
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.drain = Drain()
+        self.drain = NotingDrain(SECONDS)
         self.more: list[tuple[str, int]] = []
         destinations = [
             Destination(name="epj", open=never, connections=2),
@@ -129,3 +107,20 @@ def test_a_stop_ends_threads_that_wait(office: Office) -> None:
     office.couriers.start()
     office.couriers.stop(SECONDS)
     assert not any(thread.is_alive() for thread in office.couriers._threads)
+
+
+def test_a_stop_has_one_time_for_all_threads(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may hang in a destination of its own: a broker with many of them must still end in time."""
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+
+    class Hanging:
+        ident = 1
+
+        def join(self, timeout: float) -> None:
+            nonlocal now
+            now += timeout
+
+    monkeypatch.setattr(office.couriers, "_threads", [Hanging() for _ in range(5)])
+    office.couriers.stop(3.0)
+    assert now == 1003.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from broker.bus.topology import Address
 from broker.errors import UnwritableError
 from broker.runtime.wakeups import HEAVY, LIGHT, Wakeups, Worker, application
+from tests.support.delivering import NotingDrain
 from tests.support.rabbitmq import RabbitMq
 from tests.support.redis import Redis
 
@@ -20,30 +20,10 @@ SECONDS = 30.0
 Bus = RabbitMq | Redis
 
 
-class Drain:
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self.ran: list[tuple[str, int]] = []
-        self.answers: list[bool | Exception] = []
-
-    def run(self, name: str, number: int) -> bool:
-        with self._changed:
-            self.ran.append((name, number))
-            self._changed.notify_all()
-            answer = self.answers.pop(0) if self.answers else False
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def wait_for(self, number: int) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.ran) >= number, SECONDS), self.ran
-
-
 class Node:
     def __init__(self, bus: Bus, queues: tuple[str, ...] = ("light", "heavy")) -> None:
         app = application(Address.parse(bus.url))
-        self.drain = Drain()
+        self.drain = NotingDrain(SECONDS)
         self.wakeups = Wakeups(app, heavy=["pacs"])
         self.worker = Worker(app, self.drain, self.wakeups.wake, concurrency=2, queues=queues)  # type: ignore[arg-type]
         self.worker.start()

@@ -87,11 +87,11 @@ def test_nobody_hears_itself(nodes: list[PostgresDatabase]) -> None:
 
     nodes[0].signal("ways", "epj")
     second.wait_for(("ways", "epj"))
-    nodes[1].signal("routes", "7")
-    first.wait_for(("routes", "7"))
+    nodes[1].signal("ways", "7")
+    first.wait_for(("ways", "7"))
 
     assert ("ways", "epj") not in first.heard
-    assert ("routes", "7") not in second.heard
+    assert ("ways", "7") not in second.heard
 
 
 def test_several_may_listen_and_one_that_fails_disturbs_no_other(nodes: list[PostgresDatabase]) -> None:
@@ -156,8 +156,8 @@ def test_the_same_signal_that_waits_is_sent_once(nodes: list[PostgresDatabase]) 
     gate.open()
     ears.wait_for(("ways", "pacs"), ("ways", "epj"), ("events", ""), begun=0)
     signals.close()
-    nodes[0].signal("routes", "last")
-    ears.wait_for(("routes", "last"))
+    nodes[0].signal("ways", "last")
+    ears.wait_for(("ways", "last"))
 
     assert ears.heard[len(BEGUN) : -1] == [("ways", "pacs"), ("ways", "epj"), ("events", "")]
 
@@ -238,8 +238,8 @@ def test_a_session_that_was_ended_is_made_anew(
     postgres.end_sessions(url.rpartition("/")[2])
 
     ears.wait_for(begun=2)
-    nodes[0].signal("routes", "7")
-    ears.wait_for(("routes", "7"), begun=2)
+    nodes[0].signal("ways", "7")
+    ears.wait_for(("ways", "7"), begun=2)
 
 
 # --- the end ---
