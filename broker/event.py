@@ -22,10 +22,13 @@ EventType = Literal[
     "patient.updated",
     "patient.merged",
     "patient.id-changed",
+    "patient.moved",
     "patient.linked",
     "patient.unlinked",
+    "patient.split",
     "encounter.started",
     "encounter.moved",
+    "encounter.reassigned",
     "encounter.ended",
     "encounter.cancelled",
     "order.placed",
@@ -52,6 +55,11 @@ EventType = Literal[
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
+
+VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
+
+CONFIDENTIAL = frozenset({"protected"})
+"""Fields of a patient that stay inside: not published, and no expression can read them."""
 
 
 class Payload(BaseModel):
@@ -110,16 +118,36 @@ class Patient(Payload):
     """`YYYYMMDD`, shorter when the sender knows less."""
     sex: str | None = None
     """`M`, `F`, `O`, or empty (DICOM CS; HL7 A and N become O, U becomes empty)."""
+    mother: Identifier | None = None
+    """PID-21; with an empty value: cleared."""
+    multiple_birth: str | None = None
+    """PID-24, `Y` or `N`."""
+    birth_order: str | None = None
+    """PID-25: which of several."""
+    deceased: str | None = None
+    """PID-30, `Y` or `N`."""
+    unknown: str | None = None
+    """PID-31, `Y`: who this is is not known yet; what stands in the other fields is a placeholder."""
+    as_of: str | None = None
+    """When what is said here held, as the sender wrote it: PID-33, else EVN-6. None: as of its arrival."""
+    protected: bool | None = None
+    """The address is protected. The grading itself is confidential (`CONFIDENTIAL`)."""
 
 
 class Encounter(Payload):
     """A visit: its number, class and place."""
 
     visit_number: Identifier | None = None
+    status: VisitStatus | None = None
+    """None: keep the status it has."""
     patient_class: str | None = None
     location: str | None = None
     """PV1-3 point of care, room and bed joined with `^`."""
+    prior_location: str | None = None
+    """PV1-6, written as `location` is."""
     facility: str | None = None
+    service: str | None = None
+    """PV1-10: the department that the patient is here for."""
     attending: PersonName | None = None
     referring: PersonName | None = None
     admitted: str | None = None
@@ -211,7 +239,9 @@ class EventData(Payload):
 
     patient: Patient | None = None
     prior: tuple[Identifier, ...] = ()
-    """Identifiers that end here: MRG-1 of a merge or an id change."""
+    """MRG-1: identifiers that end here (merge, id change) or come to this patient (move); of a link, the other's."""
+    prior_visits: tuple[Identifier, ...] = ()
+    """MRG-5: visits that belong to this patient from now on (`encounter.reassigned`)."""
     encounter: Encounter | None = None
     order: Order | None = None
     step: Step | None = None
@@ -255,7 +285,7 @@ class Event(Payload):
             "datacontenttype": "application/json",
             "dataschema": f"urn:hl7-dicom-broker:event:{self.type}:{SCHEMA_VERSION}",
             "eventtime": self.event_time,
-            "data": self.data.model_dump(exclude_none=True),
+            "data": self.data.model_dump(exclude_none=True, exclude={"patient": set(CONFIDENTIAL)}),
         }
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from broker.event import (
+    CONFIDENTIAL,
     Code,
     Encounter,
     Event,
@@ -99,6 +100,8 @@ def catalogue() -> Mapping[str, FactType]:
     }
     for prefix, model in roots.items():
         for name, info in model.model_fields.items():
+            if name in CONFIDENTIAL:
+                continue
             names.update(_catalogue_of(f"{prefix}.{name}", info.annotation))
     return types.MappingProxyType(names)
 
