@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import exceptions
+from broker.registers import demographic_search, exceptions
 from broker.store.database import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
@@ -219,6 +219,7 @@ def _store(
         " SET body=excluded.body, verified=excluded.verified, event=excluded.event",
         (key, patient.model_dump_json(), int(verified), event.id),
     )
+    demographic_search.put(tx, key, patient)
     for identifier in patient.identifiers:
         if owners.get(identifier.key) != (key, True):
             _own(tx, key, identifier, current=True)

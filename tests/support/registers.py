@@ -44,6 +44,7 @@ class Registers:
         names = (
             "patient",
             "patient_identifier",
+            "patient_search",
             "step",
             "worklist",
             "worklist_station",
