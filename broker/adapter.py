@@ -34,6 +34,7 @@ __all__ = [
     "Kind",
     "ListenerPlace",
     "NamePart",
+    "Nobody",
     "Options",
     "Outbound",
     "OutboundContext",
@@ -242,6 +243,22 @@ class PatientDirectory(Protocol):
         leave; raises `StoreError` when it cannot be. `what` is the service; `detail` holds no patient's value."""
 
 
+class Nobody:
+    """A directory without patients: where no register stands behind an adapter (its own tests)."""
+
+    def find(self, wanted: PatientWanted, most: int) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def get(self, key: str) -> Patient:
+        raise KeyError(key)
+
+    def linked(self, key: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def disclose(self, *, who: str, what: str, detail: Mapping[str, str | int], keys: Sequence[str]) -> None:
+        """Nobody is told of anybody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundContext:
     """What the runtime gives an inbound adapter."""
@@ -264,7 +281,7 @@ class InboundContext:
     """Calling AE titles that the settings name: only these may be metric labels."""
     count: Callable[[str, Mapping[str, str]], None]
     """Adds one to a metric of `broker.telemetry`."""
-    patients: PatientDirectory
+    patients: PatientDirectory = field(default_factory=lambda: Nobody())
     """Who the patients are."""
     note_query: Callable[[WorklistQuery], None] = lambda _query: None
     """Remembers what a device asked, in memory only."""

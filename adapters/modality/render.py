@@ -12,7 +12,7 @@ from broker.adapter import Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes, Value
 from broker.errors import LocalProtocolError, UnmappableError
-from broker.event import Code, Identifier, Patient, PersonName, Step
+from broker.event import Code, Patient, PersonName, Step
 from broker.view import View
 
 SH: Final = 16
@@ -71,23 +71,12 @@ def _patient(patient: Patient, shortened: list[str]) -> Attributes:
         "PatientName": _fit_name("PatientName", patient.name, shortened),
         "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
         "PatientSex": patient.sex or "",
-        **_identified(first),
+        **dicom.patient_id(first),
     }
     if others:
         # PS3.3 C.7.1.1: an item of it, unlike the Patient ID itself, must say its type.
         typed = {"TypeOfPatientID": "TEXT"}
-        found["OtherPatientIDsSequence"] = tuple({**_identified(other), **typed} for other in others)
-    return found
-
-
-def _identified(identifier: Identifier) -> dict[str, Value]:
-    found: dict[str, Value] = {"PatientID": identifier.value}
-    if identifier.namespace:
-        found["IssuerOfPatientID"] = identifier.namespace
-    if identifier.oid:
-        found["IssuerOfPatientIDQualifiersSequence"] = (
-            {"UniversalEntityID": identifier.oid, "UniversalEntityIDType": identifier.oid_type or "ISO"},
-        )
+        found["OtherPatientIDsSequence"] = tuple({**dicom.patient_id(other), **typed} for other in others)
     return found
 
 

@@ -1,7 +1,7 @@
 """The patient register by name and birth date, for those who ask who a patient is. Nothing is filed by it.
 
 A name is kept without case and accents (`broker.text.fold`), and once more as who lacks the letter writes it, where
-that differs: `asen` and `aasen` both find Åsen. Only patients that PAS has spoken of, and survivors of merges, are found.
+that differs: `asen` and `aasen` both find Åsen. Who was merged away, or is known from orders only, is not found.
 """
 
 from __future__ import annotations
