@@ -57,7 +57,7 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
         ),
         "broker_patient_queries_total": Name(
             help="Questions who a patient is, by listener and outcome (found, none, refused, cancelled).",
-            labels=("source", "outcome"),
+            labels=("outcome", "source"),
         ),
         "broker_patient_answers_lossy_total": Name(
             help="Answers to them in which the asker's character set could not show every letter.",

@@ -274,7 +274,7 @@ def test_a_mistake_is_placed_exactly(write: Write, old: str, new: str, place: st
 def test_a_name_that_is_near_nothing_is_told_what_there_is(write: Write) -> None:
     (fault,) = faults(write(("adapter: pas", "adapter: zzzzzz")))
 
-    assert fault.endswith("is installed. Installed: lab, modality, pacs, pas, ris.")
+    assert fault.endswith("is installed. Installed: lab, modality, pacs, pas, patient-root, pdq, ris.")
 
 
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:
@@ -389,7 +389,7 @@ def test_the_schema_knows_every_option_of_every_adapter() -> None:
     entries = schema["properties"]["inbound"]["additionalProperties"]["oneOf"]
     by_name = {entry["title"]: entry for entry in entries}
 
-    assert set(by_name) == {"lab", "modality", "pacs", "pas", "ris"}
+    assert set(by_name) == {"lab", "modality", "pacs", "pas", "patient-root", "pdq", "ris"}
     assert by_name["pas"]["properties"]["adapter"] == {"const": "pas"}
     assert "order_status" in by_name["ris"]["properties"]
     assert by_name["pas"]["additionalProperties"] is False
