@@ -185,9 +185,9 @@ class PatientRootScp:
 
 
 def _row(patient: Patient, asked: tuple[Identifier, ...]) -> Attributes:
-    """The Patient module. The identifier that was asked for is Patient ID, where it still is one."""
-    values = {identifier.value for identifier in asked}
-    first, *others = sorted(patient.identifiers, key=lambda i: i.value not in values)
+    """The Patient module. The first identifier that was asked for is Patient ID, where it still is one."""
+    order = {identifier.value: place for place, identifier in reversed(list(enumerate(asked)))}
+    first, *others = sorted(patient.identifiers, key=lambda i: order.get(i.value, len(asked)))
     birth_date = patient.birth_date or ""
     row: dict[str, Value] = {
         "QueryRetrieveLevel": "PATIENT",

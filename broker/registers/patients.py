@@ -67,6 +67,11 @@ def values_of(tx: Transaction, key: str) -> list[str]:
     return [value for (value,) in rows]
 
 
+def absorbed_by(tx: Transaction, key: str) -> list[str]:
+    """Keys of the patients that were merged into this one, ordered."""
+    return [other for (other,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
+
+
 class _Owner(NamedTuple):
     """What the register holds under an identifier."""
 
