@@ -19,6 +19,8 @@ Kind = Literal[
     "study-uid-shared",
     "cancel-unmatched",
     "identity-conflict",
+    "merge-held",
+    "clock-skew",
     "demographics-differ",
     "instance-unverified",
     "instance-differs",
