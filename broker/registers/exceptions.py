@@ -20,6 +20,7 @@ Kind = Literal[
     "cancel-unmatched",
     "identity-conflict",
     "merge-held",
+    "split-refused",
     "clock-skew",
     "demographics-differ",
     "instance-unverified",
