@@ -57,7 +57,7 @@ def origin(tx: Transaction, event: Event, patient: Patient, under: Identifier) -
     return Origin(
         source=event.source,
         at=(holds or arrival).isoformat(),
-        said=(patient.as_of or "") if holds is not None else "",
+        said="" if holds is None else patient.as_of or holds.isoformat(),
         event=event.id,
         value=under.value,
         issuer=under.issuer,
