@@ -167,6 +167,8 @@ class ListenerPlace:
     name: str
     site: str
     config_folder: Path
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local; a listener may say another."""
 
 
 class Reader(Protocol):
@@ -285,6 +287,15 @@ class InboundContext:
     """Who the patients are."""
     note_query: Callable[[WorklistQuery], None] = lambda _query: None
     """Remembers what a device asked, in memory only."""
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local."""
+
+    @property
+    def place(self) -> ListenerPlace:
+        """Where this listener stands."""
+        return ListenerPlace(
+            name=self.name, site=self.site, config_folder=self.config_folder, time_zone=self.time_zone
+        )
 
 
 class Inbound(Protocol):

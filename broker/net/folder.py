@@ -76,7 +76,7 @@ class FolderListener(Generic[C]):
         read: Callable[[C, ListenerPlace], Hl7Reader],
         unfold: Unfold | None = None,
     ) -> None:
-        place = ListenerPlace(name=context.name, site=context.site, config_folder=context.config_folder)
+        place = context.place
         self._config, self._context, self._unfold = config, context, unfold
         self._reader = read(config, place)
         self._folder = Path(config.folder).resolve()

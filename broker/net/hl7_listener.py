@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Generic, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import AfterValidator, Field
@@ -29,7 +30,7 @@ from broker.hl7.framing import Junk
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
-from broker.scalars import Duration, Text
+from broker.scalars import Duration, Text, ZoneName
 from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
@@ -88,6 +89,9 @@ class Hl7Source(Options):
         " other content is refused. 0s: control ids mean nothing.",
     )
     max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
+    time_zone: ZoneName | None = Field(
+        default=None, description="Where times without an offset are local; unset: the broker's `time_zone`."
+    )
 
 
 class Hl7Listener(Hl7Source):
@@ -122,6 +126,7 @@ def profile(
         validate=config.validate_,
         repeat_window=timedelta(seconds=config.repeat_window),
         max_batch=config.max_batch,
+        zone=ZoneInfo(config.time_zone or place.time_zone),
         tables=tables or {},
     )
 
@@ -152,7 +157,7 @@ class Listener(Generic[C]):
     def __init__(
         self, config: C, context: InboundContext, read: Callable[[C, ListenerPlace], Hl7Reader]
     ) -> None:
-        place = ListenerPlace(name=context.name, site=context.site, config_folder=context.config_folder)
+        place = context.place
         self._reader = read(config, place)
         self._context = context
         self._host = config.bind or context.bind

@@ -294,6 +294,7 @@ class Broker:
             count=self._telemetry.count,
             patients=Directory(self._database, self._clock),
             note_query=self._queries.note,
+            time_zone=settings.broker.time_zone,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:
