@@ -194,9 +194,8 @@ def hold(tx: Transaction, event: Event, reason: str) -> None:
             _owners(tx, {i.key for i in _named(event)}, missing=("", False)).items()
         )
     ]
-    waiting = [c for c in of_identifiers(tx, [row.key for row in rows]) if c.state == "held"]
-    for change in waiting:
-        if change.before.named == _named(event):
+    for change in of_identifiers(tx, [row.key for row in rows]):
+        if change.state == "held" and change.before.named == _named(event):
             exceptions.report(tx, "merge-held", change.id, reason, event)
             return
     body = Before(named=_named(event))
@@ -213,6 +212,11 @@ def close(tx: Transaction, event: Event, change: str, state: State) -> None:
 def get(tx: Transaction, name: str) -> Change | None:
     """The change with this id."""
     return next(iter(_read(tx, "id=?", (name,))), None)
+
+
+def held(tx: Transaction) -> list[Change]:
+    """What waits for a decision, the oldest first."""
+    return _read(tx, "state='held'", ())
 
 
 def of_identifiers(tx: Transaction, keys: Iterable[Key]) -> list[Change]:
