@@ -9,8 +9,8 @@ import pytest
 
 from broker.event import Identifier, Patient
 from broker.journal import audit
-from broker.registers import exceptions, ledger, patients
-from broker.runtime import decisions, rebuild
+from broker.registers import changes, exceptions, ledger, patients
+from broker.runtime import decisions, rebuild, splitplan
 from broker.runtime.decisions import DecisionError
 from tests.support.events import event, instance, local, national, order, patient, reception, step
 from tests.unit.runtime.conftest import House
@@ -41,22 +41,22 @@ class Story:
         self.house.intake.accept_blocking(reception(self._number, one, source=one.source, raw=RAW))
         self.house.route()
 
-    def merge(self, survivor: Patient, prior: Identifier) -> ledger.Change:
+    def merge(self, survivor: Patient, prior: Identifier) -> changes.Change:
         self.said("patient.merged", patient=survivor, prior=(prior,))
-        (change,) = decisions.find(self.house.database.read(), f"M{self._number:05}")
+        (change,) = splitplan.find(self.house.database.read(), f"M{self._number:05}")
         return change
 
     def owner(self, identifier: Identifier) -> str:
         (key,) = patients.find(self.house.database.read(), [identifier])
         return key
 
-    def plan(self, change: ledger.Change) -> decisions.Plan:
+    def plan(self, change: changes.Change) -> splitplan.Plan:
         tx = self.house.database.read()
         current = ledger.get(tx, change.id)
         assert current is not None
-        return decisions.plan(tx, current)
+        return splitplan.plan(tx, current)
 
-    def decide(self, verb: decisions.Verb, change: ledger.Change, **more: Any) -> str:
+    def decide(self, verb: decisions.Verb, change: changes.Change, **more: Any) -> str:
         return decisions.decide(self.house.database, verb, change.id, **{**WHO, **more})
 
     def rebuilt(self) -> list[str]:
@@ -73,7 +73,7 @@ def story(house: House) -> Story:
     return Story(house)
 
 
-def wrong_merge(story: Story) -> ledger.Change:
+def wrong_merge(story: Story) -> changes.Change:
     for one in (OLD, NEW):
         story.said("patient.registered", patient=patient(one))
     story.said("step.scheduled", patient=patient(OLD), order=order("F1"), step=step("RIS|F1|S1"))
@@ -217,7 +217,7 @@ def test_a_held_merge_that_is_released_leaves_as_it_was_written(story: Story) ->
     name = patients.get(tx, story.owner(FNR)).patient.name
     assert name is not None
     assert name.family == "Nyere", "what the merge said of the name is no newer for having waited"
-    (change,) = decisions.find(tx, identity)
+    (change,) = splitplan.find(tx, identity)
     assert change.state == "applied"
     assert story.rebuilt() == []
 
@@ -240,6 +240,6 @@ def test_changes_are_found_by_number_message_and_id(story: Story) -> None:
     tx = story.house.database.read()
 
     for text in (change.id, change.event.split(".")[0], OLD.value, NEW.value):
-        assert [one.id for one in decisions.find(tx, text)] == [change.id]
-    assert decisions.find(tx, "nobody") == []
-    assert decisions.lists_of(tx, change.survivor) == [("worklist", 3)]
+        assert [one.id for one in splitplan.find(tx, text)] == [change.id]
+    assert splitplan.find(tx, "nobody") == []
+    assert splitplan.lists_of(tx, change.survivor) == [("worklist", 3)]
