@@ -95,7 +95,7 @@ class Reception:
     site: str
     peer: str
     """Address or AE title of the sender."""
-    protocol: Literal["hl7", "dicom"]
+    protocol: Literal["hl7", "dicom", "operator"]
     received: datetime
     message_type: str = ""
     """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`)."""

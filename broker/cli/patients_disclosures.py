@@ -35,7 +35,7 @@ def command(identifier: str, issuer: str, last: int, config: Path, as_json: bool
     tx = open_journal(load_settings(config))
     owners = {owned.patient for owned in patients.under(tx, identifier) if issuer in ("", owned.issuer)}
     if not owners:
-        raise ConfigError("no patient has this identifier; see the issuers with `broker patients list`")
+        raise ConfigError("no patient has this identifier; give a number as PAS writes it, or leave out --issuer")
     if len(owners) > 1:
         raise ConfigError("several patients have this number, each of another issuer; give --issuer")
     (key,) = owners

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from broker.event import Event, Patient
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, ledger, links, patients, split, steps
+from broker.registers import exceptions, filing, instances, ledger, links, patients, split, steps
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -145,7 +145,7 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
     known, absorbed = patients.assert_from_pas(tx, event, said)
     sources, emptied = patients.take_identifiers(tx, event, known, event.data.prior)
     for identifier in event.data.prior:
-        ledger.refile(tx, identifier.key, known.key)
+        filing.refile(tx, identifier.key, known.key)
     ledger.enter(tx, event, before, known.key)
     folded = _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *emptied])
     return _with_sources(tx, folded, [key for key in sources if key not in emptied], known.key)
@@ -153,7 +153,7 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
 
 def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
     """A visit that is another patient's (A45): its steps and their objects, nothing else."""
-    sources = ledger.reassign(tx, event, known)
+    sources = filing.reassign(tx, event, known)
     folded = Folded(view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
     return _with_sources(tx, folded, sources, known.key) if sources else folded
 
