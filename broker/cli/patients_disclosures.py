@@ -32,7 +32,8 @@ def command(identifier: str, issuer: str, last: int, config: Path, as_json: bool
     IDENTIFIER is any number of the patient, ended ones too; answers from before a merge count for the survivor.
     Exit code 2 where nobody, or more than one patient, has the number.
 
-    Examples:  broker patients disclosures 700123    ·    broker patients disclosures 700123 --issuer 2.999.7001 --format json
+    Examples:  broker patients disclosures 700123
+    ·    broker patients disclosures 700123 --issuer 2.999.7001 --format json
     """
     tx = open_journal(load_settings(config))
     owners = {owned.patient for owned in patients.under(tx, identifier) if issuer in ("", owned.issuer)}
