@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from broker.event import Event
+from broker.event import Event, PerformedStep
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, patients, steps
+from broker.registers import exceptions, instances, patients, performed, steps
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -22,6 +22,8 @@ class Folded:
 
     view: View | None
     """None: the event was refused by a register (reported as an exception); nothing is routed."""
+    others: tuple[View, ...] = ()
+    """Of an event that is about several steps (an MPPS): how it looks for each but the first."""
     touched: tuple[str, ...] = ()
     """Steps, other than the event's own, whose rows may look different now."""
     joined: tuple[tuple[str, str], ...] = ()
@@ -34,6 +36,8 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return _patient(tx, event, message)
     if event.data.instance is not None and event.data.patient is not None:
         return _instance(tx, event, message)
+    if event.data.performed is not None:
+        return _performed(tx, event, message, event.data.performed)
     said = event.data.patient
     if (
         said is not None
@@ -43,7 +47,12 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return Folded(view=None)
     known = _referred(tx, event)
     if event.data.step is not None and known is not None:
-        held = steps.fold(tx, event, event.data.step, known.key)
+        idle = event.type == "step.expired" and event.data.order is None
+        held = (
+            steps.expire(tx, event, event.data.step)
+            if idle
+            else steps.fold(tx, event, event.data.step, known.key)
+        )
         if held is None:
             return Folded(view=None)
         view = _view(event, message, known)
@@ -72,6 +81,9 @@ def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
         if held is None:
             return None
         return _through(_view(event, message, patients.get(tx, held.patient_key)), held)
+    if data.performed is not None:
+        seen = performed.look(tx, data.performed.uid)
+        return None if seen is None else _views(tx, event, message, seen)[0]
     if data.patient is None:
         return _view(event, message, None)
     if data.instance is not None:
@@ -115,11 +127,35 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
+        performed.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),
         joined=tuple((key, known.key) for key in absorbed),
     )
+
+
+def _performed(tx: Transaction, event: Event, message: Message | None, said: PerformedStep) -> Folded:
+    seen = performed.fold(tx, event, said)
+    first, *others = _views(tx, event, message, seen)
+    joined = ((seen.lane, seen.patient_key),) if seen.known_now else ()
+    return Folded(view=first, others=tuple(others), joined=joined)
+
+
+def _views(tx: Transaction, event: Event, message: Message | None, seen: performed.Folded) -> list[View]:
+    """An MPPS seen once for each of the steps, as the step's order sees it; without one, once by itself."""
+    known = patients.get(tx, seen.patient_key) if seen.patient_key else None
+    bare = replace(
+        _view(event, message, known), performed=seen.performed, patient_key=known.key if known else seen.lane
+    )
+    return [
+        replace(
+            _through(bare, held),
+            event=event.model_copy(update={"source": held.source, "site": held.site}),
+            performed=seen.performed,
+        )
+        for held in seen.steps
+    ] or [bare]
 
 
 def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:

@@ -26,11 +26,13 @@ TABLES: Final = {
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
     "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
     " FROM step ORDER BY 1",
-    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
+    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
+    "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
-    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
+    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mpps-overdue') ORDER BY 1, 2",
 }
 """What is compared: everything that follows from the events alone."""
 
@@ -45,6 +47,8 @@ COPIED: Final = (
     "worklist",
     "worklist_station",
     "instance",
+    "mpps",
+    "mpps_step",
     "exception",
 )
 """What a baseline holds, in the order in which one table names another."""

@@ -20,7 +20,7 @@ LAYERS = (
     {"hl7", "dicom", "csvfile"},
     {"view", "store", "telemetry"},
     {"adapter"},
-    {"reception", "registry"},
+    {"identity", "reception", "registry"},
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
@@ -45,7 +45,7 @@ PEERS_API = {"dicom", "errors", "hl7", "net", "yamlfile"}
 
 # What an adapter's author may use.
 ADAPTER_API = {
-    *("adapter", "dicom", "errors", "event", "hl7", "ids", "net"),
+    *("adapter", "dicom", "errors", "event", "hl7", "identity", "ids", "net"),
     *("reception", "scalars", "testing", "text", "view"),
 }
 
