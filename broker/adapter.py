@@ -377,4 +377,6 @@ class OutboundSpec(Generic[C]):
     render: Renderer
     factory: Callable[[C, OutboundContext], Outbound] | None
     """None: the destination is one of the broker's own registers, written in commit 2 (the worklist)."""
+    takes: tuple[str, ...] = ()
+    """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
     api_version: int = API_VERSION

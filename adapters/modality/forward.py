@@ -133,4 +133,5 @@ OUTBOUND = OutboundSpec(
     config=PerformedStepDestination,
     render=render_performed,
     factory=PerformedStepSender,
+    takes=("step",),
 )

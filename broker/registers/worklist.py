@@ -135,6 +135,17 @@ def lists_of(tx: Transaction, key: str) -> list[tuple[str, str]]:
     return [(name, route) for name, route in tx.rows("SELECT list, route FROM worklist WHERE key=?", (key,))]
 
 
+def idle(tx: Transaction, name: str, changed: str, day: str) -> list[str]:
+    """Keys of the steps on a list that still wait, whose row was last written before `changed` (ISO 8601, UTC) and
+    was to start before the day (`YYYYMMDD`), or says no day."""
+    rows = tx.rows(
+        "SELECT worklist.key FROM worklist JOIN step ON step.key = worklist.key WHERE list=? AND changed<?"
+        " AND start_date<? AND step.status IN ('SCHEDULED','ARRIVED') ORDER BY worklist.key",
+        (name, changed, day),
+    )
+    return [key for (key,) in rows]
+
+
 class Reader:
     """Read side for the MWL SCP (`broker.adapter.WorklistReader`) and for `broker worklist list`."""
 
