@@ -63,16 +63,20 @@ def render_performed(view: View, target: Target) -> Rendered:
     delivery = {
         "uid": performed.uid,
         "file": base64.b64encode(view.raw).decode("ascii"),
-        "coerce": _patient(view.patient) if known and view.patient is not None else None,
+        "coerce": _patient(view.patient, view.event.data.patient) if known and view.patient else None,
     }
     summary = f"MPPS {'N-CREATE' if creates else 'N-SET'} {performed.status or ''}".rstrip()
     return Rendered(payload=json.dumps(delivery).encode(), summary=summary)
 
 
-def _patient(patient: Patient) -> Attributes:
-    """The patient as PAS has it, in the attributes that an N-CREATE has for it (PS3.4 table F.7.2-1)."""
-    module = patient_module(patient, [])
-    return {keyword: value for keyword, value in module.items() if keyword != "OtherPatientIDsSequence"}
+def _patient(patient: Patient, said: Patient | None) -> Attributes:
+    """The patient as PAS has it, in the attributes that an N-CREATE has for it (PS3.4 table F.7.2-1).
+
+    The MPPS keeps its id where that is one of the patient's; an ended one becomes the first.
+    """
+    stated = {identifier.key for identifier in said.identifiers} if said else set()
+    first = next((i for i in patient.identifiers if i.key in stated), patient.identifiers[0])
+    return patient_module(patient.model_copy(update={"identifiers": (first,)}), [])
 
 
 class PerformedStepSender:
