@@ -71,6 +71,12 @@ def _key(number: Identifier | None) -> str:
     return "|".join(number.key) if number is not None else ""
 
 
+def same(one: Encounter | None, other: Encounter | None) -> bool:
+    """Whether two messages speak of one visit."""
+    key = _key(one.visit_number) if one is not None and one.visit_number else key_of(one)
+    return key != "" and other is not None and key in (_key(other.visit_number), key_of(other))
+
+
 def get(tx: Transaction, key: str) -> Visit | None:
     """The visit under a key, or the one that its number was merged into."""
     row = tx.one(
