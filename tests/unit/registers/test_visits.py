@@ -20,8 +20,17 @@ V1, V2 = local("V1"), local("V2")
 BED, OTHER_BED = "KIR1^12^2", "KIR1^12^1"
 
 
-def said(registers: Registers, kind: str, *, time: str = "", number: Identifier | None = V1, who: Any = WHO,
-         prior_visits: tuple[Identifier, ...] = (), prior: tuple[Identifier, ...] = (), **fields: Any) -> Folded:  # fmt: skip
+def said(
+    registers: Registers,
+    kind: str,
+    *,
+    time: str = "",
+    number: Identifier | None = V1,
+    who: Any = WHO,
+    prior_visits: tuple[Identifier, ...] = (),
+    prior: tuple[Identifier, ...] = (),
+    **fields: Any,
+) -> Folded:
     """An event of a visit; `time` is when it happened as PAS says."""
     registers.said("patient.updated", patient=who)
     encounter = Encounter(visit_number=number, **fields)
@@ -354,8 +363,16 @@ def test_two_visits_become_the_second(registers: Registers) -> None:
 
 # --- any sequence of events ---
 
-KINDS: tuple[EventType, ...] = ("encounter.planned", "encounter.started", "encounter.moved", "encounter.changed",
-                                "encounter.ended", "encounter.cancelled", "encounter.reassigned", "patient.merged")  # fmt: skip
+KINDS: tuple[EventType, ...] = (
+    "encounter.planned",
+    "encounter.started",
+    "encounter.moved",
+    "encounter.changed",
+    "encounter.ended",
+    "encounter.cancelled",
+    "encounter.reassigned",
+    "patient.merged",
+)
 
 
 @st.composite
