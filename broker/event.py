@@ -26,11 +26,14 @@ EventType = Literal[
     "patient.linked",
     "patient.unlinked",
     "patient.split",
+    "encounter.planned",
     "encounter.started",
     "encounter.moved",
+    "encounter.changed",
     "encounter.reassigned",
     "encounter.ended",
     "encounter.cancelled",
+    "encounter.missed",
     "order.placed",
     "order.changed",
     "order.cancelled",
@@ -60,6 +63,8 @@ OPERATOR = "operator"
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
 
 VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
+
+Restorable = Literal["status", "location", "temporary_location", "on_leave", "attending", "discharged"]
 
 CONFIDENTIAL = frozenset({"protected"})
 """Fields of a patient that stay inside: not published, and no expression can read them."""
@@ -138,9 +143,11 @@ class Patient(Payload):
 
 
 class Encounter(Payload):
-    """A visit: its number, class and place."""
+    """A visit, or an appointment for one: its number, class and place."""
 
     visit_number: Identifier | None = None
+    appointment: Identifier | None = None
+    """SCH-2, else SCH-1: this is the appointment, which may have a visit number before the patient comes."""
     status: VisitStatus | None = None
     """None: keep the status it has."""
     patient_class: str | None = None
@@ -148,13 +155,29 @@ class Encounter(Payload):
     """PV1-3 point of care, room and bed joined with `^`."""
     prior_location: str | None = None
     """PV1-6, written as `location` is."""
+    temporary_location: str | None = None
+    """PV1-11: where the patient is for now, while the bed is kept; empty: nowhere else."""
+    on_leave: str | None = None
+    """`Y` while the patient is away and the bed is kept."""
     facility: str | None = None
     service: str | None = None
     """PV1-10: the department that the patient is here for."""
     attending: PersonName | None = None
     referring: PersonName | None = None
+    start: str | None = None
+    """When it is planned to begin: PV2-8, SCH-11.4. `YYYYMMDD` or longer, local time of the sender."""
     admitted: str | None = None
     discharged: str | None = None
+    restores: tuple[Restorable, ...] = ()
+    """What goes back to the value it had before its last change, because that change is taken back."""
+
+    def is_at(self, clinic: str) -> bool:
+        """Whether the patient is at a place (point of care, `^` room) or with a `service:<PV1-10>`."""
+        kind, _, service = clinic.partition("service:")
+        if not kind and service:
+            return self.service == service
+        places = (self.location or "", self.temporary_location or "")
+        return any(place == clinic or place.startswith(f"{clinic}^") for place in places)
 
 
 class Order(Payload):
@@ -181,6 +204,8 @@ class Step(Payload):
     """Stable key of the row: filler order and SPS id (derivation: docs/worklist.md)."""
     status: StepStatus | None = None
     """None: keep the status it has (ORC-1 XO with empty ORC-5)."""
+    clinic: str = ""
+    """The place or service of a clinic table whose visits make this step without an order; empty: of an order."""
     step_id: str
     accession_number: str = ""
     accession_issuer: str = ""
@@ -256,7 +281,7 @@ class EventData(Payload):
     prior: tuple[Identifier, ...] = ()
     """MRG-1: identifiers that end here (merge, id change) or come to this patient (move); of a link, the other's."""
     prior_visits: tuple[Identifier, ...] = ()
-    """MRG-5: visits that belong to this patient from now on (`encounter.reassigned`)."""
+    """MRG-5, MRG-3: visits that are this patient's from now on, under the encounter's number if there is one."""
     encounter: Encounter | None = None
     order: Order | None = None
     step: Step | None = None

@@ -91,6 +91,17 @@ def _identified(identifier: Identifier) -> dict[str, Value]:
     return found
 
 
+def _issuer(identifier: Identifier) -> Attributes:
+    """The HL7v2 Hierarchic Designator macro (PS3.3 10.14.1)."""
+    found: dict[str, Value] = {}
+    if identifier.namespace:
+        found["LocalNamespaceEntityID"] = identifier.namespace
+    if identifier.oid:
+        found["UniversalEntityID"] = identifier.oid
+        found["UniversalEntityIDType"] = identifier.oid_type or "ISO"
+    return found
+
+
 def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
     """Imaging Service Request, Requested Procedure and Visit modules."""
     order, encounter = view.order, view.encounter
@@ -117,7 +128,10 @@ def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
     if codes := _codes(procedure, shortened):
         found["RequestedProcedureCodeSequence"] = codes
     if encounter is not None:
-        found["AdmissionID"] = encounter.visit_number.value if encounter.visit_number else ""
+        visit = encounter.visit_number
+        found["AdmissionID"] = visit.value if visit else ""
+        if visit is not None and visit.issuer:
+            found["IssuerOfAdmissionIDSequence"] = (_issuer(visit),)
         found["CurrentPatientLocation"] = _fit("CurrentPatientLocation", encounter.location or "", shortened)
         found["ReferringPhysicianName"] = _fit_name("ReferringPhysicianName", encounter.referring, shortened)
     return found

@@ -231,18 +231,26 @@ def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Enc
     if pv1 is None:
         return None
     visits = identifiers(pv1, 19, issuers) or (identifiers(pid, 18, issuers) if pid is not None else ())
-    place = "^".join(stated(pv1.get(3, n)) or "" for n in (1, 2, 3)).rstrip("^")
     admitted, discharged = date_and_time(pv1.get(44)), date_and_time(pv1.get(45))
     return Encounter(
         visit_number=visits[0] if visits else None,
         patient_class=stated(pv1.get(2)),
-        location=place or stated(pv1.get(3)),
+        location=location(pv1, 3),
+        prior_location=location(pv1, 6),
+        temporary_location=location(pv1, 11),
         facility=stated(pv1.get(3, 4)),
+        service=stated(pv1.get(10)),
         attending=person(pv1, 7),
         referring=person(pv1, 8),
         admitted="".join(admitted) if admitted else None,
         discharged="".join(discharged) if discharged else None,
     )
+
+
+def location(segment: Segment, field: int) -> str | None:
+    """PL (2.A.53): point of care, room and bed joined with `^`."""
+    place = "^".join(stated(segment.get(field, n)) or "" for n in (1, 2, 3)).rstrip("^")
+    return place or stated(segment.get(field))
 
 
 def event_time(message: Message) -> str:

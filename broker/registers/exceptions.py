@@ -18,6 +18,8 @@ Kind = Literal[
     "study-uid-changed",
     "study-uid-shared",
     "cancel-unmatched",
+    "study-adopted",
+    "visit-patient-differs",
     "identity-conflict",
     "merge-held",
     "clock-skew",

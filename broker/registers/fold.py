@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from broker.event import Event
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, patients, steps
+from broker.registers import exceptions, instances, orderless, patients, steps, visits
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -43,11 +43,13 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return Folded(view=None)
     known = _referred(tx, event)
     if event.data.step is not None and known is not None:
-        held = steps.fold(tx, event, event.data.step, known.key)
+        said_of = orderless.recognised(tx, event.data.step, event.data.encounter, known.key)
+        held = steps.fold(tx, event, said_of, known.key)
         if held is None:
             return Folded(view=None)
+        held, others = orderless.follow(tx, event, held)
         view = _view(event, message, known)
-        return Folded(view=_through(view, held))
+        return Folded(view=_through(view, held), touched=tuple(others))
     order = event.data.order
     if (
         event.type == "order.cancelled"
@@ -57,8 +59,18 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     ):
         touched, ended = steps.cancel_order(tx, event, order, order.whole, known.key)
         whole = None if ended is None else replace(_view(event, message, known), order=ended)
+        touched += orderless.after_orders(tx, event, touched)
         return Folded(view=whole, touched=tuple(touched))
-    return Folded(view=_view(event, message, known))
+    return Folded(view=_view(event, message, known), touched=tuple(_visited(tx, event, known)))
+
+
+def _visited(tx: Transaction, event: Event, known: Known | None) -> list[str]:
+    """What an event does to visits. Returns the keys of the steps that came, went or changed hands with them."""
+    if known is None or not event.type.startswith("encounter."):
+        return []
+    if event.type == "encounter.reassigned":
+        return visits.reassign(tx, event, event.data.prior_visits, known.key)
+    return orderless.after_visits(tx, event, visits.fold(tx, event, known.key))
 
 
 def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
@@ -115,6 +127,7 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
+        visits.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),

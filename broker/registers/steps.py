@@ -87,6 +87,12 @@ def known_by(tx: Transaction, *, patient_key: str = "", accession: str = "") -> 
     ]
 
 
+def of_visit(tx: Transaction, visit: str) -> list[Held]:
+    """All steps of a visit, in any status."""
+    rows = tx.rows("SELECT key FROM step WHERE visit=? AND visit<>'' ORDER BY key", (visit,))
+    return [held for (key,) in rows if (held := get(tx, key)) is not None]
+
+
 def of_order(tx: Transaction, order: Order, patient_key: str) -> list[Held]:
     """All steps of an order: of the same patient, or under the very same number."""
     rows = tx.rows(
@@ -270,6 +276,11 @@ def _order_overlaid(base: Order | None, said: Order | None) -> Order | None:
         return said or base
     names = ("placer_number", "filler_number", "accession_number", "procedure", "requester")
     return said.model_copy(update={n: getattr(base, n) for n in names if getattr(said, n) is None})
+
+
+def rewrite(tx: Transaction, event: Event, held: Held) -> None:
+    """Writes a step as its visit has it now: no order said so."""
+    _store(tx, event, held)
 
 
 def _store(tx: Transaction, event: Event, held: Held) -> Held:

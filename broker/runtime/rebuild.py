@@ -24,8 +24,12 @@ BATCH: Final = 500
 TABLES: Final = {
     "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
-    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
-    " FROM step ORDER BY 1",
+    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, visit,"
+    " adopted_by, event FROM step ORDER BY 1",
+    "visit": "SELECT key, visit, patient, said, status, body, at, ended, merged_into, source, site, event FROM visit"
+    " ORDER BY 1",
+    "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
+    "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
@@ -42,6 +46,9 @@ COPIED: Final = (
     "patient",
     "patient_identifier",
     "step",
+    "visit",
+    "visit_history",
+    "bed",
     "worklist",
     "worklist_station",
     "instance",
@@ -90,8 +97,8 @@ def copy(baseline: Database, database: Database) -> None:
             return
         with baseline.snapshot() as tx:
             for name in COPIED:
-                # Who was merged away names the survivor, which must stand before.
-                order = " ORDER BY merged_into IS NOT NULL" if name == "patient" else ""
+                # What was merged away names the survivor, which must stand before.
+                order = " ORDER BY merged_into IS NOT NULL" if name in ("patient", "visit") else ""
                 rows = tx.rows(f"SELECT * FROM {name}{order}")
                 if rows:
                     sql = f"INSERT INTO {name} VALUES ({','.join('?' * len(rows[0]))})"

@@ -125,6 +125,10 @@ class StepFacts:
     """Its id; the key of the register would tell more than people know."""
     accession: str
     status: str
+    clinic: str = ""
+    """The place whose visits make the step without an order; empty: an order made it."""
+    adopted_by: str = ""
+    """Of a clinic's step: accession number or step id of the order that took over."""
     came: tuple[Came, ...] = ()
     """Messages that speak of it, the oldest first."""
     said: tuple[Said, ...] = ()

@@ -45,7 +45,7 @@ PEERS_API = {"dicom", "errors", "hl7", "net", "yamlfile"}
 
 # What an adapter's author may use.
 ADAPTER_API = {
-    *("adapter", "dicom", "errors", "event", "hl7", "ids", "net"),
+    *("adapter", "csvfile", "dicom", "errors", "event", "hl7", "ids", "net"),
     *("reception", "scalars", "testing", "text", "view"),
 }
 
