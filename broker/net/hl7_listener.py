@@ -74,6 +74,11 @@ class Hl7Source(Options):
     fallback_charset: Charset = Field(
         default="", description="Used, and flagged, where the bytes are not what MSH-18 says."
     )
+    mojibake: Literal["flag", "repair", "refuse"] = Field(
+        default="flag",
+        description="A message with UTF-8 that was read as Latin-1 (BjÃ¸rn): flag and count it, repair it where all of it"
+        " goes back (else flag), or refuse it (AE).",
+    )
     processing_ids: tuple[Text, ...] = Field(default=(), description="MSH-11 that is taken; empty: any.")
     ignore: tuple[Text, ...] = Field(default=(), description="Types answered AA and counted: ADT^A60, MDM^*.")
     validate_: Literal["off", "warn", "strict"] = Field(
@@ -117,6 +122,7 @@ def profile(
         issuers=issuers,
         charset=config.charset,
         fallback_charset=config.fallback_charset,
+        mojibake=config.mojibake,
         processing_ids=config.processing_ids,
         ignore=config.ignore,
         validate=config.validate_,
