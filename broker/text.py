@@ -33,7 +33,8 @@ _GREEK = {
     "υ": "y", "φ": "f", "χ": "ch", "ψ": "ps", "ω": "o",
 }  # fmt: skip
 _SIGNS = {
-    "‘": "'", "’": "'", "‚": "'", "′": "'", "ʹ": "'", "ʼ": "'", "ʻ": "'", "ˈ": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
+    "‘": "'", "’": "'", "‚": "'", "′": "'", "ʹ": "'", "ʼ": "'", "ʻ": "'", "ˈ": "'", "´": "'",
+    "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
     "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "−": "-", "…": "...", "•": "*", "·": "*",
     "€": "EUR", "£": "GBP", "µ": "u", "°": "deg", "×": "x", "÷": "/", "±": "+/-", "©": "(c)", "®": "(R)",
     "§": "S", "¡": "!", "\u00a0": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "\u00ad": "",
@@ -112,7 +113,7 @@ def _replacement(char: str, codec: str, *, shouting: bool) -> str:
 
 @lru_cache(maxsize=4096)
 def _plain(char: str, codec: str) -> str:
-    """One character in what the codec has: as it is, by the table, else its letter with one mark less (ǻ: å, then a)."""
+    """One character in what the codec has: by the table, else its letter with one mark less (ǻ: å, then a)."""
     shown = _table().get(char)
     if shown is None:
         codes = [code for code in unicodedata.decomposition(char).split() if not code.startswith("<")]
@@ -138,7 +139,8 @@ _FOLDED: Mapping[str, str] = MappingProxyType({**_LATIN, "ø": "o", "æ": "ae"})
 # UTF-8 read as Latin-1 or Windows-1252: Ã¸ for ø, Ã… for Å, Ä\x8d for č. Only what would be letters of Latin script
 # is looked for (U+00C0 to U+024F), so that the lead byte is C3 to C9; the second byte is 80 to BF.
 _LEADS = "".join(bytes(range(0xC3, 0xCA)).decode("latin-1"))
-_BYTES = "".join(dict.fromkeys(bytes(range(0x80, 0xC0)).decode("latin-1") + bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")))
+_SECOND = bytes(range(0x80, 0xC0))
+_BYTES = "".join(sorted({*_SECOND.decode("latin-1"), *_SECOND.decode("cp1252", "ignore")}))
 _MOJIBAKE = re.compile(f"[{_LEADS}][{re.escape(_BYTES)}]")
 LOST = re.compile("\ufffd|ï¿½")
 """What a decoder puts in the place of bytes that it cannot read (and the same, read as Latin-1): the letter is lost."""

@@ -19,9 +19,12 @@ import codecs
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator
 
 from broker.errors import DATA_TYPE_ERROR, TABLE_VALUE_NOT_FOUND, Location, Refused
+from broker.scalars import Text
 from broker.text import transliterate, unmojibake
 
 MISMATCH = "charset-mismatch"
@@ -80,6 +83,18 @@ def codec(name: str) -> str:
             location=_MSH_18,
         )
     return found
+
+
+def _known(name: str) -> str:
+    try:
+        codec(name)
+    except Refused:
+        raise ValueError("must be a character set as MSH-18 names it: 8859/1, UNICODE UTF-8 …") from None
+    return name
+
+
+Charset = Annotated[Text, AfterValidator(_known)]
+"""A character set that is known, as an option of a settings file."""
 
 
 def declared_codec(names: Sequence[str]) -> str:
@@ -144,11 +159,12 @@ def _twice(name: str) -> codecs.CodecInfo | None:
     def encode(text: str, _errors: str = "strict") -> tuple[bytes, int]:
         return text.encode("utf-8").decode("latin-1").encode("utf-8"), len(text)
 
-    def decode(raw: bytes, _errors: str = "strict") -> tuple[str, int]:
-        text = unmojibake(bytes(raw).decode("utf-8"))
+    def decode(raw: Any, _errors: str = "strict") -> tuple[str, int]:
+        octets = bytes(raw)
+        text = unmojibake(octets.decode("utf-8"))
         if text is None:
-            raise UnicodeDecodeError(TWICE, bytes(raw), 0, len(raw), "not UTF-8 twice")
-        return text, len(raw)
+            raise UnicodeDecodeError(TWICE, octets, 0, len(octets), "not UTF-8 twice")
+        return text, len(octets)
 
     return codecs.CodecInfo(encode=encode, decode=decode, name=TWICE)
 

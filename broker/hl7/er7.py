@@ -1,8 +1,8 @@
 """Tolerant, lazy reading of ER7 (HL7 v2.5.1 2.5 to 2.8): bytes in, text by path out.
 
-Nothing is validated, nothing is changed but that text is Unicode NFC: `edit.py` writes, `validate.py` judges. What is taken as it comes:
-any separators that MSH-1 and MSH-2 give, CR, LF or CR LF between segments, a BOM, blank lines, blanks
-around segment ids, ids that no version knows, lone escape characters. Splitting happens when a field is
+Nothing is validated; nothing is changed, but that text becomes Unicode NFC: `edit.py` writes, `validate.py` judges.
+What is taken as it comes: any separators that MSH-1 and MSH-2 give, CR, LF or CR LF between segments, a BOM, blank
+lines, blanks around segment ids, ids that no version knows, lone escape characters. Splitting happens when a field is
 asked for.
 """
 

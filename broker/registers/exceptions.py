@@ -25,6 +25,7 @@ Kind = Literal[
     "event-failed",
     "delivery-held",
     "control-id-reused",
+    "mojibake",
 ]
 
 

@@ -10,6 +10,9 @@ from typing import Final
 
 from broker.store.database import Transaction
 
+LOSSY: Final = "lossy"
+"""Counted beside the states: a delivery with other letters than the text has, or a name cut short. No row says it."""
+
 _ADDED: Final = (
     "ON CONFLICT (day, source, route, destination, state, node)"
     " DO UPDATE SET number=tally.number+excluded.number"
