@@ -6,7 +6,7 @@ patient that nobody knows makes a provisional one. Matching is by identifier and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -17,6 +17,9 @@ from broker.store.database import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
 """Events that end identifiers, and alone may give an ended one back."""
+
+PIECE: Final = 5000
+"""Patients that are read at once where all of them are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,18 @@ def get(tx: Transaction, key: str) -> Known:
     if merged_into is not None:
         return get(tx, merged_into)
     return Known(key=key, patient=Patient.model_validate_json(body), verified=bool(verified))
+
+
+def everybody(tx: Transaction) -> Iterator[Patient]:
+    """Every patient that was not merged away. Piece by piece: there may be a million."""
+    last = ""
+    while piece := tx.rows(
+        "SELECT key, body FROM patient WHERE merged_into IS NULL AND key>? ORDER BY key LIMIT ?",
+        (last, PIECE),
+    ):
+        last = piece[-1][0]
+        for _, body in piece:
+            yield Patient.model_validate_json(body)
 
 
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:

@@ -58,6 +58,15 @@ def messages(tx: Transaction) -> list[tuple[str, str, int]]:
     return [(source, verdict, number) for source, verdict, number in rows]
 
 
+def lossy(tx: Transaction, since: str) -> dict[str, int]:
+    """Destination to lossy deliveries of messages of that day and later."""
+    rows = tx.rows(
+        "SELECT destination, sum(number) FROM tally WHERE state=? AND day>=? GROUP BY destination",
+        (LOSSY, since),
+    )
+    return dict(rows)
+
+
 def deliveries(tx: Transaction) -> dict[str, dict[str, int]]:
     """Destination to state to deliveries, over all days."""
     found: dict[str, dict[str, int]] = {}
