@@ -26,7 +26,7 @@ from broker.dicom.attributes import (
     tag_of,
     vr_of,
 )
-from broker.text import fold, transliterate
+from broker.text import UNSHOWABLE, fold, transliterate
 
 Test = Callable[[str], bool]
 
@@ -314,7 +314,7 @@ def _name_test(wanted: str) -> Test:
 def _group_test(wanted: str) -> Test:
     matches = _folded_test(fold(wanted))
     # The key may hold what the device was shown in its own set, some letters replaced and some not.
-    forms = [(_folded_test(form(wanted)), form) for form in (_in_ascii, _without_accents)]
+    forms = [(_folded_test(_as_shown(wanted, form)), form) for form in (_in_ascii, _without_accents)]
 
     def test(value: str) -> bool:
         if matches(fold(value)):
@@ -337,6 +337,12 @@ def _folded_test(folded: str) -> Test:
         return by_component or whole.fullmatch("^".join(parts).rstrip("^")) is not None
 
     return matches
+
+
+def _as_shown(wanted: str, form: Callable[[str], str]) -> str:
+    """The key in a form of the value; one that has letters which no form has is only itself."""
+    shown = form(wanted)
+    return shown if shown.count(UNSHOWABLE) == wanted.count(UNSHOWABLE) else fold(wanted)
 
 
 def _in_ascii(text: str) -> str:
