@@ -20,6 +20,7 @@ from broker.dicom.matching import Query
 from broker.event import Event, EventType
 
 if TYPE_CHECKING:
+    from broker.device import Device
     from broker.net.service import Service
     from broker.view import View
 
@@ -194,6 +195,8 @@ class WorklistQuery:
     """How many rows it was answered with."""
     whole: bool
     """Every row that matched was sent; False: the device cancelled or went."""
+    lossy: int = 0
+    """Of the answers: those with other letters than the row has, or with a name cut short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +219,12 @@ class InboundContext:
     """Hosts a DICOM service on the broker's one association server."""
     known_aets: frozenset[str]
     """Calling AE titles that the settings name: only these may be metric labels."""
-    count: Callable[[str, Mapping[str, str]], None]
-    """Adds one to a metric of `broker.telemetry`."""
+    count: Callable[..., None]
+    """Adds one, or so many, to a metric of `broker.telemetry`: name, labels, number."""
     note_query: Callable[[WorklistQuery], None] = lambda _query: None
     """Remembers what a device asked, in memory only."""
+    device: Callable[[str], Device | None] = lambda _aet: None
+    """What the settings declare of the device with this calling AE title."""
     time_zone: str = "Europe/Oslo"
     """Where times without an offset are local."""
 
@@ -270,6 +275,8 @@ class Rendered:
     """What leaves for a destination. Made once, stored, and sent unchanged however often it is retried."""
 
     payload: bytes
+    lossy: bool = False
+    """It has other letters than the text, because the destination's character sets lack them."""
     summary: str = ""
     """For operators: message type, control id, tag names; never a patient's values."""
     keys: tuple[tuple[str, str], ...] = ()
@@ -293,6 +300,8 @@ class Receipt:
 
     detail: str
     answer: bytes = b""
+    lossy: bool = False
+    """It was sent with other letters than the text has, or with a name cut short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

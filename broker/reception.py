@@ -36,6 +36,7 @@ from broker.errors import (
     RemoteProtocolError,
 )
 from broker.event import Draft, Event
+from broker.hl7 import garbled
 from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.batch import Batch
 from broker.hl7.demographics import Issuers
@@ -71,6 +72,8 @@ class Profile:
     charset: str = "8859/1"
     """MSH-18 where the sender leaves it empty and the bytes are not UTF-8."""
     fallback_charset: str = ""
+    mojibake: garbled.Policy = "flag"
+    """What becomes of a message with UTF-8 that was read as Latin-1."""
     processing_ids: tuple[str, ...] = ()
     """MSH-11 that is taken; empty: any."""
     ignore: tuple[str, ...] = ()
@@ -165,8 +168,9 @@ def receive(
                 "several messages stand in one frame", ack_code="AE", error_code=SEGMENT_SEQUENCE_ERROR,
                 location=Location(segment="MSH", sequence=2),
             )  # fmt: skip
+        message, remarks = garbled.judged(message, profile.mojibake)
         drafts = mapper(message, profile)
-        flags = (*message.flags, *_validated(message, profile), *stamp.time_flags(drafts))
+        flags = (*message.flags, *remarks, *_validated(message, profile), *stamp.time_flags(drafts))
         events = stamp.events(drafts)
     except RemoteProtocolError as exc:
         return stamp.refusal(header, exc)

@@ -19,6 +19,7 @@ from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
+from broker.device import AePattern, Device, find
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
 from broker.scalars import ZoneName, as_written
@@ -198,6 +199,12 @@ class BrokerSettings(Options):
     )
     celery: CelerySettings = Field(default_factory=CelerySettings)
     dicom: DicomSettings
+    devices: Mapping[AePattern, Device] = Field(
+        default_factory=dict,
+        description="What devices are like that are answered, by AE title or pattern:"
+        " `{DX1_STO: {charsets: [ISO_IR 100]}, US*: {name_length: 32}}`. A title of its own goes before patterns; of"
+        " these the first that fits.",
+    )
     http: HttpSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
@@ -269,6 +276,10 @@ class Settings:
     def table_file(self, name: str) -> Path:
         """Where a code table stands."""
         return (self.file.parent / self.broker.tables[name]).resolve()
+
+    def device(self, aet: str) -> Device | None:
+        """What is declared of the device with this calling AE title."""
+        return find(self.broker.devices, aet)
 
     @property
     def open_ae(self) -> bool:

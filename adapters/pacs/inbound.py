@@ -79,6 +79,8 @@ class StorageScp:
         reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
         context.intake.accept_blocking(reception)
         self._count(Verdict.ACCEPTED)
+        if reception.flags:
+            context.count("broker_messages_garbled_total", {"source": context.name})
         return Answer(status=status.SUCCESS)
 
     def _refused(self, reason: str, peer: Peer) -> Answer:

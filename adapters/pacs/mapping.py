@@ -14,7 +14,9 @@ from broker.dicom import status
 from broker.dicom.attributes import Attributes
 from broker.event import Draft, Event, EventData, Identifier, Instance, Patient, PersonName
 from broker.hl7.demographics import SEX, Issuers
+from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
+from broker.text import LOST, mojibake
 
 HEAD: Final = (
     "SOPClassUID",
@@ -82,6 +84,7 @@ def receive(
         answer_code=f"{status.SUCCESS:04X}",
         raw=raw,
         blob=arrived.path,
+        flags=(MOJIBAKE,) if garbled(head) else (),
         keys=search_keys((event,)),
         events=(event,),
     )
@@ -105,6 +108,12 @@ def refused(
         answer_code=f"{status.DATA_SET_MISMATCH:04X}",
         raw=raw,
     )
+
+
+def garbled(head: Attributes) -> bool:
+    """Whether the name is UTF-8 that was read as Latin-1, or has lost letters. The object is kept as it came."""
+    name = text(head, "PatientName")
+    return mojibake(name) or LOST.search(name) is not None
 
 
 def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:

@@ -15,6 +15,7 @@ from typing import Final
 from broker.adapter import Reception, Stored, Verdict
 from broker.errors import StoreError
 from broker.hl7.framing import END, START, frame
+from broker.hl7.garbled import MOJIBAKE
 from broker.reception import BATCH
 from broker.store import days, tally
 from broker.store.database import Database, Transaction
@@ -41,8 +42,8 @@ class JournalIntake:
     """Writes receptions through the database's one writer.
 
     `on_events` is called after each commit with events. `alert` is called in the transaction of a message whose
-    control id came with other content, so that a person learns of it. `check_room` is asked before anything is
-    written, and raises `StoreError` where nothing may be.
+    control id came with other content, or whose text is garbled, so that a person learns of it. `check_room` is asked
+    before anything is written, and raises `StoreError` where nothing may be.
 
     What asyncio listeners accept in one turn of their event loop goes to the writer together, and comes back with one
     wake-up: each hand-over between threads costs about as much as reading a message.
@@ -87,6 +88,8 @@ class JournalIntake:
         stored = append(tx, reception)
         if stored.refused is not None:
             self._alert(tx, stored.refused)
+        elif MOJIBAKE in reception.flags and not stored.repeat:
+            self._alert(tx, reception)
         return stored
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -23,10 +23,11 @@ from broker import csvfile
 from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Stored, Verdict
 from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError
 from broker.hl7.ack import answers
-from broker.hl7.charset import codec
+from broker.hl7.charset import Charset
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import Junk
+from broker.hl7.garbled import MOJIBAKE, REPAIRED, Policy
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
@@ -46,19 +47,8 @@ def _issuer(text: str) -> str:
     return text
 
 
-def _charset(text: str) -> str:
-    try:
-        codec(text)
-    except Refused:
-        raise ValueError("must be a character set as MSH-18 names it: 8859/1, UNICODE UTF-8 …") from None
-    return text
-
-
 Issuer = Annotated[Text, AfterValidator(_issuer)]
 """`namespace&oid&ISO`, as `read_issuer` reads it."""
-
-Charset = Annotated[Text, AfterValidator(_charset)]
-"""A character set that `broker.hl7.charset` knows."""
 
 
 class Hl7Source(Options):
@@ -74,6 +64,11 @@ class Hl7Source(Options):
     )
     fallback_charset: Charset = Field(
         default="", description="Used, and flagged, where the bytes are not what MSH-18 says."
+    )
+    mojibake: Policy = Field(
+        default="flag",
+        description="A message with UTF-8 that was read as Latin-1 (BjÃ¸rn): flag and count it; repair it, where all of"
+        " it goes back, else flag it; or refuse it (AE).",
     )
     processing_ids: tuple[Text, ...] = Field(default=(), description="MSH-11 that is taken; empty: any.")
     ignore: tuple[Text, ...] = Field(default=(), description="Types answered AA and counted: ADT^A60, MDM^*.")
@@ -121,6 +116,7 @@ def profile(
         issuers=issuers,
         charset=config.charset,
         fallback_charset=config.fallback_charset,
+        mojibake=config.mojibake,
         processing_ids=config.processing_ids,
         ignore=config.ignore,
         validate=config.validate_,
@@ -265,6 +261,8 @@ def tell(context: InboundContext, reception: Reception, stored: Stored) -> None:
         "broker_messages_received_total",
         {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},
     )
+    if not stored.repeat and {MOJIBAKE, REPAIRED} & {*reception.flags}:
+        context.count("broker_messages_garbled_total", {"source": reception.source})
     if reception.verdict is Verdict.REJECTED:
         log.warning(
             "message refused",

@@ -29,6 +29,7 @@ Kind = Literal[
     "event-failed",
     "delivery-held",
     "control-id-reused",
+    "mojibake",
 ]
 
 

@@ -6,7 +6,7 @@ patient that nobody knows makes a provisional one. Matching is by identifier and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -18,6 +18,9 @@ from broker.store.database import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
 """Events that end identifiers, and alone may give an ended one back."""
+
+PIECE: Final = 5000
+"""Patients that are read at once where all of them are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,18 @@ def get(tx: Transaction, key: str) -> Known:
         verified=bool(verified),
         origins=versions.read(provenance),
     )
+
+
+def everybody(tx: Transaction) -> Iterator[Patient]:
+    """Every patient that was not merged away. Piece by piece: there may be a million."""
+    last = ""
+    while piece := tx.rows(
+        "SELECT key, body FROM patient WHERE merged_into IS NULL AND key>? ORDER BY key LIMIT ?",
+        (last, PIECE),
+    ):
+        last = piece[-1][0]
+        for _, body in piece:
+            yield Patient.model_validate_json(body)
 
 
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:

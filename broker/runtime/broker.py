@@ -22,6 +22,7 @@ import structlog
 
 from broker.adapter import Inbound, InboundContext, Reception
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.hl7.garbled import MOJIBAKE
 from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
@@ -121,7 +122,7 @@ class Broker:
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._committed, _reused, self._rooms[0].check)
+        self._intake = JournalIntake(self._database, self._committed, _alert, self._rooms[0].check)
         self._inbound: list[Inbound] = []
         self._queries = Queries()
         app = application(self.why_not_ready, self._telemetry, self.status, self._queries.told)
@@ -284,6 +285,7 @@ class Broker:
             count=self._telemetry.count,
             note_query=self._queries.note,
             time_zone=settings.broker.time_zone,
+            device=settings.device,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:
@@ -311,7 +313,10 @@ def _opening(address: str) -> Iterator[None]:
         raise BrokerError(f"{address} cannot be opened: {reason}{hint}") from exc
 
 
-def _reused(tx: Transaction, reception: Reception) -> None:
-    """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
+def _alert(tx: Transaction, reception: Reception) -> None:
+    """What a person at the sender must know: its control id came before with other content, or its text is garbled."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
-    exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
+    if MOJIBAKE in reception.flags:
+        exceptions.note(tx, "mojibake", subject, "its names are UTF-8 that was read as Latin-1", at=at)
+    else:
+        exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)

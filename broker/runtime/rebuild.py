@@ -34,7 +34,7 @@ TABLES: Final = {
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
-    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
+    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake') ORDER BY 1, 2",
 }
 """What is compared: everything that follows from the events alone."""
 

@@ -20,7 +20,7 @@ LAYERS = (
     {"hl7", "dicom", "csvfile"},
     {"view", "store", "telemetry"},
     {"adapter"},
-    {"reception", "registry"},
+    {"device", "reception", "registry"},
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
