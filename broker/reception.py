@@ -151,7 +151,7 @@ def receive(
         header = Header.read(raw)
         if is_ack(header):
             return stamp.reception(header, Verdict.FILTERED, _NOT_ANSWERED)
-        _check(raw, header, profile)
+        check_header(raw, header, profile.processing_ids)
         kind = f"{header.message_code}^{header.trigger.upper()}"
         if ignored := [pattern for pattern in profile.ignore if fnmatchcase(kind, pattern)]:
             reason = f"listed as ignorable: {ignored[0]}"
@@ -244,8 +244,8 @@ def refuse(
     return stamp.refusal(header, error)
 
 
-def _check(raw: bytes, header: Header, profile: Profile) -> None:
-    """Raises `Refused` for what no listener of this profile takes, by the header alone."""
+def check_header(raw: bytes, header: Header, processing_ids: Sequence[str] = ()) -> None:
+    """Raises `Refused` for what no listener takes, by the header alone. `processing_ids`: MSH-11; empty: any."""
     if is_batch(raw):
         raise Refused(
             "a batch stands where one message is expected",
@@ -262,7 +262,7 @@ def _check(raw: bytes, header: Header, profile: Profile) -> None:
             error_code=UNSUPPORTED_VERSION,
             location=Location(segment="MSH", field=12),
         )
-    if profile.processing_ids and header.processing_id not in profile.processing_ids:
+    if processing_ids and header.processing_id not in processing_ids:
         raise Refused(
             "MSH-11 is not taken by this listener",
             error_code=UNSUPPORTED_PROCESSING_ID,

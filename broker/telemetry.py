@@ -64,6 +64,18 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Worklist queries, by calling AE title where the settings name it, else `other`.",
             labels=("calling_aet",),
         ),
+        "broker_patient_queries_total": Name(
+            help="Questions who a patient is, by listener and outcome (found, none, refused, cancelled).",
+            labels=("outcome", "source"),
+        ),
+        "broker_patient_answers_lossy_total": Name(
+            help="Answers to them in which the asker's character set could not show every letter.",
+            labels=("source",),
+        ),
+        "broker_patient_feed_age_seconds": Name(
+            help="Time since the last message that says who a patient is (PAS): answers to queries may be as old.",
+            kind="gauge",
+        ),
         "broker_messages_stored": Name(
             help="Messages in the journal, by listener and verdict.",
             labels=("source", "verdict"),

@@ -71,23 +71,12 @@ def _patient(patient: Patient) -> Attributes:
         "PatientName": _name(patient.name),
         "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
         "PatientSex": patient.sex or "",
-        **_identified(first),
+        **dicom.patient_id(first),
     }
     if others:
         # PS3.3 C.7.1.1: an item of it, unlike the Patient ID itself, must say its type.
         typed = {"TypeOfPatientID": "TEXT"}
-        found["OtherPatientIDsSequence"] = tuple({**_identified(other), **typed} for other in others)
-    return found
-
-
-def _identified(identifier: Identifier) -> dict[str, Value]:
-    found: dict[str, Value] = {"PatientID": identifier.value}
-    if identifier.namespace:
-        found["IssuerOfPatientID"] = identifier.namespace
-    if identifier.oid:
-        found["IssuerOfPatientIDQualifiersSequence"] = (
-            {"UniversalEntityID": identifier.oid, "UniversalEntityIDType": identifier.oid_type or "ISO"},
-        )
+        found["OtherPatientIDsSequence"] = tuple({**dicom.patient_id(other), **typed} for other in others)
     return found
 
 

@@ -23,7 +23,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from broker.dicom import charset as charsets
 from broker.dicom import vr as vr_rules
 from broker.errors import LocalProtocolError, RemoteProtocolError
-from broker.event import PersonName
+from broker.event import Identifier, PersonName
 from broker.text import encodable, nfc, transliterate
 
 Value = Union[str, tuple[str, ...], tuple["Attributes", ...]]  # noqa: UP007 - a recursive alias: `|` cannot quote
@@ -347,6 +347,18 @@ def _single_valued(key: str) -> bool:
 
 
 _NAME_DELIMITERS = str.maketrans("^=\\", "   ")
+
+
+def patient_id(identifier: Identifier) -> dict[str, Value]:
+    """Patient ID with its issuer by name and by universal id (PS3.3 C.7.1.1, 10.14)."""
+    found: dict[str, Value] = {"PatientID": identifier.value}
+    if identifier.namespace:
+        found["IssuerOfPatientID"] = identifier.namespace
+    if identifier.oid:
+        found["IssuerOfPatientIDQualifiersSequence"] = (
+            {"UniversalEntityID": identifier.oid, "UniversalEntityIDType": identifier.oid_type or "ISO"},
+        )
+    return found
 
 
 def person_name(name: PersonName) -> str:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import exceptions, versions
+from broker.registers import demographic_search, exceptions, versions
 from broker.registers.versions import Origins
 from broker.store.database import Transaction
 
@@ -95,6 +95,11 @@ def said_under(tx: Transaction, identifiers: Iterable[Identifier], key: str) -> 
     said = list(identifiers)
     owners = _owners(tx, said)
     return next((i for i in said if i.key in owners and owners[i.key].patient == key), None)
+
+
+def absorbed_by(tx: Transaction, key: str) -> list[str]:
+    """Keys of the patients that were merged into this one, ordered."""
+    return [other for (other,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
 
 
 class _Owner(NamedTuple):
@@ -285,6 +290,7 @@ def write(tx: Transaction, event: Event, known: Known) -> None:
             versions.written(known.origins),
         ),
     )
+    demographic_search.put(tx, known.key, known.patient)
 
 
 def _own(tx: Transaction, key: str, identifier: Identifier, *, current: bool) -> None:

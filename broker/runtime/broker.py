@@ -27,9 +27,10 @@ from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
-from broker.registers import exceptions, worklist
+from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
+from broker.runtime.directory import Directory
 from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
@@ -43,7 +44,7 @@ from broker.settings import InboundSetting
 from broker.store.database import Transaction
 from broker.store.heartbeat import Heartbeat
 from broker.store.room import free_bytes
-from broker.telemetry import Telemetry
+from broker.telemetry import Telemetry, age
 
 if TYPE_CHECKING:
     from broker.runtime.feed import Feed
@@ -136,6 +137,7 @@ class Broker:
         self._claim()
         spool.prepare(self._configured.settings)
         self._database.open()
+        demographic_search.complete(self._database)
         log.info("journal open", events_to_route=journal.waiting(self._database.read()))
         self._routes.start()
         self._deliverers.start()
@@ -219,6 +221,14 @@ class Broker:
     def _hosts_dicom(self) -> bool:
         return bool(self._roles & {"intake", "worklist"})
 
+    @property
+    def _patient_feed(self) -> Iterable[str]:
+        """Message types that say who a patient is."""
+        for setting in self._configured.settings.inbound:
+            for kind, events in (setting.spec.makes or {}).items():
+                if any(event.startswith("patient.") for event in events):
+                    yield kind
+
     def _made_feed(self) -> Feed | None:
         settings = self._configured.settings
         if not settings.bus.shared or "router" not in self._roles:
@@ -283,6 +293,7 @@ class Broker:
             register_dicom=self._dicom.register,
             known_aets=frozenset(settings.broker.dicom.peers),
             count=self._telemetry.count,
+            patients=Directory(self._database, self._clock),
             note_query=self._queries.note,
             time_zone=settings.broker.time_zone,
             device=settings.device,
@@ -294,6 +305,8 @@ class Broker:
         yield "broker_disk_free_bytes", {}, min(free_bytes(room.folder) for room in self._rooms)
         tx, now = self._database.read(), self._clock()
         yield from figures.gauges(tx, now)
+        if last := journal.newest(tx, self._patient_feed):
+            yield "broker_patient_feed_age_seconds", {}, age(last, now)
         yield from self._routes.gauges()
         if self._feed is not None:
             yield "broker_bus_connected", {}, float(self._feed.connected)

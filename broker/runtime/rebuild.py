@@ -14,6 +14,7 @@ from typing import Final
 
 from broker.errors import StoreError
 from broker.journal import log as journal
+from broker.registers import demographic_search
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.database import Database, Transaction
@@ -24,6 +25,7 @@ BATCH: Final = 500
 TABLES: Final = {
     "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
+    "patient_search": "SELECT patient, family, given, birth_date, sex FROM patient_search ORDER BY 1, 2, 3",
     "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, visit,"
     " adopted_by, event FROM step ORDER BY 1",
     "visit": "SELECT key, visit, patient, said, status, body, at, ended, merged_into, source, site, event FROM visit"
@@ -45,6 +47,7 @@ BASELINE: Final = "baseline"
 COPIED: Final = (
     "patient",
     "patient_identifier",
+    "patient_search",
     "step",
     "visit",
     "visit_history",
@@ -135,6 +138,7 @@ def fold_into(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
     """Folds what was routed behind place `start`, up to `end`; returns how many. Each batch is one transaction."""
+    demographic_search.complete(database)
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
     while found := [e for e in journal.since(journal_, start, batch) if end is None or e.place <= end]:
@@ -172,7 +176,7 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
             extra = set()
         if lost or extra:
             events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])
-            by = "" if name == "patient_identifier" else f" (written by {events} …)"
+            by = "" if name in ("patient_identifier", "patient_search") else f" (written by {events} …)"
             faults.append(
                 f"{name}: {len(lost)} live rows and {len(extra)} rebuilt rows have no counterpart{by}"
             )

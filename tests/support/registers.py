@@ -48,6 +48,7 @@ class Registers:
         names = (
             "patient",
             "patient_identifier",
+            "patient_search",
             "step",
             "visit",
             "visit_history",
