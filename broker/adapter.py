@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "REPEAT_WINDOW",
+    "Claim",
     "Delivery",
     "Inbound",
     "InboundContext",
@@ -87,6 +88,24 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What commit 1 must find of an object that has a life of its own (an MPPS), for a reception to stand.
+
+    The answer must be right when it leaves, and commit 2 comes later: so the state is kept by commit 1. The same bytes
+    again, which change no state, are a repeat.
+    """
+
+    uid: str
+    """The object's SOP Instance UID."""
+    after: frozenset[str]
+    """States in which it may be; `""`: nobody knows it."""
+    state: str
+    """The state in which it is then."""
+    otherwise: Callable[[str], Reception]
+    """The refusal that stands instead, by the state that was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reception:
     """One received message with its verdict, its answer and its events: what commit 1 writes, all or nothing."""
 
@@ -96,10 +115,11 @@ class Reception:
     site: str
     peer: str
     """Address or AE title of the sender."""
-    protocol: Literal["hl7", "dicom"]
+    protocol: Literal["hl7", "dicom", "operator"]
+    """`operator`: what a person, or the broker's own clock, decided."""
     received: datetime
     message_type: str = ""
-    """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`)."""
+    """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`, `N-CREATE`)."""
     control_id: str = ""
     sender: str = ""
     """MSH-3 and MSH-4 joined with `|`, or the calling AE title."""
@@ -124,6 +144,8 @@ class Reception:
     """How long the same listener, sender and control id mean the same message; nothing: never."""
     reused: Callable[[], Reception] | None = field(default=None, compare=False, repr=False)
     """The refusal that stands instead, should its control id have come with other content (invariant 3)."""
+    claim: Claim | None = field(default=None, compare=False, repr=False)
+    """What it needs, and leaves behind, of an object's state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +157,7 @@ class Stored:
     repeat: bool = False
     """The same message stood in the journal already: this is its stored answer, nothing was processed again."""
     refused: Reception | None = None
-    """What was written instead of the reception: its control id had come with other content."""
+    """What was written instead of the reception: its control id had come with other content, or its claim failed."""
 
 
 class Intake(Protocol):
@@ -159,6 +181,8 @@ class WorklistRow:
     status: str
     attributes: Mapping[str, Any]
     """DICOM attributes by keyword (`broker.dicom.attributes`)."""
+    held: str = ""
+    """What it lacks; no device is shown such a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +207,17 @@ class WorklistReader(Protocol):
     """Read side of the worklist register, for the MWL SCP."""
 
     def candidates(
-        self, *, stations: tuple[str, ...] = (), patient_id: str = "", dates: tuple[str, str] = ("", "")
+        self,
+        *,
+        stations: tuple[str, ...] = (),
+        patient_id: str = "",
+        dates: tuple[str, str] = ("", ""),
+        started_by: str = "",
     ) -> Iterable[WorklistRow]:
-        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`."""
+        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`.
+
+        `started_by`: with the rows of steps that this AE title has in progress.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -432,4 +464,6 @@ class OutboundSpec(Generic[C]):
     render: Renderer
     factory: Callable[[C, OutboundContext], Outbound] | None
     """None: the destination is one of the broker's own registers, written in commit 2 (the worklist)."""
+    takes: tuple[str, ...] = ()
+    """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
     api_version: int = API_VERSION

@@ -44,6 +44,7 @@ EventType = Literal[
     "step.completed",
     "step.discontinued",
     "step.cancelled",
+    "step.expired",
     "instance.received",
     "study.completed",
     "study.stored",
@@ -60,7 +61,10 @@ EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 OPERATOR = "operator"
 """Source of what people decide about patients: no listener may have this name."""
 
-StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
+StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
+
+PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
+"""(0040,0252), PS3.3 C.4.14."""
 
 VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
 
@@ -232,6 +236,42 @@ class Step(Payload):
     """DICOM CS of (0040,1003): STAT, HIGH, ROUTINE, MEDIUM, LOW or empty."""
 
 
+class StepReference(Payload):
+    """A scheduled step that a modality says it performs: an item of (0040,0270)."""
+
+    study_uid: str
+    accession_number: str = ""
+    step_id: str = ""
+    """(0040,0009); empty: nothing was scheduled."""
+
+
+class PerformedSeries(Payload):
+    """A series that came of it: an item of (0040,0340)."""
+
+    series_uid: str
+    instances: tuple[str, ...] = ()
+    """SOP Instance UIDs, of images and of everything else."""
+
+
+class PerformedStep(Payload):
+    """A modality performed procedure step (PS3.3 C.4.13 to C.4.16) as one N-CREATE or N-SET says it: empty keeps."""
+
+    uid: str
+    status: PerformedStatus | None = None
+    calling_aet: str
+    station_aet: str = ""
+    modality: str = ""
+    started: str = ""
+    """`YYYYMMDDHHMMSS`, the modality's local time."""
+    ended: str = ""
+    discontinuation: str = ""
+    """Code value of (0040,0281), CID 9300: `110514` is the wrong worklist entry."""
+    steps: tuple[StepReference, ...] = ()
+    series: tuple[PerformedSeries, ...] = ()
+    issuer_stated: bool = False
+    """It names the issuer of its Patient ID itself."""
+
+
 class Instance(Payload):
     """One DICOM instance that was received and stands on disk."""
 
@@ -285,6 +325,7 @@ class EventData(Payload):
     encounter: Encounter | None = None
     order: Order | None = None
     step: Step | None = None
+    performed: PerformedStep | None = None
     instance: Instance | None = None
     result: Result | None = None
     decision: Decision | None = None

@@ -456,6 +456,10 @@ def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
             keys += [("order", n.value) for n in (data.result.placer_number, data.result.filler_number) if n]
         if data.step is not None:
             keys += [("accession", data.step.accession_number), ("study", data.step.study_uid)]
+        if data.performed is not None:
+            keys.append(("instance", data.performed.uid))
+            for one in data.performed.steps:
+                keys += [("accession", one.accession_number), ("study", one.study_uid)]
         if data.instance is not None:
             keys += [
                 ("accession", data.instance.accession_number),

@@ -95,6 +95,22 @@ class RetentionSettings(Options):
         return self
 
 
+class StepsSettings(Options):
+    """What time does to scheduled and performed steps."""
+
+    idle: Mapping[str, Duration] = Field(
+        default_factory=dict,
+        description="Worklists whose rows expire, each with how long after the row's last change and the day it was to"
+        " start: `{worklist: 7d}`. An order that schedules the step anew restores it. A list that is not named: never.",
+    )
+    mpps_overdue: Duration = Field(
+        default="24h",
+        validate_default=True,
+        description="How long an MPPS may be in progress before it is reported (`mpps-overdue`); its step stays"
+        " STARTED.",
+    )
+
+
 class TapSettings(Options):
     """What `broker tap` may show."""
 
@@ -208,6 +224,7 @@ class BrokerSettings(Options):
     http: HttpSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    steps: StepsSettings = Field(default_factory=StepsSettings)
     tap: TapSettings = Field(default_factory=TapSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
@@ -319,6 +336,13 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
             faults,
         )
     ]
+    lists = [setting.name for setting in outbound if setting.spec.kind == "worklist"]
+    for name in broker.steps.idle if broker is not None else ():
+        if name not in lists:
+            hint = did_you_mean(name, lists) or f"There are {', '.join(lists) or 'none'}."
+            faults.append(
+                document.fault(("steps", "idle", name), f"no worklist is called '{name}'", hint, key=True)
+            )
     if faults or broker is None:
         raise ConfigError(sorted(faults, key=lambda f: (f.line, f.column)))
     return Settings(file=path.resolve(), broker=broker, inbound=tuple(inbound), outbound=tuple(outbound))

@@ -16,6 +16,7 @@ from broker.dicom.encode import encode
 from broker.dicom.matching import Query
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.net.service import Answer, FindRequest, Peer
+from broker.scalars import Switch
 
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 
@@ -29,6 +30,10 @@ class WorklistService(Options):
         description="Specific Character Sets to answer in where `devices` says nothing of the device: the first that"
         " shows the whole row.",
     )
+    started: Switch = Field(
+        default=False,
+        description="Whether a device is also shown the steps that it has in progress itself (MPPS); others never are.",
+    )
 
 
 class WorklistScp:
@@ -38,6 +43,7 @@ class WorklistScp:
 
     def __init__(self, config: WorklistService, context: InboundContext) -> None:
         self._charsets = config.charsets
+        self._started = config.started
         self._context = context
 
     def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
@@ -54,7 +60,10 @@ class WorklistScp:
         answers, lossy, whole = 0, 0, False
         try:
             for row in self._context.worklist.candidates(
-                stations=query.stations, patient_id=query.patient_id, dates=query.dates
+                stations=query.stations,
+                patient_id=query.patient_id,
+                dates=query.dates,
+                started_by=peer.calling_aet if self._started else "",
             ):
                 if query.matches(row.attributes):
                     answer = query.answer(row.attributes)

@@ -46,7 +46,7 @@ def render_row(view: View, target: Target) -> Rendered:
     if view.step is None or view.patient is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} has no step to make a worklist row of")
     shortened: list[str] = []
-    row: dict[str, Value] = {**_patient(view.patient), **_request(view, view.step, shortened)}
+    row: dict[str, Value] = {**patient_module(view.patient), **_request(view, view.step, shortened)}
     item = _step(view.step, shortened)
     for keyword, value in target.set.items():
         (item if keyword in STEP_KEYWORDS else row)[keyword] = value
@@ -61,7 +61,7 @@ def render_row(view: View, target: Target) -> Rendered:
     return Rendered(payload=dicom.to_json(row).encode(), summary=summary)
 
 
-def _patient(patient: Patient) -> Attributes:
+def patient_module(patient: Patient) -> Attributes:
     """The Patient module: the first identifier is Patient ID, the others stand beside it."""
     if not patient.identifiers:
         raise LocalProtocolError("a patient in the register has an identifier")

@@ -18,6 +18,7 @@ from broker.dicom import attributes as dicom
 from broker.dicom import elements, status
 from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
+from broker.dicom_identity import Profile, text
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.ids import message_id
@@ -37,12 +38,12 @@ class StorageService(Options):
     )
 
 
-def profile(config: StorageService, name: str, site: str) -> mapping.Profile:
+def profile(config: StorageService, name: str, site: str) -> Profile:
     """How a storage service with these options reads."""
     national = tuple(read_issuer(text) for text in config.national)
     known = (*(read_issuer(text) for text in config.issuers), *national)
     issuers = Issuers(default=read_issuer(config.issuer), known=known)
-    return mapping.Profile(name=name, site=site, issuers=issuers, national=national)
+    return Profile(name=name, site=site, issuers=issuers, national=national)
 
 
 class StorageScp:
@@ -63,7 +64,7 @@ class StorageScp:
                 layout, head = _head(file)
         except RemoteProtocolError as exc:
             return self._refused(str(exc), peer)
-        if mapping.text(head, "SOPInstanceUID") != request.sop_instance_uid:
+        if text(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
         path, sha256, size = self._spool.keep(
             request.path, layout.dataset_offset, request.transfer_syntax_uid

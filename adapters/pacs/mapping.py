@@ -12,8 +12,8 @@ from typing import Final
 from broker.adapter import Reception, Verdict
 from broker.dicom import status
 from broker.dicom.attributes import Attributes
-from broker.event import Draft, Event, EventData, Identifier, Instance, Patient, PersonName
-from broker.hl7.demographics import SEX, Issuers
+from broker.dicom_identity import Profile, issuer, stated, text
+from broker.event import Draft, Event, EventData, Instance
 from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
 from broker.text import LOST, mojibake
@@ -44,17 +44,6 @@ class Arrived:
     sha256: str
     transfer_syntax_uid: str
     calling_aet: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """How one storage service reads what it is sent."""
-
-    name: str
-    site: str
-    issuers: Issuers
-    national: tuple[Identifier, ...] = ()
-    """Issuers of national numbers, tried for an 11-digit id that names no issuer."""
 
 
 def receive(
@@ -118,14 +107,6 @@ def garbled(head: Attributes) -> bool:
 
 def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
     """The object's identity as it states it, and where its bytes are."""
-    name = text(head, "PatientName")
-    sex = text(head, "PatientSex").upper()
-    patient = Patient(
-        identifiers=_identifiers(head, profile),
-        name=_person_name(name) if name else None,
-        birth_date=text(head, "PatientBirthDate") or None,
-        sex=SEX.get(sex, "") if sex else None,
-    )
     instance = Instance(
         sop_class_uid=text(head, "SOPClassUID"),
         sop_instance_uid=text(head, "SOPInstanceUID"),
@@ -138,39 +119,6 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         size=arrived.size,
         sha256=arrived.sha256,
         calling_aet=arrived.calling_aet,
-        issuer_stated=any(_issuer(head)),
+        issuer_stated=any(issuer(head)),
     )
-    return Draft(type="instance.received", data=EventData(patient=patient, instance=instance))
-
-
-def text(head: Attributes, keyword: str) -> str:
-    """A single text of the head, trimmed; empty when absent or not a text."""
-    value = head.get(keyword, "")
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _issuer(head: Attributes) -> tuple[str, str, str]:
-    """Namespace, universal id and its type that the object names as issuer of its Patient ID."""
-    namespace, oid, oid_type = text(head, "IssuerOfPatientID"), "", ""
-    qualifiers = head.get("IssuerOfPatientIDQualifiersSequence", ())
-    if isinstance(qualifiers, tuple) and qualifiers and not isinstance(qualifiers[0], str):
-        oid, oid_type = text(qualifiers[0], "UniversalEntityID"), text(qualifiers[0], "UniversalEntityIDType")
-    return namespace, oid, oid_type
-
-
-def _identifiers(head: Attributes, profile: Profile) -> tuple[Identifier, ...]:
-    """The object's id under its own issuer; without one under each that it may be of, the site's first."""
-    value = text(head, "PatientID")
-    if not value:
-        return ()
-    namespace, oid, oid_type = _issuer(head)
-    own = profile.issuers.complete(value, namespace, oid, oid_type, "")
-    if namespace or oid or not (len(value) == 11 and value.isascii() and value.isdigit()):
-        return (own,)
-    return (own, *(issuer.model_copy(update={"value": value}) for issuer in profile.national))
-
-
-def _person_name(text: str) -> PersonName:
-    """The alphabetic group of a PN (PS3.5 6.2.1)."""
-    family, given, middle, prefix, suffix = (*text.split("=")[0].split("^"), "", "", "", "", "")[:5]
-    return PersonName(family=family, given=given, middle=middle, prefix=prefix, suffix=suffix)
+    return Draft(type="instance.received", data=EventData(patient=stated(head, profile), instance=instance))

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
-from broker.adapter import Reception, Stored, Verdict
+from broker.adapter import Claim, Reception, Stored, Verdict
 from broker.errors import StoreError
 from broker.hl7.framing import END, START, frame
 from broker.hl7.garbled import MOJIBAKE
@@ -86,7 +86,7 @@ class JournalIntake:
 
     def _append(self, tx: Transaction, reception: Reception) -> Stored:
         stored = append(tx, reception)
-        if stored.refused is not None:
+        if stored.refused is not None and reception.claim is None:
             self._alert(tx, stored.refused)
         elif MOJIBAKE in reception.flags and not stored.repeat:
             self._alert(tx, reception)
@@ -149,7 +149,29 @@ def append(tx: Transaction, reception: Reception) -> Stored:
             refused = reception.reused()
             insert(tx, refused, key=key)
             return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
+    if reception.claim is not None:
+        return _claimed(tx, reception, reception.claim, digest)
     insert(tx, reception, key=key)
+    return Stored(answers=reception.answers, answer_code=reception.answer_code)
+
+
+def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes) -> Stored:
+    """Appends a reception whose object is in a state that allows it, and moves the object on; else its refusal."""
+    tx.alone(f"object|{claim.uid}")
+    row = tx.one("SELECT state, digest FROM object_state WHERE uid=?", (claim.uid,))
+    state, before = row or ("", b"")
+    if state not in claim.after:
+        refused = claim.otherwise(state)
+        insert(tx, refused)
+        return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
+    if state == claim.state and bytes(before) == digest:
+        return Stored(answers=reception.answers, answer_code=reception.answer_code, repeat=True)
+    seq = insert(tx, reception)
+    tx.execute(
+        "INSERT INTO object_state (uid, state, digest, message) VALUES (?,?,?,?) ON CONFLICT (uid) DO UPDATE SET"
+        " state=excluded.state, digest=excluded.digest, message=excluded.message",
+        (claim.uid, claim.state, digest, seq),
+    )
     return Stored(answers=reception.answers, answer_code=reception.answer_code)
 
 

@@ -1,10 +1,11 @@
-"""One association as its requestor: opens it, sends C-STORE, C-FIND and C-ECHO, releases it. Blocking, no threads.
+"""One association as its requestor: opens it, sends requests of five kinds, releases it. Blocking, no threads.
 
 Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
 than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
 polls between two threads. Here one buffer of one PDU is read from the file and written to the socket.
 
-PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO).
+PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO), 10.1.3
+(N-SET), 10.1.5 (N-CREATE).
 """
 
 from __future__ import annotations
@@ -119,15 +120,30 @@ class Requestor:
         """
         self._message_id = self._message_id % 0xFFFF + 1
         self._write(pdu.find_rq(context_id, self._message_id, sop_class_uid))
-        for start in range(0, len(identifier), self._fragment):
-            part = identifier[start : start + self._fragment]
-            last = start + self._fragment >= len(identifier)
-            self._write(pdu.fragment_header(context_id, len(part), last=last) + part)
+        self._write_dataset(identifier, context_id)
         while True:
             response = self._response(pdu.C_FIND_RSP, datasets=True)
             yield response
             if not is_pending(response.status):
                 return
+
+    def create(
+        self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+    ) -> pdu.Response:
+        """N-CREATE with an attribute list in the context's transfer syntax; the answer, whatever its status."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.create_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
+        self._write_dataset(dataset, context_id)
+        return self._response(pdu.N_CREATE_RSP, datasets=True)
+
+    def set(
+        self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+    ) -> pdu.Response:
+        """N-SET with a modification list, as `create`."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.set_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
+        self._write_dataset(dataset, context_id)
+        return self._response(pdu.N_SET_RSP, datasets=True)
 
     def echo(self, context_id: int) -> int:
         """C-ECHO; the status of the answer."""
@@ -168,6 +184,12 @@ class Requestor:
             self._socket.settimeout(_RELEASE_TIMEOUT)
             self._socket.sendall(pdu.abort())
         self._close()
+
+    def _write_dataset(self, dataset: bytes, context_id: int) -> None:
+        for start in range(0, len(dataset), self._fragment):
+            part = dataset[start : start + self._fragment]
+            last = start + self._fragment >= len(dataset)
+            self._write(pdu.fragment_header(context_id, len(part), last=last) + part)
 
     def _fill(self, file: BinaryIO, space: memoryview) -> None:
         """Reads until `space` is full."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from broker.event import Event
+from broker.event import Event, PerformedStep, Step
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, orderless, patients, steps, visits
+from broker.registers import exceptions, instances, orderless, patients, performed, steps, visits
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -22,6 +22,8 @@ class Folded:
 
     view: View | None
     """None: the event was refused by a register (reported as an exception); nothing is routed."""
+    others: tuple[View, ...] = ()
+    """Of an event that is about several steps (an MPPS): how it looks for each but the first."""
     touched: tuple[str, ...] = ()
     """Steps, other than the event's own, whose rows may look different now."""
     joined: tuple[tuple[str, str], ...] = ()
@@ -34,6 +36,8 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return _patient(tx, event, message)
     if event.data.instance is not None and event.data.patient is not None:
         return _instance(tx, event, message)
+    if event.data.performed is not None:
+        return _performed(tx, event, message, event.data.performed)
     said = event.data.patient
     if (
         said is not None
@@ -43,8 +47,7 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return Folded(view=None)
     known = _referred(tx, event)
     if event.data.step is not None and known is not None:
-        said_of = orderless.recognised(tx, event.data.step, event.data.encounter, known.key)
-        held = steps.fold(tx, event, said_of, known.key)
+        held = _step(tx, event, event.data.step, known.key)
         if held is None:
             return Folded(view=None)
         held, others = orderless.follow(tx, event, held)
@@ -62,6 +65,14 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         touched += orderless.after_orders(tx, event, touched)
         return Folded(view=whole, touched=tuple(touched))
     return Folded(view=_view(event, message, known), touched=tuple(_visited(tx, event, known)))
+
+
+def _step(tx: Transaction, event: Event, said: Step, patient_key: str) -> steps.Held | None:
+    """Nobody came (no order says so): the row ends. Else what an order or a visit says of the step."""
+    if event.type == "step.expired" and event.data.order is None:
+        return steps.expire(tx, event, said)
+    said = orderless.recognised(tx, said, event.data.encounter, patient_key)
+    return steps.fold(tx, event, said, patient_key)
 
 
 def _visited(tx: Transaction, event: Event, known: Known | None) -> list[str]:
@@ -84,6 +95,9 @@ def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
         if held is None:
             return None
         return _through(_view(event, message, patients.get(tx, held.patient_key)), held)
+    if data.performed is not None:
+        seen = performed.look(tx, data.performed.uid)
+        return None if seen is None else _views(tx, event, message, seen)[0]
     if data.patient is None:
         return _view(event, message, None)
     if data.instance is not None:
@@ -128,11 +142,35 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
         visits.move(tx, key, known.key)
+        performed.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),
         joined=tuple((key, known.key) for key in absorbed),
     )
+
+
+def _performed(tx: Transaction, event: Event, message: Message | None, said: PerformedStep) -> Folded:
+    seen = performed.fold(tx, event, said)
+    first, *others = _views(tx, event, message, seen)
+    joined = ((seen.lane, seen.patient_key),) if seen.known_now else ()
+    return Folded(view=first, others=tuple(others), joined=joined)
+
+
+def _views(tx: Transaction, event: Event, message: Message | None, seen: performed.Folded) -> list[View]:
+    """An MPPS seen once for each of the steps, as the step's order sees it; without one, once by itself."""
+    known = patients.get(tx, seen.patient_key) if seen.patient_key else None
+    bare = replace(
+        _view(event, message, known), performed=seen.performed, patient_key=known.key if known else seen.lane
+    )
+    return [
+        replace(
+            _through(bare, held),
+            event=event.model_copy(update={"source": held.source, "site": held.site}),
+            performed=seen.performed,
+        )
+        for held in seen.steps
+    ] or [bare]
 
 
 def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:

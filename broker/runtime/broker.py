@@ -31,6 +31,8 @@ from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
 from broker.runtime.directory import Directory
+from broker.runtime.idle import Idle
+from broker.runtime.idle import limits_of as limits_of_steps
 from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
@@ -111,6 +113,13 @@ class Broker:
             clock,
             leads=lambda: self._leader.leads,
         )
+        self._idle = Idle(
+            self._database,
+            limits_of_steps(settings.broker.steps),
+            clock,
+            on_events=self._committed,
+            leads=lambda: self._leader.leads,
+        )
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -159,6 +168,7 @@ class Broker:
                 await asyncio.to_thread(self._dicom.start)
         if "router" in self._roles:
             self._retention.start()
+            self._idle.start()
             if self._feed is not None:
                 self._feed.start()
         self._ready = True
@@ -174,6 +184,7 @@ class Broker:
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.stop)
+        await asyncio.to_thread(self._idle.stop)
         await asyncio.to_thread(self._routes.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)

@@ -114,7 +114,13 @@ def compiled(
             loaded.setdefault(name, tables.Table(name=name, file=file, rows={}))
     kinds: dict[str, Kind] = {s.name: s.spec.kind for s in settings.outbound}
     sources = [setting.name for setting in settings.inbound]
-    site = Site(destinations=kinds, tables=loaded, env=env, sources=None if folder is None else sources)
+    site = Site(
+        destinations=kinds,
+        tables=loaded,
+        env=env,
+        sources=None if folder is None else sources,
+        takes={s.name: s.spec.takes for s in settings.outbound},
+    )
     return load_files(files.routes, site, folder=folder, unread=faults)
 
 

@@ -32,11 +32,14 @@ TABLES: Final = {
     " ORDER BY 1",
     "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
     "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
-    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
+    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
+    "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
-    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake') ORDER BY 1, 2",
+    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake', 'mpps-overdue')"
+    " ORDER BY 1, 2",
 }
 """What is compared: everything that follows from the events alone."""
 
@@ -55,6 +58,8 @@ COPIED: Final = (
     "worklist",
     "worklist_station",
     "instance",
+    "mpps",
+    "mpps_step",
     "exception",
 )
 """What a baseline holds, in the order in which one table names another."""

@@ -56,6 +56,8 @@ class Registers:
             "worklist",
             "worklist_station",
             "instance",
+            "mpps",
+            "mpps_step",
             "exception",
         )
         return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}

@@ -20,7 +20,7 @@ LAYERS = (
     {"hl7", "dicom", "csvfile"},
     {"view", "store", "telemetry"},
     {"adapter"},
-    {"device", "reception", "registry"},
+    {"device", "dicom_identity", "reception", "registry"},
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
@@ -45,7 +45,7 @@ PEERS_API = {"dicom", "errors", "hl7", "net", "yamlfile"}
 
 # What an adapter's author may use.
 ADAPTER_API = {
-    *("adapter", "csvfile", "dicom", "errors", "event", "hl7", "ids", "net"),
+    *("adapter", "csvfile", "dicom", "dicom_identity", "errors", "event", "hl7", "ids", "net"),
     *("reception", "scalars", "testing", "text", "view"),
 }
 
