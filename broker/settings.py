@@ -22,6 +22,7 @@ from broker.delivery.pace import Window
 from broker.device import AePattern, Device, find
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
+from broker.event import OPERATOR
 from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
@@ -361,6 +362,10 @@ def _entries(
     entries = document.value.get(section) if isinstance(document.value, dict) else None
     for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
+        if section == "inbound" and name == OPERATOR:
+            what = f"no listener may be called '{OPERATOR}': that is the source of what people decide"
+            faults.append(document.fault(at, what, key=True, code="wrong-value"))
+            continue
         if not isinstance(value, dict) or "adapter" not in value:
             what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
             code = "missing-key" if isinstance(value, dict) else "wrong-value"

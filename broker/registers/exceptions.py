@@ -25,6 +25,7 @@ Kind = Literal[
     "mpps-overdue",
     "identity-conflict",
     "merge-held",
+    "split-refused",
     "clock-skew",
     "demographics-differ",
     "instance-unverified",

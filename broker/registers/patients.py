@@ -7,7 +7,7 @@ patient that nobody knows makes a provisional one. Matching is by identifier and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -231,6 +231,37 @@ def end_identifiers(
             "UPDATE patient SET body=?, event=? WHERE key=?", (kept.model_dump_json(), event.id, survivor.key)
         )
     return absorbed
+
+
+def take_identifiers(
+    tx: Transaction, event: Event, target: Known, moved: tuple[Identifier, ...]
+) -> tuple[list[str], list[str]]:
+    """A move (A43): only these identifiers are the target's from now on.
+
+    Returns the records that gave some, and those of them that have none left, which the target absorbs.
+    """
+    owners = {key: owner for key, owner in _owners(tx, moved).items() if owner.patient != target.key}
+    sources = _each_once(owners.values())
+    for identifier in moved:
+        tx.execute(
+            "INSERT INTO patient_identifier (value, issuer, patient, current) VALUES (?,?,?,1)"
+            " ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1",
+            (identifier.value, identifier.issuer, target.key),
+        )
+    came = {identifier.key for identifier in moved}
+    absorbed = []
+    for key in sources:
+        known = get(tx, key)
+        kept = tuple(i for i in known.patient.identifiers if i.key not in came)
+        if kept:
+            write(tx, event, replace(known, patient=known.patient.model_copy(update={"identifiers": kept})))
+        else:
+            _absorb(tx, event, key, target.key)
+            absorbed.append(key)
+    own = tuple(i for i in target.patient.identifiers if i.key not in came)
+    whole = target.patient.model_copy(update={"identifiers": (*own, *moved)})
+    write(tx, event, replace(target, patient=whole))
+    return sources, absorbed
 
 
 def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:

@@ -57,7 +57,7 @@ def origin(tx: Transaction, event: Event, patient: Patient, under: Identifier) -
     return Origin(
         source=event.source,
         at=(holds or arrival).isoformat(),
-        said=(patient.as_of or "") if holds is not None else "",
+        said="" if holds is None else patient.as_of or holds.isoformat(),
         event=event.id,
         value=under.value,
         issuer=under.issuer,
@@ -69,9 +69,14 @@ def overlaid(base: Patient, origins: Origins, said: Patient, by: Origin) -> tupl
     stated: dict[str, Any] = {
         name: value
         for name in VALUES
-        if (value := getattr(said, name)) is not None and (name not in origins or origins[name].at <= by.at)
+        if (value := getattr(said, name)) is not None and (name not in origins or _after(by, origins[name]))
     }
     return base.model_copy(update={**stated, "as_of": None}), {**origins, **dict.fromkeys(stated, by)}
+
+
+def _after(later: Origin, known: Origin) -> bool:
+    """By the times that senders wrote; where none did, in the order of receiving, which no node's clock decides."""
+    return later.at >= known.at or not (later.said or known.said)
 
 
 def written(origins: Origins) -> str:

@@ -59,5 +59,8 @@ class Registers:
             "mpps",
             "mpps_step",
             "exception",
+            "patient_change",
+            "patient_change_identifier",
+            "patient_link",
         )
         return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
