@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from broker.dicom.matching import Query
 from broker.event import Event, EventType
+from broker.identity import Environment
 
 if TYPE_CHECKING:
     from broker.net.service import Service
@@ -163,6 +164,8 @@ class ListenerPlace:
     name: str
     site: str
     config_folder: Path
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
 
 
 class Reader(Protocol):
@@ -218,6 +221,18 @@ class InboundContext:
     """Adds one to a metric of `broker.telemetry`."""
     note_query: Callable[[WorklistQuery], None] = lambda _query: None
     """Remembers what a device asked, in memory only."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
+
+    @property
+    def place(self) -> ListenerPlace:
+        """What the adapter's reader needs of it."""
+        return ListenerPlace(
+            name=self.name,
+            site=self.site,
+            config_folder=self.config_folder,
+            environment=self.environment,
+        )
 
 
 class Inbound(Protocol):

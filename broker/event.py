@@ -76,6 +76,8 @@ class Identifier(Payload):
     oid: str = ""
     oid_type: str = ""
     type_code: str = ""
+    temporary: bool = False
+    """The listener's settings say that it stands for somebody until it is known who that is (`identity.class_of`)."""
 
     @property
     def issuer(self) -> str:

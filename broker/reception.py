@@ -18,12 +18,14 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
 
+from broker import identity
 from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
     DUPLICATE_KEY,
     REQUIRED_FIELD_MISSING,
     SEGMENT_SEQUENCE_ERROR,
+    UNKNOWN_KEY,
     UNSUPPORTED_EVENT_CODE,
     UNSUPPORTED_MESSAGE_TYPE,
     UNSUPPORTED_PROCESSING_ID,
@@ -162,7 +164,12 @@ def receive(
                 location=Location(segment="MSH", sequence=2),
             )  # fmt: skip
         flags = (*message.flags, *_validated(message, profile))
-        events = stamp.events(mapper(message, profile))
+        drafts = mapper(message, profile)
+        remarks, objection = _identified(drafts, message, profile.issuers.rules)
+        flags = (*flags, *remarks)
+        if objection:
+            return stamp.refusal(header, objection, flags=flags)
+        events = stamp.events(drafts)
     except RemoteProtocolError as exc:
         return stamp.refusal(header, exc)
     except Exception as exc:  # noqa: BLE001 - the edge of somebody else's mapping
@@ -172,7 +179,7 @@ def receive(
         )
         place = extract_tb(exc.__traceback__)[-1]
         flag = f"bug-{type(exc).__name__}-{Path(place.filename).name}:{place.lineno}"
-        return stamp.refusal(header, broken, flag=flag)
+        return stamp.refusal(header, broken, flags=(flag,))
     verdict = Verdict.ACCEPTED if events else Verdict.FILTERED
     reason = "" if events else f"{kind} holds nothing to do"
     return stamp.reception(
@@ -289,6 +296,29 @@ def _validated(message: Message, profile: Profile) -> tuple[str, ...]:
     return tuple(f"invalid:{finding.location}" for finding in findings)
 
 
+def _identified(
+    drafts: Sequence[Draft], message: Message, rules: identity.Rules
+) -> tuple[tuple[str, ...], Refused | None]:
+    """What is remarked of the patients' identifiers, each flag once; and the refusal, where one of PID-3 causes it.
+
+    Those of MRG-1 refuse nothing: a wrong number must be able to end.
+    """
+    current: dict[str, None] = {}
+    ended: dict[str, None] = {}
+    for data in (draft.data for draft in drafts):
+        for identifier in data.patient.identifiers if data.patient else ():
+            born = (data.patient and data.patient.birth_date) or ""
+            current |= dict.fromkeys(identity.flags(identifier, rules, birth_date=born))
+        for identifier in data.prior:
+            ended |= dict.fromkeys(identity.flags(identifier, rules))
+    emergency = message["PID-31"] == "Y" or message["PV1-2"] == "E"
+    why = identity.objection(current, rules, emergency=emergency)
+    error = Refused(
+        f"PID-3 {why}", ack_code="AE", error_code=UNKNOWN_KEY, location=Location(segment="PID", field=3)
+    )
+    return tuple(current | ended), error if why else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stamp:
     """What every reception of this message has in common."""
@@ -316,9 +346,10 @@ class _Stamp:
             for number, draft in enumerate(drafts)
         )
 
-    def refusal(self, header: Header | None, error: RemoteProtocolError, *, flag: str = "") -> Reception:
+    def refusal(
+        self, header: Header | None, error: RemoteProtocolError, *, flags: tuple[str, ...] = ()
+    ) -> Reception:
         reason = f"{error.location}: {error}" if error.location else str(error)
-        flags = (flag,) if flag else ()
         return self.reception(
             header, Verdict.REJECTED, reason, answer=error.ack_code, error=error, flags=flags
         )

@@ -21,6 +21,7 @@ from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
+from broker.identity import Environment
 from broker.scalars import as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
@@ -148,6 +149,11 @@ class BrokerSettings(Options):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
+    environment: Environment = Field(
+        default="mixed",
+        description="Whose identity numbers are taken (docs/identifiers.md): `prod` refuses synthetic ones, `test`"
+        " those that may be a living person's; `mixed` takes both and flags them.",
+    )
     data: Text = Field(
         default="./data",
         description="Folder of journal and spool, this broker's alone; relative to where broker runs.",

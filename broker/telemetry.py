@@ -43,6 +43,11 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             " sender has them still.",
             labels=("protocol",),
         ),
+        "broker_identifier_flags_total": Name(
+            help="Messages and objects by what was remarked of their identifiers: check-digit, synthetic-number …"
+            " (docs/identifiers.md).",
+            labels=("flag", "source"),
+        ),
         "broker_deliveries_total": Name(
             help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),

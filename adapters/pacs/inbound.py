@@ -20,8 +20,9 @@ from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
+from broker.identity import Rules
 from broker.ids import message_id
-from broker.net.hl7_listener import Issuer
+from broker.net.hl7_listener import Issuer, count_flags, issuer_names
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
 
 
@@ -33,16 +34,19 @@ class StorageService(Options):
         default=(), description="Known issuers; a name alone is completed from them."
     )
     national: tuple[Issuer, ...] = Field(
-        default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
+        default=(),
+        description="Issuers of national numbers, tried for an id that names no issuer and has the length of one.",
     )
+    h_issuers: tuple[Issuer, ...] = Field(default=(), description="Issuers that give H-numbers (month + 40).")
 
 
-def profile(config: StorageService, name: str, site: str) -> mapping.Profile:
+def profile(config: StorageService, place: ListenerPlace) -> mapping.Profile:
     """How a storage service with these options reads."""
     national = tuple(read_issuer(text) for text in config.national)
     known = (*(read_issuer(text) for text in config.issuers), *national)
-    issuers = Issuers(default=read_issuer(config.issuer), known=known)
-    return mapping.Profile(name=name, site=site, issuers=issuers, national=national)
+    rules = Rules(environment=place.environment, h_issuers=issuer_names(config.h_issuers))
+    issuers = Issuers(default=read_issuer(config.issuer), known=known, rules=rules)
+    return mapping.Profile(name=place.name, site=place.site, issuers=issuers, national=national)
 
 
 class StorageScp:
@@ -52,7 +56,7 @@ class StorageScp:
 
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
-        self._profile = profile(config, context.name, context.site)
+        self._profile = profile(config, context.place)
         self._spool = spool.Spool(context.spool)
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
@@ -79,6 +83,7 @@ class StorageScp:
         reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
         context.intake.accept_blocking(reception)
         self._count(Verdict.ACCEPTED)
+        count_flags(context, reception)
         return Answer(status=status.SUCCESS)
 
     def _refused(self, reason: str, peer: Peer) -> Answer:
@@ -99,7 +104,7 @@ class InstanceReader:
     """The storage SCP without its association: reads a DICOM file as it would (`broker.adapter.Reader`)."""
 
     def __init__(self, config: StorageService, place: ListenerPlace) -> None:
-        self._profile = profile(config, place.name, place.site)
+        self._profile = profile(config, place)
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one DICOM file, whole in memory."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from broker import identity, nationalid
 from broker.adapter import Reception, Verdict
 from broker.dicom import status
 from broker.dicom.attributes import Attributes
@@ -52,7 +53,7 @@ class Profile:
     site: str
     issuers: Issuers
     national: tuple[Identifier, ...] = ()
-    """Issuers of national numbers, tried for an 11-digit id that names no issuer."""
+    """Issuers of national numbers, tried for an id that names no issuer and has the length of one."""
 
 
 def receive(
@@ -82,6 +83,7 @@ def receive(
         answer_code=f"{status.SUCCESS:04X}",
         raw=raw,
         blob=arrived.path,
+        flags=_remarks(draft, profile),
         keys=search_keys((event,)),
         events=(event,),
     )
@@ -156,9 +158,24 @@ def _identifiers(head: Attributes, profile: Profile) -> tuple[Identifier, ...]:
         return ()
     namespace, oid, oid_type = _issuer(head)
     own = profile.issuers.complete(value, namespace, oid, oid_type, "")
-    if namespace or oid or not (len(value) == 11 and value.isascii() and value.isdigit()):
+    if namespace or oid or not nationalid.has_length(value):
         return (own,)
     return (own, *(issuer.model_copy(update={"value": value}) for issuer in profile.national))
+
+
+def _remarks(draft: Draft, profile: Profile) -> tuple[str, ...]:
+    """What is to be remarked of the id; an object is taken whatever it is.
+
+    Of an id that names no issuer, its shape must say which national number it may be.
+    """
+    said = draft.data.patient
+    if said is None or not said.identifiers:
+        return ()
+    stated, *tried = said.identifiers
+    number = nationalid.read(stated.value) if tried else None
+    if number is not None and number.valid:
+        stated = next((i for i in tried if nationalid.KINDS.get(i.issuer) == number.kind), stated)
+    return identity.flags(stated, profile.issuers.rules, birth_date=said.birth_date or "")
 
 
 def _person_name(text: str) -> PersonName:

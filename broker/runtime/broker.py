@@ -283,6 +283,7 @@ class Broker:
             known_aets=frozenset(settings.broker.dicom.peers),
             count=self._telemetry.count,
             note_query=self._queries.note,
+            environment=settings.broker.environment,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:

@@ -119,7 +119,12 @@ def compiled(
 
 def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:
     """What a listener's reader is told of where it stands."""
-    return ListenerPlace(name=setting.name, site=settings.broker.site, config_folder=settings.file.parent)
+    return ListenerPlace(
+        name=setting.name,
+        site=settings.broker.site,
+        config_folder=settings.file.parent,
+        environment=settings.broker.environment,
+    )
 
 
 def _collect(error: ConfigError, faults: list[Fault], broken: list[str]) -> None:
