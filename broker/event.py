@@ -224,6 +224,8 @@ class Instance(Payload):
     calling_aet: str
     issuer_stated: bool = False
     """The object itself names the issuer of its Patient ID."""
+    neonatal: bool = False
+    """It came from a device that stands where only newborns are examined (the listener's settings)."""
 
 
 class Result(Payload):

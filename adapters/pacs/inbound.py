@@ -16,6 +16,7 @@ from adapters.pacs import mapping, spool
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import elements, status
+from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
 from broker.errors import RemoteProtocolError
@@ -38,6 +39,11 @@ class StorageService(Options):
         description="Issuers of national numbers, tried for an id that names no issuer and has the length of one.",
     )
     h_issuers: tuple[Issuer, ...] = Field(default=(), description="Issuers that give H-numbers (month + 40).")
+    neonatal_aets: tuple[AeTitle, ...] = Field(
+        default=(),
+        description="Calling AE titles of devices that examine newborns only: what they send under the id of a mother"
+        " whose newborn is registered is held (docs/identifiers.md).",
+    )
 
 
 def profile(config: StorageService, place: ListenerPlace) -> mapping.Profile:
@@ -46,7 +52,13 @@ def profile(config: StorageService, place: ListenerPlace) -> mapping.Profile:
     known = (*(read_issuer(text) for text in config.issuers), *national)
     rules = Rules(environment=place.environment, h_issuers=issuer_names(config.h_issuers))
     issuers = Issuers(default=read_issuer(config.issuer), known=known, rules=rules)
-    return mapping.Profile(name=place.name, site=place.site, issuers=issuers, national=national)
+    return mapping.Profile(
+        name=place.name,
+        site=place.site,
+        issuers=issuers,
+        national=national,
+        neonatal_aets=frozenset(config.neonatal_aets),
+    )
 
 
 class StorageScp:

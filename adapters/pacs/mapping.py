@@ -54,6 +54,8 @@ class Profile:
     issuers: Issuers
     national: tuple[Identifier, ...] = ()
     """Issuers of national numbers, tried for an id that names no issuer and has the length of one."""
+    neonatal_aets: frozenset[str] = frozenset()
+    """Calling AE titles of devices that examine newborns only."""
 
 
 def receive(
@@ -132,6 +134,7 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         sha256=arrived.sha256,
         calling_aet=arrived.calling_aet,
         issuer_stated=any(_issuer(head)),
+        neonatal=arrived.calling_aet in profile.neonatal_aets,
     )
     return Draft(type="instance.received", data=EventData(patient=patient, instance=instance))
 

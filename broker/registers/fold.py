@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from broker.event import Event
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, patients, steps
+from broker.registers import exceptions, instances, newborns, patients, steps, temporary
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -30,11 +30,18 @@ class Folded:
 
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
+    said = event.data.patient
+    if (
+        said is not None
+        and event.type.startswith(("patient.", "encounter."))
+        and event.type not in patients.RENAMING
+        and temporary.reissued(tx, event, said)
+    ):
+        return Folded(view=None)
     if event.type.startswith("patient."):
         return _patient(tx, event, message)
-    if event.data.instance is not None and event.data.patient is not None:
+    if event.data.instance is not None and said is not None:
         return _instance(tx, event, message)
-    said = event.data.patient
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
@@ -112,6 +119,8 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
             exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
         absorbed += ended
         known = patients.get(tx, known.key)
+    temporary.fold(tx, event, event.data.patient)
+    newborns.fold(tx, event, event.data.patient, known)
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
@@ -126,7 +135,7 @@ def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     instance, said = event.data.instance, event.data.patient
     assert instance is not None, "the caller looked"
     assert said is not None, "the caller looked"
-    if instances.differs(tx, event, instance):
+    if instances.differs(tx, event, instance) or newborns.misplaced(tx, event, instance, said):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
     return Folded(view=_view(event, message, known) if known else _unverified(event, message))

@@ -29,6 +29,8 @@ TABLES: Final = {
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
+    "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
+    "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
     " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
 }
@@ -45,6 +47,8 @@ COPIED: Final = (
     "worklist",
     "worklist_station",
     "instance",
+    "temporary_id",
+    "mother",
     "exception",
 )
 """What a baseline holds, in the order in which one table names another."""

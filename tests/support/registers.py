@@ -48,6 +48,8 @@ class Registers:
             "worklist",
             "worklist_station",
             "instance",
+            "temporary_id",
+            "mother",
             "exception",
         )
         return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def test_a_whole_head() -> None:
         "sha256": "abc",
         "calling_aet": "CT1",
         "issuer_stated": False,
+        "neonatal": False,
     }
 
 
@@ -189,6 +191,17 @@ def test_an_object_is_taken_whatever_its_id_and_what_is_odd_of_it_is_remarked(
     )
 
     assert (reception.verdict, reception.flags) == (Verdict.ACCEPTED, flags)
+
+
+def test_the_profile_knows_which_devices_examine_newborns_only() -> None:
+    config = StorageService(issuer="STO&2.999.7001&ISO", neonatal_aets=("CT1",))
+    place = ListenerPlace(name="images", site="STO", config_folder=Path())
+    instances = [
+        map_instance(HEADS, replace(ARRIVED, calling_aet=aet), profile(config, place)).data.instance
+        for aet in ("CT1", "CT2")
+    ]
+
+    assert [instance and instance.neonatal for instance in instances] == [True, False]
 
 
 def test_the_profile_knows_who_gives_h_numbers() -> None:
