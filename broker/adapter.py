@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from broker.dicom.matching import Query
 from broker.event import Event, EventType, Identifier, Patient
+from broker.identity import Environment
 
 if TYPE_CHECKING:
     from broker.device import Device
@@ -194,6 +195,8 @@ class ListenerPlace:
     config_folder: Path
     time_zone: str = "Europe/Oslo"
     """Where times without an offset are local; a listener may say another."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
 
 
 class Reader(Protocol):
@@ -326,12 +329,18 @@ class InboundContext:
     """What the settings declare of the device with this calling AE title."""
     time_zone: str = "Europe/Oslo"
     """Where times without an offset are local."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
 
     @property
     def place(self) -> ListenerPlace:
-        """Where this listener stands."""
+        """Where this listener stands: what the adapter's reader needs."""
         return ListenerPlace(
-            name=self.name, site=self.site, config_folder=self.config_folder, time_zone=self.time_zone
+            name=self.name,
+            site=self.site,
+            config_folder=self.config_folder,
+            time_zone=self.time_zone,
+            environment=self.environment,
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broker import identity, nationalid
 from broker.dicom.attributes import Attributes
 from broker.event import Identifier, Patient, PersonName
 from broker.hl7.demographics import SEX, Issuers
@@ -20,7 +21,9 @@ class Profile:
     site: str
     issuers: Issuers
     national: tuple[Identifier, ...] = ()
-    """Issuers of national numbers, tried for an 11-digit id that names no issuer."""
+    """Issuers of national numbers, tried for an id that names no issuer and has the length of one."""
+    neonatal_aets: frozenset[str] = frozenset()
+    """Calling AE titles of devices that examine newborns only."""
 
 
 def stated(head: Attributes, profile: Profile) -> Patient:
@@ -56,9 +59,23 @@ def _identifiers(head: Attributes, profile: Profile) -> tuple[Identifier, ...]:
         return ()
     namespace, oid, oid_type = issuer(head)
     own = profile.issuers.complete(value, namespace, oid, oid_type, "")
-    if namespace or oid or not (len(value) == 11 and value.isascii() and value.isdigit()):
+    if namespace or oid or not nationalid.has_length(value):
         return (own,)
     return (own, *(known.model_copy(update={"value": value}) for known in profile.national))
+
+
+def remarks(said: Patient | None, profile: Profile) -> tuple[str, ...]:
+    """What is to be remarked of the id (`identity.FLAGS`); an object is taken whatever it is.
+
+    Of an id that names no issuer, its shape must say which national number it may be.
+    """
+    if said is None or not said.identifiers:
+        return ()
+    own, *tried = said.identifiers
+    number = nationalid.read(own.value) if tried else None
+    if number is not None and number.valid:
+        own = next((i for i in tried if nationalid.KINDS.get(i.issuer) == number.kind), own)
+    return identity.flags(own, profile.issuers.rules, birth_date=said.birth_date or "")
 
 
 def _person_name(text: str) -> PersonName:

@@ -88,6 +88,8 @@ class Identifier(Payload):
     oid: str = ""
     oid_type: str = ""
     type_code: str = ""
+    temporary: bool = False
+    """The listener's settings say that it stands for somebody until it is known who that is (`identity.class_of`)."""
 
     @property
     def issuer(self) -> str:
@@ -290,6 +292,8 @@ class Instance(Payload):
     calling_aet: str
     issuer_stated: bool = False
     """The object itself names the issuer of its Patient ID."""
+    neonatal: bool = False
+    """It came from a device that stands where only newborns are examined (the listener's settings)."""
 
 
 class Result(Payload):

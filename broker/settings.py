@@ -23,6 +23,7 @@ from broker.device import AePattern, Device, find
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
 from broker.event import OPERATOR
+from broker.identity import Environment
 from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
@@ -169,6 +170,11 @@ class BrokerSettings(Options):
     time_zone: ZoneName = Field(
         default="Europe/Oslo",
         description="Where times without an offset are local; a listener may say another.",
+    )
+    environment: Environment = Field(
+        default="mixed",
+        description="Whose identity numbers are taken (docs/identifiers.md): `prod` refuses synthetic ones, `test`"
+        " those that may be a living person's; `mixed` takes both and flags them.",
     )
     data: Text = Field(
         default="./data",

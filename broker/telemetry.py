@@ -47,6 +47,11 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Messages and objects with UTF-8 that was read as Latin-1 before they came (BjÃ¸rn), by listener.",
             labels=("source",),
         ),
+        "broker_identifier_flags_total": Name(
+            help="Messages and objects by what was remarked of their identifiers: check-digit, synthetic-number …"
+            " (docs/identifiers.md).",
+            labels=("flag", "source"),
+        ),
         "broker_deliveries_total": Name(
             help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),

@@ -16,13 +16,15 @@ from adapters.pacs import mapping, spool
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import elements, status
+from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
 from broker.dicom_identity import Profile, text
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
+from broker.identity import Rules
 from broker.ids import message_id
-from broker.net.hl7_listener import Issuer
+from broker.net.hl7_listener import Issuer, count_flags, issuer_names
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
 
 
@@ -34,16 +36,30 @@ class StorageService(Options):
         default=(), description="Known issuers; a name alone is completed from them."
     )
     national: tuple[Issuer, ...] = Field(
-        default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
+        default=(),
+        description="Issuers of national numbers, tried for an id that names no issuer and has the length of one.",
+    )
+    h_issuers: tuple[Issuer, ...] = Field(default=(), description="Issuers that give H-numbers (month + 40).")
+    neonatal_aets: tuple[AeTitle, ...] = Field(
+        default=(),
+        description="Calling AE titles of devices that examine newborns only: what they send under the id of a mother"
+        " whose newborn is registered is held (docs/identifiers.md).",
     )
 
 
-def profile(config: StorageService, name: str, site: str) -> Profile:
+def profile(config: StorageService, place: ListenerPlace) -> Profile:
     """How a storage service with these options reads."""
     national = tuple(read_issuer(text) for text in config.national)
     known = (*(read_issuer(text) for text in config.issuers), *national)
-    issuers = Issuers(default=read_issuer(config.issuer), known=known)
-    return Profile(name=name, site=site, issuers=issuers, national=national)
+    rules = Rules(environment=place.environment, h_issuers=issuer_names(config.h_issuers))
+    issuers = Issuers(default=read_issuer(config.issuer), known=known, rules=rules)
+    return Profile(
+        name=place.name,
+        site=place.site,
+        issuers=issuers,
+        national=national,
+        neonatal_aets=frozenset(config.neonatal_aets),
+    )
 
 
 class StorageScp:
@@ -53,7 +69,7 @@ class StorageScp:
 
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
-        self._profile = profile(config, context.name, context.site)
+        self._profile = profile(config, context.place)
         self._spool = spool.Spool(context.spool)
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
@@ -80,8 +96,7 @@ class StorageScp:
         reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
         context.intake.accept_blocking(reception)
         self._count(Verdict.ACCEPTED)
-        if reception.flags:
-            context.count("broker_messages_garbled_total", {"source": context.name})
+        count_flags(context, reception)
         return Answer(status=status.SUCCESS)
 
     def _refused(self, reason: str, peer: Peer) -> Answer:
@@ -102,7 +117,7 @@ class InstanceReader:
     """The storage SCP without its association: reads a DICOM file as it would (`broker.adapter.Reader`)."""
 
     def __init__(self, config: StorageService, place: ListenerPlace) -> None:
-        self._profile = profile(config, place.name, place.site)
+        self._profile = profile(config, place)
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one DICOM file, whole in memory."""

@@ -12,7 +12,7 @@ from typing import Final
 from broker.adapter import Reception, Verdict
 from broker.dicom import status
 from broker.dicom.attributes import Attributes
-from broker.dicom_identity import Profile, issuer, stated, text
+from broker.dicom_identity import Profile, issuer, remarks, stated, text
 from broker.event import Draft, Event, EventData, Instance
 from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
@@ -73,7 +73,7 @@ def receive(
         answer_code=f"{status.SUCCESS:04X}",
         raw=raw,
         blob=arrived.path,
-        flags=(MOJIBAKE,) if garbled(head) else (),
+        flags=(*remarks(event.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
         keys=search_keys((event,)),
         events=(event,),
     )
@@ -120,5 +120,6 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         sha256=arrived.sha256,
         calling_aet=arrived.calling_aet,
         issuer_stated=any(issuer(head)),
+        neonatal=arrived.calling_aet in profile.neonatal_aets,
     )
     return Draft(type="instance.received", data=EventData(patient=stated(head, profile), instance=instance))

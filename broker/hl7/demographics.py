@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from broker.errors import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, Location, UnmappableError
 from broker.event import Code, Encounter, Identifier, Patient, PersonName
 from broker.hl7.er7 import NULL, Message, Repetition, Segment
+from broker.identity import Rules
 
 SEX: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 """PID-8 to DICOM CS; anything else, `U` too, is empty (IHE RAD-4)."""
@@ -31,6 +32,8 @@ class Issuers:
     default: Identifier
     """Issuer of an identifier that names none; its value is empty."""
     known: tuple[Identifier, ...] = ()
+    rules: Rules = field(default_factory=Rules)
+    """How their identifiers are judged."""
 
     def complete(self, value: str, namespace: str, oid: str, oid_type: str, type_code: str) -> Identifier:
         """An identifier under its whole issuer."""
@@ -39,7 +42,14 @@ class Issuers:
             if named:  # by nothing at all: the default
                 namespace, oid, oid_type = issuer.namespace, issuer.oid, issuer.oid_type
                 break
-        return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type, type_code=type_code)
+        return Identifier(
+            value=value,
+            namespace=namespace,
+            oid=oid,
+            oid_type=oid_type,
+            type_code=type_code,
+            temporary=self.rules.is_temporary(value, oid or namespace),
+        )
 
 
 def read_issuer(text: str) -> Identifier:

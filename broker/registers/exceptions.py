@@ -30,6 +30,8 @@ Kind = Literal[
     "demographics-differ",
     "instance-unverified",
     "instance-differs",
+    "temporary-id-reissued",
+    "mother-for-child",
     "event-failed",
     "delivery-held",
     "control-id-reused",

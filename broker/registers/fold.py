@@ -16,11 +16,13 @@ from broker.registers import (
     instances,
     ledger,
     links,
+    newborns,
     orderless,
     patients,
     performed,
     split,
     steps,
+    temporary,
     visits,
 )
 from broker.registers.patients import Known
@@ -46,13 +48,20 @@ class Folded:
 
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
+    said = event.data.patient
+    if (
+        said is not None
+        and event.type.startswith(("patient.", "encounter."))
+        and event.type not in patients.RENAMING
+        and temporary.reissued(tx, event, said)
+    ):
+        return Folded(view=None)
     if event.type.startswith("patient."):
         return _patient(tx, event, message)
-    if event.data.instance is not None and event.data.patient is not None:
+    if event.data.instance is not None and said is not None:
         return _instance(tx, event, message)
     if event.data.performed is not None:
         return _performed(tx, event, message, event.data.performed)
-    said = event.data.patient
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
@@ -154,7 +163,7 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     known, absorbed = patients.assert_from_pas(tx, event, said)
     if event.type in ("patient.linked", "patient.unlinked"):
         links.fold(tx, event)
-    return _whole(tx, event, message, known, absorbed)
+    return _whole(tx, event, said, message, known, absorbed)
 
 
 def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
@@ -171,7 +180,7 @@ def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | No
         reason = "an id change names two known patients; taken as the merge that it amounts to"
         exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
     ledger.enter(tx, event, before, known.key)
-    return _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *ended])
+    return _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *ended])
 
 
 def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
@@ -182,7 +191,7 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
     for identifier in event.data.prior:
         ledger.refile(tx, identifier.key, known.key)
     ledger.enter(tx, event, before, known.key)
-    folded = _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *emptied])
+    folded = _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *emptied])
     return _with_sources(tx, folded, [key for key in sources if key not in emptied], known.key)
 
 
@@ -221,9 +230,16 @@ def _split(tx: Transaction, event: Event) -> Folded:
 
 
 def _whole(
-    tx: Transaction, event: Event, message: Message | None, known: Known, absorbed: Sequence[str]
+    tx: Transaction,
+    event: Event,
+    said: Patient,
+    message: Message | None,
+    known: Known,
+    absorbed: Sequence[str],
 ) -> Folded:
     """What is one patient's now, seen as that patient's."""
+    temporary.fold(tx, event, said)
+    newborns.fold(tx, event, said, known)
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
@@ -263,7 +279,7 @@ def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     instance, said = event.data.instance, event.data.patient
     assert instance is not None, "the caller looked"
     assert said is not None, "the caller looked"
-    if instances.differs(tx, event, instance):
+    if instances.differs(tx, event, instance) or newborns.misplaced(tx, event, instance, said):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
     return Folded(view=_view(event, message, known) if known else _unverified(event, message))

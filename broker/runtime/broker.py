@@ -308,6 +308,7 @@ class Broker:
             note_query=self._queries.note,
             time_zone=settings.broker.time_zone,
             device=settings.device,
+            environment=settings.broker.environment,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:

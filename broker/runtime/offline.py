@@ -131,6 +131,7 @@ def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:
         site=settings.broker.site,
         config_folder=settings.file.parent,
         time_zone=settings.broker.time_zone,
+        environment=settings.broker.environment,
     )
 
 

@@ -50,6 +50,8 @@ TABLES: Final = {
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
     "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
     "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
+    "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
+    "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
     " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake', 'mpps-overdue')"
     " ORDER BY 1, 2",
@@ -75,6 +77,8 @@ COPIED: Final = (
     "instance",
     "mpps",
     "mpps_step",
+    "temporary_id",
+    "mother",
     "exception",
     "patient_change",
     "patient_change_identifier",

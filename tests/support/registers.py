@@ -58,6 +58,8 @@ class Registers:
             "instance",
             "mpps",
             "mpps_step",
+            "temporary_id",
+            "mother",
             "exception",
             "patient_change",
             "patient_change_identifier",

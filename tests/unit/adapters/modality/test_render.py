@@ -215,3 +215,11 @@ def test_no_contact_data_for_anyone() -> None:
 def test_what_is_no_step_has_no_row() -> None:
     with pytest.raises(UnmappableError, match=r"^routes/a-route.yaml:7: a .* has no step"):
         render_row(replace(whole(), step=None), golden.target("worklist"))
+
+
+def test_no_mother_stands_on_a_row() -> None:
+    mother = Identifier(value="41819077906", oid="2.16.578.1.12.4.1.4.2")
+    child = EMPTY.model_copy(update={"name": PersonName(family="Hansen", given="Jente")})
+    told = child.model_copy(update={"mother": mother, "multiple_birth": "Y", "birth_order": "2"})
+
+    assert row(view(patient=told)) == row(view(patient=child))

@@ -59,7 +59,7 @@ class Rig:
             clock=lambda: NOW,
             register_dicom=lambda _: None,
             known_aets=frozenset(),
-            count=lambda _, labels: self.counted.append(labels["verdict"]),
+            count=lambda _, labels: self.counted.extend(v for k, v in labels.items() if k != "source"),
         )  # type: ignore[arg-type]
         self.scp = StorageScp(CONFIG, context)
 
@@ -90,7 +90,7 @@ def test_an_object_is_kept_then_written_down_then_answered(rig: Rig) -> None:
         "CT1",
         ["instance.received"],
     )
-    assert rig.counted == ["accepted"]
+    assert rig.counted == ["accepted", "bare-national-number"]
 
 
 def test_success_is_not_said_where_the_journal_cannot_be_written(rig: Rig) -> None:
