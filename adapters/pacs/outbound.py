@@ -56,7 +56,7 @@ class PacsSender:
         kept = self._spool / order["path"]
         coerced = self._coerced(kept, order, delivery) if order["coerce"] is not None else None
         try:
-            code = self._scu.send(coerced or kept)
+            code = self._scu.send(coerced or kept, delivery.confirm)
         finally:
             if coerced is not None:
                 coerced.unlink(missing_ok=True)
