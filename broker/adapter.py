@@ -400,6 +400,9 @@ class Delivery:
     route: str
     attempt: int
     payload: bytes
+    confirm: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    """To be called directly before the bytes leave, and before the last of them where they leave in several writes:
+    raises where another node may be sending it by now. What raised lets the connection be reset, and passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

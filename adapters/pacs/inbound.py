@@ -75,6 +75,7 @@ class StorageScp:
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
         """Keeps the object, then writes it to the journal, then answers."""
         context = self._context
+        now = context.clock()  # before anything may take its time: whether it was overtaken is told by this
         try:
             with request.path.open("rb") as file:
                 layout, head = _head(file)
@@ -92,10 +93,9 @@ class StorageScp:
             transfer_syntax_uid=request.transfer_syntax_uid,
             calling_aet=peer.calling_aet,
         )
-        now = context.clock()
         reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
-        context.intake.accept_blocking(reception)
-        self._count(Verdict.ACCEPTED)
+        stored = context.intake.accept_blocking(reception)
+        self._count("repeat" if stored.repeat else Verdict.ACCEPTED.value)
         count_flags(context, reception)
         return Answer(status=status.SUCCESS)
 
@@ -105,11 +105,11 @@ class StorageScp:
         self._context.intake.accept_blocking(
             mapping.refused(reason, self._profile, message_id=message_id(now), now=now, peer=peer.calling_aet)
         )
-        self._count(Verdict.REJECTED)
+        self._count(Verdict.REJECTED.value)
         return Answer(status=status.DATA_SET_MISMATCH, comment=reason)
 
-    def _count(self, verdict: Verdict) -> None:
-        labels = {"source": self._context.name, "verdict": verdict.value}
+    def _count(self, verdict: str) -> None:
+        labels = {"source": self._context.name, "verdict": verdict}
         self._context.count("broker_messages_received_total", labels)
 
 

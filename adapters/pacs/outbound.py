@@ -63,7 +63,7 @@ class PacsSender:
         kept = self._spool / order["path"]
         coerced, lossy = (None, False) if order["coerce"] is None else self._coerced(kept, order, delivery)
         try:
-            code = self._scu.send(coerced or kept)
+            code = self._scu.send(coerced or kept, delivery.confirm)
         finally:
             if coerced is not None:
                 coerced.unlink(missing_ok=True)

@@ -218,6 +218,7 @@ class FolderSender:
                 file.write(delivery.payload)
                 file.flush()
                 os.fsync(file.fileno())
+            delivery.confirm()
             part.replace(self._folder / name)
             _sync(self._folder)
         except (FileNotFoundError, NotADirectoryError) as exc:

@@ -47,7 +47,7 @@ class Hl7Sender:
 
     def deliver(self, delivery: Delivery) -> Receipt:
         """Sends and waits. AA and CA are taken; anything else raises what `failure` says of it."""
-        answer = self._client.send(delivery.payload)
+        answer = self._client.send(delivery.payload, delivery.confirm)
         if not answer:
             return Receipt(detail="sent; the message asks for no acknowledgement")
         try:
