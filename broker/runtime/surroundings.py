@@ -39,8 +39,6 @@ def _charsets(settings: Settings, destination: OutboundSetting) -> dict[str, str
     """Character set to Python codec. Rows of a worklist are answered in one of those that its listeners declare."""
     if destination.spec.kind == "worklist":
         terms = [term for s in settings.inbound for term in getattr(s.config, "charsets", ())]
-        if not all(dicom_charset.known(term) for term in terms):
-            return {}  # a set with code extensions: what it can show is not told by one codec
         return {term: dicom_charset.codec(term) for term in terms}
     names = getattr(destination.config, "charsets", ()) if destination.spec.kind == "hl7" else ()
     return {name: hl7_charset.codec(name) for name in names}

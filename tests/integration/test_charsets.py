@@ -64,6 +64,13 @@ def test_each_device_is_shown_the_name_in_its_own_sets(
     assert (told["charsets"], told["declared"], told["lossy"]) == (["ISO_IR 100"], True, 2)
     assert (told["patients"], told["patients_unshown"]) == (1, 1)
     assert set(told["asked"]) == {"ISO_IR 192", "ISO_IR 100"}
+    refused = broker.command("devices", "charset", "DX1_STO", "--names", "--reason", "letters are wrong")
+    assert (refused.returncode != 0, "allow_phi" in refused.stderr) == (True, True)
+    configured.write_text(configured.read_text().replace("allow_phi: false", "allow_phi: true"))
+    asked = ("devices", "charset", "DX1_STO", "--scan", "--names", "--reason", "letters are wrong")
+    assert broker.command_json(*asked)[0]["names"] == [CUDI.name]
+    actions = [entry["action"] for entry in broker.command_json("audit")]
+    assert actions == ["charset names refused", "charset names"]
     assert "broker_worklist_lossy_total" in broker.http("/metrics")[1].decode()
 
 
