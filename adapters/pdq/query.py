@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from broker.adapter import NamePart, PatientWanted
 from broker.errors import (
@@ -135,8 +135,9 @@ class _Criteria:
 
     def __init__(self, rules: Rules, faults: list[AckError]) -> None:
         self._rules, self._faults = rules, faults
-        self._wanted = PatientWanted()
         self._identifiers: list[_Named] = []
+        self._wanted: dict[str, Any] = {}
+        """The rest of a `PatientWanted` by its field."""
 
     def take(self, parameter: Repetition, where: Location) -> None:
         """`@PID.5.1^HANSEN*`: its name in the first component, its value in the second (QIP, 2.A.59)."""
@@ -157,7 +158,7 @@ class _Criteria:
     def whole(self) -> PatientWanted:
         """Everything that was said."""
         identifiers = [found for named in self._identifiers if (found := self._identifier(named))]
-        return replace(self._wanted, identifiers=tuple(identifiers))
+        return PatientWanted(identifiers=tuple(identifiers), **self._wanted)
 
     def _put(self, named: re.Match[str], value: str, parameter: Repetition, where: Location) -> bool:
         """Whether it is a parameter that is searched by."""
@@ -174,16 +175,22 @@ class _Criteria:
                 else:
                     domain[:] = whole
             case ("5", "" | "1", "" | "1"):
-                self._wanted = replace(self._wanted, family=self._name(value, where))
+                self._once("family", self._name(value, where), where)
             case ("5", "2", ""):
-                self._wanted = replace(self._wanted, given=self._name(value, where))
+                self._once("given", self._name(value, where), where)
             case ("7", "" | "1", ""):
-                self._wanted = replace(self._wanted, birth_date=self._date(value, where))
+                self._once("birth_date", self._date(value, where), where)
             case ("8", "", ""):
-                self._wanted = replace(self._wanted, sex=self._sex(value, where))
+                self._once("sex", self._sex(value, where), where)
             case _:
                 return False
         return True
+
+    def _once(self, name: str, value: NamePart | tuple[str, str] | str | None, where: Location) -> None:
+        """Takes what may stand there once: two of it would have to be true together."""
+        if name in self._wanted:
+            self._fault("this parameter stands there twice", where, 1)
+        self._wanted[name] = value
 
     def _identifier(self, named: _Named) -> Identifier | None:
         if not named.value:
