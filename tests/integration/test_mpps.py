@@ -1,4 +1,4 @@
-"""MPPS with the shipped configuration: pynetdicom as modality and as RIS, a plain EPJ, DCMTK's worklist client."""
+"""MPPS with the shipped configuration: pynetdicom as modality and RIS, a plain-socket EPJ, DCMTK for the worklist."""
 
 from __future__ import annotations
 
