@@ -157,7 +157,7 @@ def join(tx: Transaction, absorbed: str, survivor: str) -> None:
 
 
 def part(tx: Transaction, lane: str, behind: str) -> None:
-    """A split: what `lane` opens from now on waits for what `behind` has open now at each destination."""
+    """A split: what `lane` opens from now on waits, at each destination, for what `behind` has open now."""
     row = tx.one("SELECT max(id) FROM delivery WHERE lane=? AND state IN ('queued', 'parked')", (behind,))
     if row is not None and row[0] is not None:
         tx.execute(

@@ -252,12 +252,11 @@ def refile(tx: Transaction, key: Key, patient: str) -> None:
 
 
 def came_under(tx: Transaction, key: Key) -> bool:
-    """Whether anything is filed under an identifier."""
+    """Whether anything of a patient is filed under an identifier."""
     issuer, value = key
+    where = "said_value=? AND said_issuer=? AND patient<>''"
     return any(
-        tx.one(f"SELECT 1 FROM {table} WHERE said_value=? AND said_issuer=? LIMIT 1", (value, issuer))
-        is not None
-        for table in FILED
+        tx.one(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1", (value, issuer)) is not None for table in FILED
     )
 
 
