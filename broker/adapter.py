@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 from pydantic import BaseModel, ConfigDict
 
 from broker.dicom.matching import Query
-from broker.event import Event, EventType
+from broker.event import Event, EventType, Identifier, Patient
+from broker.identity import Environment
 
 if TYPE_CHECKING:
+    from broker.device import Device
     from broker.net.service import Service
     from broker.view import View
 
@@ -34,10 +36,14 @@ __all__ = [
     "Intake",
     "Kind",
     "ListenerPlace",
+    "NamePart",
+    "Nobody",
     "Options",
     "Outbound",
     "OutboundContext",
     "OutboundSpec",
+    "PatientDirectory",
+    "PatientWanted",
     "Reader",
     "Receipt",
     "Reception",
@@ -187,6 +193,10 @@ class ListenerPlace:
     name: str
     site: str
     config_folder: Path
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local; a listener may say another."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
 
 
 class Reader(Protocol):
@@ -224,6 +234,69 @@ class WorklistQuery:
     """How many rows it was answered with."""
     whole: bool
     """Every row that matched was sent; False: the device cancelled or went."""
+    lossy: int = 0
+    """Of the answers: those with other letters than the row has, or with a name cut short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamePart:
+    """What one part of a name must be; case and accents do not count."""
+
+    text: str
+    prefix: bool = False
+    """Anything may follow the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientWanted:
+    """Whom somebody looks for. All of it must be true; what is None or empty is not looked at."""
+
+    identifiers: tuple[Identifier, ...] = ()
+    """Each leads to the patient, an ended one too; one without an issuer is the value under any issuer."""
+    family: NamePart | None = None
+    given: NamePart | None = None
+    birth_date: tuple[str, str] | None = None
+    """First and last `YYYYMMDD`; an empty end is open."""
+    sex: str = ""
+    """`M`, `F` or `O`."""
+    issuers: tuple[str, ...] = ()
+    """The patient has a current identifier of one of these issuers (`Identifier.issuer`)."""
+
+
+class PatientDirectory(Protocol):
+    """Read side of the patient register, for those who ask who a patient is. Blocks: not for the event loop.
+
+    Only patients that PAS has spoken of; whoever was merged away is answered as the survivor.
+    """
+
+    def find(self, wanted: PatientWanted, most: int) -> Sequence[str]:
+        """Keys of the patients, ordered, each once; one more than `most` where there are more than that."""
+
+    def get(self, key: str) -> Patient:
+        """The patient under a key, with current identifiers only."""
+
+    def linked(self, key: str) -> Sequence[str]:
+        """Keys of the patients that PAS linked with this one (A24), ordered."""
+
+    def disclose(self, *, who: str, what: str, detail: Mapping[str, str | int], keys: Sequence[str]) -> None:
+        """Writes to the audit who is about to be told of whom. Returns when that is on disk, so that the answer may
+        leave; raises `StoreError` when it cannot be. `what` is the service; `detail` holds no patient's value."""
+
+
+class Nobody:
+    """A directory without patients: where no register stands behind an adapter (its own tests)."""
+
+    def find(self, wanted: PatientWanted, most: int) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def get(self, key: str) -> Patient:
+        raise KeyError(key)
+
+    def linked(self, key: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def disclose(self, *, who: str, what: str, detail: Mapping[str, str | int], keys: Sequence[str]) -> None:
+        """Nobody is told of anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,10 +319,29 @@ class InboundContext:
     """Hosts a DICOM service on the broker's one association server."""
     known_aets: frozenset[str]
     """Calling AE titles that the settings name: only these may be metric labels."""
-    count: Callable[[str, Mapping[str, str]], None]
-    """Adds one to a metric of `broker.telemetry`."""
+    count: Callable[..., None]
+    """Adds one, or so many, to a metric of `broker.telemetry`: name, labels, number."""
+    patients: PatientDirectory = field(default_factory=lambda: Nobody())
+    """Who the patients are."""
     note_query: Callable[[WorklistQuery], None] = lambda _query: None
     """Remembers what a device asked, in memory only."""
+    device: Callable[[str], Device | None] = lambda _aet: None
+    """What the settings declare of the device with this calling AE title."""
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
+
+    @property
+    def place(self) -> ListenerPlace:
+        """Where this listener stands: what the adapter's reader needs."""
+        return ListenerPlace(
+            name=self.name,
+            site=self.site,
+            config_folder=self.config_folder,
+            time_zone=self.time_zone,
+            environment=self.environment,
+        )
 
 
 class Inbound(Protocol):
@@ -291,6 +383,8 @@ class Rendered:
     """What leaves for a destination. Made once, stored, and sent unchanged however often it is retried."""
 
     payload: bytes
+    lossy: bool = False
+    """It has other letters than the text, because the destination's character sets lack them."""
     summary: str = ""
     """For operators: message type, control id, tag names; never a patient's values."""
     keys: tuple[tuple[str, str], ...] = ()
@@ -306,6 +400,9 @@ class Delivery:
     route: str
     attempt: int
     payload: bytes
+    confirm: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    """To be called directly before the bytes leave, and before the last of them where they leave in several writes:
+    raises where another node may be sending it by now. What raised lets the connection be reset, and passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +411,8 @@ class Receipt:
 
     detail: str
     answer: bytes = b""
+    lossy: bool = False
+    """It was sent with other letters than the text has, or with a name cut short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

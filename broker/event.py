@@ -26,11 +26,14 @@ EventType = Literal[
     "patient.linked",
     "patient.unlinked",
     "patient.split",
+    "encounter.planned",
     "encounter.started",
     "encounter.moved",
+    "encounter.changed",
     "encounter.reassigned",
     "encounter.ended",
     "encounter.cancelled",
+    "encounter.missed",
     "order.placed",
     "order.changed",
     "order.cancelled",
@@ -55,12 +58,17 @@ EventType = Literal[
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
+OPERATOR = "operator"
+"""Source of what people decide about patients: no listener may have this name."""
+
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
 
 PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
 """(0040,0252), PS3.3 C.4.14."""
 
 VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
+
+Restorable = Literal["status", "location", "temporary_location", "on_leave", "attending", "discharged"]
 
 CONFIDENTIAL = frozenset({"protected"})
 """Fields of a patient that stay inside: not published, and no expression can read them."""
@@ -80,6 +88,8 @@ class Identifier(Payload):
     oid: str = ""
     oid_type: str = ""
     type_code: str = ""
+    temporary: bool = False
+    """The listener's settings say that it stands for somebody until it is known who that is (`identity.class_of`)."""
 
     @property
     def issuer(self) -> str:
@@ -139,9 +149,11 @@ class Patient(Payload):
 
 
 class Encounter(Payload):
-    """A visit: its number, class and place."""
+    """A visit, or an appointment for one: its number, class and place."""
 
     visit_number: Identifier | None = None
+    appointment: Identifier | None = None
+    """SCH-2, else SCH-1: this is the appointment, which may have a visit number before the patient comes."""
     status: VisitStatus | None = None
     """None: keep the status it has."""
     patient_class: str | None = None
@@ -149,13 +161,29 @@ class Encounter(Payload):
     """PV1-3 point of care, room and bed joined with `^`."""
     prior_location: str | None = None
     """PV1-6, written as `location` is."""
+    temporary_location: str | None = None
+    """PV1-11: where the patient is for now, while the bed is kept; empty: nowhere else."""
+    on_leave: str | None = None
+    """`Y` while the patient is away and the bed is kept."""
     facility: str | None = None
     service: str | None = None
     """PV1-10: the department that the patient is here for."""
     attending: PersonName | None = None
     referring: PersonName | None = None
+    start: str | None = None
+    """When it is planned to begin: PV2-8, SCH-11.4. `YYYYMMDD` or longer, local time of the sender."""
     admitted: str | None = None
     discharged: str | None = None
+    restores: tuple[Restorable, ...] = ()
+    """What goes back to the value it had before its last change, because that change is taken back."""
+
+    def is_at(self, clinic: str) -> bool:
+        """Whether the patient is at a place (point of care, `^` room) or with a `service:<PV1-10>`."""
+        kind, _, service = clinic.partition("service:")
+        if not kind and service:
+            return self.service == service
+        places = (self.location or "", self.temporary_location or "")
+        return any(place == clinic or place.startswith(f"{clinic}^") for place in places)
 
 
 class Order(Payload):
@@ -182,6 +210,8 @@ class Step(Payload):
     """Stable key of the row: filler order and SPS id (derivation: docs/worklist.md)."""
     status: StepStatus | None = None
     """None: keep the status it has (ORC-1 XO with empty ORC-5)."""
+    clinic: str = ""
+    """The place or service of a clinic table whose visits make this step without an order; empty: of an order."""
     step_id: str
     accession_number: str = ""
     accession_issuer: str = ""
@@ -262,6 +292,8 @@ class Instance(Payload):
     calling_aet: str
     issuer_stated: bool = False
     """The object itself names the issuer of its Patient ID."""
+    neonatal: bool = False
+    """It came from a device that stands where only newborns are examined (the listener's settings)."""
 
 
 class Result(Payload):
@@ -274,6 +306,18 @@ class Result(Payload):
     """OBR-25."""
 
 
+class Decision(Payload):
+    """What two people decided about a change of the patient register (`broker.registers.ledger`)."""
+
+    change: str
+    """Id of the change."""
+    by: str
+    approved_by: str
+    reason: str
+    plan: str = ""
+    """What they were shown: a digest."""
+
+
 class EventData(Payload):
     """What the event is about. Which parts stand depends on the event's type."""
 
@@ -281,13 +325,15 @@ class EventData(Payload):
     prior: tuple[Identifier, ...] = ()
     """MRG-1: identifiers that end here (merge, id change) or come to this patient (move); of a link, the other's."""
     prior_visits: tuple[Identifier, ...] = ()
-    """MRG-5: visits that belong to this patient from now on (`encounter.reassigned`)."""
+    """MRG-5, MRG-3: visits that are this patient's from now on, under the encounter's number if there is one."""
     encounter: Encounter | None = None
     order: Order | None = None
     step: Step | None = None
     performed: PerformedStep | None = None
     instance: Instance | None = None
     result: Result | None = None
+    decision: Decision | None = None
+    """Of a split, and of a merge that was held and then released. Stays inside: it is not published."""
 
 
 class Draft(Payload):
@@ -310,6 +356,11 @@ class Event(Payload):
     time: datetime
     """When the broker received the message, UTC."""
     event_time: str = ""
+    """When it happened, as the sender wrote it."""
+    occurred: datetime | None = None
+    """`event_time` in UTC; None where the sender gave none to the minute."""
+    as_of: datetime | None = None
+    """`Patient.as_of` in UTC; None: as of its arrival."""
     message_id: str
     """The message that caused it."""
     data: EventData
@@ -326,8 +377,10 @@ class Event(Payload):
             "datacontenttype": "application/json",
             "dataschema": f"urn:hl7-dicom-broker:event:{self.type}:{SCHEMA_VERSION}",
             "eventtime": self.event_time,
-            "data": self.data.model_dump(exclude_none=True, exclude={"patient": set(CONFIDENTIAL)}),
-        }
+            "data": self.data.model_dump(
+                exclude_none=True, exclude={"patient": set(CONFIDENTIAL), "decision": True}
+            ),
+        } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 
 
 def json_schema() -> dict[str, Any]:

@@ -19,9 +19,12 @@ from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
+from broker.device import AePattern, Device, find
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
-from broker.scalars import as_written
+from broker.event import OPERATOR
+from broker.identity import Environment
+from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
@@ -164,6 +167,15 @@ class BrokerSettings(Options):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
+    time_zone: ZoneName = Field(
+        default="Europe/Oslo",
+        description="Where times without an offset are local; a listener may say another.",
+    )
+    environment: Environment = Field(
+        default="mixed",
+        description="Whose identity numbers are taken (docs/identifiers.md): `prod` refuses synthetic ones, `test`"
+        " those that may be a living person's; `mixed` takes both and flags them.",
+    )
     data: Text = Field(
         default="./data",
         description="Folder of journal and spool, this broker's alone; relative to where broker runs.",
@@ -210,6 +222,12 @@ class BrokerSettings(Options):
     )
     celery: CelerySettings = Field(default_factory=CelerySettings)
     dicom: DicomSettings
+    devices: Mapping[AePattern, Device] = Field(
+        default_factory=dict,
+        description="What devices are like that are answered, by AE title or pattern:"
+        " `{DX1_STO: {charsets: [ISO_IR 100]}, US*: {name_length: 32}}`. A title of its own goes before patterns; of"
+        " these the first that fits.",
+    )
     http: HttpSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
@@ -283,6 +301,10 @@ class Settings:
         """Where a code table stands."""
         return (self.file.parent / self.broker.tables[name]).resolve()
 
+    def device(self, aet: str) -> Device | None:
+        """What is declared of the device with this calling AE title."""
+        return find(self.broker.devices, aet)
+
     @property
     def open_ae(self) -> bool:
         """Whether unknown calling AE titles are accepted: as told, else only on loopback."""
@@ -346,6 +368,10 @@ def _entries(
     entries = document.value.get(section) if isinstance(document.value, dict) else None
     for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
+        if section == "inbound" and name == OPERATOR:
+            what = f"no listener may be called '{OPERATOR}': that is the source of what people decide"
+            faults.append(document.fault(at, what, key=True, code="wrong-value"))
+            continue
         if not isinstance(value, dict) or "adapter" not in value:
             what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
             code = "missing-key" if isinstance(value, dict) else "wrong-value"

@@ -76,7 +76,7 @@ def _patient(patient: Patient, said: Patient | None) -> Attributes:
     """
     stated = {identifier.key for identifier in said.identifiers} if said else set()
     first = next((i for i in patient.identifiers if i.key in stated), patient.identifiers[0])
-    return patient_module(patient.model_copy(update={"identifiers": (first,)}), [])
+    return patient_module(patient.model_copy(update={"identifiers": (first,)}))
 
 
 class PerformedStepSender:

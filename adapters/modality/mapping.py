@@ -15,6 +15,7 @@ from broker.adapter import Claim, Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import status, uid
 from broker.dicom.attributes import Attributes
+from broker.dicom_identity import Profile, issuer, stated, text
 from broker.event import (
     Event,
     EventData,
@@ -24,7 +25,6 @@ from broker.event import (
     PerformedStep,
     StepReference,
 )
-from broker.identity import Profile, issuer, stated, text
 from broker.reception import search_keys
 
 Operation = Literal["N-CREATE", "N-SET"]

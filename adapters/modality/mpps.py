@@ -17,9 +17,9 @@ from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, 
 from broker.dicom import attributes as dicom
 from broker.dicom import elements, part10, status, uid
 from broker.dicom.attributes import Attributes
+from broker.dicom_identity import Profile
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
-from broker.identity import Profile
 from broker.ids import message_id
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, ObjectRequest, Peer

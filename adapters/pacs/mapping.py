@@ -12,9 +12,11 @@ from typing import Final
 from broker.adapter import Reception, Verdict
 from broker.dicom import status
 from broker.dicom.attributes import Attributes
+from broker.dicom_identity import Profile, issuer, remarks, stated, text
 from broker.event import Draft, Event, EventData, Instance
-from broker.identity import Profile, issuer, stated, text
+from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
+from broker.text import LOST, mojibake
 
 HEAD: Final = (
     "SOPClassUID",
@@ -71,6 +73,7 @@ def receive(
         answer_code=f"{status.SUCCESS:04X}",
         raw=raw,
         blob=arrived.path,
+        flags=(*remarks(event.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
         keys=search_keys((event,)),
         events=(event,),
     )
@@ -96,6 +99,12 @@ def refused(
     )
 
 
+def garbled(head: Attributes) -> bool:
+    """Whether the name is UTF-8 that was read as Latin-1, or has lost letters. The object is kept as it came."""
+    name = text(head, "PatientName")
+    return mojibake(name) or LOST.search(name) is not None
+
+
 def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
     """The object's identity as it states it, and where its bytes are."""
     instance = Instance(
@@ -111,5 +120,6 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         sha256=arrived.sha256,
         calling_aet=arrived.calling_aet,
         issuer_stated=any(issuer(head)),
+        neonatal=arrived.calling_aet in profile.neonatal_aets,
     )
     return Draft(type="instance.received", data=EventData(patient=stated(head, profile), instance=instance))

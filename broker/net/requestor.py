@@ -14,7 +14,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from broker.dicom import pdu
@@ -89,15 +89,26 @@ class Requestor:
             raise TransientDeliveryError(f"{called_aet} takes PDUs of {answer.max_length} bytes at most")
 
     def store(
-        self, file: BinaryIO, length: int, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+        self,
+        file: BinaryIO,
+        length: int,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        confirm: Callable[[], None] = lambda: None,
     ) -> int:
         """Sends `length` bytes of data set from the file's position; the status of the answer.
+
+        `confirm` is called before the command and directly before the last fragment, without which the peer has
+        nothing. What it raises passes; the association is to be aborted then.
 
         A data set of odd length gets a zero byte at its end: deflated ones are padded so (PS3.5 A.5), others
         break PS3.5 7.1.1, but DCMTK's receivers never answer a fragment of odd length.
         `OSError` from reading the file passes through, after the association was aborted.
         """
         self._message_id = self._message_id % 0xFFFF + 1
+        confirm()
         self._write(pdu.store_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
         padding = length % 2
         header = pdu.HEADER_LENGTH + pdu.PDV_OVERHEAD
@@ -110,6 +121,8 @@ class Requestor:
                 buffer[header + count] = 0
                 count += 1
             buffer[:header] = pdu.fragment_header(context_id, count, last=not length)
+            if not length:
+                confirm()
             self._write(buffer[: header + count])
         return self._response(pdu.C_STORE_RSP).status
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
-from broker.registers import exceptions
+from broker.registers import exceptions, patients
 from broker.store.database import Transaction
 
 OPEN: Final = frozenset({"SCHEDULED", "ARRIVED"})
@@ -62,6 +62,8 @@ class Held:
     source: str
     """Listener that took the order."""
     site: str
+    said: Identifier | None = None
+    """The identifier under which the step came; None: as the register has it already."""
 
 
 def get(tx: Transaction, key: str) -> Held | None:
@@ -105,6 +107,12 @@ def known_by(tx: Transaction, *, patient_key: str = "", accession: str = "") -> 
         (key, event)
         for key, event in tx.rows(f"SELECT key, event FROM step WHERE {where} ORDER BY key", (value,))
     ]
+
+
+def of_visit(tx: Transaction, visit: str) -> list[Held]:
+    """All steps of a visit, in any status."""
+    rows = tx.rows("SELECT key FROM step WHERE visit=? AND visit<>'' ORDER BY key", (visit,))
+    return [held for (key,) in rows if (held := get(tx, key)) is not None]
 
 
 def of_order(tx: Transaction, order: Order, patient_key: str) -> list[Held]:
@@ -155,6 +163,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             encounter=data.encounter,
             source=event.source,
             site=event.site,
+            said=patients.said_under(tx, data.patient.identifiers, patient_key) if data.patient else None,
         )
         _check_study(tx, event, step, patient_key)
         _store(tx, event, fresh)
@@ -324,15 +333,20 @@ def _order_overlaid(base: Order | None, said: Order | None) -> Order | None:
     return said.model_copy(update={n: getattr(base, n) for n in names if getattr(said, n) is None})
 
 
+def rewrite(tx: Transaction, event: Event, held: Held) -> None:
+    """Writes a step as its visit has it now: no order said so."""
+    _store(tx, event, held)
+
+
 def _store(tx: Transaction, event: Event, held: Held) -> Held:
     step, order = held.step, held.order
     rest = EventData(order=order, encounter=held.encounter)
     tx.execute(
         "INSERT INTO step (key, patient, filler, placer, source, site, status, body, rest, accession, study_uid,"
-        " event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
+        " event, said_value, said_issuer, visit) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
         " filler=excluded.filler, placer=excluded.placer,"
         " source=excluded.source, site=excluded.site, status=excluded.status, body=excluded.body,"
-        " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
+        " rest=excluded.rest, accession=excluded.accession, event=excluded.event, visit=excluded.visit",
         (
             step.key,
             held.patient_key,
@@ -346,6 +360,9 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
             step.accession_number,
             step.study_uid,
             event.id,
+            held.said.value if held.said else "",
+            held.said.issuer if held.said else "",
+            _number(held.encounter.visit_number) if held.encounter else "",
         ),
     )
     return held

@@ -15,7 +15,7 @@ from broker.adapter import Renderer, Target
 from broker.delivery import ledger
 from broker.delivery.ledger import Cause, Queued
 from broker.errors import StoreError, UnmappableError
-from broker.event import Step
+from broker.event import OPERATOR, Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
@@ -95,6 +95,8 @@ class Pipeline:
         for absorbed, survivor in folded.joined:
             ledger.join(tx, absorbed, survivor)
             routed.joined.append((absorbed, survivor))
+        for lane, behind in folded.parted:
+            ledger.part(tx, lane, behind)
         if folded.view is not None:
             for seen in (folded.view, *folded.others):
                 self._deliver(tx, logged, as_it_came(seen, logged), routed)
@@ -183,7 +185,7 @@ class Pipeline:
 
 def message_of(logged: Logged) -> Message | None:
     """The HL7 message behind an event; None where it is none: DICOM, a decision."""
-    if not logged.raw or logged.raw.startswith(_NOT_HL7):
+    if not logged.raw or logged.raw.startswith(_NOT_HL7) or logged.event.source == OPERATOR:
         return None
     return Message(logged.raw, Header.read(logged.raw), logged.charset)
 
