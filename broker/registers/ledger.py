@@ -26,7 +26,7 @@ KINDS: Final[dict[str, Kind]] = {
     "encounter.reassigned": "visit-move",
 }
 
-FILED: Final = ("step", "instance")
+FILED: Final = ("step", "instance", "mpps")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
 
 Key = tuple[str, str]
@@ -273,7 +273,7 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     under = (patients.said_under(tx, _named(event), target.key) or target.patient.identifiers[0]).key
     for table, key, *_ in moved:
         tx.execute(
-            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {_KEYS[table]}=?",
+            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {KEYS[table]}=?",
             (target.key, under[1], under[0], key),
         )
     found = tuple(dict.fromkeys(row[2] for row in moved if row[2]))
@@ -282,7 +282,8 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     return found
 
 
-_KEYS: Final = {"step": "key", "instance": "sop_instance_uid"}
+KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "mpps": "uid"}
+"""What names a row of each."""
 
 Row = tuple[str, str, str, str, str]
 
@@ -301,6 +302,15 @@ def _of_visits(
     )
     rows = [row for row in rows if not sources or row[1] in sources]
     found: list[Row] = [("step", *row[:4]) for row in rows]
+    keys = [row[0] for row in rows]
+    found += [
+        ("mpps", *row)
+        for row in tx.rows(
+            "SELECT uid, patient, said_value, said_issuer FROM mpps WHERE patient<>'' AND uid IN (SELECT mpps FROM"
+            f" mpps_step WHERE step IN ({','.join('?' * len(keys)) or 'NULL'})) ORDER BY uid",
+            keys,
+        )
+    ]
     for study in sorted({row[4] for row in rows}):
         owners = {row[1] for row in rows if row[4] == study}
         found += [

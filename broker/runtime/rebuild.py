@@ -48,7 +48,7 @@ TABLES: Final = {
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
-    "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps": "SELECT uid, patient, said_issuer, said_value, status, aet, created, body, event FROM mpps ORDER BY 1",
     "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
     "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
     "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
