@@ -92,7 +92,7 @@ class Reception:
     site: str
     peer: str
     """Address or AE title of the sender."""
-    protocol: Literal["hl7", "dicom"]
+    protocol: Literal["hl7", "dicom", "operator"]
     received: datetime
     message_type: str = ""
     """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`)."""
@@ -166,6 +166,8 @@ class ListenerPlace:
     config_folder: Path
     environment: Environment = "mixed"
     """Whose numbers are taken: real ones, synthetic ones, or both."""
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local; a listener may say another."""
 
 
 class Reader(Protocol):
@@ -224,6 +226,9 @@ class InboundContext:
     environment: Environment = "mixed"
     """Whose numbers are taken: real ones, synthetic ones, or both."""
 
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local."""
+
     @property
     def place(self) -> ListenerPlace:
         """What the adapter's reader needs of it."""
@@ -232,6 +237,7 @@ class InboundContext:
             site=self.site,
             config_folder=self.config_folder,
             environment=self.environment,
+            time_zone=self.time_zone,
         )
 
 

@@ -54,6 +54,9 @@ EventType = Literal[
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
+OPERATOR = "operator"
+"""Source of what people decide about patients: no listener may have this name."""
+
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
 
 VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
@@ -238,6 +241,18 @@ class Result(Payload):
     """OBR-25."""
 
 
+class Decision(Payload):
+    """What two people decided about a change of the patient register (`broker.registers.ledger`)."""
+
+    change: str
+    """Id of the change."""
+    by: str
+    approved_by: str
+    reason: str
+    plan: str = ""
+    """What they were shown: a digest."""
+
+
 class EventData(Payload):
     """What the event is about. Which parts stand depends on the event's type."""
 
@@ -251,6 +266,8 @@ class EventData(Payload):
     step: Step | None = None
     instance: Instance | None = None
     result: Result | None = None
+    decision: Decision | None = None
+    """Of a split, and of a merge that was held and then released. Stays inside: it is not published."""
 
 
 class Draft(Payload):
@@ -273,6 +290,11 @@ class Event(Payload):
     time: datetime
     """When the broker received the message, UTC."""
     event_time: str = ""
+    """When it happened, as the sender wrote it."""
+    occurred: datetime | None = None
+    """`event_time` in UTC; None where the sender gave none to the minute."""
+    as_of: datetime | None = None
+    """`Patient.as_of` in UTC; None: as of its arrival."""
     message_id: str
     """The message that caused it."""
     data: EventData
@@ -289,8 +311,10 @@ class Event(Payload):
             "datacontenttype": "application/json",
             "dataschema": f"urn:hl7-dicom-broker:event:{self.type}:{SCHEMA_VERSION}",
             "eventtime": self.event_time,
-            "data": self.data.model_dump(exclude_none=True, exclude={"patient": set(CONFIDENTIAL)}),
-        }
+            "data": self.data.model_dump(
+                exclude_none=True, exclude={"patient": set(CONFIDENTIAL), "decision": True}
+            ),
+        } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 
 
 def json_schema() -> dict[str, Any]:

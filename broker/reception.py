@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
+from zoneinfo import ZoneInfo
 
-from broker import identity
+from broker import identity, localtime
 from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
@@ -82,6 +83,8 @@ class Profile:
     """Most messages in one batch."""
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Code tables that the mapping reads, by name."""
+    zone: ZoneInfo = localtime.OSLO
+    """Where times without an offset are local."""
 
 
 Mapper = Callable[[Message, Profile], Sequence[Draft]]
@@ -163,10 +166,9 @@ def receive(
                 "several messages stand in one frame", ack_code="AE", error_code=SEGMENT_SEQUENCE_ERROR,
                 location=Location(segment="MSH", sequence=2),
             )  # fmt: skip
-        flags = (*message.flags, *_validated(message, profile))
         drafts = mapper(message, profile)
         remarks, objection = _identified(drafts, message, profile.issuers.rules)
-        flags = (*flags, *remarks)
+        flags = (*message.flags, *_validated(message, profile), *stamp.time_flags(drafts), *remarks)
         if objection:
             return stamp.refusal(header, objection, flags=flags)
         events = stamp.events(drafts)
@@ -340,11 +342,27 @@ class _Stamp:
                 site=self.profile.site,
                 time=self.now,
                 event_time=draft.time,
+                occurred=self._utc(draft.time),
+                as_of=self._utc(draft.data.patient.as_of) if draft.data.patient else None,
                 message_id=self.message_id,
                 data=draft.data,
             )
             for number, draft in enumerate(drafts)
         )
+
+    def time_flags(self, drafts: Sequence[Draft]) -> tuple[str, ...]:
+        """`time-ambiguous`, `time-missing`: local times that the clocks showed twice, or never."""
+        texts = {d.time for d in drafts} | {d.data.patient.as_of or "" for d in drafts if d.data.patient}
+        read = [localtime.instant(text, self.profile.zone, arrival=self.now) for text in texts]
+        found = {
+            "time-ambiguous": any(one.ambiguous for one in read if one),
+            "time-missing": any(one.missing for one in read if one),
+        }
+        return tuple(flag for flag, stands in found.items() if stands)
+
+    def _utc(self, text: str | None) -> datetime | None:
+        found = localtime.instant(text, self.profile.zone, arrival=self.now) if text else None
+        return found.utc if found else None
 
     def refusal(
         self, header: Header | None, error: RemoteProtocolError, *, flags: tuple[str, ...] = ()

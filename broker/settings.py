@@ -21,8 +21,9 @@ from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
+from broker.event import OPERATOR
 from broker.identity import Environment
-from broker.scalars import as_written
+from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
@@ -153,6 +154,10 @@ class BrokerSettings(Options):
         default="mixed",
         description="Whose identity numbers are taken (docs/identifiers.md): `prod` refuses synthetic ones, `test`"
         " those that may be a living person's; `mixed` takes both and flags them.",
+    )
+    time_zone: ZoneName = Field(
+        default="Europe/Oslo",
+        description="Where times without an offset are local; a listener may say another.",
     )
     data: Text = Field(
         default="./data",
@@ -328,6 +333,10 @@ def _entries(
     entries = document.value.get(section) if isinstance(document.value, dict) else None
     for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
+        if section == "inbound" and name == OPERATOR:
+            what = f"no listener may be called '{OPERATOR}': that is the source of what people decide"
+            faults.append(document.fault(at, what, key=True, code="wrong-value"))
+            continue
         if not isinstance(value, dict) or "adapter" not in value:
             what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
             code = "missing-key" if isinstance(value, dict) else "wrong-value"

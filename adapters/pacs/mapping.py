@@ -177,7 +177,7 @@ def _remarks(draft: Draft, profile: Profile) -> tuple[str, ...]:
     stated, *tried = said.identifiers
     number = nationalid.read(stated.value) if tried else None
     if number is not None and number.valid:
-        stated = next((i for i in tried if nationalid.KINDS.get(i.issuer) == number.kind), stated)
+        stated = next((i for i in tried if nationalid.kind_of(i.issuer) == number.kind), stated)
     return identity.flags(stated, profile.issuers.rules, birth_date=said.birth_date or "")
 
 

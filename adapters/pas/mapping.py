@@ -51,7 +51,7 @@ def map_encounter(message: Message, profile: Profile) -> Sequence[Draft]:
     """A visit's trigger: who the patient is, then what became of the visit."""
     of_patient, of_visit = ENCOUNTERS[message.header.trigger.upper()]
     pid, time = demographics.only_pid(message), demographics.event_time(message)
-    patient = demographics.patient(pid, profile.issuers)
+    patient = demographics.patient(pid, profile.issuers, evn=message.first("EVN"))
     encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
     drafts = [Draft(type=of_patient, time=time, data=EventData(patient=patient, encounter=encounter))]
     if encounter is not None:
@@ -63,7 +63,7 @@ def map_person(message: Message, profile: Profile) -> Sequence[Draft]:
     """A person's trigger: demographics, and the visit they came with where there is one."""
     pid = demographics.only_pid(message)
     data = EventData(
-        patient=demographics.patient(pid, profile.issuers),
+        patient=demographics.patient(pid, profile.issuers, evn=message.first("EVN")),
         encounter=demographics.encounter(message.first("PV1"), pid, profile.issuers),
     )
     kind = PERSONS[message.header.trigger.upper()]
@@ -75,7 +75,7 @@ def map_merge(message: Message, profile: Profile) -> Sequence[Draft]:
     kind = MERGES[message.header.trigger.upper()]
     drafts = []
     for pid, mrg in _pairs(message):
-        patient = demographics.patient(pid, profile.issuers)
+        patient = demographics.patient(pid, profile.issuers, evn=message.first("EVN"))
         prior = _prior(mrg, profile)
         if {i.key for i in prior} & {i.key for i in patient.identifiers}:
             raise UnmappableError(

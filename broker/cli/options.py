@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -126,6 +127,14 @@ def who_option(function: F) -> F:
     return click.option(
         "--as", "who", default=getpass.getuser, show_default="your login name", help="Who does it."
     )(function)
+
+
+def login() -> str:
+    """The login of this process: not the environment's word, which anybody may change."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def by(who: str, reason: str) -> By:

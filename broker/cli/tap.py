@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import signal
 import sys
@@ -17,7 +16,7 @@ import rich_click as click
 from pydantic import TypeAdapter, ValidationError
 
 from broker.adapter import Verdict
-from broker.cli.options import config_option, format_option, journal_of, load_settings, open_desk
+from broker.cli.options import config_option, format_option, journal_of, load_settings, login, open_desk
 from broker.errors import ConfigError, StoreError
 from broker.event import EVENT_TYPES
 from broker.hl7.er7 import parse_path
@@ -233,17 +232,9 @@ def _audited(settings: Settings, action: str, reason: str, detail: dict[str, Any
     with open_desk(settings) as desk:
         return desk.write(
             lambda tx: audit.note(
-                tx, at=datetime.now(UTC), who=_who(), action=action, reason=reason.strip(), detail=detail
+                tx, at=datetime.now(UTC), who=login(), action=action, reason=reason.strip(), detail=detail
             )
         ).result()
-
-
-def _who() -> str:
-    """The login of this process: not the environment's word, which anybody may change."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def _number(text: str) -> str:

@@ -174,8 +174,11 @@ def only_pid(message: Message) -> Segment | None:
     return found[0] if found else None
 
 
-def patient(pid: Segment | None, issuers: Issuers) -> Patient:
-    """PID to Patient. Raises `UnmappableError` when there is no PID or it identifies nobody."""
+def patient(pid: Segment | None, issuers: Issuers, *, evn: Segment | None = None) -> Patient:
+    """PID to Patient, with EVN-6 as the time where PID-33 gives none.
+
+    Raises `UnmappableError` when there is no PID or it identifies nobody.
+    """
     if pid is None:
         raise UnmappableError(
             "there is no PID segment", error_code=SEGMENT_SEQUENCE_ERROR, location=Location(segment="PID")
@@ -196,7 +199,33 @@ def patient(pid: Segment | None, issuers: Issuers) -> Patient:
         name=legal_name(pid.repetitions(5)),
         birth_date=birth_date(pid),
         sex=None if sex is None else SEX.get(sex.upper(), ""),
+        mother=_mother(pid, issuers),
+        multiple_birth=_indicator(pid, 24),
+        birth_order=_birth_order(pid),
+        deceased=_indicator(pid, 30),
+        unknown=_indicator(pid, 31),
+        as_of=stated(pid.get(33)) or (stated(evn.get(6)) if evn is not None else None) or None,
     )
+
+
+def _mother(pid: Segment, issuers: Issuers) -> Identifier | None:
+    """PID-21; an identifier with an empty value where it was cleared."""
+    found = identifiers(pid, 21, issuers)
+    if found:
+        return found[0]
+    return Identifier(value="") if pid.get(21) == NULL else None
+
+
+def _indicator(pid: Segment, field: int) -> str | None:
+    """`Y` or `N` (HL7 table 0136), empty where it was cleared; what is neither says nothing."""
+    said = stated(pid.get(field))
+    return said.upper() if said and said.upper() in ("Y", "N") else "" if said == "" else None
+
+
+def _birth_order(pid: Segment) -> str | None:
+    """PID-25, a number (NM); what is none says nothing."""
+    said = stated(pid.get(25))
+    return said if said == "" or (said is not None and re.fullmatch(r"\d{1,2}", said, re.ASCII)) else None
 
 
 def legal_name(names: Sequence[Repetition]) -> PersonName | None:

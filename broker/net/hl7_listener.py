@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Generic, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import AfterValidator, Field
@@ -30,7 +31,7 @@ from broker.identity import FLAGS, Rules
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
-from broker.scalars import Duration, Text
+from broker.scalars import Duration, Text, ZoneName
 from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
@@ -104,6 +105,9 @@ class Hl7Source(Options):
         " other content is refused. 0s: control ids mean nothing.",
     )
     max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
+    time_zone: ZoneName | None = Field(
+        default=None, description="Where times without an offset are local; unset: the broker's `time_zone`."
+    )
 
 
 class Hl7Listener(Hl7Source):
@@ -152,6 +156,7 @@ def profile(
         validate=config.validate_,
         repeat_window=timedelta(seconds=config.repeat_window),
         max_batch=config.max_batch,
+        zone=ZoneInfo(config.time_zone or place.time_zone),
         tables=tables or {},
     )
 

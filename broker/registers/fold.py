@@ -6,11 +6,22 @@ what is made of that is the router's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.event import Event
+from broker.event import Event, Patient
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, newborns, patients, steps, temporary
+from broker.registers import (
+    exceptions,
+    instances,
+    ledger,
+    links,
+    newborns,
+    patients,
+    split,
+    steps,
+    temporary,
+)
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -26,6 +37,8 @@ class Folded:
     """Steps, other than the event's own, whose rows may look different now."""
     joined: tuple[tuple[str, str], ...] = ()
     """(absorbed, surviving) patient keys of a merge: their lanes become one."""
+    parted: tuple[tuple[str, str], ...] = ()
+    """(patient key, another's): what the first opens from now on waits for what the other's lane has open."""
 
 
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
@@ -33,8 +46,7 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     said = event.data.patient
     if (
         said is not None
-        and event.type.startswith(("patient.", "encounter."))
-        and event.type not in patients.RENAMING
+        and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
         and temporary.reissued(tx, event, said)
     ):
         return Folded(view=None)
@@ -49,6 +61,8 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     ):
         return Folded(view=None)
     known = _referred(tx, event)
+    if event.type == "encounter.reassigned" and known is not None:
+        return _reassigned(tx, event, message, known)
     if event.data.step is not None and known is not None:
         held = steps.fold(tx, event, event.data.step, known.key)
         if held is None:
@@ -109,18 +123,89 @@ def step_view(tx: Transaction, event: Event, key: str) -> View | None:
 
 
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
-    if event.data.patient is None:
+    if event.type == "patient.split":
+        return _split(tx, event)
+    said = event.data.patient
+    if said is None:
         return Folded(view=None)
-    known, absorbed = patients.assert_from_pas(tx, event, event.data.patient)
     if event.type in patients.RENAMING:
-        ended = patients.end_identifiers(tx, event, known, event.data.prior)
-        if ended and event.type == "patient.id-changed":
-            reason = "an id change names two known patients; taken as the merge that it amounts to"
-            exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
-        absorbed += ended
-        known = patients.get(tx, known.key)
-    temporary.fold(tx, event, event.data.patient)
-    newborns.fold(tx, event, event.data.patient, known)
+        return _renamed(tx, event, said, message)
+    if event.type == "patient.moved":
+        return _moved(tx, event, said, message)
+    known, absorbed = patients.assert_from_pas(tx, event, said)
+    if event.type in ("patient.linked", "patient.unlinked"):
+        links.fold(tx, event)
+    return _whole(tx, event, message, known, absorbed)
+
+
+def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
+    """A merge or an id change: held for a person, or applied and written into the ledger."""
+    if reason := ledger.objection(tx, event):
+        ledger.hold(tx, event, reason)
+        return Folded(view=None)
+    if event.data.decision is not None:
+        ledger.close(tx, event, event.data.decision.change, "released")
+    before = ledger.snapshot(tx, event)
+    known, absorbed = patients.assert_from_pas(tx, event, said)
+    ended = patients.end_identifiers(tx, event, known, event.data.prior)
+    if ended and event.type == "patient.id-changed":
+        reason = "an id change names two known patients; taken as the merge that it amounts to"
+        exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
+    ledger.enter(tx, event, before, known.key)
+    return _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *ended])
+
+
+def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
+    """Identifiers that are another patient's (A43), with what came under them; the rest of that patient stays."""
+    before = ledger.snapshot(tx, event)
+    known, absorbed = patients.assert_from_pas(tx, event, said)
+    sources, emptied = patients.take_identifiers(tx, event, known, event.data.prior)
+    for identifier in event.data.prior:
+        ledger.refile(tx, identifier.key, known.key)
+    ledger.enter(tx, event, before, known.key)
+    folded = _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *emptied])
+    return _with_sources(tx, folded, [key for key in sources if key not in emptied], known.key)
+
+
+def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
+    """A visit that is another patient's (A45): its steps and their objects, nothing else."""
+    sources = ledger.reassign(tx, event, known)
+    folded = Folded(view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
+    return _with_sources(tx, folded, sources, known.key) if sources else folded
+
+
+def _with_sources(tx: Transaction, folded: Folded, sources: Sequence[str], target: str) -> Folded:
+    """Where only a part went: it must not overtake what was open of it, nor what stays that part."""
+    others = [step for key in sources for step in steps.of_patient(tx, key)]
+    return replace(
+        folded,
+        touched=tuple(dict.fromkeys((*folded.touched, *others))),
+        joined=(*folded.joined, *((key, target) for key in sources)),
+        parted=tuple((key, target) for key in sources),
+    )
+
+
+def _split(tx: Transaction, event: Event) -> Folded:
+    """Two people decided that a change was wrong. No standard message says so: nothing is routed."""
+    undone = split.fold(tx, event)
+    if undone is None or not undone.other:
+        touched = steps.of_patient(tx, undone.survivor) if undone else []
+        return Folded(view=None, touched=tuple(touched))
+    both = (undone.survivor, undone.other)
+    return Folded(
+        view=None,
+        touched=tuple(step for key in both for step in steps.of_patient(tx, key)),
+        parted=((undone.other, undone.survivor),),
+    )
+
+
+def _whole(
+    tx: Transaction, event: Event, message: Message | None, known: Known, absorbed: Sequence[str]
+) -> Folded:
+    """What is one patient's now, seen as that patient's."""
+    if event.data.patient is not None:
+        temporary.fold(tx, event, event.data.patient)
+        newborns.fold(tx, event, event.data.patient, known)
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
-from broker.registers import exceptions
+from broker.registers import exceptions, patients
 from broker.store.database import Transaction
 
 OPEN = frozenset({"SCHEDULED", "ARRIVED"})
@@ -40,6 +40,8 @@ class Held:
     source: str
     """Listener that took the order."""
     site: str
+    said: Identifier | None = None
+    """The identifier under which the step came; None: as the register has it already."""
 
 
 def get(tx: Transaction, key: str) -> Held | None:
@@ -133,6 +135,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             encounter=data.encounter,
             source=event.source,
             site=event.site,
+            said=patients.said_under(tx, data.patient.identifiers, patient_key) if data.patient else None,
         )
         _check_study(tx, event, step, patient_key)
         _store(tx, event, fresh)
@@ -274,10 +277,10 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
     rest = EventData(order=order, encounter=held.encounter)
     tx.execute(
         "INSERT INTO step (key, patient, filler, placer, source, site, status, body, rest, accession, study_uid,"
-        " event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
+        " event, said_value, said_issuer, visit) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
         " filler=excluded.filler, placer=excluded.placer,"
         " source=excluded.source, site=excluded.site, status=excluded.status, body=excluded.body,"
-        " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
+        " rest=excluded.rest, accession=excluded.accession, event=excluded.event, visit=excluded.visit",
         (
             step.key,
             held.patient_key,
@@ -291,6 +294,9 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
             step.accession_number,
             step.study_uid,
             event.id,
+            held.said.value if held.said else "",
+            held.said.issuer if held.said else "",
+            _number(held.encounter.visit_number) if held.encounter else "",
         ),
     )
     return held

@@ -284,6 +284,7 @@ class Broker:
             count=self._telemetry.count,
             note_query=self._queries.note,
             environment=settings.broker.environment,
+            time_zone=settings.broker.time_zone,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:

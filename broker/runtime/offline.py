@@ -124,6 +124,7 @@ def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:
         site=settings.broker.site,
         config_folder=settings.file.parent,
         environment=settings.broker.environment,
+        time_zone=settings.broker.time_zone,
     )
 
 

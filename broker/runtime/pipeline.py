@@ -14,7 +14,7 @@ from broker.adapter import Renderer, Target
 from broker.delivery import ledger
 from broker.delivery.ledger import Cause, Queued
 from broker.errors import StoreError, UnmappableError
-from broker.event import Step
+from broker.event import OPERATOR, Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
@@ -89,6 +89,8 @@ class Pipeline:
         for absorbed, survivor in folded.joined:
             ledger.join(tx, absorbed, survivor)
             routed.joined.append((absorbed, survivor))
+        for lane, behind in folded.parted:
+            ledger.part(tx, lane, behind)
         if folded.view is not None:
             self._deliver(tx, logged, folded.view, routed)
         for key in folded.touched:
@@ -168,8 +170,10 @@ class Pipeline:
 
 
 def message_of(logged: Logged) -> Message | None:
-    """The HL7 message behind an event; None for DICOM."""
-    return Message(logged.raw, Header.read(logged.raw), logged.charset) if logged.raw else None
+    """The HL7 message behind an event; None for DICOM, and for what people decided."""
+    if not logged.raw or logged.event.source == OPERATOR:
+        return None
+    return Message(logged.raw, Header.read(logged.raw), logged.charset)
 
 
 def _cause(logged: Logged) -> Cause:

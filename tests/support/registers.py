@@ -51,5 +51,8 @@ class Registers:
             "temporary_id",
             "mother",
             "exception",
+            "patient_change",
+            "patient_change_identifier",
+            "patient_link",
         )
         return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # A room imports only from the rows above its own. A new room needs a place here, chosen on purpose.
 LAYERS = (
-    {"contact", "errors", "ids", "nationalid", "scalars", "text"},
+    {"contact", "errors", "ids", "localtime", "nationalid", "scalars", "text"},
     {"event", "yamlfile"},
     {"identity"},
     {"hl7", "dicom", "csvfile"},
