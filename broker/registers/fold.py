@@ -52,8 +52,7 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     said = event.data.patient
     if (
         said is not None
-        and event.type.startswith(("patient.", "encounter."))
-        and event.type not in patients.RENAMING
+        and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
         and temporary.reissued(tx, event, said)
     ):
         return Folded(view=None)
