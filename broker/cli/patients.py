@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from broker.cli import patients_text
+from broker.cli import patients_disclosures, patients_list, patients_text
 from broker.cli.options import (
     config_option,
     format_option,
@@ -311,3 +311,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "work": [asdict(one) for one in plan.work],
         "told": [asdict(one) for one in plan.told],
     }
+
+
+command.add_command(patients_list.command)
+command.add_command(patients_disclosures.command)
