@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.event import Patient, PerformedStatus, PerformedStep, StepReference, StepStatus
-from broker.registers import ledger, performed
+from broker.registers import filing, performed
 from broker.registers.fold import Folded, look
 from broker.registers.performed import WRONG_ENTRY, outcome
 from broker.registers.worklist import Reader
@@ -347,5 +347,5 @@ def test_what_was_merged_by_mistake_goes_back_with_the_id_it_came_under(register
     begun(registers, reference(), uid="2.25.2", who=None)
     assert owner(registers, "2.25.1") == owner(registers, "2.25.2") == owner_of(registers, "700456")
 
-    ledger.refile(registers.tx, local("700123").key, own)
+    filing.refile(registers.tx, local("700123").key, own)
     assert owner(registers, "2.25.1") == owner(registers, "2.25.2") == own
