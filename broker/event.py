@@ -26,11 +26,14 @@ EventType = Literal[
     "patient.linked",
     "patient.unlinked",
     "patient.split",
+    "encounter.planned",
     "encounter.started",
     "encounter.moved",
+    "encounter.changed",
     "encounter.reassigned",
     "encounter.ended",
     "encounter.cancelled",
+    "encounter.missed",
     "order.placed",
     "order.changed",
     "order.cancelled",
@@ -41,6 +44,7 @@ EventType = Literal[
     "step.completed",
     "step.discontinued",
     "step.cancelled",
+    "step.expired",
     "instance.received",
     "study.completed",
     "study.stored",
@@ -57,9 +61,14 @@ EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 OPERATOR = "operator"
 """Source of what people decide about patients: no listener may have this name."""
 
-StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
+StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
+
+PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
+"""(0040,0252), PS3.3 C.4.14."""
 
 VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
+
+Restorable = Literal["status", "location", "temporary_location", "on_leave", "attending", "discharged"]
 
 CONFIDENTIAL = frozenset({"protected"})
 """Fields of a patient that stay inside: not published, and no expression can read them."""
@@ -79,6 +88,8 @@ class Identifier(Payload):
     oid: str = ""
     oid_type: str = ""
     type_code: str = ""
+    temporary: bool = False
+    """The listener's settings say that it stands for somebody until it is known who that is (`identity.class_of`)."""
 
     @property
     def issuer(self) -> str:
@@ -138,9 +149,11 @@ class Patient(Payload):
 
 
 class Encounter(Payload):
-    """A visit: its number, class and place."""
+    """A visit, or an appointment for one: its number, class and place."""
 
     visit_number: Identifier | None = None
+    appointment: Identifier | None = None
+    """SCH-2, else SCH-1: this is the appointment, which may have a visit number before the patient comes."""
     status: VisitStatus | None = None
     """None: keep the status it has."""
     patient_class: str | None = None
@@ -148,13 +161,29 @@ class Encounter(Payload):
     """PV1-3 point of care, room and bed joined with `^`."""
     prior_location: str | None = None
     """PV1-6, written as `location` is."""
+    temporary_location: str | None = None
+    """PV1-11: where the patient is for now, while the bed is kept; empty: nowhere else."""
+    on_leave: str | None = None
+    """`Y` while the patient is away and the bed is kept."""
     facility: str | None = None
     service: str | None = None
     """PV1-10: the department that the patient is here for."""
     attending: PersonName | None = None
     referring: PersonName | None = None
+    start: str | None = None
+    """When it is planned to begin: PV2-8, SCH-11.4. `YYYYMMDD` or longer, local time of the sender."""
     admitted: str | None = None
     discharged: str | None = None
+    restores: tuple[Restorable, ...] = ()
+    """What goes back to the value it had before its last change, because that change is taken back."""
+
+    def is_at(self, clinic: str) -> bool:
+        """Whether the patient is at a place (point of care, `^` room) or with a `service:<PV1-10>`."""
+        kind, _, service = clinic.partition("service:")
+        if not kind and service:
+            return self.service == service
+        places = (self.location or "", self.temporary_location or "")
+        return any(place == clinic or place.startswith(f"{clinic}^") for place in places)
 
 
 class Order(Payload):
@@ -181,6 +210,8 @@ class Step(Payload):
     """Stable key of the row: filler order and SPS id (derivation: docs/worklist.md)."""
     status: StepStatus | None = None
     """None: keep the status it has (ORC-1 XO with empty ORC-5)."""
+    clinic: str = ""
+    """The place or service of a clinic table whose visits make this step without an order; empty: of an order."""
     step_id: str
     accession_number: str = ""
     accession_issuer: str = ""
@@ -207,6 +238,42 @@ class Step(Payload):
     """DICOM CS of (0040,1003): STAT, HIGH, ROUTINE, MEDIUM, LOW or empty."""
 
 
+class StepReference(Payload):
+    """A scheduled step that a modality says it performs: an item of (0040,0270)."""
+
+    study_uid: str
+    accession_number: str = ""
+    step_id: str = ""
+    """(0040,0009); empty: nothing was scheduled."""
+
+
+class PerformedSeries(Payload):
+    """A series that came of it: an item of (0040,0340)."""
+
+    series_uid: str
+    instances: tuple[str, ...] = ()
+    """SOP Instance UIDs, of images and of everything else."""
+
+
+class PerformedStep(Payload):
+    """A modality performed procedure step (PS3.3 C.4.13 to C.4.16) as one N-CREATE or N-SET says it: empty keeps."""
+
+    uid: str
+    status: PerformedStatus | None = None
+    calling_aet: str
+    station_aet: str = ""
+    modality: str = ""
+    started: str = ""
+    """`YYYYMMDDHHMMSS`, the modality's local time."""
+    ended: str = ""
+    discontinuation: str = ""
+    """Code value of (0040,0281), CID 9300: `110514` is the wrong worklist entry."""
+    steps: tuple[StepReference, ...] = ()
+    series: tuple[PerformedSeries, ...] = ()
+    issuer_stated: bool = False
+    """It names the issuer of its Patient ID itself."""
+
+
 class Instance(Payload):
     """One DICOM instance that was received and stands on disk."""
 
@@ -225,6 +292,8 @@ class Instance(Payload):
     calling_aet: str
     issuer_stated: bool = False
     """The object itself names the issuer of its Patient ID."""
+    neonatal: bool = False
+    """It came from a device that stands where only newborns are examined (the listener's settings)."""
 
 
 class Result(Payload):
@@ -256,10 +325,11 @@ class EventData(Payload):
     prior: tuple[Identifier, ...] = ()
     """MRG-1: identifiers that end here (merge, id change) or come to this patient (move); of a link, the other's."""
     prior_visits: tuple[Identifier, ...] = ()
-    """MRG-5: visits that belong to this patient from now on (`encounter.reassigned`)."""
+    """MRG-5, MRG-3: visits that are this patient's from now on, under the encounter's number if there is one."""
     encounter: Encounter | None = None
     order: Order | None = None
     step: Step | None = None
+    performed: PerformedStep | None = None
     instance: Instance | None = None
     result: Result | None = None
     decision: Decision | None = None

@@ -19,13 +19,14 @@ from traceback import extract_tb
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from broker import localtime
+from broker import identity, localtime
 from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
     DUPLICATE_KEY,
     REQUIRED_FIELD_MISSING,
     SEGMENT_SEQUENCE_ERROR,
+    UNKNOWN_KEY,
     UNSUPPORTED_EVENT_CODE,
     UNSUPPORTED_MESSAGE_TYPE,
     UNSUPPORTED_PROCESSING_ID,
@@ -36,6 +37,7 @@ from broker.errors import (
     RemoteProtocolError,
 )
 from broker.event import Draft, Event
+from broker.hl7 import garbled
 from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.batch import Batch
 from broker.hl7.demographics import Issuers
@@ -71,6 +73,8 @@ class Profile:
     charset: str = "8859/1"
     """MSH-18 where the sender leaves it empty and the bytes are not UTF-8."""
     fallback_charset: str = ""
+    mojibake: garbled.Policy = "flag"
+    """What becomes of a message with UTF-8 that was read as Latin-1."""
     processing_ids: tuple[str, ...] = ()
     """MSH-11 that is taken; empty: any."""
     ignore: tuple[str, ...] = ()
@@ -165,8 +169,18 @@ def receive(
                 "several messages stand in one frame", ack_code="AE", error_code=SEGMENT_SEQUENCE_ERROR,
                 location=Location(segment="MSH", sequence=2),
             )  # fmt: skip
+        message, remarks = garbled.judged(message, profile.mojibake)
         drafts = mapper(message, profile)
-        flags = (*message.flags, *_validated(message, profile), *stamp.time_flags(drafts))
+        of_numbers, objection = _identified(drafts, message, profile.issuers.rules)
+        flags = (
+            *message.flags,
+            *remarks,
+            *_validated(message, profile),
+            *stamp.time_flags(drafts),
+            *of_numbers,
+        )
+        if objection:
+            return stamp.refusal(header, objection, flags=flags)
         events = stamp.events(drafts)
     except RemoteProtocolError as exc:
         return stamp.refusal(header, exc)
@@ -177,7 +191,7 @@ def receive(
         )
         place = extract_tb(exc.__traceback__)[-1]
         flag = f"bug-{type(exc).__name__}-{Path(place.filename).name}:{place.lineno}"
-        return stamp.refusal(header, broken, flag=flag)
+        return stamp.refusal(header, broken, flags=(flag,))
     verdict = Verdict.ACCEPTED if events else Verdict.FILTERED
     reason = "" if events else f"{kind} holds nothing to do"
     return stamp.reception(
@@ -294,6 +308,29 @@ def _validated(message: Message, profile: Profile) -> tuple[str, ...]:
     return tuple(f"invalid:{finding.location}" for finding in findings)
 
 
+def _identified(
+    drafts: Sequence[Draft], message: Message, rules: identity.Rules
+) -> tuple[tuple[str, ...], Refused | None]:
+    """What is remarked of the patients' identifiers, each flag once; and the refusal, where one of PID-3 causes it.
+
+    Those of MRG-1 refuse nothing: a wrong number must be able to end.
+    """
+    current: dict[str, None] = {}
+    ended: dict[str, None] = {}
+    for data in (draft.data for draft in drafts):
+        for identifier in data.patient.identifiers if data.patient else ():
+            born = (data.patient and data.patient.birth_date) or ""
+            current |= dict.fromkeys(identity.flags(identifier, rules, birth_date=born))
+        for identifier in data.prior:
+            ended |= dict.fromkeys(identity.flags(identifier, rules))
+    emergency = message["PID-31"] == "Y" or message["PV1-2"] == "E"
+    why = identity.objection(current, rules, emergency=emergency)
+    error = Refused(
+        f"PID-3 {why}", ack_code="AE", error_code=UNKNOWN_KEY, location=Location(segment="PID", field=3)
+    )
+    return tuple(current | ended), error if why else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stamp:
     """What every reception of this message has in common."""
@@ -337,9 +374,10 @@ class _Stamp:
         found = localtime.instant(text, self.profile.zone, arrival=self.now) if text else None
         return found.utc if found else None
 
-    def refusal(self, header: Header | None, error: RemoteProtocolError, *, flag: str = "") -> Reception:
+    def refusal(
+        self, header: Header | None, error: RemoteProtocolError, *, flags: tuple[str, ...] = ()
+    ) -> Reception:
         reason = f"{error.location}: {error}" if error.location else str(error)
-        flags = (flag,) if flag else ()
         return self.reception(
             header, Verdict.REJECTED, reason, answer=error.ack_code, error=error, flags=flags
         )
@@ -452,6 +490,10 @@ def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
             keys += [("order", n.value) for n in (data.result.placer_number, data.result.filler_number) if n]
         if data.step is not None:
             keys += [("accession", data.step.accession_number), ("study", data.step.study_uid)]
+        if data.performed is not None:
+            keys.append(("instance", data.performed.uid))
+            for one in data.performed.steps:
+                keys += [("accession", one.accession_number), ("study", one.study_uid)]
         if data.instance is not None:
             keys += [
                 ("accession", data.instance.accession_number),

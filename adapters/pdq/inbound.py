@@ -27,10 +27,11 @@ from broker.errors import (
 )
 from broker.event import Identifier
 from broker.hl7.ack import is_ack
+from broker.hl7.charset import Charset
 from broker.hl7.demographics import read_issuer
 from broker.hl7.er7 import Header, Message
 from broker.ids import message_id
-from broker.net.hl7_listener import Charset, Issuer
+from broker.net.hl7_listener import Issuer
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import acknowledge, check_header
 from broker.scalars import Duration, Text

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from broker.cli import patients_disclosures, patients_text
+from broker.cli import patients_disclosures, patients_list, patients_text
 from broker.cli.options import (
     config_option,
     format_option,
@@ -45,9 +45,6 @@ def command() -> None:
     A patient's values are `•` and their length; with --phi they are shown, where `tap.allow_phi` allows it, and that
     is audited.
     """
-
-
-command.add_command(patients_disclosures.command)
 
 
 @command.command("show")
@@ -314,3 +311,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "work": [asdict(one) for one in plan.work],
         "told": [asdict(one) for one in plan.told],
     }
+
+
+command.add_command(patients_list.command)
+command.add_command(patients_disclosures.command)

@@ -14,6 +14,7 @@ from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
 from broker.store import days, tally
 from broker.store.database import Transaction
+from broker.store.tally import LOSSY
 
 PIECE: Final = 5000
 """Open deliveries that a start reads at once."""
@@ -128,6 +129,8 @@ def _insert(
         (number, rendered.payload),
     )
     tally.add(tx, cause.day, cause.source, state, route=target.route, destination=target.destination)
+    if rendered.lossy:
+        tally.add(tx, cause.day, cause.source, LOSSY, route=target.route, destination=target.destination)
     return number, taken
 
 
@@ -136,7 +139,7 @@ _LANE: Final = (
     " WHERE earlier.lane=behind AND earlier.destination=? AND earlier.state IN ('queued', 'parked')"
     " AND earlier.id<=until)), ?)"
 )
-"""The lane, or the one that it was parted from while that still has open what came before (lane, destination, lane)."""
+"""The lane, or the one that it was parted from while that has open what came before (lane, destination, lane)."""
 
 
 def join(tx: Transaction, absorbed: str, survivor: str) -> None:
@@ -267,7 +270,15 @@ def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> bool:
             f"UPDATE {days.table('delivery_body', opened.day)} SET answer=? WHERE delivery=?",
             (receipt.answer, opened.delivery.id),
         )
+    if moved and receipt.lossy:
+        _count_lossy(tx, opened)
     return moved
+
+
+def _count_lossy(tx: Transaction, opened: Open) -> None:
+    row = tx.one("SELECT source FROM delivery WHERE id=?", (opened.delivery.id,))
+    source, delivery = (row[0] if row else ""), opened.delivery
+    tally.add(tx, opened.day, source, LOSSY, route=delivery.route, destination=delivery.destination)
 
 
 def retry(
@@ -360,7 +371,7 @@ def summary(tx: Transaction) -> list[dict[str, Any]]:
             (destination,),
         )
         row: dict[str, Any] = {"destination": destination}
-        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped")}
+        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped", LOSSY)}
         row["oldest"] = oldest[0] if oldest else None
         row["failing"] = (
             {"delivery": failing[0], "attempts": failing[1], "detail": failing[2]} if failing else None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from broker.errors import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, Location, UnmappableError
 from broker.event import Code, Encounter, Identifier, Patient, PersonName
 from broker.hl7.er7 import NULL, Message, Repetition, Segment
+from broker.identity import Rules
 
 SEX: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 """PID-8 to DICOM CS; anything else, `U` too, is empty (IHE RAD-4)."""
@@ -31,6 +32,8 @@ class Issuers:
     default: Identifier
     """Issuer of an identifier that names none; its value is empty."""
     known: tuple[Identifier, ...] = ()
+    rules: Rules = field(default_factory=Rules)
+    """How their identifiers are judged."""
 
     def complete(self, value: str, namespace: str, oid: str, oid_type: str, type_code: str) -> Identifier:
         """An identifier under its whole issuer."""
@@ -39,7 +42,14 @@ class Issuers:
             if named:  # by nothing at all: the default
                 namespace, oid, oid_type = issuer.namespace, issuer.oid, issuer.oid_type
                 break
-        return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type, type_code=type_code)
+        return Identifier(
+            value=value,
+            namespace=namespace,
+            oid=oid,
+            oid_type=oid_type,
+            type_code=type_code,
+            temporary=self.rules.is_temporary(value, oid or namespace),
+        )
 
 
 def read_issuer(text: str) -> Identifier:
@@ -231,18 +241,26 @@ def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Enc
     if pv1 is None:
         return None
     visits = identifiers(pv1, 19, issuers) or (identifiers(pid, 18, issuers) if pid is not None else ())
-    place = "^".join(stated(pv1.get(3, n)) or "" for n in (1, 2, 3)).rstrip("^")
     admitted, discharged = date_and_time(pv1.get(44)), date_and_time(pv1.get(45))
     return Encounter(
         visit_number=visits[0] if visits else None,
         patient_class=stated(pv1.get(2)),
-        location=place or stated(pv1.get(3)),
+        location=location(pv1, 3),
+        prior_location=location(pv1, 6),
+        temporary_location=location(pv1, 11),
         facility=stated(pv1.get(3, 4)),
+        service=stated(pv1.get(10)),
         attending=person(pv1, 7),
         referring=person(pv1, 8),
         admitted="".join(admitted) if admitted else None,
         discharged="".join(discharged) if discharged else None,
     )
+
+
+def location(segment: Segment, field: int) -> str | None:
+    """PL (2.A.53): point of care, room and bed joined with `^`."""
+    place = "^".join(stated(segment.get(field, n)) or "" for n in (1, 2, 3)).rstrip("^")
+    return place or stated(segment.get(field))
 
 
 def event_time(message: Message) -> str:

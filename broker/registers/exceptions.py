@@ -18,6 +18,11 @@ Kind = Literal[
     "study-uid-changed",
     "study-uid-shared",
     "cancel-unmatched",
+    "study-adopted",
+    "visit-patient-differs",
+    "mpps-unscheduled",
+    "mpps-patient-differs",
+    "mpps-overdue",
     "identity-conflict",
     "merge-held",
     "split-refused",
@@ -25,9 +30,12 @@ Kind = Literal[
     "demographics-differ",
     "instance-unverified",
     "instance-differs",
+    "temporary-id-reissued",
+    "mother-for-child",
     "event-failed",
     "delivery-held",
     "control-id-reused",
+    "mojibake",
 ]
 
 

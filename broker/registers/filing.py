@@ -1,4 +1,4 @@
-"""What is filed under which identifier: steps and objects belong to whoever owns the one that they came under.
+"""What is filed under which identifier: steps, MPPS and objects belong to whoever owns the one that they came under.
 
 Only identifiers are looked at; why one changed hands is `ledger`'s and `patients`'.
 """
@@ -14,7 +14,7 @@ from broker.registers.changes import Before, Key
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 
-FILED: Final = ("step", "instance")
+FILED: Final = ("step", "instance", "mpps")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
 
 
@@ -50,7 +50,7 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     under = (patients.said_under(tx, ledger.named(event), target.key) or target.patient.identifiers[0]).key
     for table, key, *_ in moved:
         tx.execute(
-            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {_KEYS[table]}=?",
+            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {KEYS[table]}=?",
             (target.key, under[1], under[0], key),
         )
     found = tuple(dict.fromkeys(row[2] for row in moved if row[2]))
@@ -59,7 +59,8 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     return found
 
 
-_KEYS: Final = {"step": "key", "instance": "sop_instance_uid"}
+KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "mpps": "uid"}
+"""What names a row of each table."""
 
 Row = tuple[str, str, str, str, str]
 
@@ -67,7 +68,7 @@ Row = tuple[str, str, str, str, str]
 def _of_visits(
     tx: Transaction, visits: Sequence[Identifier], target: str, sources: Sequence[str]
 ) -> list[Row]:
-    """The rows of visits that are not the target's: steps by visit number, objects by their steps' Study UID."""
+    """The rows of visits that are not the target's: steps by visit number, their MPPS, objects by Study UID."""
     if not visits:
         return []
     marks = ",".join("?" * len(visits))
@@ -78,6 +79,15 @@ def _of_visits(
     )
     rows = [row for row in rows if not sources or row[1] in sources]
     found: list[Row] = [("step", *row[:4]) for row in rows]
+    keys = [row[0] for row in rows]
+    found += [
+        ("mpps", *row)
+        for row in tx.rows(
+            "SELECT uid, patient, said_value, said_issuer FROM mpps WHERE patient<>'' AND uid IN (SELECT mpps FROM"
+            f" mpps_step WHERE step IN ({','.join('?' * len(keys)) or 'NULL'})) ORDER BY uid",
+            keys,
+        )
+    ]
     for study in sorted({row[4] for row in rows}):
         owners = {row[1] for row in rows if row[4] == study}
         found += [

@@ -9,9 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.event import Event, Patient
+from broker.event import Event, Patient, PerformedStep, Step
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, filing, instances, ledger, links, patients, split, steps
+from broker.registers import (
+    exceptions,
+    filing,
+    instances,
+    ledger,
+    links,
+    newborns,
+    orderless,
+    patients,
+    performed,
+    split,
+    steps,
+    temporary,
+    visits,
+)
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -23,6 +37,8 @@ class Folded:
 
     view: View | None
     """None: the event was refused by a register (reported as an exception); nothing is routed."""
+    others: tuple[View, ...] = ()
+    """Of an event that is about several steps (an MPPS): how it looks for each but the first."""
     touched: tuple[str, ...] = ()
     """Steps, other than the event's own, whose rows may look different now."""
     joined: tuple[tuple[str, str], ...] = ()
@@ -33,11 +49,19 @@ class Folded:
 
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
+    said = event.data.patient
+    if (
+        said is not None
+        and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
+        and temporary.reissued(tx, event, said)
+    ):
+        return Folded(view=None)
     if event.type.startswith("patient."):
         return _patient(tx, event, message)
-    if event.data.instance is not None and event.data.patient is not None:
+    if event.data.instance is not None and said is not None:
         return _instance(tx, event, message)
-    said = event.data.patient
+    if event.data.performed is not None:
+        return _performed(tx, event, message, event.data.performed)
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
@@ -48,11 +72,12 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if event.type == "encounter.reassigned" and known is not None:
         return _reassigned(tx, event, message, known)
     if event.data.step is not None and known is not None:
-        held = steps.fold(tx, event, event.data.step, known.key)
+        held = _step(tx, event, event.data.step, known.key)
         if held is None:
             return Folded(view=None)
+        held, others = orderless.follow(tx, event, held)
         view = _view(event, message, known)
-        return Folded(view=_through(view, held))
+        return Folded(view=_through(view, held), touched=tuple(others))
     order = event.data.order
     if (
         event.type == "order.cancelled"
@@ -62,8 +87,24 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     ):
         touched, ended = steps.cancel_order(tx, event, order, order.whole, known.key)
         whole = None if ended is None else replace(_view(event, message, known), order=ended)
+        touched += orderless.after_orders(tx, event, touched)
         return Folded(view=whole, touched=tuple(touched))
-    return Folded(view=_view(event, message, known))
+    return Folded(view=_view(event, message, known), touched=tuple(_visited(tx, event, known)))
+
+
+def _step(tx: Transaction, event: Event, said: Step, patient_key: str) -> steps.Held | None:
+    """Nobody came (no order says so): the row ends. Else what an order or a visit says of the step."""
+    if event.type == "step.expired" and event.data.order is None:
+        return steps.expire(tx, event, said)
+    said = orderless.recognised(tx, said, event.data.encounter, patient_key)
+    return steps.fold(tx, event, said, patient_key)
+
+
+def _visited(tx: Transaction, event: Event, known: Known | None) -> list[str]:
+    """What an event does to visits. Returns the keys of the steps that came, went or changed hands with them."""
+    if known is None or not event.type.startswith("encounter."):
+        return []
+    return orderless.after_visits(tx, event, visits.fold(tx, event, known.key))
 
 
 def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
@@ -77,6 +118,9 @@ def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
         if held is None:
             return None
         return _through(_view(event, message, patients.get(tx, held.patient_key)), held)
+    if data.performed is not None:
+        seen = performed.look(tx, data.performed.uid)
+        return None if seen is None else _views(tx, event, message, seen)[0]
     if data.patient is None:
         return _view(event, message, None)
     if data.instance is not None:
@@ -119,7 +163,7 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     known, absorbed = patients.assert_from_pas(tx, event, said)
     if event.type in ("patient.linked", "patient.unlinked"):
         links.fold(tx, event)
-    return _whole(tx, event, message, known, absorbed)
+    return _whole(tx, event, said, message, known, absorbed)
 
 
 def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
@@ -136,7 +180,7 @@ def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | No
         reason = "an id change names two known patients; taken as the merge that it amounts to"
         exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
     ledger.enter(tx, event, before, known.key)
-    return _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *ended])
+    return _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *ended])
 
 
 def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
@@ -147,14 +191,16 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
     for identifier in event.data.prior:
         filing.refile(tx, identifier.key, known.key)
     ledger.enter(tx, event, before, known.key)
-    folded = _whole(tx, event, message, patients.get(tx, known.key), [*absorbed, *emptied])
+    folded = _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *emptied])
     return _with_sources(tx, folded, [key for key in sources if key not in emptied], known.key)
 
 
 def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
     """A visit that is another patient's (A45): its steps and their objects, nothing else."""
     sources = filing.reassign(tx, event, known)
-    folded = Folded(view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
+    along = visits.reassign(tx, event, event.data.prior_visits, known.key)
+    touched = dict.fromkeys((*along, *steps.of_patient(tx, known.key)))
+    folded = Folded(view=_view(event, message, known), touched=tuple(touched))
     return _with_sources(tx, folded, sources, known.key) if sources else folded
 
 
@@ -184,12 +230,21 @@ def _split(tx: Transaction, event: Event) -> Folded:
 
 
 def _whole(
-    tx: Transaction, event: Event, message: Message | None, known: Known, absorbed: Sequence[str]
+    tx: Transaction,
+    event: Event,
+    said: Patient,
+    message: Message | None,
+    known: Known,
+    absorbed: Sequence[str],
 ) -> Folded:
     """What is one patient's now, seen as that patient's."""
+    temporary.fold(tx, event, said)
+    newborns.fold(tx, event, said, known)
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
+        visits.move(tx, key, known.key)
+        performed.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),
@@ -197,11 +252,34 @@ def _whole(
     )
 
 
+def _performed(tx: Transaction, event: Event, message: Message | None, said: PerformedStep) -> Folded:
+    seen = performed.fold(tx, event, said)
+    first, *others = _views(tx, event, message, seen)
+    joined = ((seen.lane, seen.patient_key),) if seen.known_now else ()
+    return Folded(view=first, others=tuple(others), joined=joined)
+
+
+def _views(tx: Transaction, event: Event, message: Message | None, seen: performed.Folded) -> list[View]:
+    """An MPPS seen once for each of the steps, as the step's order sees it; without one, once by itself."""
+    known = patients.get(tx, seen.patient_key) if seen.patient_key else None
+    bare = replace(
+        _view(event, message, known), performed=seen.performed, patient_key=known.key if known else seen.lane
+    )
+    return [
+        replace(
+            _through(bare, held),
+            event=event.model_copy(update={"source": held.source, "site": held.site}),
+            performed=seen.performed,
+        )
+        for held in seen.steps
+    ] or [bare]
+
+
 def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     instance, said = event.data.instance, event.data.patient
     assert instance is not None, "the caller looked"
     assert said is not None, "the caller looked"
-    if instances.differs(tx, event, instance):
+    if instances.differs(tx, event, instance) or newborns.misplaced(tx, event, instance, said):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
     return Folded(view=_view(event, message, known) if known else _unverified(event, message))

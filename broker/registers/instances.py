@@ -1,7 +1,7 @@
 """Instances that were received: whose they are as far as PAS can tell, keyed by SOP Instance UID.
 
 It opens no file. An object's patient is found by id and issuer; without an issuer by the step it was made for,
-else by the site's own domain, else by a national number whose form leaves no doubt. Never by name.
+else by the site's own domain, else by a number of that length under a national issuer. Never by name.
 """
 
 from __future__ import annotations

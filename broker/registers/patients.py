@@ -6,7 +6,7 @@ patient that nobody knows makes a provisional one. Matching is by identifier and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -18,6 +18,9 @@ from broker.store.database import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
 """Events that end identifiers, and alone may give an ended one back."""
+
+PIECE: Final = 5000
+"""Patients that are read at once where all of them are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,18 @@ def get(tx: Transaction, key: str) -> Known:
     )
 
 
+def everybody(tx: Transaction) -> Iterator[Patient]:
+    """Every patient that was not merged away. Piece by piece: there may be a million."""
+    last = ""
+    while piece := tx.rows(
+        "SELECT key, body FROM patient WHERE merged_into IS NULL AND key>? ORDER BY key LIMIT ?",
+        (last, PIECE),
+    ):
+        last = piece[-1][0]
+        for _, body in piece:
+            yield Patient.model_validate_json(body)
+
+
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     """Keys of the patients that own any of the identifiers, in the identifiers' order, each once."""
     return _each_once(_owners(tx, identifiers).values())
@@ -75,16 +90,16 @@ def values_of(tx: Transaction, key: str) -> list[str]:
     return [value for (value,) in rows]
 
 
-def absorbed_by(tx: Transaction, key: str) -> list[str]:
-    """Keys of the patients that were merged into this one, ordered."""
-    return [other for (other,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
-
-
 def said_under(tx: Transaction, identifiers: Iterable[Identifier], key: str) -> Identifier | None:
     """The first of the identifiers that the patient owns: what comes with them belongs to whoever owns it."""
     said = list(identifiers)
     owners = _owners(tx, said)
     return next((i for i in said if i.key in owners and owners[i.key].patient == key), None)
+
+
+def absorbed_by(tx: Transaction, key: str) -> list[str]:
+    """Keys of the patients that were merged into this one, ordered."""
+    return [other for (other,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
 
 
 class _Owner(NamedTuple):

@@ -22,6 +22,7 @@ import structlog
 
 from broker.adapter import Inbound, InboundContext, Reception
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.hl7.garbled import MOJIBAKE
 from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
@@ -30,6 +31,8 @@ from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
 from broker.runtime.directory import Directory
+from broker.runtime.idle import Idle
+from broker.runtime.idle import limits_of as limits_of_steps
 from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
@@ -110,6 +113,13 @@ class Broker:
             clock,
             leads=lambda: self._leader.leads,
         )
+        self._idle = Idle(
+            self._database,
+            limits_of_steps(settings.broker.steps),
+            clock,
+            on_events=self._committed,
+            leads=lambda: self._leader.leads,
+        )
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -122,7 +132,7 @@ class Broker:
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._committed, _reused, self._rooms[0].check)
+        self._intake = JournalIntake(self._database, self._committed, _alert, self._rooms[0].check)
         self._inbound: list[Inbound] = []
         self._queries = Queries()
         app = application(self.why_not_ready, self._telemetry, self.status, self._queries.told)
@@ -158,6 +168,7 @@ class Broker:
                 await asyncio.to_thread(self._dicom.start)
         if "router" in self._roles:
             self._retention.start()
+            self._idle.start()
             if self._feed is not None:
                 self._feed.start()
         self._ready = True
@@ -173,6 +184,7 @@ class Broker:
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.stop)
+        await asyncio.to_thread(self._idle.stop)
         await asyncio.to_thread(self._routes.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)
@@ -295,6 +307,8 @@ class Broker:
             patients=Directory(self._database, self._clock),
             note_query=self._queries.note,
             time_zone=settings.broker.time_zone,
+            device=settings.device,
+            environment=settings.broker.environment,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:
@@ -324,7 +338,10 @@ def _opening(address: str) -> Iterator[None]:
         raise BrokerError(f"{address} cannot be opened: {reason}{hint}") from exc
 
 
-def _reused(tx: Transaction, reception: Reception) -> None:
-    """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
+def _alert(tx: Transaction, reception: Reception) -> None:
+    """What a person at the sender must know: its control id came before with other content, or its text is garbled."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
-    exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
+    if MOJIBAKE in reception.flags:
+        exceptions.note(tx, "mojibake", subject, "its names are UTF-8 that was read as Latin-1", at=at)
+    else:
+        exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)

@@ -39,13 +39,22 @@ TABLES: Final = {
     "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
     "patient_search": "SELECT patient, family, given, birth_date, sex FROM patient_search ORDER BY 1, 2, 3",
-    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
-    " FROM step ORDER BY 1",
-    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
+    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, visit,"
+    " adopted_by, event FROM step ORDER BY 1",
+    "visit": "SELECT key, visit, patient, said, status, body, at, ended, merged_into, source, site, event FROM visit"
+    " ORDER BY 1",
+    "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
+    "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
+    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
+    "mpps": "SELECT uid, patient, said_issuer, said_value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
+    "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
+    "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
-    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
+    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake', 'mpps-overdue')"
+    " ORDER BY 1, 2",
     "patient_link": "SELECT value, issuer, other_value, other_issuer, event FROM patient_link ORDER BY 1, 2, 3, 4",
     **SINCE_8,
 }
@@ -60,9 +69,16 @@ COPIED: Final = (
     "patient_identifier",
     "patient_search",
     "step",
+    "visit",
+    "visit_history",
+    "bed",
     "worklist",
     "worklist_station",
     "instance",
+    "mpps",
+    "mpps_step",
+    "temporary_id",
+    "mother",
     "exception",
     "patient_change",
     "patient_change_identifier",
@@ -111,8 +127,8 @@ def copy(baseline: Database, database: Database) -> None:
             return
         with baseline.snapshot() as tx:
             for name in COPIED:
-                # Who was merged away names the survivor, which must stand before.
-                order = " ORDER BY merged_into IS NOT NULL" if name == "patient" else ""
+                # What was merged away names the survivor, which must stand before.
+                order = " ORDER BY merged_into IS NOT NULL" if name in ("patient", "visit") else ""
                 rows = tx.rows(f"SELECT * FROM {name}{order}")
                 if rows:
                     sql = f"INSERT INTO {name} VALUES ({','.join('?' * len(rows[0]))})"

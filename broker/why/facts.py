@@ -108,6 +108,8 @@ class Device:
     at: str = ""
     answers: int = 0
     whole: bool = True
+    lossy: int = 0
+    """Of the answers: transliterated, or with a name cut."""
     charset: str = ""
     keys: tuple[Mapping[str, Any], ...] = ()
     """As `runtime.queries.described` gives them: key, wanted, matches."""
@@ -125,6 +127,10 @@ class StepFacts:
     """Its id; the key of the register would tell more than people know."""
     accession: str
     status: str
+    clinic: str = ""
+    """The place whose visits make the step without an order; empty: an order made it."""
+    adopted_by: str = ""
+    """Of a clinic's step: accession number or step id of the order that took over."""
     came: tuple[Came, ...] = ()
     """Messages that speak of it, the oldest first."""
     said: tuple[Said, ...] = ()

@@ -175,7 +175,7 @@ def read_message(
     of_orders = {
         s.name
         for s in it.configured.settings.inbound
-        if any(event.startswith("step.") for event in s.spec.events)
+        if any(event.startswith("order.") for event in s.spec.events)
     }
     came = Came(
         id=told["id"],

@@ -14,7 +14,7 @@ from broker.dicom.attributes import Attributes, from_json
 from broker.dicom.matching import Query
 from broker.errors import UnmappableError
 from broker.journal.log import Logged
-from broker.registers import exceptions, steps, worklist
+from broker.registers import exceptions, orderless, steps, visits, worklist
 from broker.registers.steps import Held
 from broker.routing.provenance import Origin
 from broker.runtime import queries
@@ -90,6 +90,8 @@ class Reading:
             step=held.step.step_id,
             accession=held.step.accession_number,
             status=str(held.step.status),
+            clinic=held.step.clinic,
+            adopted_by=self._adopted_by(held),
             came=tuple(m.came for m in self.messages if speaks_of(it, m, held)),
             said=tuple(self._said(seen.view)),
             unmappable=seen.unmappable,
@@ -99,10 +101,14 @@ class Reading:
             stations=stations(row or {}),
             values=tuple(self.value(seen, keyword) for keyword in VALUES) if row is not None else (),
             remarks=tuple(self._remarks(seen)),
-            charset=_charset(it, row, asked) if row is not None and seen.placed else "",
+            charset=_charset(it, row, asked, question.ae) if row is not None and seen.placed else "",
             tried=None if typed is None else Device(keys=keys),
             asked=asked,
         )
+
+    def _adopted_by(self, held: Held) -> str:
+        other = steps.get(self.it.registers, orderless.adopted_by(self.it.registers, held.step.key))
+        return (other.step.accession_number or other.step.step_id) if other is not None else ""
 
     @cached_property
     def _entries(self) -> list[exceptions.Entry]:
@@ -112,6 +118,12 @@ class Reading:
         for entry in self._entries:
             if entry.subject == seen.held.step.key and entry.kind not in SET_ASIDE:
                 yield entry.reason
+        for key in orderless.adopted(self.it.registers, seen.held.step.key):
+            visit = steps.get(self.it.registers, key)
+            if visit is not None:
+                own = visit.step.study_uid == seen.held.step.study_uid
+                study = "has its study" if own else f"study {visit.step.study_uid} of that is the order's too"
+                yield f"it took over from the visit's row at {visit.step.clinic}, and {study}"
         if seen.unmappable and seen.placed:
             yield f"the row shows what was before: {seen.unmappable}"
 
@@ -220,12 +232,12 @@ def look(it: Desk, held: Held, event: str) -> Seen:
     )
 
 
-def _charset(it: Desk, row: Attributes, asked: tuple[Device, ...]) -> str:
-    """What the row is answered in: the device's own choice first, then the listener's."""
+def _charset(it: Desk, row: Attributes, asked: tuple[Device, ...], aet: str) -> str:
+    """What the row is answered in: as the settings say of the device, else its own choice, then the listener's."""
     listeners = (s.config for s in it.configured.settings.inbound)
-    terms: tuple[str, ...] = next((c.charsets for c in listeners if hasattr(c, "charsets")), ())
-    if asked and charset.known(asked[0].charset):
-        terms = (asked[0].charset, *terms)
+    default: tuple[str, ...] = next((c.charsets for c in listeners if hasattr(c, "charsets")), ())
+    declared = it.configured.settings.device(aet)
+    terms = charset.ladder(asked[0].charset if asked else "", declared.charsets if declared else (), default)
     return charset.choose(dicom.texts(row), terms) if terms else ""
 
 
@@ -241,12 +253,15 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def speaks_of(it: Desk, one: Message, held: Held) -> bool:
-    """Whether a message is about the step: by its key, its accession number, or, of a whole order, its numbers."""
+    """Whether a message is about the step: by its key, its accession number, of a whole order its numbers, of a
+    clinic's step its visit."""
     if held.step.accession_number in one.by_accession:
         return True
     for logged in one.logged:
         data = logged.event.data
         if data.step is not None and data.step.key == held.step.key:
+            return True
+        if held.step.clinic and visits.same(data.encounter, held.encounter):
             return True
         whole = data.step is None or steps.get(it.registers, data.step.key) is None
         if whole and data.order and held.order and steps.same_order(held.order, data.order):

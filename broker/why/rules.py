@@ -91,6 +91,8 @@ class Case:
         taken = self.any(lambda one: one.verdict == "accepted")
         return {
             "status": step.status,
+            "clinic": step.clinic,
+            "adopted_by": step.adopted_by,
             "ended_by": _told(taken) or "an earlier message",
             "ended": taken.named if taken else step.accession,
             "routes": refusals or "there is no route with a worklist",
@@ -140,6 +142,18 @@ AGAIN: Final = "`broker replay {again} --mode received --reason …`"
 
 OF_STEP: Final[tuple[Rule, ...]] = (
     NOT_ADMITTED,
+    Rule(
+        "adopted",
+        lambda case: bool(case.of_step.adopted_by),
+        "an order of the same visit took over: {adopted_by}",
+        "look at the order's row: `broker why mwl --accession {adopted_by}`; it says which study is whose",
+    ),
+    Rule(
+        "left",
+        lambda case: bool(case.of_step.clinic) and case.of_step.status == "CANCELED",
+        "the visit is not at {clinic} any more: {ended_by}",
+        "if the patient is there, PAS says so (A02, A10, A13); `broker trace {ended}` shows the message",
+    ),
     Rule(
         "ended",
         lambda case: case.of_step.status in ENDED,

@@ -19,9 +19,13 @@ class Registers:
         self.tx = in_memory()
         self._number = 0
 
-    def said(self, kind: str, **data: Any) -> Folded:
+    def next(self) -> int:
+        """The number of the next event of the day."""
         self._number += 1
-        return self.fold(events.event(kind, self._number, **data))
+        return self._number
+
+    def said(self, kind: str, **data: Any) -> Folded:
+        return self.fold(events.event(kind, self.next(), **data))
 
     def fold(self, event: Event) -> Folded:
         return fold(self.tx, event, None)
@@ -46,9 +50,16 @@ class Registers:
             "patient_identifier",
             "patient_search",
             "step",
+            "visit",
+            "visit_history",
+            "bed",
             "worklist",
             "worklist_station",
             "instance",
+            "mpps",
+            "mpps_step",
+            "temporary_id",
+            "mother",
             "exception",
             "patient_change",
             "patient_change_identifier",

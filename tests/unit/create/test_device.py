@@ -31,7 +31,7 @@ def lost(before: str, after: str) -> list[str]:
 
 
 def test_a_modality_gets_its_row_its_peer_and_a_test(site: Site) -> None:
-    before = {path: path.read_text() for path in site.folder.rglob("*.*") if path.is_file()}
+    before = {path: path.read_text(errors="replace") for path in site.folder.rglob("*.*") if path.is_file()}
     found = planned(site, location="2. etasje, vest")
     write(found)
 
@@ -98,9 +98,9 @@ def test_a_sender_only_becomes_a_peer(site: Site) -> None:
     [
         (
             {"ae": "CT2_STO"},
-            "the AE title CT2_STO is in use: config/broker.yaml:19 (a peer), config/stations.csv:12 (station CT-LAB2),",
+            "the AE title CT2_STO is in use: config/broker.yaml:20 (a peer), config/stations.csv:12 (station CT-LAB2),",
         ),
-        ({"ae": "BROKER"}, "in use: config/broker.yaml:17 (the broker's own)"),
+        ({"ae": "BROKER"}, "in use: config/broker.yaml:18 (the broker's own)"),
         ({"ae": "ORTHANC"}, "(destination pacs)"),
         ({"station": "CT-LAB1"}, "the station CT-LAB1 is there already: config/stations.csv:11"),
         ({"ae": "A_TITLE_OF_17_CHA"}, "--ae: AE: at most 16 characters"),

@@ -69,6 +69,13 @@ OFF: dict[str, Any] = {"lists": ()}
 
 STEPS: list[tuple[str, Facts, str, str]] = [
     ("not-admitted", facts(step(), admitted=False), "not among dicom.peers", "add CT2 to dicom.peers"),
+    (
+        "adopted",
+        facts(step(status="CANCELED", clinic="FOTO", adopted_by="A7")),
+        "took over: A7",
+        "--accession A7",
+    ),
+    ("left", facts(step(status="CANCELED", clinic="FOTO")), "not at FOTO any more: ORM^O01 C1", "A13"),
     ("ended", facts(step(status="CANCELED")), "CANCELED since ORM^O01 C1 to orders", "`broker trace C1`"),
     ("ended", facts(step(status="COMPLETED", came=())), "since an earlier message", "`broker trace A1`"),
     ("started", facts(step(status="STARTED")), "STARTED since ORM^O01 C1", "RIS corrects"),

@@ -1,0 +1,365 @@
+"""Visits and appointments by number: whose, in which state, where, and who is in which bed.
+
+What is earlier does not overwrite what is later; what is taken back is restored from the history. Nothing is deleted:
+an ended visit frees its bed at once and stays the visit of images that come late (`ended`; how late is the reader's to
+judge, a fold has no clock). The steps that a visit makes without an order are `orderless.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from broker.event import Encounter, Event, Identifier, Patient, VisitStatus
+from broker.hl7.demographics import date_and_time
+from broker.registers import exceptions, patients, steps
+from broker.store.database import Transaction
+
+GRACE: Final = timedelta(hours=24)
+"""How long after its end a visit is still taken for that of an image."""
+
+AHEAD: Final = timedelta(days=1)
+"""A time further ahead of its arrival is a wrong clock, in whatever zone: the arrival counts."""
+
+OPEN: Final = frozenset({"PLANNED", "ACTIVE"})
+
+_OF_AN_EVENT: Final = frozenset({"status", "restores", "visit_number", "appointment"})
+"""Fields of an encounter that are not simply laid over what was known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A visit as the register has it."""
+
+    key: str
+    visit: str
+    """The visit that an appointment belongs to, else its own key."""
+    patient_key: str
+    state: Encounter
+    at: str
+    ended: str
+    """When it was heard that it ended, ISO 8601 in UTC; empty: it is open."""
+    source: str
+    site: str
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """(site, point of care^room^bed) that the visit occupies."""
+        point, _, rest = (self.state.location or "").partition("^")
+        if (
+            self.state.status != "ACTIVE"
+            or self.state.on_leave == "Y"
+            or not point
+            or not rest.partition("^")[2]
+        ):
+            return None
+        return self.state.facility or self.site, self.state.location or ""
+
+
+def key_of(encounter: Encounter | None) -> str:
+    """The key that an encounter is kept under; empty: nothing numbers it."""
+    if encounter is None:
+        return ""
+    if encounter.appointment is not None:
+        return "|".join(("appointment", *encounter.appointment.key))
+    return _key(encounter.visit_number)
+
+
+def _key(number: Identifier | None) -> str:
+    return "|".join(number.key) if number is not None else ""
+
+
+def same(one: Encounter | None, other: Encounter | None) -> bool:
+    """Whether two messages speak of one visit."""
+    key = _key(one.visit_number) if one is not None and one.visit_number else key_of(one)
+    return key != "" and other is not None and key in (_key(other.visit_number), key_of(other))
+
+
+def get(tx: Transaction, key: str) -> Visit | None:
+    """The visit under a key, or the one that its number was merged into."""
+    row = tx.one(
+        "SELECT visit, patient, body, at, ended, source, site, merged_into FROM visit WHERE key=?", (key,)
+    )
+    if row is None:
+        return None
+    visit, patient, body, at, ended, source, site, merged_into = row
+    if merged_into is not None:
+        return get(tx, merged_into)
+    return Visit(
+        key=key,
+        visit=visit,
+        patient_key=patient,
+        state=Encounter.model_validate_json(body),
+        at=at,
+        ended=ended,
+        source=source,
+        site=site,
+    )
+
+
+def of_patient(tx: Transaction, patient_key: str) -> list[Visit]:
+    """A patient's visits and appointments."""
+    return _visits(tx, "patient=?", patient_key)
+
+
+def of_visit(tx: Transaction, visit: str) -> list[Visit]:
+    """A visit with its appointments."""
+    return _visits(tx, "visit=?", visit)
+
+
+def _visits(tx: Transaction, where: str, value: str) -> list[Visit]:
+    rows = tx.rows(f"SELECT key FROM visit WHERE {where} AND merged_into IS NULL ORDER BY key", (value,))
+    return [found for (key,) in rows if (found := get(tx, key)) is not None]
+
+
+def in_bed(tx: Transaction, site: str, place: str, *, at: str = "") -> Visit | None:
+    """Whose bed it is, or was at a moment (ISO 8601 in UTC, as the events' arrival)."""
+    where, values = ("until=''", [site, place])
+    if at:
+        where, values = ("since<=? AND (until='' OR until>?)", [site, place, at, at])
+    row = tx.one(
+        f"SELECT visit FROM bed WHERE site=? AND place=? AND {where} ORDER BY since DESC LIMIT 1", values
+    )
+    return get(tx, row[0]) if row else None
+
+
+# --- what an event does ---
+
+
+def fold(tx: Transaction, event: Event, patient_key: str) -> list[Visit]:
+    """Folds what is said of a visit. Returns the visits that are another now: none where nothing numbers it."""
+    said, patient = event.data.encounter, event.data.patient
+    key = key_of(said)
+    if not key or said is None or patient is None:
+        return []
+    before = get(tx, key)
+    if before is not None and before.patient_key != patient_key:
+        _report_patient(tx, event)
+        return []
+    at = _moment(event)
+    late = before is not None and not said.restores and at < before.at
+    state = _stated(tx, event, said, before, late=late)
+    number = said.visit_number
+    own = _key(number) if number is not None else ""
+    group = get(tx, own) if own else None
+    after = Visit(
+        key=before.key if before else key,
+        visit=group.key if group else own or (before.visit if before else key),
+        patient_key=patient_key,
+        state=state,
+        at=before.at if before is not None and late else at,
+        ended=_ended(event, state, before),
+        source=event.source,
+        site=event.site,
+    )
+    _store(tx, event, after, patient, before)
+    return [after, *_fulfilled(tx, event, after, patient)]
+
+
+def _stated(tx: Transaction, event: Event, said: Encounter, before: Visit | None, *, late: bool) -> Encounter:
+    """What was known with what was said on top. Late: only what nobody knew."""
+    if before is None:
+        begun: VisitStatus = "PLANNED" if said.appointment else "ACTIVE"
+        return said.model_copy(update={"status": said.status or begun, "restores": ()})
+    known = before.state
+    stated = {
+        name: value
+        for name in Encounter.model_fields
+        if name not in _OF_AN_EVENT
+        and (value := getattr(said, name)) is not None
+        and not (late and getattr(known, name) is not None)
+    }
+    if not late:
+        stated |= _restored(tx, before, said)
+        stated["status"] = _status(tx, before, said)
+        if "prior_location" not in stated and stated.get("location") not in (None, known.location):
+            stated["prior_location"] = known.location
+        if stated["status"] == "ENDED" and not stated.get("discharged", known.discharged):
+            stated["discharged"] = _moment(event)
+    if said.visit_number is not None and known.appointment is not None:
+        stated["visit_number"] = said.visit_number
+    return known.model_copy(update=stated)
+
+
+def _status(tx: Transaction, before: Visit, said: Encounter) -> VisitStatus | None:
+    known = before.state.status
+    if said.status is None or (said.status == "PLANNED" and known in ("ACTIVE", "ENDED")):
+        return known
+    if "status" in said.restores and any(old.status == "PLANNED" for old in _history(tx, before.key)):
+        return "PLANNED"
+    return said.status
+
+
+def _restored(tx: Transaction, before: Visit, said: Encounter) -> dict[str, object]:
+    """The fields whose last change is taken back, as they were before it; what is said of them anew stands."""
+    found: dict[str, object] = {}
+    for name in said.restores:
+        if name == "status" or getattr(said, name) is not None:
+            continue
+        current = getattr(before.state, name)
+        older = next((old for old in _history(tx, before.key) if getattr(old, name) != current), None)
+        if older is not None:
+            found[name] = getattr(older, name)
+            if name == "location":
+                found |= {"facility": older.facility, "prior_location": older.prior_location}
+    return found
+
+
+def _history(tx: Transaction, key: str) -> Iterable[Encounter]:
+    """Earlier states, the latest first."""
+    for (body,) in tx.rows("SELECT body FROM visit_history WHERE visit=? ORDER BY number DESC", (key,)):
+        yield Encounter.model_validate_json(body)
+
+
+def _moment(event: Event) -> str:
+    """When it happened as the sender says, in digits; as of its arrival where nothing or nonsense is said."""
+    said = "".join(date_and_time(event.event_time) or ())
+    if not said or said > f"{event.time + AHEAD:%Y%m%d%H%M%S}":
+        return f"{event.time:%Y%m%d%H%M%S}"
+    return said
+
+
+def _ended(event: Event, state: Encounter, before: Visit | None) -> str:
+    if state.status in OPEN:
+        return ""
+    return before.ended if before is not None and before.ended else event.time.isoformat()
+
+
+def _fulfilled(tx: Transaction, event: Event, visit: Visit, patient: Patient) -> list[Visit]:
+    """The patient came: appointments at the place where the visit now is, of that day or before, are over."""
+    if visit.state.status != "ACTIVE" or visit.state.appointment is not None:
+        return []
+    point = (visit.state.location or "").partition("^")[0]
+    found = []
+    for other in of_patient(tx, visit.patient_key):
+        planned = other.state
+        if (
+            planned.appointment is not None
+            and planned.status == "PLANNED"
+            and planned.start
+            and planned.start[:8] <= visit.at[:8]
+            and (planned.location or "").partition("^")[0] == point
+        ):
+            state = planned.model_copy(update={"status": "ENDED"})
+            after = replace(other, state=state, ended=event.time.isoformat())
+            _store(tx, event, after, patient, other)
+            found.append(after)
+    return found
+
+
+def _store(tx: Transaction, event: Event, visit: Visit, patient: Patient, before: Visit | None) -> None:
+    said = "|".join(patient.identifiers[0].key)
+    tx.execute(
+        "INSERT INTO visit (key, visit, patient, said, status, body, at, ended, source, site, event)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET visit=excluded.visit,"
+        " patient=excluded.patient, said=excluded.said, status=excluded.status, body=excluded.body, at=excluded.at,"
+        " ended=excluded.ended, source=excluded.source, site=excluded.site, event=excluded.event",
+        (
+            visit.key,
+            visit.visit,
+            visit.patient_key,
+            said,
+            visit.state.status or "",
+            visit.state.model_dump_json(exclude_defaults=True),
+            visit.at,
+            visit.ended,
+            visit.source,
+            visit.site,
+            event.id,
+        ),
+    )
+    if before is not None and before.state != visit.state:
+        tx.execute(
+            "INSERT INTO visit_history (visit, number, body, event) SELECT ?, coalesce(max(number), 0) + 1, ?, ?"
+            " FROM visit_history WHERE visit=?",
+            (visit.key, before.state.model_dump_json(exclude_defaults=True), event.id, visit.key),
+        )
+    _bind(tx, event, visit)
+
+
+def _bind(tx: Transaction, event: Event, visit: Visit) -> None:
+    """The bed that the visit is in now; who was there before is not, whatever PAS forgot to say."""
+    now, wanted = event.time.isoformat(), visit.place
+    bound = tx.one("SELECT site, place FROM bed WHERE visit=? AND until=''", (visit.key,))
+    if bound == wanted:
+        return
+    tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (now, visit.key))
+    if wanted is not None:
+        tx.execute("UPDATE bed SET until=? WHERE site=? AND place=? AND until=''", (now, *wanted))
+        tx.execute(
+            "INSERT INTO bed (site, place, visit, since, said, until, event) VALUES (?,?,?,?,?,'',?)"
+            " ON CONFLICT (site, place, since, visit) DO UPDATE SET until=''",
+            (*wanted, visit.key, now, visit.at, event.id),
+        )
+
+
+# --- whose it is ---
+
+
+def move(tx: Transaction, absorbed: str, survivor: str) -> None:
+    """A merge: the absorbed patient's visits are the survivor's."""
+    tx.execute("UPDATE visit SET patient=? WHERE patient=?", (survivor, absorbed))
+
+
+def reassign(tx: Transaction, event: Event, visits: Iterable[Identifier], patient_key: str) -> list[str]:
+    """A45, A44, A42, A50 and kin: these visits are this patient's from now on, with the steps and images made for them.
+
+    Where the event's encounter has another number, they go on under that. Where it says whose they were (MRG-1), a
+    visit of somebody else is left alone and reported. Returns the keys of the steps that are seen differently now.
+    """
+    patient = event.data.patient
+    if patient is None:
+        return []
+    number = event.data.encounter.visit_number if event.data.encounter else None
+    owners = {patient_key, *patients.find(tx, event.data.prior)}
+    touched: list[str] = []
+    for prior in visits:
+        old = get(tx, _key(prior))
+        if old is None:
+            continue
+        if event.data.prior and old.patient_key not in owners:
+            _report_patient(tx, event)
+            continue
+        group = [replace(one, patient_key=patient_key) for one in of_visit(tx, old.visit)]
+        for one in group:
+            _store(tx, event, one, patient, one)
+        touched += _bring_along(tx, old.visit, patient_key)
+        if number is not None and _key(number) != old.key:
+            _renumber(tx, event, replace(old, patient_key=patient_key), number, patient)
+    return touched
+
+
+def _bring_along(tx: Transaction, visit: str, patient_key: str) -> list[str]:
+    """The steps of a visit and the images made for them; the patient's other ones stay where they are."""
+    tx.execute("UPDATE step SET patient=? WHERE visit=?", (patient_key, visit))
+    tx.execute(
+        "UPDATE instance SET patient=? WHERE study_uid IN (SELECT study_uid FROM step WHERE visit=?)",
+        (patient_key, visit),
+    )
+    return [held.step.key for held in steps.of_visit(tx, visit) if held.step.status in steps.OPEN]
+
+
+def _renumber(tx: Transaction, event: Event, old: Visit, number: Identifier, patient: Patient) -> None:
+    """The visit goes on under another number: that visit, where there is one, else as it stands."""
+    survivor = get(tx, _key(number))
+    tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (event.time.isoformat(), old.key))
+    if survivor is None:
+        state = old.state.model_copy(update={"visit_number": number})
+        survivor = replace(old, key=_key(number), visit=_key(number), state=state)
+        _store(tx, event, survivor, patient, None)
+    tx.execute(
+        "UPDATE visit SET merged_into=? WHERE key=? OR merged_into=?", (survivor.key, old.key, old.key)
+    )
+    tx.execute("UPDATE visit SET visit=? WHERE visit=? AND key<>?", (survivor.key, old.key, old.key))
+    for held in steps.of_visit(tx, old.key):
+        if held.encounter is not None and _key(held.encounter.visit_number) == old.key:
+            encounter = held.encounter.model_copy(update={"visit_number": number})
+            steps.rewrite(tx, event, replace(held, encounter=encounter))
+    tx.execute("UPDATE step SET visit=? WHERE visit=?", (survivor.key, old.key))
+
+
+def _report_patient(tx: Transaction, event: Event) -> None:
+    reason = "the visit is another patient's than the message says; not applied"
+    exceptions.report(tx, "visit-patient-differs", event.message_id, reason, event)
