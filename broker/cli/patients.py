@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from broker.cli import patients_list, patients_text
 from broker.cli.options import (
     config_option,
     format_option,
@@ -24,11 +25,12 @@ from broker.errors import ConfigError
 from broker.event import Identifier, PersonName
 from broker.journal import audit
 from broker.registers import ledger, links, patients
-from broker.registers.ledger import Change
+from broker.registers.changes import Change
 from broker.registers.patients import Known
 from broker.registers.versions import VALUES
-from broker.runtime import decisions
-from broker.runtime.decisions import Item, Plan, Verb
+from broker.runtime import decisions, splitplan
+from broker.runtime.decisions import Verb
+from broker.runtime.splitplan import Plan
 from broker.settings import Settings
 from broker.store.database import Transaction
 from broker.tap.mask import hidden
@@ -43,6 +45,9 @@ def command() -> None:
     A patient's values are `•` and their length; with --phi they are shown, where `tap.allow_phi` allows it, and that
     is audited.
     """
+
+
+command.add_command(patients_list.command)
 
 
 @command.command("show")
@@ -75,7 +80,7 @@ def show(
         print_json(found)
         return
     for patient in found:
-        _tell(patient)
+        patients_text.patient(patient)
 
 
 @command.command("merge-status")
@@ -91,12 +96,12 @@ def merge_status(what: str, config: Path, as_json: bool) -> None:
     Examples:  broker patients merge-status    ·    broker patients merge-status 700123 --format json
     """
     tx = open_journal(load_settings(config))
-    changes = decisions.find(tx, _number(what)) if what else ledger.held(tx)
+    changes = splitplan.find(tx, _number(what)) if what else ledger.held(tx)
     if as_json:
         print_json([_status(tx, change) for change in changes])
     else:
         for change in changes:
-            _tell_status(_status(tx, change))
+            patients_text.status(_status(tx, change))
         click.echo(f"{len(changes)} changes")
     if what and not changes:
         raise SystemExit(1)
@@ -148,11 +153,11 @@ def split(
         _decide(settings, "split", change, by, approved_by, reason, as_json, plan_id)
         return
     tx = open_journal(settings)
-    planned = decisions.plan(tx, _change(tx, change))
+    planned = splitplan.plan(tx, _change(tx, change))
     if as_json:
         print_json(_planned(planned))
     else:
-        _tell_plan(planned)
+        patients_text.plan(planned)
     if planned.obstacle:
         raise SystemExit(1)
 
@@ -265,7 +270,7 @@ def _described(tx: Transaction, known: Known, *, phi: bool, history: bool) -> di
         ],
         "values": values,
         "related": links.related(tx, known.key),
-        "worklists": dict(decisions.lists_of(tx, known.key)),
+        "worklists": dict(splitplan.lists_of(tx, known.key)),
     }
     if history:
         described["history"] = [_brief(change) for change in ledger.of_patient(tx, known.key)]
@@ -292,9 +297,9 @@ def _status(tx: Transaction, change: Change) -> dict[str, Any]:
     return {
         **_brief(change),
         "worklists": {
-            key: dict(decisions.lists_of(tx, key)) for key in (change.survivor, change.absorbed) if key
+            key: dict(splitplan.lists_of(tx, key)) for key in (change.survivor, change.absorbed) if key
         },
-        "destinations": [asdict(one) for one in decisions.told(tx, change)],
+        "destinations": [asdict(one) for one in splitplan.told(tx, change)],
     }
 
 
@@ -309,63 +314,3 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "work": [asdict(one) for one in plan.work],
         "told": [asdict(one) for one in plan.told],
     }
-
-
-def _tell(patient: dict[str, Any]) -> None:
-    click.echo(
-        f"patient {patient['key']}  {'known to PAS' if patient['verified'] else 'only orders spoke of it'}"
-    )
-    for one in patient["identifiers"]:
-        click.echo(
-            f"  {one['value']:<14} of {one['issuer']}{'' if one['current'] else '  (ended, leads here)'}"
-        )
-    for name, one in patient["values"].items():
-        click.echo(
-            f"  {name:<14} {one['value'] or '(cleared)':<24} {one['source']}, {one['at'][:19]}Z, {one['event']}"
-        )
-    for other in patient["related"]:
-        click.echo(f"  related        {other}")
-    for name, rows in patient["worklists"].items():
-        click.echo(f"  on worklist    {name}: {rows}")
-    for change in patient.get("history", []):
-        click.echo(f"  {change['at'][:19]}Z  {change['kind']} {change['id']}: {change['state']}")
-
-
-def _tell_status(status: dict[str, Any]) -> None:
-    where = f"{status['absorbed'] or '-'} → {status['survivor'] or '-'}"
-    click.echo(f"{status['id']}  {status['at'][:19]}Z  {status['kind']}, {status['state']}  {where}")
-    if status["reason"]:
-        click.echo(f"  held: {status['reason']}")
-    for key, lists in status["worklists"].items():
-        for name, rows in lists.items():
-            click.echo(f"  worklist {name}: {rows} rows of {key}")
-    for one in status["destinations"]:
-        click.echo(
-            f"  {one['destination']}: delivery {one['delivery']} {one['state']} (route {one['route']})"
-        )
-
-
-def _tell_plan(plan: Plan) -> None:
-    change = plan.change
-    click.echo(f"plan {plan.id}: undo {change.kind} {change.id} of {change.at[:19]}Z ({change.state})")
-    if plan.obstacle:
-        click.echo(f"  cannot be done: {plan.obstacle}")
-    click.echo(f"  {len(change.leaving)} identifiers go back to {change.absorbed or 'a record of their own'}")
-    for item in plan.returns:
-        click.echo(f"  back       {_of(item)}")
-    for item in plan.ambiguous:
-        click.echo(f"  AMBIGUOUS  {_of(item)}: stays; look whose it is")
-    for work in plan.work:
-        click.echo(
-            f"  BY HAND    {work.destination}: study {work.study_uid} (accession {work.accession or '-'}),"
-            f" {work.sent} of {work.objects} objects are there under the survivor"
-        )
-    for told in plan.told:
-        click.echo(
-            f"  was told   {told.destination}: delivery {told.delivery} {told.state}; it must be undone there"
-        )
-
-
-def _of(item: Item) -> str:
-    what = f"step {item.key}" if item.what == "step" else f"study {item.key}, {item.objects} objects"
-    return f"{what} (accession {item.accession or '-'}): {item.why}"

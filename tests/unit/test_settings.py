@@ -266,6 +266,19 @@ def test_a_mistake_is_placed_exactly(write: Write, old: str, new: str, place: st
     assert [fault for fault in told if said in fault], told
 
 
+def test_no_listener_speaks_for_the_people_who_decide(write: Write) -> None:
+    told = faults(write(("  pas:\n", "  operator:\n")))
+
+    assert any("no listener may be called 'operator'" in fault for fault in told), told
+
+
+@pytest.mark.parametrize("zone", ["Europe/Olso", "../etc/passwd", ""])
+def test_a_time_zone_that_is_none_is_refused(write: Write, zone: str) -> None:
+    told = faults(write(("site: STO", f"site: STO\ntime_zone: '{zone}'")))
+
+    assert any("must be a time zone such as Europe/Oslo" in fault for fault in told), told
+
+
 def test_a_name_that_is_near_nothing_is_told_what_there_is(write: Write) -> None:
     (fault,) = faults(write(("adapter: pas", "adapter: zzzzzz")))
 
