@@ -47,6 +47,9 @@ def command() -> None:
     """
 
 
+command.add_command(patients_list.command)
+
+
 @command.command("show")
 @click.argument("identifier")
 @click.option("--issuer", default="", help="Only the number of this issuer: its OID, or its name.")
