@@ -32,7 +32,9 @@ def at(
     return list(registers.said(f"encounter.{kind}", patient=WHO, encounter=encounter).touched)
 
 
-def shown(registers: Registers, key: str = PHOTO, *, clinic: str = "FOTO", place: str = "FOTO^ROM1", **fields: Any) -> Folded:  # fmt: skip
+def shown(
+    registers: Registers, key: str = PHOTO, *, clinic: str = "FOTO", place: str = "FOTO^ROM1", **fields: Any
+) -> Folded:
     """The step that a visit at a clinic makes."""
     said = step(key, clinic=clinic, status=None, accession_number="", study_uid=MINTED, study_uid_derived=True,
                 modality="XC", station_aets=("FOTO1",), **fields)  # fmt: skip
@@ -40,7 +42,14 @@ def shown(registers: Registers, key: str = PHOTO, *, clinic: str = "FOTO", place
     return registers.said("step.scheduled", patient=WHO, step=said, encounter=encounter)
 
 
-def ordered(registers: Registers, key: str = ORDERED, *, visit: Identifier | None = V1, filler: str = "F1", **fields: Any) -> Folded:  # fmt: skip
+def ordered(
+    registers: Registers,
+    key: str = ORDERED,
+    *,
+    visit: Identifier | None = V1,
+    filler: str = "F1",
+    **fields: Any,
+) -> Folded:
     said = step(key, **{"modality": "XC", "study_uid_derived": True, **fields})
     encounter = Encounter(visit_number=visit) if visit else None
     return registers.said("step.scheduled", patient=WHO, order=order(filler), step=said, encounter=encounter)

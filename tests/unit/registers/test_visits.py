@@ -387,7 +387,9 @@ def happenings(draw: st.DrawFn) -> tuple[EventType, str, dict[str, Any]]:
             ),
         )
     else:
-        restores = draw(st.sampled_from([(), ("location", "temporary_location"), ("status",), ("on_leave",)]))
+        restores: Any = draw(
+            st.sampled_from([(), ("location", "temporary_location"), ("status",), ("on_leave",)])
+        )
         data["encounter"] = Encounter(
             visit_number=draw(st.sampled_from([V1, V2, None])),
             appointment=draw(st.sampled_from([None, None, APPOINTMENT])),
