@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 from pydantic import BaseModel, ConfigDict
 
 from broker.dicom.matching import Query
-from broker.event import Event, EventType
+from broker.event import Event, EventType, Identifier, Patient
+from broker.identity import Environment
 
 if TYPE_CHECKING:
+    from broker.device import Device
     from broker.net.service import Service
     from broker.view import View
 
 __all__ = [
     "API_VERSION",
     "REPEAT_WINDOW",
+    "Claim",
     "Delivery",
     "Inbound",
     "InboundContext",
@@ -33,10 +36,14 @@ __all__ = [
     "Intake",
     "Kind",
     "ListenerPlace",
+    "NamePart",
+    "Nobody",
     "Options",
     "Outbound",
     "OutboundContext",
     "OutboundSpec",
+    "PatientDirectory",
+    "PatientWanted",
     "Reader",
     "Receipt",
     "Reception",
@@ -82,6 +89,24 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What commit 1 must find of an object that has a life of its own (an MPPS), for a reception to stand.
+
+    The answer must be right when it leaves, and commit 2 comes later: so the state is kept by commit 1. The same bytes
+    again, which change no state, are a repeat.
+    """
+
+    uid: str
+    """The object's SOP Instance UID."""
+    after: frozenset[str]
+    """States in which it may be; `""`: nobody knows it."""
+    state: str
+    """The state in which it is then."""
+    otherwise: Callable[[str], Reception]
+    """The refusal that stands instead, by the state that was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reception:
     """One received message with its verdict, its answer and its events: what commit 1 writes, all or nothing."""
 
@@ -91,10 +116,11 @@ class Reception:
     site: str
     peer: str
     """Address or AE title of the sender."""
-    protocol: Literal["hl7", "dicom"]
+    protocol: Literal["hl7", "dicom", "operator"]
+    """`operator`: what a person, or the broker's own clock, decided."""
     received: datetime
     message_type: str = ""
-    """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`)."""
+    """`ADT^A01`, `BATCH` for the envelope of a batch, or the DICOM service (`C-STORE`, `N-CREATE`)."""
     control_id: str = ""
     sender: str = ""
     """MSH-3 and MSH-4 joined with `|`, or the calling AE title."""
@@ -119,6 +145,8 @@ class Reception:
     """How long the same listener, sender and control id mean the same message; nothing: never."""
     reused: Callable[[], Reception] | None = field(default=None, compare=False, repr=False)
     """The refusal that stands instead, should its control id have come with other content (invariant 3)."""
+    claim: Claim | None = field(default=None, compare=False, repr=False)
+    """What it needs, and leaves behind, of an object's state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +158,7 @@ class Stored:
     repeat: bool = False
     """The same message stood in the journal already: this is its stored answer, nothing was processed again."""
     refused: Reception | None = None
-    """What was written instead of the reception: its control id had come with other content."""
+    """What was written instead of the reception: its control id had come with other content, or its claim failed."""
 
 
 class Intake(Protocol):
@@ -154,6 +182,8 @@ class WorklistRow:
     status: str
     attributes: Mapping[str, Any]
     """DICOM attributes by keyword (`broker.dicom.attributes`)."""
+    held: str = ""
+    """What it lacks; no device is shown such a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +193,10 @@ class ListenerPlace:
     name: str
     site: str
     config_folder: Path
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local; a listener may say another."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
 
 
 class Reader(Protocol):
@@ -176,9 +210,17 @@ class WorklistReader(Protocol):
     """Read side of the worklist register, for the MWL SCP."""
 
     def candidates(
-        self, *, stations: tuple[str, ...] = (), patient_id: str = "", dates: tuple[str, str] = ("", "")
+        self,
+        *,
+        stations: tuple[str, ...] = (),
+        patient_id: str = "",
+        dates: tuple[str, str] = ("", ""),
+        started_by: str = "",
     ) -> Iterable[WorklistRow]:
-        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`."""
+        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`.
+
+        `started_by`: with the rows of steps that this AE title has in progress.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +234,69 @@ class WorklistQuery:
     """How many rows it was answered with."""
     whole: bool
     """Every row that matched was sent; False: the device cancelled or went."""
+    lossy: int = 0
+    """Of the answers: those with other letters than the row has, or with a name cut short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamePart:
+    """What one part of a name must be; case and accents do not count."""
+
+    text: str
+    prefix: bool = False
+    """Anything may follow the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientWanted:
+    """Whom somebody looks for. All of it must be true; what is None or empty is not looked at."""
+
+    identifiers: tuple[Identifier, ...] = ()
+    """Each leads to the patient, an ended one too; one without an issuer is the value under any issuer."""
+    family: NamePart | None = None
+    given: NamePart | None = None
+    birth_date: tuple[str, str] | None = None
+    """First and last `YYYYMMDD`; an empty end is open."""
+    sex: str = ""
+    """`M`, `F` or `O`."""
+    issuers: tuple[str, ...] = ()
+    """The patient has a current identifier of one of these issuers (`Identifier.issuer`)."""
+
+
+class PatientDirectory(Protocol):
+    """Read side of the patient register, for those who ask who a patient is. Blocks: not for the event loop.
+
+    Only patients that PAS has spoken of; whoever was merged away is answered as the survivor.
+    """
+
+    def find(self, wanted: PatientWanted, most: int) -> Sequence[str]:
+        """Keys of the patients, ordered, each once; one more than `most` where there are more than that."""
+
+    def get(self, key: str) -> Patient:
+        """The patient under a key, with current identifiers only."""
+
+    def linked(self, key: str) -> Sequence[str]:
+        """Keys of the patients that PAS linked with this one (A24), ordered."""
+
+    def disclose(self, *, who: str, what: str, detail: Mapping[str, str | int], keys: Sequence[str]) -> None:
+        """Writes to the audit who is about to be told of whom. Returns when that is on disk, so that the answer may
+        leave; raises `StoreError` when it cannot be. `what` is the service; `detail` holds no patient's value."""
+
+
+class Nobody:
+    """A directory without patients: where no register stands behind an adapter (its own tests)."""
+
+    def find(self, wanted: PatientWanted, most: int) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def get(self, key: str) -> Patient:
+        raise KeyError(key)
+
+    def linked(self, key: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def disclose(self, *, who: str, what: str, detail: Mapping[str, str | int], keys: Sequence[str]) -> None:
+        """Nobody is told of anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,10 +319,29 @@ class InboundContext:
     """Hosts a DICOM service on the broker's one association server."""
     known_aets: frozenset[str]
     """Calling AE titles that the settings name: only these may be metric labels."""
-    count: Callable[[str, Mapping[str, str]], None]
-    """Adds one to a metric of `broker.telemetry`."""
+    count: Callable[..., None]
+    """Adds one, or so many, to a metric of `broker.telemetry`: name, labels, number."""
+    patients: PatientDirectory = field(default_factory=lambda: Nobody())
+    """Who the patients are."""
     note_query: Callable[[WorklistQuery], None] = lambda _query: None
     """Remembers what a device asked, in memory only."""
+    device: Callable[[str], Device | None] = lambda _aet: None
+    """What the settings declare of the device with this calling AE title."""
+    time_zone: str = "Europe/Oslo"
+    """Where times without an offset are local."""
+    environment: Environment = "mixed"
+    """Whose numbers are taken: real ones, synthetic ones, or both."""
+
+    @property
+    def place(self) -> ListenerPlace:
+        """Where this listener stands: what the adapter's reader needs."""
+        return ListenerPlace(
+            name=self.name,
+            site=self.site,
+            config_folder=self.config_folder,
+            time_zone=self.time_zone,
+            environment=self.environment,
+        )
 
 
 class Inbound(Protocol):
@@ -259,6 +383,8 @@ class Rendered:
     """What leaves for a destination. Made once, stored, and sent unchanged however often it is retried."""
 
     payload: bytes
+    lossy: bool = False
+    """It has other letters than the text, because the destination's character sets lack them."""
     summary: str = ""
     """For operators: message type, control id, tag names; never a patient's values."""
     keys: tuple[tuple[str, str], ...] = ()
@@ -274,6 +400,9 @@ class Delivery:
     route: str
     attempt: int
     payload: bytes
+    confirm: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    """To be called directly before the bytes leave, and before the last of them where they leave in several writes:
+    raises where another node may be sending it by now. What raised lets the connection be reset, and passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +411,8 @@ class Receipt:
 
     detail: str
     answer: bytes = b""
+    lossy: bool = False
+    """It was sent with other letters than the text has, or with a name cut short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,4 +485,6 @@ class OutboundSpec(Generic[C]):
     render: Renderer
     factory: Callable[[C, OutboundContext], Outbound] | None
     """None: the destination is one of the broker's own registers, written in commit 2 (the worklist)."""
+    takes: tuple[str, ...] = ()
+    """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
     api_version: int = API_VERSION

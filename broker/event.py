@@ -44,6 +44,7 @@ EventType = Literal[
     "step.completed",
     "step.discontinued",
     "step.cancelled",
+    "step.expired",
     "instance.received",
     "study.completed",
     "study.stored",
@@ -57,7 +58,13 @@ EventType = Literal[
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
-StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"]
+OPERATOR = "operator"
+"""Source of what people decide about patients: no listener may have this name."""
+
+StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
+
+PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
+"""(0040,0252), PS3.3 C.4.14."""
 
 VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
 
@@ -81,6 +88,8 @@ class Identifier(Payload):
     oid: str = ""
     oid_type: str = ""
     type_code: str = ""
+    temporary: bool = False
+    """The listener's settings say that it stands for somebody until it is known who that is (`identity.class_of`)."""
 
     @property
     def issuer(self) -> str:
@@ -229,6 +238,42 @@ class Step(Payload):
     """DICOM CS of (0040,1003): STAT, HIGH, ROUTINE, MEDIUM, LOW or empty."""
 
 
+class StepReference(Payload):
+    """A scheduled step that a modality says it performs: an item of (0040,0270)."""
+
+    study_uid: str
+    accession_number: str = ""
+    step_id: str = ""
+    """(0040,0009); empty: nothing was scheduled."""
+
+
+class PerformedSeries(Payload):
+    """A series that came of it: an item of (0040,0340)."""
+
+    series_uid: str
+    instances: tuple[str, ...] = ()
+    """SOP Instance UIDs, of images and of everything else."""
+
+
+class PerformedStep(Payload):
+    """A modality performed procedure step (PS3.3 C.4.13 to C.4.16) as one N-CREATE or N-SET says it: empty keeps."""
+
+    uid: str
+    status: PerformedStatus | None = None
+    calling_aet: str
+    station_aet: str = ""
+    modality: str = ""
+    started: str = ""
+    """`YYYYMMDDHHMMSS`, the modality's local time."""
+    ended: str = ""
+    discontinuation: str = ""
+    """Code value of (0040,0281), CID 9300: `110514` is the wrong worklist entry."""
+    steps: tuple[StepReference, ...] = ()
+    series: tuple[PerformedSeries, ...] = ()
+    issuer_stated: bool = False
+    """It names the issuer of its Patient ID itself."""
+
+
 class Instance(Payload):
     """One DICOM instance that was received and stands on disk."""
 
@@ -247,6 +292,8 @@ class Instance(Payload):
     calling_aet: str
     issuer_stated: bool = False
     """The object itself names the issuer of its Patient ID."""
+    neonatal: bool = False
+    """It came from a device that stands where only newborns are examined (the listener's settings)."""
 
 
 class Result(Payload):
@@ -257,6 +304,18 @@ class Result(Payload):
     service: Code | None = None
     status: str = ""
     """OBR-25."""
+
+
+class Decision(Payload):
+    """What two people decided about a change of the patient register (`broker.registers.ledger`)."""
+
+    change: str
+    """Id of the change."""
+    by: str
+    approved_by: str
+    reason: str
+    plan: str = ""
+    """What they were shown: a digest."""
 
 
 class EventData(Payload):
@@ -270,8 +329,11 @@ class EventData(Payload):
     encounter: Encounter | None = None
     order: Order | None = None
     step: Step | None = None
+    performed: PerformedStep | None = None
     instance: Instance | None = None
     result: Result | None = None
+    decision: Decision | None = None
+    """Of a split, and of a merge that was held and then released. Stays inside: it is not published."""
 
 
 class Draft(Payload):
@@ -294,6 +356,11 @@ class Event(Payload):
     time: datetime
     """When the broker received the message, UTC."""
     event_time: str = ""
+    """When it happened, as the sender wrote it."""
+    occurred: datetime | None = None
+    """`event_time` in UTC; None where the sender gave none to the minute."""
+    as_of: datetime | None = None
+    """`Patient.as_of` in UTC; None: as of its arrival."""
     message_id: str
     """The message that caused it."""
     data: EventData
@@ -310,8 +377,10 @@ class Event(Payload):
             "datacontenttype": "application/json",
             "dataschema": f"urn:hl7-dicom-broker:event:{self.type}:{SCHEMA_VERSION}",
             "eventtime": self.event_time,
-            "data": self.data.model_dump(exclude_none=True, exclude={"patient": set(CONFIDENTIAL)}),
-        }
+            "data": self.data.model_dump(
+                exclude_none=True, exclude={"patient": set(CONFIDENTIAL), "decision": True}
+            ),
+        } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 
 
 def json_schema() -> dict[str, Any]:

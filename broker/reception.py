@@ -17,13 +17,16 @@ from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Literal
+from zoneinfo import ZoneInfo
 
+from broker import identity, localtime
 from broker.adapter import REPEAT_WINDOW, Reception, Verdict
 from broker.errors import (
     APPLICATION_INTERNAL_ERROR,
     DUPLICATE_KEY,
     REQUIRED_FIELD_MISSING,
     SEGMENT_SEQUENCE_ERROR,
+    UNKNOWN_KEY,
     UNSUPPORTED_EVENT_CODE,
     UNSUPPORTED_MESSAGE_TYPE,
     UNSUPPORTED_PROCESSING_ID,
@@ -34,6 +37,7 @@ from broker.errors import (
     RemoteProtocolError,
 )
 from broker.event import Draft, Event
+from broker.hl7 import garbled
 from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.batch import Batch
 from broker.hl7.demographics import Issuers
@@ -69,6 +73,8 @@ class Profile:
     charset: str = "8859/1"
     """MSH-18 where the sender leaves it empty and the bytes are not UTF-8."""
     fallback_charset: str = ""
+    mojibake: garbled.Policy = "flag"
+    """What becomes of a message with UTF-8 that was read as Latin-1."""
     processing_ids: tuple[str, ...] = ()
     """MSH-11 that is taken; empty: any."""
     ignore: tuple[str, ...] = ()
@@ -80,6 +86,8 @@ class Profile:
     """Most messages in one batch."""
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Code tables that the mapping reads, by name."""
+    zone: ZoneInfo = localtime.OSLO
+    """Where times without an offset are local."""
 
 
 Mapper = Callable[[Message, Profile], Sequence[Draft]]
@@ -144,7 +152,7 @@ def receive(
         header = Header.read(raw)
         if is_ack(header):
             return stamp.reception(header, Verdict.FILTERED, _NOT_ANSWERED)
-        _check(raw, header, profile)
+        check_header(raw, header, profile.processing_ids)
         kind = f"{header.message_code}^{header.trigger.upper()}"
         if ignored := [pattern for pattern in profile.ignore if fnmatchcase(kind, pattern)]:
             reason = f"listed as ignorable: {ignored[0]}"
@@ -161,8 +169,19 @@ def receive(
                 "several messages stand in one frame", ack_code="AE", error_code=SEGMENT_SEQUENCE_ERROR,
                 location=Location(segment="MSH", sequence=2),
             )  # fmt: skip
-        flags = (*message.flags, *_validated(message, profile))
-        events = stamp.events(mapper(message, profile))
+        message, remarks = garbled.judged(message, profile.mojibake)
+        drafts = mapper(message, profile)
+        of_numbers, objection = _identified(drafts, message, profile.issuers.rules)
+        flags = (
+            *message.flags,
+            *remarks,
+            *_validated(message, profile),
+            *stamp.time_flags(drafts),
+            *of_numbers,
+        )
+        if objection:
+            return stamp.refusal(header, objection, flags=flags)
+        events = stamp.events(drafts)
     except RemoteProtocolError as exc:
         return stamp.refusal(header, exc)
     except Exception as exc:  # noqa: BLE001 - the edge of somebody else's mapping
@@ -172,7 +191,7 @@ def receive(
         )
         place = extract_tb(exc.__traceback__)[-1]
         flag = f"bug-{type(exc).__name__}-{Path(place.filename).name}:{place.lineno}"
-        return stamp.refusal(header, broken, flag=flag)
+        return stamp.refusal(header, broken, flags=(flag,))
     verdict = Verdict.ACCEPTED if events else Verdict.FILTERED
     reason = "" if events else f"{kind} holds nothing to do"
     return stamp.reception(
@@ -235,8 +254,8 @@ def refuse(
     return stamp.refusal(header, error)
 
 
-def _check(raw: bytes, header: Header, profile: Profile) -> None:
-    """Raises `Refused` for what no listener of this profile takes, by the header alone."""
+def check_header(raw: bytes, header: Header, processing_ids: Sequence[str] = ()) -> None:
+    """Raises `Refused` for what no listener takes, by the header alone. `processing_ids`: MSH-11; empty: any."""
     if is_batch(raw):
         raise Refused(
             "a batch stands where one message is expected",
@@ -253,7 +272,7 @@ def _check(raw: bytes, header: Header, profile: Profile) -> None:
             error_code=UNSUPPORTED_VERSION,
             location=Location(segment="MSH", field=12),
         )
-    if profile.processing_ids and header.processing_id not in profile.processing_ids:
+    if processing_ids and header.processing_id not in processing_ids:
         raise Refused(
             "MSH-11 is not taken by this listener",
             error_code=UNSUPPORTED_PROCESSING_ID,
@@ -289,6 +308,29 @@ def _validated(message: Message, profile: Profile) -> tuple[str, ...]:
     return tuple(f"invalid:{finding.location}" for finding in findings)
 
 
+def _identified(
+    drafts: Sequence[Draft], message: Message, rules: identity.Rules
+) -> tuple[tuple[str, ...], Refused | None]:
+    """What is remarked of the patients' identifiers, each flag once; and the refusal, where one of PID-3 causes it.
+
+    Those of MRG-1 refuse nothing: a wrong number must be able to end.
+    """
+    current: dict[str, None] = {}
+    ended: dict[str, None] = {}
+    for data in (draft.data for draft in drafts):
+        for identifier in data.patient.identifiers if data.patient else ():
+            born = (data.patient and data.patient.birth_date) or ""
+            current |= dict.fromkeys(identity.flags(identifier, rules, birth_date=born))
+        for identifier in data.prior:
+            ended |= dict.fromkeys(identity.flags(identifier, rules))
+    emergency = message["PID-31"] == "Y" or message["PV1-2"] == "E"
+    why = identity.objection(current, rules, emergency=emergency)
+    error = Refused(
+        f"PID-3 {why}", ack_code="AE", error_code=UNKNOWN_KEY, location=Location(segment="PID", field=3)
+    )
+    return tuple(current | ended), error if why else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stamp:
     """What every reception of this message has in common."""
@@ -310,15 +352,32 @@ class _Stamp:
                 site=self.profile.site,
                 time=self.now,
                 event_time=draft.time,
+                occurred=self._utc(draft.time),
+                as_of=self._utc(draft.data.patient.as_of) if draft.data.patient else None,
                 message_id=self.message_id,
                 data=draft.data,
             )
             for number, draft in enumerate(drafts)
         )
 
-    def refusal(self, header: Header | None, error: RemoteProtocolError, *, flag: str = "") -> Reception:
+    def time_flags(self, drafts: Sequence[Draft]) -> tuple[str, ...]:
+        """`time-ambiguous`, `time-missing`: local times that the clocks showed twice, or never."""
+        texts = {d.time for d in drafts} | {d.data.patient.as_of or "" for d in drafts if d.data.patient}
+        read = [localtime.instant(text, self.profile.zone, arrival=self.now) for text in texts]
+        found = {
+            "time-ambiguous": any(one.ambiguous for one in read if one),
+            "time-missing": any(one.missing for one in read if one),
+        }
+        return tuple(flag for flag, stands in found.items() if stands)
+
+    def _utc(self, text: str | None) -> datetime | None:
+        found = localtime.instant(text, self.profile.zone, arrival=self.now) if text else None
+        return found.utc if found else None
+
+    def refusal(
+        self, header: Header | None, error: RemoteProtocolError, *, flags: tuple[str, ...] = ()
+    ) -> Reception:
         reason = f"{error.location}: {error}" if error.location else str(error)
-        flags = (flag,) if flag else ()
         return self.reception(
             header, Verdict.REJECTED, reason, answer=error.ack_code, error=error, flags=flags
         )
@@ -431,6 +490,10 @@ def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
             keys += [("order", n.value) for n in (data.result.placer_number, data.result.filler_number) if n]
         if data.step is not None:
             keys += [("accession", data.step.accession_number), ("study", data.step.study_uid)]
+        if data.performed is not None:
+            keys.append(("instance", data.performed.uid))
+            for one in data.performed.steps:
+                keys += [("accession", one.accession_number), ("study", one.study_uid)]
         if data.instance is not None:
             keys += [
                 ("accession", data.instance.accession_number),

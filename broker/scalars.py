@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
 
 # At most 18 digits, so that a run of digits is never too much for int(); longer ones stay text.
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
@@ -106,6 +107,14 @@ def _secret(value: object, info: ValidationInfo) -> object:
         raise ValueError("the secret's file cannot be read") from None
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a time zone such as Europe/Oslo") from None
+    return value
+
+
 Text = Annotated[str, BeforeValidator(as_written)]
 """Text as it was written: `version: 1.10` is `"1.10"`, `code: 7` is `"7"`, `flag: true` is `"true"`."""
 
@@ -126,6 +135,9 @@ Moment = Annotated[
 
 Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": ["boolean", "string"]})]
 """`true` or `false`; a number from an environment reference is on unless it is 0 (`${env:PORT:-false}`)."""
+
+ZoneName = Annotated[str, BeforeValidator(as_written), AfterValidator(_zone)]
+"""A time zone of the IANA database: `Europe/Oslo`."""
 
 Secret = Annotated[
     SecretStr,

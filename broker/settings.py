@@ -19,9 +19,12 @@ from broker import registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
+from broker.device import AePattern, Device, find
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
-from broker.scalars import as_written
+from broker.event import OPERATOR
+from broker.identity import Environment
+from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
 
 S = TypeVar("S")
@@ -94,6 +97,22 @@ class RetentionSettings(Options):
         return self
 
 
+class StepsSettings(Options):
+    """What time does to scheduled and performed steps."""
+
+    idle: Mapping[str, Duration] = Field(
+        default_factory=dict,
+        description="Worklists whose rows expire, each with how long after the row's last change and the day it was to"
+        " start: `{worklist: 7d}`. An order that schedules the step anew restores it. A list that is not named: never.",
+    )
+    mpps_overdue: Duration = Field(
+        default="24h",
+        validate_default=True,
+        description="How long an MPPS may be in progress before it is reported (`mpps-overdue`); its step stays"
+        " STARTED.",
+    )
+
+
 class TapSettings(Options):
     """What `broker tap` may show."""
 
@@ -148,6 +167,15 @@ class BrokerSettings(Options):
     """The whole file but for `inbound` and `outbound`, whose entries each have the options of their adapter."""
 
     site: Text = Field(min_length=1, description="Site that events carry unless a listener says otherwise.")
+    time_zone: ZoneName = Field(
+        default="Europe/Oslo",
+        description="Where times without an offset are local; a listener may say another.",
+    )
+    environment: Environment = Field(
+        default="mixed",
+        description="Whose identity numbers are taken (docs/identifiers.md): `prod` refuses synthetic ones, `test`"
+        " those that may be a living person's; `mixed` takes both and flags them.",
+    )
     data: Text = Field(
         default="./data",
         description="Folder of journal and spool, this broker's alone; relative to where broker runs.",
@@ -194,9 +222,16 @@ class BrokerSettings(Options):
     )
     celery: CelerySettings = Field(default_factory=CelerySettings)
     dicom: DicomSettings
+    devices: Mapping[AePattern, Device] = Field(
+        default_factory=dict,
+        description="What devices are like that are answered, by AE title or pattern:"
+        " `{DX1_STO: {charsets: [ISO_IR 100]}, US*: {name_length: 32}}`. A title of its own goes before patterns; of"
+        " these the first that fits.",
+    )
     http: HttpSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    steps: StepsSettings = Field(default_factory=StepsSettings)
     tap: TapSettings = Field(default_factory=TapSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
@@ -266,6 +301,10 @@ class Settings:
         """Where a code table stands."""
         return (self.file.parent / self.broker.tables[name]).resolve()
 
+    def device(self, aet: str) -> Device | None:
+        """What is declared of the device with this calling AE title."""
+        return find(self.broker.devices, aet)
+
     @property
     def open_ae(self) -> bool:
         """Whether unknown calling AE titles are accepted: as told, else only on loopback."""
@@ -304,6 +343,13 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
             faults,
         )
     ]
+    lists = [setting.name for setting in outbound if setting.spec.kind == "worklist"]
+    for name in broker.steps.idle if broker is not None else ():
+        if name not in lists:
+            hint = did_you_mean(name, lists) or f"There are {', '.join(lists) or 'none'}."
+            faults.append(
+                document.fault(("steps", "idle", name), f"no worklist is called '{name}'", hint, key=True)
+            )
     if faults or broker is None:
         raise ConfigError(sorted(faults, key=lambda f: (f.line, f.column)))
     return Settings(file=path.resolve(), broker=broker, inbound=tuple(inbound), outbound=tuple(outbound))
@@ -322,6 +368,10 @@ def _entries(
     entries = document.value.get(section) if isinstance(document.value, dict) else None
     for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
+        if section == "inbound" and name == OPERATOR:
+            what = f"no listener may be called '{OPERATOR}': that is the source of what people decide"
+            faults.append(document.fault(at, what, key=True, code="wrong-value"))
+            continue
         if not isinstance(value, dict) or "adapter" not in value:
             what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
             code = "missing-key" if isinstance(value, dict) else "wrong-value"

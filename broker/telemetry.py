@@ -43,6 +43,15 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             " sender has them still.",
             labels=("protocol",),
         ),
+        "broker_messages_garbled_total": Name(
+            help="Messages and objects with UTF-8 that was read as Latin-1 before they came (BjÃ¸rn), by listener.",
+            labels=("source",),
+        ),
+        "broker_identifier_flags_total": Name(
+            help="Messages and objects by what was remarked of their identifiers: check-digit, synthetic-number …"
+            " (docs/identifiers.md).",
+            labels=("flag", "source"),
+        ),
         "broker_deliveries_total": Name(
             help="Attempts to deliver, by outcome (delivered, refused, failed, unreachable, ask, parked).",
             labels=("destination", "outcome"),
@@ -51,9 +60,26 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Times that the leader asked again for a destination to be delivered to, because no node did.",
             labels=("destination",),
         ),
+        "broker_worklist_lossy_total": Name(
+            help="Rows in which a device was shown other letters than the patient's, or a name cut short, by calling AE"
+            " title where the settings name it, else `other`.",
+            labels=("calling_aet",),
+        ),
         "broker_worklist_queries_total": Name(
             help="Worklist queries, by calling AE title where the settings name it, else `other`.",
             labels=("calling_aet",),
+        ),
+        "broker_patient_queries_total": Name(
+            help="Questions who a patient is, by listener and outcome (found, none, refused, cancelled).",
+            labels=("outcome", "source"),
+        ),
+        "broker_patient_answers_lossy_total": Name(
+            help="Answers to them in which the asker's character set could not show every letter.",
+            labels=("source",),
+        ),
+        "broker_patient_feed_age_seconds": Name(
+            help="Time since the last message that says who a patient is (PAS): answers to queries may be as old.",
+            kind="gauge",
         ),
         "broker_messages_stored": Name(
             help="Messages in the journal, by listener and verdict.",
@@ -71,6 +97,12 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
         ),
         "broker_deliveries_parked": Name(
             help="Deliveries that wait for a person and hold their patient's lane.",
+            labels=("destination",),
+            kind="gauge",
+        ),
+        "broker_deliveries_lossy": Name(
+            help="Deliveries with other letters than the text has, because the destination's character sets lack them,"
+            " or with a name cut short.",
             labels=("destination",),
             kind="gauge",
         ),

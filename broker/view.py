@@ -23,6 +23,7 @@ from broker.event import (
     Order,
     Patient,
     Payload,
+    PerformedStep,
     PersonName,
     Result,
     Step,
@@ -52,6 +53,10 @@ class View:
     order: Order | None = None
     step: Step | None = None
     """The step with everything earlier events said of it."""
+    performed: PerformedStep | None = None
+    """The MPPS with everything earlier events said of it."""
+    raw: bytes = b""
+    """Of an MPPS: the Part 10 file that caused the event, its data set as it came."""
 
     def facts(self) -> dict[str, Any]:
         """The view as a flat dict over the catalogue: absent texts are `""`, absent lists `()`."""
@@ -69,6 +74,7 @@ class View:
             "encounter": self.encounter or self.event.data.encounter,
             "order": self.order or self.event.data.order,
             "step": self.step or self.event.data.step,
+            "performed": self.performed or self.event.data.performed,
             "instance": self.event.data.instance,
             "result": self.event.data.result,
         }
@@ -95,6 +101,7 @@ def catalogue() -> Mapping[str, FactType]:
         "encounter": Encounter,
         "order": Order,
         "step": Step,
+        "performed": PerformedStep,
         "instance": Instance,
         "result": Result,
     }

@@ -21,6 +21,7 @@ STATUS: Final[Mapping[str, str]] = {
     "COMPLETED": "CM",
     "DISCONTINUED": "DC",
     "CANCELED": "CA",
+    "EXPIRED": "HD",
 }
 """A step's status to ORC-5 (table 0038)."""
 

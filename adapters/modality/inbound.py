@@ -16,7 +16,7 @@ from broker.dicom.encode import encode
 from broker.dicom.matching import Query
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.net.service import Answer, FindRequest, Peer
-from broker.scalars import Text
+from broker.scalars import Switch
 
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 
@@ -24,10 +24,15 @@ MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 class WorklistService(Options):
     """Options of the worklist SCP."""
 
-    charsets: tuple[Text, ...] = Field(
+    charsets: tuple[charset.Term, ...] = Field(
         default=("ISO_IR 100", "ISO_IR 192"),
         min_length=1,
-        description="Specific Character Sets to answer in: the first that shows the whole row.",
+        description="Specific Character Sets to answer in where `devices` says nothing of the device: the first that"
+        " shows the whole row.",
+    )
+    started: Switch = Field(
+        default=False,
+        description="Whether a device is also shown the steps that it has in progress itself (MPPS); others never are.",
     )
 
 
@@ -38,27 +43,40 @@ class WorklistScp:
 
     def __init__(self, config: WorklistService, context: InboundContext) -> None:
         self._charsets = config.charsets
+        self._started = config.started
         self._context = context
 
     def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
         """Every row that matches, narrowed by index first."""
-        query = Query.read(request.identifier)
-        terms = self._terms(query)
+        device = self._context.device(peer.calling_aet)
+        declared = device.charsets if device is not None else ()
+        limit = device.name_length if device is not None else dicom.PN_GROUP
+        query = Query.read(request.identifier, charset=declared[0] if declared else "")
+        asked = query.attributes.get(dicom.SPECIFIC_CHARACTER_SET, "")
+        terms = charset.ladder(asked if isinstance(asked, str) else "", declared, self._charsets)
         pending = status.PENDING_UNSUPPORTED_KEYS if query.unsupported else status.PENDING
         explicit = request.transfer_syntax_uid == EXPLICIT_LITTLE_ENDIAN
         self._context.count("broker_worklist_queries_total", {"calling_aet": self._known(peer)})
-        answers, whole = 0, False
+        answers, lossy, whole = 0, 0, False
         try:
             for row in self._context.worklist.candidates(
-                stations=query.stations, patient_id=query.patient_id, dates=query.dates
+                stations=query.stations,
+                patient_id=query.patient_id,
+                dates=query.dates,
+                started_by=peer.calling_aet if self._started else "",
             ):
                 if query.matches(row.attributes):
                     answer = query.answer(row.attributes)
                     term = charset.choose(dicom.texts(answer), terms)
-                    yield Answer(status=pending, identifier=encode(answer, charset=term, explicit=explicit))
+                    shown, replaced = dicom.transliterated(answer, term)
+                    shown, cut = dicom.with_short_names(shown, limit)
+                    yield Answer(status=pending, identifier=encode(shown, charset=term, explicit=explicit))
                     answers += 1
+                    lossy += bool(replaced or cut)
             whole = True
         finally:  # also where the device cancels or goes
+            if lossy:
+                self._context.count("broker_worklist_lossy_total", {"calling_aet": self._known(peer)}, lossy)
             self._context.note_query(
                 WorklistQuery(
                     calling_aet=peer.calling_aet,
@@ -66,13 +84,9 @@ class WorklistScp:
                     query=query,
                     answers=answers,
                     whole=whole,
+                    lossy=lossy,
                 )
             )
-
-    def _terms(self, query: Query) -> tuple[str, ...]:
-        """(0008,0005) is no key, yet devices name in it what they can show: that is tried first."""
-        asked = query.attributes.get("SpecificCharacterSet", "")
-        return (asked, *self._charsets) if isinstance(asked, str) and charset.known(asked) else self._charsets
 
     def _known(self, peer: Peer) -> str:
         return peer.calling_aet if peer.calling_aet in self._context.known_aets else "other"

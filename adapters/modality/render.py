@@ -17,7 +17,6 @@ from broker.view import View
 
 SH: Final = 16
 LO: Final = 64
-PN_GROUP: Final = 64
 LOCAL_SCHEME: Final = "99LOCAL"
 """PS3.3 8.2: a scheme name that begins with 99 is private."""
 
@@ -47,12 +46,13 @@ def render_row(view: View, target: Target) -> Rendered:
     if view.step is None or view.patient is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} has no step to make a worklist row of")
     shortened: list[str] = []
-    row: dict[str, Value] = {**_patient(view.patient, shortened), **_request(view, view.step, shortened)}
+    row: dict[str, Value] = {**patient_module(view.patient), **_request(view, view.step, shortened)}
     item = _step(view.step, shortened)
     for keyword, value in target.set.items():
         (item if keyword in STEP_KEYWORDS else row)[keyword] = value
     row["ScheduledProcedureStepSequence"] = (item,)
-    broken = dicom.faults(row)
+    # Names stay whole in the row: whoever is answered gets as much of them as it can take.
+    broken = dicom.faults(dicom.with_short_names(row)[0])
     if broken:
         raise UnmappableError(f"{target.place}: {broken[0].keyword}: {broken[0].text}")
     summary = f"worklist row {len(row)} attributes"
@@ -61,33 +61,22 @@ def render_row(view: View, target: Target) -> Rendered:
     return Rendered(payload=dicom.to_json(row).encode(), summary=summary)
 
 
-def _patient(patient: Patient, shortened: list[str]) -> Attributes:
+def patient_module(patient: Patient) -> Attributes:
     """The Patient module: the first identifier is Patient ID, the others stand beside it."""
     if not patient.identifiers:
         raise LocalProtocolError("a patient in the register has an identifier")
     first, *others = patient.identifiers
     birth_date = patient.birth_date or ""
     found: dict[str, Value] = {
-        "PatientName": _fit_name("PatientName", patient.name, shortened),
+        "PatientName": _name(patient.name),
         "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
         "PatientSex": patient.sex or "",
-        **_identified(first),
+        **dicom.patient_id(first),
     }
     if others:
         # PS3.3 C.7.1.1: an item of it, unlike the Patient ID itself, must say its type.
         typed = {"TypeOfPatientID": "TEXT"}
-        found["OtherPatientIDsSequence"] = tuple({**_identified(other), **typed} for other in others)
-    return found
-
-
-def _identified(identifier: Identifier) -> dict[str, Value]:
-    found: dict[str, Value] = {"PatientID": identifier.value}
-    if identifier.namespace:
-        found["IssuerOfPatientID"] = identifier.namespace
-    if identifier.oid:
-        found["IssuerOfPatientIDQualifiersSequence"] = (
-            {"UniversalEntityID": identifier.oid, "UniversalEntityIDType": identifier.oid_type or "ISO"},
-        )
+        found["OtherPatientIDsSequence"] = tuple({**dicom.patient_id(other), **typed} for other in others)
     return found
 
 
@@ -115,9 +104,7 @@ def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
         "RequestedProcedureDescription": _fit("RequestedProcedureDescription", _text(procedure), shortened),
         "RequestedProcedurePriority": step.priority,
         "ReferringPhysicianName": "",
-        "RequestingPhysician": _fit_name(
-            "RequestingPhysician", order.requester if order else None, shortened
-        ),
+        "RequestingPhysician": _name(order.requester if order else None),
         "ReferencedStudySequence": (),
         "ReferencedPatientSequence": (),
         "PlacerOrderNumberImagingServiceRequest": placer.value if placer else "",
@@ -133,7 +120,7 @@ def _request(view: View, step: Step, shortened: list[str]) -> Attributes:
         if visit is not None and visit.issuer:
             found["IssuerOfAdmissionIDSequence"] = (_issuer(visit),)
         found["CurrentPatientLocation"] = _fit("CurrentPatientLocation", encounter.location or "", shortened)
-        found["ReferringPhysicianName"] = _fit_name("ReferringPhysicianName", encounter.referring, shortened)
+        found["ReferringPhysicianName"] = _name(encounter.referring)
     return found
 
 
@@ -146,9 +133,7 @@ def _step(step: Step, shortened: list[str]) -> dict[str, Value]:
         "ScheduledProcedureStepLocation": step.location,
         "ScheduledProcedureStepStartDate": step.start_date,
         "ScheduledProcedureStepStartTime": step.start_time,
-        "ScheduledPerformingPhysicianName": _fit_name(
-            "ScheduledPerformingPhysicianName", step.performing_physician, shortened
-        ),
+        "ScheduledPerformingPhysicianName": _name(step.performing_physician),
         "ScheduledProcedureStepDescription": _fit(
             "ScheduledProcedureStepDescription", step.description or _text(step.protocol), shortened
         ),
@@ -177,15 +162,10 @@ def _text(code: Code | None) -> str:
 def _fit(keyword: str, text: str, shortened: list[str]) -> str:
     """A description, shortened to what LO holds and noted: it is for reading, not for matching."""
     text = text.replace("\\", "/").replace("\n", " ").strip()
-    return _cut(keyword, text, LO, shortened).rstrip()
-
-
-def _fit_name(keyword: str, name: PersonName | None, shortened: list[str]) -> str:
-    """A name cut to a component group of PN (PS3.5 6.2) and noted; the register keeps the whole one."""
-    return _cut(keyword, dicom.person_name(name), PN_GROUP, shortened).rstrip("^ ") if name else ""
-
-
-def _cut(keyword: str, text: str, length: int, shortened: list[str]) -> str:
-    if len(text) > length and keyword not in shortened:
+    if len(text) > LO and keyword not in shortened:
         shortened.append(keyword)
-    return text[:length]
+    return text[:LO].rstrip()
+
+
+def _name(name: PersonName | None) -> str:
+    return dicom.person_name(name) if name else ""

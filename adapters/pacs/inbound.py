@@ -16,12 +16,15 @@ from adapters.pacs import mapping, spool
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import elements, status
+from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
+from broker.dicom_identity import Profile, text
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
+from broker.identity import Rules
 from broker.ids import message_id
-from broker.net.hl7_listener import Issuer
+from broker.net.hl7_listener import Issuer, count_flags, issuer_names
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
 
 
@@ -33,16 +36,30 @@ class StorageService(Options):
         default=(), description="Known issuers; a name alone is completed from them."
     )
     national: tuple[Issuer, ...] = Field(
-        default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
+        default=(),
+        description="Issuers of national numbers, tried for an id that names no issuer and has the length of one.",
+    )
+    h_issuers: tuple[Issuer, ...] = Field(default=(), description="Issuers that give H-numbers (month + 40).")
+    neonatal_aets: tuple[AeTitle, ...] = Field(
+        default=(),
+        description="Calling AE titles of devices that examine newborns only: what they send under the id of a mother"
+        " whose newborn is registered is held (docs/identifiers.md).",
     )
 
 
-def profile(config: StorageService, name: str, site: str) -> mapping.Profile:
+def profile(config: StorageService, place: ListenerPlace) -> Profile:
     """How a storage service with these options reads."""
     national = tuple(read_issuer(text) for text in config.national)
     known = (*(read_issuer(text) for text in config.issuers), *national)
-    issuers = Issuers(default=read_issuer(config.issuer), known=known)
-    return mapping.Profile(name=name, site=site, issuers=issuers, national=national)
+    rules = Rules(environment=place.environment, h_issuers=issuer_names(config.h_issuers))
+    issuers = Issuers(default=read_issuer(config.issuer), known=known, rules=rules)
+    return Profile(
+        name=place.name,
+        site=place.site,
+        issuers=issuers,
+        national=national,
+        neonatal_aets=frozenset(config.neonatal_aets),
+    )
 
 
 class StorageScp:
@@ -52,18 +69,19 @@ class StorageScp:
 
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
-        self._profile = profile(config, context.name, context.site)
+        self._profile = profile(config, context.place)
         self._spool = spool.Spool(context.spool)
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
         """Keeps the object, then writes it to the journal, then answers."""
         context = self._context
+        now = context.clock()  # before anything may take its time: whether it was overtaken is told by this
         try:
             with request.path.open("rb") as file:
                 layout, head = _head(file)
         except RemoteProtocolError as exc:
             return self._refused(str(exc), peer)
-        if mapping.text(head, "SOPInstanceUID") != request.sop_instance_uid:
+        if text(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
         path, sha256, size = self._spool.keep(
             request.path, layout.dataset_offset, request.transfer_syntax_uid
@@ -75,10 +93,10 @@ class StorageScp:
             transfer_syntax_uid=request.transfer_syntax_uid,
             calling_aet=peer.calling_aet,
         )
-        now = context.clock()
         reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
-        context.intake.accept_blocking(reception)
-        self._count(Verdict.ACCEPTED)
+        stored = context.intake.accept_blocking(reception)
+        self._count("repeat" if stored.repeat else Verdict.ACCEPTED.value)
+        count_flags(context, reception)
         return Answer(status=status.SUCCESS)
 
     def _refused(self, reason: str, peer: Peer) -> Answer:
@@ -87,11 +105,11 @@ class StorageScp:
         self._context.intake.accept_blocking(
             mapping.refused(reason, self._profile, message_id=message_id(now), now=now, peer=peer.calling_aet)
         )
-        self._count(Verdict.REJECTED)
+        self._count(Verdict.REJECTED.value)
         return Answer(status=status.DATA_SET_MISMATCH, comment=reason)
 
-    def _count(self, verdict: Verdict) -> None:
-        labels = {"source": self._context.name, "verdict": verdict.value}
+    def _count(self, verdict: str) -> None:
+        labels = {"source": self._context.name, "verdict": verdict}
         self._context.count("broker_messages_received_total", labels)
 
 
@@ -99,7 +117,7 @@ class InstanceReader:
     """The storage SCP without its association: reads a DICOM file as it would (`broker.adapter.Reader`)."""
 
     def __init__(self, config: StorageService, place: ListenerPlace) -> None:
-        self._profile = profile(config, place.name, place.site)
+        self._profile = profile(config, place)
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one DICOM file, whole in memory."""

@@ -12,9 +12,11 @@ from typing import Final
 from broker.adapter import Reception, Verdict
 from broker.dicom import status
 from broker.dicom.attributes import Attributes
-from broker.event import Draft, Event, EventData, Identifier, Instance, Patient, PersonName
-from broker.hl7.demographics import SEX, Issuers
+from broker.dicom_identity import Profile, issuer, remarks, stated, text
+from broker.event import Draft, Event, EventData, Instance
+from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
+from broker.text import LOST, mojibake
 
 HEAD: Final = (
     "SOPClassUID",
@@ -44,17 +46,6 @@ class Arrived:
     calling_aet: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """How one storage service reads what it is sent."""
-
-    name: str
-    site: str
-    issuers: Issuers
-    national: tuple[Identifier, ...] = ()
-    """Issuers of national numbers, tried for an 11-digit id that names no issuer."""
-
-
 def receive(
     head: Attributes, arrived: Arrived, profile: Profile, *, message_id: str, now: datetime, raw: bytes = b""
 ) -> Reception:
@@ -82,6 +73,7 @@ def receive(
         answer_code=f"{status.SUCCESS:04X}",
         raw=raw,
         blob=arrived.path,
+        flags=(*remarks(event.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
         keys=search_keys((event,)),
         events=(event,),
     )
@@ -107,16 +99,14 @@ def refused(
     )
 
 
+def garbled(head: Attributes) -> bool:
+    """Whether the name is UTF-8 that was read as Latin-1, or has lost letters. The object is kept as it came."""
+    name = text(head, "PatientName")
+    return mojibake(name) or LOST.search(name) is not None
+
+
 def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
     """The object's identity as it states it, and where its bytes are."""
-    name = text(head, "PatientName")
-    sex = text(head, "PatientSex").upper()
-    patient = Patient(
-        identifiers=_identifiers(head, profile),
-        name=_person_name(name) if name else None,
-        birth_date=text(head, "PatientBirthDate") or None,
-        sex=SEX.get(sex, "") if sex else None,
-    )
     instance = Instance(
         sop_class_uid=text(head, "SOPClassUID"),
         sop_instance_uid=text(head, "SOPInstanceUID"),
@@ -129,39 +119,7 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         size=arrived.size,
         sha256=arrived.sha256,
         calling_aet=arrived.calling_aet,
-        issuer_stated=any(_issuer(head)),
+        issuer_stated=any(issuer(head)),
+        neonatal=arrived.calling_aet in profile.neonatal_aets,
     )
-    return Draft(type="instance.received", data=EventData(patient=patient, instance=instance))
-
-
-def text(head: Attributes, keyword: str) -> str:
-    """A single text of the head, trimmed; empty when absent or not a text."""
-    value = head.get(keyword, "")
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _issuer(head: Attributes) -> tuple[str, str, str]:
-    """Namespace, universal id and its type that the object names as issuer of its Patient ID."""
-    namespace, oid, oid_type = text(head, "IssuerOfPatientID"), "", ""
-    qualifiers = head.get("IssuerOfPatientIDQualifiersSequence", ())
-    if isinstance(qualifiers, tuple) and qualifiers and not isinstance(qualifiers[0], str):
-        oid, oid_type = text(qualifiers[0], "UniversalEntityID"), text(qualifiers[0], "UniversalEntityIDType")
-    return namespace, oid, oid_type
-
-
-def _identifiers(head: Attributes, profile: Profile) -> tuple[Identifier, ...]:
-    """The object's id under its own issuer; without one under each that it may be of, the site's first."""
-    value = text(head, "PatientID")
-    if not value:
-        return ()
-    namespace, oid, oid_type = _issuer(head)
-    own = profile.issuers.complete(value, namespace, oid, oid_type, "")
-    if namespace or oid or not (len(value) == 11 and value.isascii() and value.isdigit()):
-        return (own,)
-    return (own, *(issuer.model_copy(update={"value": value}) for issuer in profile.national))
-
-
-def _person_name(text: str) -> PersonName:
-    """The alphabetic group of a PN (PS3.5 6.2.1)."""
-    family, given, middle, prefix, suffix = (*text.split("=")[0].split("^"), "", "", "", "", "")[:5]
-    return PersonName(family=family, given=given, middle=middle, prefix=prefix, suffix=suffix)
+    return Draft(type="instance.received", data=EventData(patient=stated(head, profile), instance=instance))

@@ -16,6 +16,7 @@ from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Rec
 from broker.dicom import attributes as dicom
 from broker.dicom import coerce
 from broker.dicom.aet import AeTitle
+from broker.dicom.charset import Term
 from broker.errors import AskPersonError, RemoteProtocolError, TransientDeliveryError
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender
 from broker.net.store_scu import StoreScu
@@ -29,6 +30,11 @@ class StorageDestination(Options):
     port: int = Field(ge=1, le=65535, description="TCP port (DICOM).")
     called_aet: AeTitle = Field(description="AE title of the PACS.")
     calling_aet: AeTitle = Field(default="BROKER", description="AE title we come as.")
+    charsets: tuple[Term, ...] = Field(
+        default=coerce.LADDER,
+        description="Specific Character Sets that it takes, in order of preference, where an object's own cannot show"
+        " what PAS says (docs/charsets.md). An object whose own can keeps it.",
+    )
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
 
@@ -37,6 +43,7 @@ class PacsSender:
     """A kept association to the PACS (`broker.adapter.Outbound`)."""
 
     def __init__(self, config: StorageDestination, context: OutboundContext) -> None:
+        self._charsets = config.charsets
         self._spool = context.spool
         self._work_folder = context.work
         self._scu = StoreScu(
@@ -54,33 +61,36 @@ class PacsSender:
         if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
             raise TransientDeliveryError("the spool is not there: is it mounted?")
         kept = self._spool / order["path"]
-        coerced = self._coerced(kept, order, delivery) if order["coerce"] is not None else None
+        coerced, lossy = (None, False) if order["coerce"] is None else self._coerced(kept, order, delivery)
         try:
-            code = self._scu.send(coerced or kept)
+            code = self._scu.send(coerced or kept, delivery.confirm)
         finally:
             if coerced is not None:
                 coerced.unlink(missing_ok=True)
-        return Receipt(detail=f"{code:04X}")
+        said = "; sent with a name transliterated or cut" if lossy else ""
+        return Receipt(detail=f"{code:04X}{said}", lossy=lossy)
 
     def close(self) -> None:
         """Releases the association."""
         self._scu.close()
 
-    def _coerced(self, kept: Path, order: dict[str, str], delivery: Delivery) -> Path | None:
-        """A copy with what PAS says; None when the object says so already."""
-        coercion = coerce.Coercion(attributes=dicom.from_json(json.dumps(order["coerce"])))
+    def _coerced(self, kept: Path, order: dict[str, str], delivery: Delivery) -> tuple[Path | None, bool]:
+        """A copy with what PAS says, None when the object says so already; and whether it says so in other letters."""
+        coercion = coerce.Coercion(
+            attributes=dicom.from_json(json.dumps(order["coerce"])), charsets=self._charsets
+        )
         try:
             with kept.open("rb") as source:
                 splice = coerce.plan(
                     source, coercion, now=order["time"], source=order["source"], system="BROKER"
                 )
                 if splice is None:
-                    return None
+                    return None, False
                 self._work_folder.mkdir(parents=True, exist_ok=True)
                 target = self._work_folder / f"{delivery.id}.dcm"
                 with target.open("wb") as copy:
                     coerce.apply(source, copy, splice)
-                return target
+                return target, splice.lossy
         except FileNotFoundError as exc:
             raise AskPersonError("the kept file of the instance is gone") from exc
         except RemoteProtocolError as exc:

@@ -37,6 +37,7 @@ _STEP_EVENTS: Final[Mapping[str, EventType]] = MappingProxyType(
         "COMPLETED": "step.completed",
         "DISCONTINUED": "step.discontinued",
         "CANCELED": "step.cancelled",
+        "EXPIRED": "step.expired",
     }
 )
 _NEW: Final = frozenset({"NW", "SN", "NA"})  # table 0119: a new order, or the number of one

@@ -10,6 +10,7 @@ from typing import get_args
 
 import rich_click as click
 
+from broker.cli import charsets
 from broker.cli.options import (
     config_option,
     format_option,
@@ -36,6 +37,9 @@ table_option = click.option(
 @click.group("devices")
 def command() -> None:
     """Devices by AE title: their station codes, whether they may call, and the rows on their worklists."""
+
+
+command.add_command(charsets.command)
 
 
 @command.command("list")

@@ -40,6 +40,8 @@ def _print(found: dict[str, Any]) -> None:
             f"  {row['destination']:<12} {row['delivered']} delivered, {row['queued']} queued,"
             f" {row['parked']} parked, {row['held']} held, {row['dropped']} dropped"
         )
+        if row["lossy"]:
+            click.echo(f"    {row['lossy']} with other letters than the text has (`broker devices charset`)")
         if row["queued"]:
             click.echo(f"    the oldest waits since {row['oldest']}")
         if failing := row["failing"]:

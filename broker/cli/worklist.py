@@ -19,22 +19,25 @@ def command() -> None:
 @command.command("list")
 @click.option("--ae", help="Only rows of this station AE title.")
 @click.option("--date", help="Only rows that start on this day, YYYYMMDD.")
-@click.option(
-    "--all", "everything", is_flag=True, help="Also rows that are done or cancelled, with their status."
-)
+@click.option("--all", "everything", is_flag=True, help="Also rows that are done, cancelled or expired.")
 @click.option("--names", is_flag=True, help="Show patients' names and ids, not only accession numbers.")
 @config_option
 @format_option
 def list_rows(
     ae: str | None, date: str | None, everything: bool, names: bool, config: Path, as_json: bool
 ) -> None:
-    """List the rows, the earliest first. Patients' names and ids are shown only with --names.
+    """List the rows, the earliest first; a HELD one, which no device is shown, with what it lacks.
+
+    Patients' names and ids are shown only with --names.
 
     Examples:  broker worklist list --ae CT1_STO    ·    broker worklist list --all --format json
     """
     reader = Reader(lambda: journal)
     journal = open_journal(load_settings(config))
-    rows = [_row(row.key, row.status, row.attributes, names) for row in reader.listed(everything=everything)]
+    rows = [
+        _row(row.key, row.status, row.attributes, names) | {"held": row.held}
+        for row in reader.listed(everything=everything)
+    ]
     rows = [r for r in rows if (ae is None or ae in r["stations"]) and (date is None or r["date"] == date)]
     if as_json:
         print_json(rows)
@@ -43,7 +46,7 @@ def list_rows(
         who = f"  {row['patient_id']} {row['patient_name']}" if names else ""
         click.echo(
             f"{row['date']} {row['time'][:4]}  {row['modality']:<4} {','.join(row['stations']):<24}"
-            f" {row['accession']:<16} {row['status']}{who}"
+            f" {row['accession']:<16} {row['status']}{who}" + (f"  {row['held']}" if row["held"] else "")
         )
     click.echo(f"{len(rows)} rows")
 

@@ -232,7 +232,12 @@ class Drain:
             if self._stopping.is_set() or not self._may_go(destination, pace, turn):
                 return False
             wanted = self._on_failure(opened.delivery.route)
-            result = attempt.send(outbound, opened, wanted, self._clock)
+            result = attempt.send(outbound, _confirmed(opened, turn.held), wanted, self._clock)
+            if isinstance(result, LostLeaseError):
+                log.warning(
+                    "the lease ran out before it left: a way is given back", destination=destination.name
+                )
+                return False
             if isinstance(result, Receipt):
                 self._end(turn, opened, attempt.taken(result, self._clock()), wanted, claimed.probe)
                 continue
@@ -359,6 +364,11 @@ class _Lazy:
                 self._opened.close()
         except Exception:  # what was sent is sent, and foreign code must not keep the way
             log.exception("a connection cannot be closed", destination=self._destination.name)
+
+
+def _confirmed(opened: Open, held: Held) -> Open:
+    """As it is, to be sent by nobody who does not hold the lease."""
+    return replace(opened, delivery=replace(opened.delivery, confirm=held.confirm))
 
 
 def _next_limit(limit: int, sent: int, seconds: float) -> int:

@@ -14,6 +14,7 @@ from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
 from broker.store import days, tally
 from broker.store.database import Transaction
+from broker.store.tally import LOSSY
 
 PIECE: Final = 5000
 """Open deliveries that a start reads at once."""
@@ -70,9 +71,11 @@ def enqueue(
     *,
     replay_of: int | None = None,
 ) -> Queued:
-    """Adds a rendered output to its lane (commit 2)."""
-    number = _insert(tx, cause, lane, target, rendered, "queued", replay_of=replay_of)
-    return Queued(id=number, destination=target.destination, lane=lane)
+    """Adds a rendered output to its lane (commit 2), or to the one that its lane still waits for (`part`)."""
+    number, taken = _insert(tx, cause, lane, target, rendered, "queued", replay_of=replay_of)
+    if taken != lane:
+        tx.execute("UPDATE lane_parted SET until=? WHERE lane=?", (number, lane))
+    return Queued(id=number, destination=target.destination, lane=taken)
 
 
 def record(tx: Transaction, cause: Cause, lane: str, target: Target, rendered: Rendered, detail: str) -> None:
@@ -82,7 +85,7 @@ def record(tx: Transaction, cause: Cause, lane: str, target: Target, rendered: R
 
 def hold(tx: Transaction, cause: Cause, lane: str, target: Target, reason: str) -> int:
     """Records an output that could not be rendered: visible, never dropped, for a person to decide."""
-    return _insert(tx, cause, lane, target, Rendered(payload=b""), "held", detail=reason)
+    return _insert(tx, cause, lane, target, Rendered(payload=b""), "held", detail=reason)[0]
 
 
 def _insert(
@@ -96,17 +99,19 @@ def _insert(
     detail: str = "",
     finished: str | None = None,
     replay_of: int | None = None,
-) -> int:
-    number = tx.insert(
+) -> tuple[int, str]:
+    """Its number, and the lane in which it is."""
+    [(number, taken)] = tx.rows(
         "INSERT INTO delivery (event, day, source, destination, kind, lane, route, place, version, state, due,"
-        " summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?) RETURNING id",
+        f" summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,{_LANE},?,?,?,?,0,?,?,?,?,?)"
+        " RETURNING id, lane",
         (
             cause.seq,
             cause.day,
             cause.source,
             target.destination,
             target.kind,
-            lane,
+            *(lane if state == "queued" else "", target.destination, lane),
             target.route,
             target.place,
             target.version,
@@ -124,7 +129,17 @@ def _insert(
         (number, rendered.payload),
     )
     tally.add(tx, cause.day, cause.source, state, route=target.route, destination=target.destination)
-    return number
+    if rendered.lossy:
+        tally.add(tx, cause.day, cause.source, LOSSY, route=target.route, destination=target.destination)
+    return number, taken
+
+
+_LANE: Final = (
+    "coalesce((SELECT behind FROM lane_parted WHERE lane_parted.lane=? AND EXISTS (SELECT 1 FROM delivery AS earlier"
+    " WHERE earlier.lane=behind AND earlier.destination=? AND earlier.state IN ('queued', 'parked')"
+    " AND earlier.id<=until)), ?)"
+)
+"""The lane, or the one that it was parted from while that has open what came before (lane, destination, lane)."""
 
 
 def join(tx: Transaction, absorbed: str, survivor: str) -> None:
@@ -132,6 +147,24 @@ def join(tx: Transaction, absorbed: str, survivor: str) -> None:
     tx.execute(
         "UPDATE delivery SET lane=? WHERE lane=? AND state IN ('queued', 'parked')", (survivor, absorbed)
     )
+    tx.execute("UPDATE lane_parted SET behind=? WHERE behind=?", (survivor, absorbed))
+    tx.execute("DELETE FROM lane_parted WHERE lane=behind OR (lane=? AND behind=?)", (absorbed, survivor))
+    tx.execute(
+        "UPDATE lane_parted SET lane=? WHERE lane=? AND NOT EXISTS"
+        " (SELECT 1 FROM lane_parted AS own WHERE own.lane=?)",
+        (survivor, absorbed, survivor),
+    )
+
+
+def part(tx: Transaction, lane: str, behind: str) -> None:
+    """A split: what `lane` opens from now on waits, at each destination, for what `behind` has open now."""
+    row = tx.one("SELECT max(id) FROM delivery WHERE lane=? AND state IN ('queued', 'parked')", (behind,))
+    if row is not None and row[0] is not None:
+        tx.execute(
+            "INSERT INTO lane_parted (lane, behind, until) VALUES (?,?,?) ON CONFLICT (lane) DO UPDATE"
+            " SET behind=excluded.behind, until=excluded.until",
+            (lane, behind, row[0]),
+        )
 
 
 def open_deliveries(tx: Transaction) -> Iterator[Queued]:
@@ -237,7 +270,15 @@ def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> bool:
             f"UPDATE {days.table('delivery_body', opened.day)} SET answer=? WHERE delivery=?",
             (receipt.answer, opened.delivery.id),
         )
+    if moved and receipt.lossy:
+        _count_lossy(tx, opened)
     return moved
+
+
+def _count_lossy(tx: Transaction, opened: Open) -> None:
+    row = tx.one("SELECT source FROM delivery WHERE id=?", (opened.delivery.id,))
+    source, delivery = (row[0] if row else ""), opened.delivery
+    tally.add(tx, opened.day, source, LOSSY, route=delivery.route, destination=delivery.destination)
 
 
 def retry(
@@ -330,7 +371,7 @@ def summary(tx: Transaction) -> list[dict[str, Any]]:
             (destination,),
         )
         row: dict[str, Any] = {"destination": destination}
-        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped")}
+        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped", LOSSY)}
         row["oldest"] = oldest[0] if oldest else None
         row["failing"] = (
             {"delivery": failing[0], "attempts": failing[1], "detail": failing[2]} if failing else None

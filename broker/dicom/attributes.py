@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, Union
+from typing import Any, Final, NamedTuple, Union
 
 from pydicom import config as pydicom_config
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -23,7 +23,8 @@ from pydicom.sequence import Sequence as DicomSequence
 from broker.dicom import charset as charsets
 from broker.dicom import vr as vr_rules
 from broker.errors import LocalProtocolError, RemoteProtocolError
-from broker.event import PersonName
+from broker.event import Identifier, PersonName
+from broker.text import encodable, nfc, transliterate
 
 Value = Union[str, tuple[str, ...], tuple["Attributes", ...]]  # noqa: UP007 - a recursive alias: `|` cannot quote
 Attributes = Mapping[str, Value]
@@ -144,8 +145,8 @@ def _raw_text(element: Any, encodings: tuple[str, ...], vr: str) -> str:
             return "\\".join(charsets.decode(piece, encodings, person_name=vr == "PN") for piece in pieces)
         return charsets.decode(value, encodings)
     if isinstance(value, (list, tuple)) or hasattr(value, "append"):
-        return "\\".join(str(v) for v in value)
-    return str(value)
+        return nfc("\\".join(str(v) for v in value))
+    return nfc(str(value))
 
 
 # --- to pydicom -----------------------------------------------------------------------------------
@@ -226,23 +227,62 @@ def texts(attributes: Attributes) -> Iterator[str]:
 
 
 def transliterated(attributes: Attributes, term: str) -> tuple[Attributes, int]:
-    """The attributes with all text fit for the term, and how many characters were replaced (invariant 12)."""
-    if all(text.isascii() or charsets.encodable(text, term) for text in texts(attributes)):
+    """The attributes with all text fit for the defined term, and how many characters were replaced (invariant 12)."""
+    return fitted(attributes, charsets.codec(term))
+
+
+def fitted(attributes: Attributes, codec: str) -> tuple[Attributes, int]:
+    """As `transliterated`, for a Python codec."""
+    if all(text.isascii() or encodable(text, codec) for text in texts(attributes)):
         return attributes, 0
     result: dict[str, Value] = {}
     total = 0
     for key, value in attributes.items():
         if isinstance(value, tuple) and value and not isinstance(value[0], str):
-            pairs = [transliterated(item, term) for item in _items(key, value)]
+            pairs = [fitted(item, codec) for item in _items(key, value)]
             result[key] = tuple(item for item, _ in pairs)
             total += sum(count for _, count in pairs)
         elif vr_of(key) in vr_rules.TEXT:
-            shown = [charsets.transliterate(text, term) for text in _texts_of(value)]
+            shown = [transliterate(text, codec) for text in _texts_of(value)]
             result[key] = shown[0][0] if isinstance(value, str) else tuple(text for text, _ in shown)
             total += sum(count for _, count in shown)
         else:
             result[key] = value
     return result, total
+
+
+PN_GROUP: Final = 64
+"""Characters of a component group of a person's name (PS3.5 6.2)."""
+
+
+def with_short_names(attributes: Attributes, limit: int = PN_GROUP) -> tuple[Attributes, int]:
+    """The attributes with each component group of a name cut to the limit, and how many names were cut."""
+    result: dict[str, Value] = {}
+    total = 0
+    for key, value in attributes.items():
+        if isinstance(value, tuple) and value and not isinstance(value[0], str):
+            pairs = [with_short_names(item, limit) for item in _items(key, value)]
+            found = sum(count for _, count in pairs)
+            result[key] = tuple(item for item, _ in pairs) if found else value
+        elif vr_of(key) == "PN" and any(len(name) > limit for name in _texts_of(value)):
+            names = [(name, _short(name, limit)) for name in _texts_of(value)]
+            found = sum(name != short for name, short in names)
+            result[key] = names[0][1] if isinstance(value, str) else tuple(short for _, short in names)
+        else:
+            result[key], found = value, 0
+        total += found
+    return (result, total) if total else (attributes, 0)
+
+
+def _short(name: str, limit: int) -> str:
+    """A group that fits stays as it is; one that is cut ends without a delimiter or half of a letter with its marks."""
+    groups = []
+    for group in name.split("="):
+        cut = group if len(group) <= limit else group[:limit]
+        if cut != group:
+            cut = cut.rstrip("^ ")
+        groups.append(cut)
+    return "=".join(groups)
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -307,6 +347,18 @@ def _single_valued(key: str) -> bool:
 
 
 _NAME_DELIMITERS = str.maketrans("^=\\", "   ")
+
+
+def patient_id(identifier: Identifier) -> dict[str, Value]:
+    """Patient ID with its issuer by name and by universal id (PS3.3 C.7.1.1, 10.14)."""
+    found: dict[str, Value] = {"PatientID": identifier.value}
+    if identifier.namespace:
+        found["IssuerOfPatientID"] = identifier.namespace
+    if identifier.oid:
+        found["IssuerOfPatientIDQualifiersSequence"] = (
+            {"UniversalEntityID": identifier.oid, "UniversalEntityIDType": identifier.oid_type or "ISO"},
+        )
+    return found
 
 
 def person_name(name: PersonName) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Annotated
 
+from pydantic import AfterValidator
 from pydicom.charset import decode_bytes
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 from broker import text
 from broker.errors import LocalProtocolError
+from broker.scalars import Text
 
 DEFAULT_REPERTOIRE = "ISO_IR 6"
 UTF_8 = "ISO_IR 192"
@@ -57,6 +60,16 @@ def known(term: str) -> bool:
     return term in _CODECS
 
 
+def _term(term: str) -> str:
+    if not known(term):
+        raise ValueError(f"must be a defined term that can be written: {', '.join(_CODECS)}")
+    return term
+
+
+Term = Annotated[Text, AfterValidator(_term)]
+"""A defined term as an option of a settings file."""
+
+
 def codec(term: str) -> str:
     """The Python codec of a defined term that can be written. The empty term is the default repertoire."""
     try:
@@ -84,14 +97,14 @@ def codecs(terms: Sequence[str]) -> tuple[str, ...]:
 
 
 def decode(raw: bytes, encodings: Sequence[str], *, person_name: bool = False) -> str:
-    """The text of a value. Bytes outside the declared set are read as UTF-8, else Latin-1: never as `?`."""
+    """The text of a value in NFC. Bytes outside the declared set are read as UTF-8, else Latin-1: never as `?`."""
     if b"\x1b" in raw:
         delimiters = PN_DELIMS if person_name else TEXT_VR_DELIMS
         # An escape sequence says what follows it, whether (0008,0005) announced that set or not.
-        return decode_bytes(raw, [*encodings, *_CODECS.values(), *_MULTI_BYTE.values()], delimiters)
+        return text.nfc(decode_bytes(raw, [*encodings, *_CODECS.values(), *_MULTI_BYTE.values()], delimiters))
     for name in (encodings[0], "utf_8"):
         try:
-            return raw.decode(name)
+            return text.nfc(raw.decode(name))
         except UnicodeDecodeError:
             continue
     return raw.decode("latin_1")
@@ -103,14 +116,25 @@ def encodable(value: str, term: str) -> bool:
 
 
 def choose(texts: Iterable[str], terms: Sequence[str]) -> str:
-    """The first of a peer's terms that can show all texts; when none can, the last one (transliterate)."""
+    """The first of a peer's terms that can show all texts; when none can, the one in which least is replaced."""
     if not terms:
         raise LocalProtocolError("(0008,0005): a peer needs at least one character set")
     values = [value for value in texts if not value.isascii()]
     for term in terms:
         if all(encodable(value, term) for value in values):
             return term
-    return terms[-1]
+    return min(terms, key=lambda term: sum(transliterate(value, term)[1] for value in values))
+
+
+def ladder(asked: str, declared: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+    """The terms that a peer's answer may be in, the best first.
+
+    (0008,0005) of a query is no key, yet devices name in it what they can show (`asked`): that is tried first, unless
+    the settings declare what the device can show and it is none of that. `default`: where they declare nothing.
+    """
+    terms = tuple(declared or default)
+    wanted = known(asked) and asked and (asked in terms or not declared)
+    return (asked, *(term for term in terms if term != asked)) if wanted else terms
 
 
 def transliterate(value: str, term: str) -> tuple[str, int]:

@@ -2,10 +2,10 @@
 
 Only the top-level elements that really change are written anew; everything else, pixel data above all, is
 copied byte for byte by `apply`. The instance's transfer syntax never changes. Its character set changes only
-when it cannot show what PAS says: to ISO_IR 100 or ISO_IR 192 while all its text is ASCII, else to ISO_IR 192
-with all its text re-encoded. Digital signatures over changed attributes do not survive and are not looked at.
-Contact data is removed from the top level only, where the patient's and the referrer's stand (PS3.3 C.7.1.1,
-C.2.3, C.7.2.1).
+when it cannot show what PAS says: to the first of the receiver's sets that shows that and all of the instance's
+own text, which is re-encoded. Where none does, PAS's words are transliterated. Digital signatures over changed
+attributes do not survive and are not looked at. Contact data is removed from the top level only, where the
+patient's and the referrer's stand (PS3.3 C.7.1.1, C.2.3, C.7.2.1).
 
 Decides nothing about identity: whose demographics these are is for the caller to know. PS3.3 C.12.1.1.9
 (Original Attributes), C.12.1.1.2 (character sets), PS3.5 7.2 (group lengths).
@@ -50,7 +50,9 @@ CONTACT = (
 _ORIGINAL_ATTRIBUTES = 0x04000561
 _LENGTH_TO_END = 0x00080001
 _ASCII_VRS = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"))
-_LATIN_1, _UTF_8 = "ISO_IR 100", "ISO_IR 192"
+
+LADDER = ("ISO_IR 100", "ISO_IR 192")
+"""What a receiver takes that declares nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Coercion:
     """Keyword to value; a keyword that is absent is left alone, an empty value clears."""
     remove: tuple[str, ...] = CONTACT
     """Keywords to take out; their values are not kept among the original ones either."""
+    charsets: tuple[str, ...] = LADDER
+    """Defined terms that the receiver takes beside the instance's own, the best first."""
 
 
 def plan(file: BinaryIO, coercion: Coercion, *, now: str, source: str, system: str) -> Splice | None:
@@ -91,9 +95,10 @@ class _Plan:
         self._codecs = charset.codecs(self._terms())
         # What is written with code extensions (ISO 2022 escapes) would need them too; ASCII never does.
         self._codec = "ascii" if self._codecs[0] == "shift_jis" else self._codecs[0]
-        self._new = {
-            tag_of(key): value for key, value in coercion.attributes.items() if not self._says(key, value)
-        }
+        self._charsets = coercion.charsets
+        said, cut = attributes.with_short_names(coercion.attributes)
+        self._lossy = cut > 0
+        self._new = {tag_of(key): value for key, value in said.items() if not self._says(key, value)}
         self._removed = [tag_of(key) for key in coercion.remove if tag_of(key) in self._spans]
         self._changes: dict[int, tuple[Piece, ...]] = {}
 
@@ -115,6 +120,7 @@ class _Plan:
             changed=tuple(key_of(tag) for tag in sorted(self._new)),
             removed=tuple(key_of(tag) for tag in sorted(self._removed)),
             character_set=character_set,
+            lossy=self._lossy,
             deflated_from=deflated_from,
         )
 
@@ -146,24 +152,45 @@ class _Plan:
         return all(text.encodable(part, self._codec) for part in attributes.texts({key: value}))
 
     def _widen(self) -> str:
-        """Changes the character set when it cannot show what PAS says; the new defined term, or empty."""
-        if all(self._shows(key_of(tag), value) for tag, value in self._new.items()):
-            return ""
-        encoding = self._layout.encoding
-        recoded: dict[int, tuple[Piece, ...]] = {}
+        """Changes the character set when it cannot show what PAS says; the new defined term, or empty.
+
+        Where no set shows it all, the one is taken in which least is replaced, the instance's own before others.
+        """
+        best, term, recoded = self._replaced(self._codec), "", dict[int, tuple[Piece, ...]]()
+        codec = self._codec
+        for candidate in self._charsets:
+            tried = charset.codec(candidate)
+            if best and self._replaced(tried) < best and (pieces := self._recoded(tried)) is not None:
+                best, term, recoded, codec = self._replaced(tried), candidate, pieces, tried
+        self._codec = codec
+        if best:
+            fitted, _ = attributes.fitted({key_of(tag): value for tag, value in self._new.items()}, codec)
+            # Longer by what it is written with: æ becomes ae.
+            fitted, _ = attributes.with_short_names(fitted)
+            self._new = {tag_of(key): value for key, value in fitted.items()}
+            self._lossy = True
+        if term:
+            self._changes.update(recoded)
+            self._changes[recode.SPECIFIC_CHARACTER_SET] = self._element("SpecificCharacterSet", term)
+        return term
+
+    def _replaced(self, codec: str) -> int:
+        """Characters of what PAS says that the codec cannot show."""
+        return attributes.fitted({key_of(tag): value for tag, value in self._new.items()}, codec)[1]
+
+    def _recoded(self, codec: str) -> dict[int, tuple[Piece, ...]] | None:
+        """The instance's own text in the codec; None where that cannot show all of it."""
+        found: dict[int, tuple[Piece, ...]] = {}
         for tag, span in self._spans.items():
             # Past the pixel data stands no text but padding and signatures.
             if tag < elements.PIXEL_DATA:
-                pieces = recode.recoded(self._file, span, encoding, self._codecs, charset.codec(_UTF_8))
+                try:
+                    pieces = recode.recoded(self._file, span, self._layout.encoding, self._codecs, codec)
+                except UnicodeEncodeError:
+                    return None
                 if pieces is not None:
-                    recoded[tag] = pieces
-        self._changes.update(recoded)
-        self._codec = charset.codec(_LATIN_1)
-        fits = not recoded and all(self._shows(key_of(tag), value) for tag, value in self._new.items())
-        term = _LATIN_1 if fits else _UTF_8
-        self._codec = charset.codec(term)
-        self._changes[recode.SPECIFIC_CHARACTER_SET] = self._element("SpecificCharacterSet", term)
-        return term
+                    found[tag] = pieces
+        return found
 
     def _original(self, now: str, source: str, system: str) -> tuple[Piece, ...]:
         """(0400,0561) with one more item: what the changed attributes said before."""

@@ -26,7 +26,7 @@ from broker.dicom.attributes import (
     tag_of,
     vr_of,
 )
-from broker.text import fold, transliterate
+from broker.text import UNSHOWABLE, fold, transliterate
 
 Test = Callable[[str], bool]
 
@@ -312,22 +312,47 @@ def _name_test(wanted: str) -> Test:
 
 
 def _group_test(wanted: str) -> Test:
-    folded = fold(wanted).strip().rstrip("^")
-    whole = _glob(folded)
-    components = [_glob(part.strip()) if part.strip() else None for part in folded.split("^")]
-
-    def matches(folded_value: str) -> bool:
-        parts = [part.strip() for part in folded_value.split("^")]
-        parts += [""] * (len(components) - len(parts))
-        by_component = all(c is None or c.fullmatch(part) for c, part in zip(components, parts, strict=False))
-        return by_component or whole.fullmatch("^".join(parts).rstrip("^")) is not None
+    matches = _folded_test(fold(wanted))
+    # The key may hold what the device was shown in its own set, some letters replaced and some not.
+    forms = [(_folded_test(_as_shown(wanted, form)), form) for form in (_in_ascii, _without_accents)]
 
     def test(value: str) -> bool:
         if matches(fold(value)):
             return True
-        return not value.isascii() and matches(fold(transliterate(value, "ascii")[0]))
+        return not value.isascii() and any(alike(shown(value)) for alike, shown in forms)
 
     return test
+
+
+def _folded_test(folded: str) -> Test:
+    """By component, or as one text; both sides in the same folded form."""
+    folded = folded.strip().rstrip("^")
+    whole = _glob(folded)
+    components = [_glob(part.strip()) if part.strip() else None for part in folded.split("^")]
+
+    def matches(value: str) -> bool:
+        parts = [part.strip() for part in value.split("^")]
+        parts += [""] * (len(components) - len(parts))
+        by_component = all(c is None or c.fullmatch(part) for c, part in zip(components, parts, strict=False))
+        return by_component or whole.fullmatch("^".join(parts).rstrip("^")) is not None
+
+    return matches
+
+
+def _as_shown(wanted: str, form: Callable[[str], str]) -> str:
+    """The key in a form of the value; one that has letters which no form has is only itself."""
+    shown = form(wanted)
+    return shown if shown.count(UNSHOWABLE) == wanted.count(UNSHOWABLE) else fold(wanted)
+
+
+def _in_ascii(text: str) -> str:
+    """As it is shown where there are no letters beyond ASCII, then without case: Åsen is aasen."""
+    return fold(transliterate(text, "ascii")[0])
+
+
+def _without_accents(text: str) -> str:
+    """As a set shows it that has the Nordic letters and not the others: Øβ is øv, and without accents ov."""
+    return transliterate(fold(text), "ascii")[0]
 
 
 def _range_test(wanted: str, whole: Callable[[str], str], kind: str) -> Test:

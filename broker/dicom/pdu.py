@@ -1,9 +1,10 @@
 """Builds and reads the PDUs and command sets of an association requestor, as bytes.
 
-Only what a C-STORE, C-FIND and C-ECHO SCU needs: no acceptor side, no role selection, no extended negotiation, no
-user identity. No socket and no state; the order of things is `broker.net.requestor`'s.
+Only what a C-STORE, C-FIND, C-ECHO, N-CREATE and N-SET SCU needs: no acceptor side, no role selection, no extended
+negotiation, no user identity. No socket and no state; the order of things is `broker.net.requestor`'s.
 
-PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.2, 9.3.5 and Annex E (command sets).
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.2, 9.3.5, 10.3.3, 10.3.5 and Annex E
+(command sets).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ ABORT = 0x07
 C_STORE_RSP = 0x8001
 C_FIND_RSP = 0x8020
 C_ECHO_RSP = 0x8030
+N_SET_RSP = 0x8120
+N_CREATE_RSP = 0x8140
 
 HEADER_LENGTH = 6
 PDV_OVERHEAD = 6
@@ -147,6 +150,34 @@ def find_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
     )
 
 
+def create_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """P-DATA-TF with the command set of an N-CREATE-RQ (PS3.7 10.3.5.1); its attribute list follows."""
+    return _command(
+        context_id,
+        {
+            0x0002: _uid(sop_class_uid),
+            0x0100: _us(0x0140),
+            0x0110: _us(message_id),
+            0x0800: _us(_DATASET_PRESENT),
+            0x1000: _uid(sop_instance_uid),
+        },
+    )
+
+
+def set_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """P-DATA-TF with the command set of an N-SET-RQ (PS3.7 10.3.3.1); its modification list follows."""
+    return _command(
+        context_id,
+        {
+            0x0003: _uid(sop_class_uid),
+            0x0100: _us(0x0120),
+            0x0110: _us(message_id),
+            0x0800: _us(_DATASET_PRESENT),
+            0x1001: _uid(sop_instance_uid),
+        },
+    )
+
+
 def echo_rq(context_id: int, message_id: int) -> bytes:
     """P-DATA-TF with the command set of a C-ECHO-RQ (PS3.7 9.3.5.1)."""
     return _command(
@@ -172,6 +203,8 @@ class Response:
     command_field: int
     message_id: int
     status: int
+    error_id: int | None = None
+    """(0000,0903), of DIMSE-N."""
     dataset: bytes = b""
     """As it stands, in the context's transfer syntax; only of a reader that takes data sets."""
 
@@ -226,7 +259,7 @@ def _read_response(command: bytes) -> tuple[Response, bool]:
             values[element] = struct.unpack_from("<H", command, position)[0]
         position += length
     try:
-        response = Response(values[0x0100], values[0x0120], values[0x0900])
+        response = Response(values[0x0100], values[0x0120], values[0x0900], values.get(0x0903))
     except KeyError as error:
         raise RemoteProtocolError(f"response without (0000,{error.args[0]:04X})") from None
     return response, values.get(0x0800, _DATASET_ABSENT) != _DATASET_ABSENT

@@ -43,6 +43,8 @@ class Splice:
     """Keywords of the attributes that are taken out."""
     character_set: str = ""
     """The defined term that (0008,0005) is changed to; empty when it stays."""
+    lossy: bool = False
+    """A value was transliterated or cut, because the instance and its receiver have no set that shows it."""
     deflated_from: int | None = None
     """Where the data set starts in a deflated file; the pieces are then of the inflated data set."""
 

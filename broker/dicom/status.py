@@ -1,6 +1,6 @@
 """DIMSE statuses: which value says what, and which class a value belongs to.
 
-PS3.7 C, PS3.4 B.2.3 (storage), C.4.1.1.4 and K.4.1.1.4 (queries).
+PS3.7 C, PS3.4 B.2.3 (storage), C.4.1.1.4 and K.4.1.1.4 (queries), F.7.2.2.3 (MPPS).
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ PENDING_UNSUPPORTED_KEYS = 0xFF01
 CANCEL = 0xFE00
 """Matching ended because the peer sent a C-CANCEL."""
 
+INVALID_ATTRIBUTE_VALUE = 0x0106
 PROCESSING_FAILURE = 0x0110
 DUPLICATE_SOP_INSTANCE = 0x0111
 NO_SUCH_SOP_INSTANCE = 0x0112
 INVALID_OBJECT_INSTANCE = 0x0117
 NO_SUCH_SOP_CLASS = 0x0118
 MISSING_ATTRIBUTE = 0x0120
+MISSING_ATTRIBUTE_VALUE = 0x0121
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 NOT_AUTHORISED = 0x0124
 UNRECOGNISED_OPERATION = 0x0211
+
+MAY_NO_LONGER_BE_UPDATED = 0xA710
+"""Error ID beside 0110: the MPPS is completed or discontinued (PS3.4 F.7.2.2.3)."""
 
 OUT_OF_RESOURCES = 0xA700
 """Storage: try again later (disk full, journal not writable)."""
@@ -44,12 +49,14 @@ _MEANINGS = {
     PENDING: "pending",
     PENDING_UNSUPPORTED_KEYS: "pending, some optional keys not supported",
     CANCEL: "cancelled",
+    INVALID_ATTRIBUTE_VALUE: "invalid attribute value",
     PROCESSING_FAILURE: "processing failure",
     DUPLICATE_SOP_INSTANCE: "duplicate SOP instance",
     NO_SUCH_SOP_INSTANCE: "no such SOP instance",
     INVALID_OBJECT_INSTANCE: "invalid object instance",
     NO_SUCH_SOP_CLASS: "no such SOP class",
     MISSING_ATTRIBUTE: "missing attribute",
+    MISSING_ATTRIBUTE_VALUE: "missing attribute value",
     SOP_CLASS_NOT_SUPPORTED: "SOP class not supported",
     NOT_AUTHORISED: "not authorised",
     UNRECOGNISED_OPERATION: "unrecognised operation",

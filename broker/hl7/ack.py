@@ -135,7 +135,21 @@ def build_ack(
         raise ValueError("MSA-1 takes a code of table 0008")
     header = header or Header(separators=Separators())
     signs, version = header.separators, _version(header.version)
-    msh = [
+    msh = answer_header(header, _type(header, version), control_id=control_id, timestamp=timestamp)
+    segments = [msh, ["MSA", code, header.control_id, escape(text, signs)]]
+    if error is not None:
+        segments.append(error_segment(error, header))
+    written = [signs.field.join(segment).rstrip(signs.field) for segment in segments]
+    if header.charsets and not all(map(str.isascii, written)):
+        blanks = signs.field * (18 - len(msh))
+        written[0] += blanks + (signs.repetition or " ").join(header.charsets)
+    return charsets.encode("\r".join(written) + "\r", header.codec)[0]
+
+
+def answer_header(header: Header, message_type: str, *, control_id: str, timestamp: str) -> list[str]:
+    """MSH of an answer to this header, split at its field separator (the first part is `MSH`), up to MSH-12."""
+    signs = header.separators
+    return [
         "MSH",
         signs.encoding_characters or Separators().encoding_characters,
         header.receiving_application,
@@ -144,19 +158,11 @@ def build_ack(
         header.sending_facility,
         timestamp,
         "",
-        _type(header, version),
+        message_type,
         escape(control_id, signs),
         header.processing_id or "P",
-        header.version if version else DEFAULT_VERSION,
+        header.version if _version(header.version) else DEFAULT_VERSION,
     ]
-    segments = [msh, ["MSA", code, header.control_id, escape(text, signs)]]
-    if error is not None:
-        segments.append(_err(error, signs, version or (2, 5)))
-    written = [signs.field.join(segment).rstrip(signs.field) for segment in segments]
-    if header.charsets and not all(map(str.isascii, written)):
-        blanks = signs.field * (18 - len(msh))
-        written[0] += blanks + (signs.repetition or " ").join(header.charsets)
-    return charsets.encode("\r".join(written) + "\r", header.codec)[0]
 
 
 def read_ack(raw: bytes) -> Acknowledgement:
@@ -214,8 +220,9 @@ def _type(header: Header, version: tuple[int, int] | None) -> str:
     return header.separators.component.join(parts)
 
 
-def _err(error: AckError, signs: Separators, version: tuple[int, int]) -> list[str]:
-    """ERR-2, 3, 4 and 8 from version 2.5 on, ERR-1 alone before, plain text in 2.1."""
+def error_segment(error: AckError, header: Header) -> list[str]:
+    """ERR-2, 3, 4 and 8 from version 2.5 on, ERR-1 alone before, plain text in 2.1; split at the field separator."""
+    signs, version = header.separators, _version(header.version) or (2, 5)
     where, meaning = error.location, _TABLE_0357.get(error.code, "")
     if version < (2, 2):
         return ["ERR", escape(f"{where or ''} {error.code}".strip(), signs)]

@@ -9,16 +9,23 @@ Codecs only; no message is read here (HL7 v2.5.1 2.15.9.18, table 0211). The pol
 - bytes that the declared set cannot hold: refused naming MSH-18, unless the listener has a fallback; then the
   fallback, flagged;
 - a name that no table knows: refused naming MSH-18.
+
+What is read well and was garbled before it came is `broker.hl7.garbled`'s.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator
 
 from broker.errors import DATA_TYPE_ERROR, TABLE_VALUE_NOT_FOUND, Location, Refused
-from broker.text import transliterate
+from broker.scalars import Text
+from broker.text import transliterate, unmojibake
 
 MISMATCH = "charset-mismatch"
 FALLBACK = "charset-fallback"
@@ -78,6 +85,18 @@ def codec(name: str) -> str:
     return found
 
 
+def _known(name: str) -> str:
+    try:
+        codec(name)
+    except Refused:
+        raise ValueError("must be a character set as MSH-18 names it: 8859/1, UNICODE UTF-8 …") from None
+    return name
+
+
+Charset = Annotated[Text, AfterValidator(_known)]
+"""A character set that is known, as an option of a settings file."""
+
+
 def declared_codec(names: Sequence[str]) -> str:
     """The codec that MSH-18 with all its repetitions names; empty when it names none."""
     found = [codec(name) for name in names if name.strip(' "')]
@@ -107,7 +126,8 @@ def decode(
     if fallback and _holds(codec(fallback), raw):
         return codec(fallback), (*flags, FALLBACK)
     raise Refused(
-        "the message holds bytes that are not valid in the character set of MSH-18",
+        "the message holds bytes that are not valid in the character set of MSH-18"
+        + _first_place(raw, candidates[-1]),
         ack_code="AE",
         error_code=DATA_TYPE_ERROR,
         location=_MSH_18,
@@ -121,6 +141,48 @@ def encode(text: str, codec: str) -> tuple[bytes, int]:
     except UnicodeEncodeError:
         plain, changed = transliterate(text, codec)
         return plain.encode(codec), changed
+
+
+def choose(text: str, names: Sequence[str]) -> str:
+    """The first of a peer's sets that shows all of the text; when none does, the one in which least is replaced."""
+    return min(names, key=lambda name: transliterate(text, codec(name))[1])
+
+
+TWICE: Final = "utf_8_twice"
+"""Python codec of text that was read as Latin-1 though it was UTF-8, and then written as UTF-8: read back whole."""
+
+
+def _twice(name: str) -> codecs.CodecInfo | None:
+    if name != TWICE:
+        return None
+
+    def encode(text: str, _errors: str = "strict") -> tuple[bytes, int]:
+        return text.encode("utf-8").decode("latin-1").encode("utf-8"), len(text)
+
+    def decode(raw: Any, _errors: str = "strict") -> tuple[str, int]:
+        octets = bytes(raw)
+        text = unmojibake(octets.decode("utf-8"))
+        if text is None:
+            raise UnicodeDecodeError(TWICE, octets, 0, len(octets), "not UTF-8 twice")
+        return text, len(octets)
+
+    return codecs.CodecInfo(encode=encode, decode=decode, name=TWICE)
+
+
+codecs.register(_twice)
+
+
+def _first_place(raw: bytes, codec: str) -> str:
+    """`; the first of them stand in PID-5`: where the bytes stop being text, if that is in a proper segment."""
+    try:
+        raw.decode(codec)
+    except UnicodeDecodeError as exc:
+        head = re.split(rb"[\r\n]", raw[: exc.start])[-1]
+        segment, *fields = head.split(raw.lstrip(b"\xef\xbb\xbf\r\n ")[3:4] or b"|")
+        if re.fullmatch(rb"[A-Z][A-Z0-9]{2}", segment):
+            number = len(fields) + (segment == b"MSH")
+            return f"; the first of them stand in {segment.decode()}-{number}"
+    return ""
 
 
 def _holds(codec: str, raw: bytes) -> bool:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from broker.errors import REQUIRED_FIELD_MISSING, SEGMENT_SEQUENCE_ERROR, Location, UnmappableError
 from broker.event import Code, Encounter, Identifier, Patient, PersonName
 from broker.hl7.er7 import NULL, Message, Repetition, Segment
+from broker.identity import Rules
 
 SEX: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 """PID-8 to DICOM CS; anything else, `U` too, is empty (IHE RAD-4)."""
@@ -31,6 +32,8 @@ class Issuers:
     default: Identifier
     """Issuer of an identifier that names none; its value is empty."""
     known: tuple[Identifier, ...] = ()
+    rules: Rules = field(default_factory=Rules)
+    """How their identifiers are judged."""
 
     def complete(self, value: str, namespace: str, oid: str, oid_type: str, type_code: str) -> Identifier:
         """An identifier under its whole issuer."""
@@ -39,7 +42,14 @@ class Issuers:
             if named:  # by nothing at all: the default
                 namespace, oid, oid_type = issuer.namespace, issuer.oid, issuer.oid_type
                 break
-        return Identifier(value=value, namespace=namespace, oid=oid, oid_type=oid_type, type_code=type_code)
+        return Identifier(
+            value=value,
+            namespace=namespace,
+            oid=oid,
+            oid_type=oid_type,
+            type_code=type_code,
+            temporary=self.rules.is_temporary(value, oid or namespace),
+        )
 
 
 def read_issuer(text: str) -> Identifier:
@@ -164,8 +174,11 @@ def only_pid(message: Message) -> Segment | None:
     return found[0] if found else None
 
 
-def patient(pid: Segment | None, issuers: Issuers) -> Patient:
-    """PID to Patient. Raises `UnmappableError` when there is no PID or it identifies nobody."""
+def patient(pid: Segment | None, issuers: Issuers, *, evn: Segment | None = None) -> Patient:
+    """PID to Patient, with EVN-6 as the time where PID-33 gives none.
+
+    Raises `UnmappableError` when there is no PID or it identifies nobody.
+    """
     if pid is None:
         raise UnmappableError(
             "there is no PID segment", error_code=SEGMENT_SEQUENCE_ERROR, location=Location(segment="PID")
@@ -186,7 +199,33 @@ def patient(pid: Segment | None, issuers: Issuers) -> Patient:
         name=legal_name(pid.repetitions(5)),
         birth_date=birth_date(pid),
         sex=None if sex is None else SEX.get(sex.upper(), ""),
+        mother=_mother(pid, issuers),
+        multiple_birth=_indicator(pid, 24),
+        birth_order=_birth_order(pid),
+        deceased=_indicator(pid, 30),
+        unknown=_indicator(pid, 31),
+        as_of=stated(pid.get(33)) or (stated(evn.get(6)) if evn is not None else None) or None,
     )
+
+
+def _mother(pid: Segment, issuers: Issuers) -> Identifier | None:
+    """PID-21; an identifier with an empty value where it was cleared."""
+    found = identifiers(pid, 21, issuers)
+    if found:
+        return found[0]
+    return Identifier(value="") if pid.get(21) == NULL else None
+
+
+def _indicator(pid: Segment, field: int) -> str | None:
+    """`Y` or `N` (HL7 table 0136), empty where it was cleared; what is neither says nothing."""
+    said = stated(pid.get(field))
+    return said.upper() if said and said.upper() in ("Y", "N") else "" if said == "" else None
+
+
+def _birth_order(pid: Segment) -> str | None:
+    """PID-25, a number (NM); what is none says nothing."""
+    said = stated(pid.get(25))
+    return said if said == "" or (said is not None and re.fullmatch(r"\d{1,2}", said, re.ASCII)) else None
 
 
 def legal_name(names: Sequence[Repetition]) -> PersonName | None:

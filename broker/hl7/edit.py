@@ -128,9 +128,13 @@ def recode(
     default_charset: str = "8859/1",
     on_lossy: OnLossy | None = None,
 ) -> bytes:
-    """`source` in another character set, named as MSH-18 has it, and MSH-18 set. A BOM goes."""
+    """`source` in another character set, named as MSH-18 has it, and MSH-18 set. A BOM goes.
+
+    Octets beyond ASCII that an escape sequence gives (`\\X…\\`) are of the old set: they become what they mean.
+    """
     text = _Lines.of(source, default_charset)
-    lines = [text.line(index) for index in range(len(text.pieces))]
+    octets = _octets(text.separators, text.codec)
+    lines = [octets(text.line(index)) for index in range(len(text.pieces))]
     text.bom, text.codec = b"", charsets.codec(charset)
     for index, line in enumerate(lines):
         if text.names[index] == "MSH":
@@ -138,6 +142,21 @@ def recode(
         if text.replace(index, line) and on_lossy is not None:
             on_lossy(text.names[index])
     return text.join()
+
+
+def _octets(separators: Separators, codec: str) -> Callable[[str], str]:
+    """What writes `\\X…\\` beyond ASCII as the letters that they are in the codec; what is no text there stays."""
+    e = re.escape(separators.escape)
+    pattern = re.compile(rf"(?:{e}X(?:[0-9A-Fa-f]{{2}})+{e})+")
+
+    def letters(match: re.Match[str]) -> str:
+        raw = bytes.fromhex("".join(re.findall(rf"X([0-9A-Fa-f]+){e}", match[0])))
+        try:
+            return match[0] if raw.isascii() else escape(raw.decode(codec), separators)
+        except UnicodeDecodeError:
+            return match[0]
+
+    return lambda line: pattern.sub(letters, line) if separators.escape else line
 
 
 def build(

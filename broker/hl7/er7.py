@@ -1,8 +1,8 @@
 """Tolerant, lazy reading of ER7 (HL7 v2.5.1 2.5 to 2.8): bytes in, text by path out.
 
-Nothing is validated, nothing is changed: `edit.py` writes, `validate.py` judges. What is taken as it comes:
-any separators that MSH-1 and MSH-2 give, CR, LF or CR LF between segments, a BOM, blank lines, blanks
-around segment ids, ids that no version knows, lone escape characters. Splitting happens when a field is
+Nothing is validated; nothing is changed, but that text becomes Unicode NFC: `edit.py` writes, `validate.py` judges.
+What is taken as it comes: any separators that MSH-1 and MSH-2 give, CR, LF or CR LF between segments, a BOM, blank
+lines, blanks around segment ids, ids that no version knows, lone escape characters. Splitting happens when a field is
 asked for.
 """
 
@@ -17,6 +17,7 @@ from broker.errors import Location, Refused
 from broker.hl7 import charset as charsets
 from broker.hl7.header import BOM, Header, is_batch
 from broker.hl7.separators import Separators, part, read_separators, unescape
+from broker.text import nfc
 
 __all__ = [
     "BAD_ID",
@@ -185,7 +186,7 @@ class Message:
 
     def __init__(self, raw: bytes, header: Header, charset: str, flags: tuple[str, ...] = ()) -> None:
         """For a caller that knows the codec; `parse` finds it out. The bytes must be valid in it."""
-        text = raw.decode(charset)
+        text = nfc(raw.decode(charset))
         if raw.startswith(BOM):
             text, flags = text[len(BOM.decode(charset)) :], (*flags, BOM_FLAG)
         if "\n" in text:
@@ -318,7 +319,7 @@ class Message:
         separators = self.header.separators
         text = part(text, separators.subcomponent, subcomponent)
         if separators.escape and separators.escape in text:
-            return unescape(text, separators, self.charset)
+            return nfc(unescape(text, separators, self.charset))
         return text
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,7 +38,28 @@ def note(
 def listed(tx: Transaction, *, limit: int = 100) -> list[Entry]:
     """The newest lines, the oldest of them first."""
     rows = tx.rows("SELECT id, at, who, action, reason, detail FROM audit ORDER BY id DESC LIMIT ?", (limit,))
+    return _entries(rows)
+
+
+def _entries(newest_first: list[tuple[Any, ...]]) -> list[Entry]:
     return [
         Entry(id=i, at=at, who=who, action=action, reason=reason, detail=json.loads(detail))
-        for i, at, who, action, reason, detail in reversed(rows)
+        for i, at, who, action, reason, detail in reversed(newest_first)
     ]
+
+
+def disclose(tx: Transaction, entry: int, patients: Iterable[str]) -> None:
+    """Keeps that whoever the entry names was told of these patients; keys of the register."""
+    rows = [(patient, entry) for patient in dict.fromkeys(patients)]
+    tx.each("INSERT INTO disclosure (patient, audit) VALUES (?,?)", rows)
+
+
+def disclosures(tx: Transaction, patients: Sequence[str], *, limit: int = 100) -> list[Entry]:
+    """The newest lines that tell of any of these patients, the oldest of them first."""
+    marks = ",".join("?" * len(patients))
+    rows = tx.rows(
+        "SELECT id, at, who, action, reason, detail FROM audit WHERE id IN"
+        f" (SELECT audit FROM disclosure WHERE patient IN ({marks})) ORDER BY id DESC LIMIT ?",
+        (*patients, limit),
+    )
+    return _entries(rows)

@@ -12,9 +12,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
-from broker.adapter import Reception, Stored, Verdict
+from broker.adapter import Claim, Reception, Stored, Verdict
 from broker.errors import StoreError
 from broker.hl7.framing import END, START, frame
+from broker.hl7.garbled import MOJIBAKE
 from broker.reception import BATCH
 from broker.store import days, tally
 from broker.store.database import Database, Transaction
@@ -27,6 +28,9 @@ DAYS: Final = 100
 
 BATCH_CONTROL: Final = "batch-control"
 """Kind of the search key that is FHS-11 or BHS-11: a message may well have the number that its batch has."""
+
+INSTANCE: Final = "instance"
+"""Kind of the search key that is a SOP Instance UID (`broker.reception.search_keys`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ class JournalIntake:
     """Writes receptions through the database's one writer.
 
     `on_events` is called after each commit with events. `alert` is called in the transaction of a message whose
-    control id came with other content, so that a person learns of it. `check_room` is asked before anything is
-    written, and raises `StoreError` where nothing may be.
+    control id came with other content, or whose text is garbled, so that a person learns of it. `check_room` is asked
+    before anything is written, and raises `StoreError` where nothing may be.
 
     What asyncio listeners accept in one turn of their event loop goes to the writer together, and comes back with one
     wake-up: each hand-over between threads costs about as much as reading a message.
@@ -85,8 +89,10 @@ class JournalIntake:
 
     def _append(self, tx: Transaction, reception: Reception) -> Stored:
         stored = append(tx, reception)
-        if stored.refused is not None:
+        if stored.refused is not None and reception.claim is None:
             self._alert(tx, stored.refused)
+        elif MOJIBAKE in reception.flags and not stored.repeat:
+            self._alert(tx, reception)
         return stored
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -137,6 +143,9 @@ def append(tx: Transaction, reception: Reception) -> Stored:
 
     The same key with other content inside the window is refused instead, as `reception.reused` says.
     """
+    overtaken = _overtaken(tx, reception)
+    if overtaken is not None:
+        return overtaken
     digest = hashlib.sha256(reception.raw).digest()
     key = BATCH_CONTROL if reception.message_type == BATCH else CONTROL
     for stored_digest, stored in _same_key(tx, reception, key):
@@ -146,7 +155,29 @@ def append(tx: Transaction, reception: Reception) -> Stored:
             refused = reception.reused()
             insert(tx, refused, key=key)
             return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
+    if reception.claim is not None:
+        return _claimed(tx, reception, reception.claim, digest)
     insert(tx, reception, key=key)
+    return Stored(answers=reception.answers, answer_code=reception.answer_code)
+
+
+def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes) -> Stored:
+    """Appends a reception whose object is in a state that allows it, and moves the object on; else its refusal."""
+    tx.alone(f"object|{claim.uid}")
+    row = tx.one("SELECT state, digest FROM object_state WHERE uid=?", (claim.uid,))
+    state, before = row or ("", b"")
+    if state not in claim.after:
+        refused = claim.otherwise(state)
+        insert(tx, refused)
+        return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
+    if state == claim.state and bytes(before) == digest:
+        return Stored(answers=reception.answers, answer_code=reception.answer_code, repeat=True)
+    seq = insert(tx, reception)
+    tx.execute(
+        "INSERT INTO object_state (uid, state, digest, message) VALUES (?,?,?,?) ON CONFLICT (uid) DO UPDATE SET"
+        " state=excluded.state, digest=excluded.digest, message=excluded.message",
+        (claim.uid, claim.state, digest, seq),
+    )
     return Stored(answers=reception.answers, answer_code=reception.answer_code)
 
 
@@ -232,6 +263,36 @@ def _same_key(tx: Transaction, reception: Reception, key: str) -> Iterator[tuple
                 ),
             )
         )
+
+
+def _overtaken(tx: Transaction, reception: Reception) -> Stored | None:
+    """The stored answer of the same object of the same sender that came after this one and was kept before it.
+
+    A modality that waits too long hangs up and sends the object again, to another node perhaps, and then its next ones.
+    The one that it gave up would be journaled, and passed on, behind those (invariant 4). An object that comes again
+    after it was kept is welcome: a person may have sent it anew.
+    """
+    instance = dict(reception.keys).get(INSTANCE, "")
+    if not (reception.blob and instance):
+        return None
+    tx.alone(f"{reception.source}|{reception.sender}|{reception.blob}")  # as in `_same_key`
+    received = reception.received.isoformat()
+    for day in days.known(tx, since=received[:10]):
+        kept = tx.one(
+            f"SELECT answer_code FROM message WHERE seq IN (SELECT message FROM {days.table('message_key', day)}"
+            " WHERE value=? AND kind=?) AND blob=? AND sender=? AND source=? AND received>?",
+            (
+                instance[: days.KEY_LENGTH],
+                INSTANCE,
+                reception.blob,
+                reception.sender,
+                reception.source,
+                received,
+            ),
+        )
+        if kept is not None:
+            return Stored(answers=(), answer_code=kept[0], repeat=True)
+    return None
 
 
 def _packed(answers: tuple[bytes, ...]) -> bytes:

@@ -5,7 +5,7 @@ Read-only but for `mark_routed`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,6 +180,12 @@ def any_waiting(tx: Transaction) -> bool:
 def counts(tx: Transaction) -> list[dict[str, Any]]:
     """Received messages per source and verdict."""
     return [{"source": s, "verdict": v, "messages": n} for s, v, n in tally.messages(tx)]
+
+
+def newest(tx: Transaction, types: Iterable[str]) -> str:
+    """When the last message of any of these types was received, ISO 8601, UTC; empty: none stands in the journal."""
+    found = [tx.one("SELECT max(received) FROM message WHERE type=?", (kind,)) for kind in types]
+    return max((row[0] for row in found if row and row[0]), default="")
 
 
 def timeline(tx: Transaction, seq: int) -> dict[str, Any]:

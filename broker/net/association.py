@@ -5,7 +5,7 @@ is their business, and so is durability. Nothing of the layer below (`broker.net
 shows through, so that it can be exchanged. Received objects are files: never held in memory, decoded or
 transcoded. Data sets are not logged.
 
-PS3.7 9 (DIMSE-C services), PS3.8 7 (association establishment).
+PS3.7 9 (DIMSE-C services), 10 (DIMSE-N services), PS3.8 7 (association establishment).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from broker.net.service import (
     Answer,
     FindRequest,
     FindService,
+    ObjectRequest,
+    ObjectService,
     Peer,
     Service,
     StoreRequest,
@@ -39,6 +42,8 @@ __all__ = [
     "AssociationServer",
     "FindRequest",
     "FindService",
+    "ObjectRequest",
+    "ObjectService",
     "Peer",
     "Service",
     "StoreRequest",
@@ -85,6 +90,7 @@ class AssociationServer:
         self.check_room = check_room
         self._finders: dict[str, FindService] = {}
         self._stores: dict[str, StoreService] = {}
+        self._objects: dict[str, ObjectService] = {}
         self._acceptor = Acceptor(
             self,
             host,
@@ -97,7 +103,12 @@ class AssociationServer:
 
     def register(self, service: Service) -> None:
         """Hosts the service. Before `start`; `LocalProtocolError` when one of its SOP classes is taken."""
-        table: dict[str, Any] = self._finders if hasattr(service, "find") else self._stores
+        kinds: dict[str, dict[str, Any]] = {
+            "find": self._finders,
+            "store": self._stores,
+            "operate": self._objects,
+        }
+        table = next(kinds[kind] for kind in kinds if hasattr(service, kind))
         for sop_class in service.sop_classes:
             if sop_class in table:
                 raise LocalProtocolError(f"{sop_class}: two services for one SOP class")
@@ -134,7 +145,8 @@ class AssociationServer:
         """Transfer syntaxes to accept for a SOP class, the best first; none when it has no service."""
         if self._store_of(sop_class) is not None:
             return proposed
-        return _MESSAGE_SYNTAXES if sop_class in self._finders or sop_class == VERIFICATION else ()
+        known = sop_class in self._finders or sop_class in self._objects or sop_class == VERIFICATION
+        return _MESSAGE_SYNTAXES if known else ()
 
     def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
         """The service's answers; an exception ends them with a failure status."""
@@ -156,6 +168,16 @@ class AssociationServer:
             return service.store(request, peer)
         except Exception as exc:  # noqa: BLE001 - the edge of the service
             return self.failed("C-STORE", peer, exc)
+
+    def operate(self, request: ObjectRequest, peer: Peer) -> Answer:
+        """The service's answer; an exception becomes 0110 processing failure."""
+        service = self._objects.get(request.sop_class_uid)
+        if service is None:
+            return Answer(status=status.NO_SUCH_SOP_CLASS)
+        try:
+            return service.operate(request, peer)
+        except Exception as exc:  # noqa: BLE001 - the edge of the service
+            return replace(_failed(request.operation, peer, exc), status=status.PROCESSING_FAILURE)
 
     def _store_of(self, sop_class: str) -> StoreService | None:
         """A vendor's own class is one outside the standard's root (PS3.5 9.2)."""

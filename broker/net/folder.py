@@ -76,9 +76,8 @@ class FolderListener(Generic[C]):
         read: Callable[[C, ListenerPlace], Hl7Reader],
         unfold: Unfold | None = None,
     ) -> None:
-        place = ListenerPlace(name=context.name, site=context.site, config_folder=context.config_folder)
         self._config, self._context, self._unfold = config, context, unfold
-        self._reader = read(config, place)
+        self._reader = read(config, context.place)
         self._folder = Path(config.folder).resolve()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -219,6 +218,7 @@ class FolderSender:
                 file.write(delivery.payload)
                 file.flush()
                 os.fsync(file.fileno())
+            delivery.confirm()
             part.replace(self._folder / name)
             _sync(self._folder)
         except (FileNotFoundError, NotADirectoryError) as exc:

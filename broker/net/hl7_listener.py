@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Generic, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import AfterValidator, Field
@@ -22,14 +23,16 @@ from broker import csvfile
 from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Stored, Verdict
 from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError
 from broker.hl7.ack import answers
-from broker.hl7.charset import codec
+from broker.hl7.charset import Charset
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import Junk
+from broker.hl7.garbled import MOJIBAKE, REPAIRED, Policy
+from broker.identity import FLAGS, Rules
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
-from broker.scalars import Duration, Text
+from broker.scalars import Duration, Text, ZoneName
 from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
@@ -45,19 +48,8 @@ def _issuer(text: str) -> str:
     return text
 
 
-def _charset(text: str) -> str:
-    try:
-        codec(text)
-    except Refused:
-        raise ValueError("must be a character set as MSH-18 names it: 8859/1, UNICODE UTF-8 …") from None
-    return text
-
-
 Issuer = Annotated[Text, AfterValidator(_issuer)]
 """`namespace&oid&ISO`, as `read_issuer` reads it."""
-
-Charset = Annotated[Text, AfterValidator(_charset)]
-"""A character set that `broker.hl7.charset` knows."""
 
 
 class Hl7Source(Options):
@@ -68,11 +60,31 @@ class Hl7Source(Options):
     issuers: tuple[Issuer, ...] = Field(
         default=(), description="Known issuers; a name alone is completed from them."
     )
+    h_issuers: tuple[Issuer, ...] = Field(
+        default=(),
+        description="Issuers that give H-numbers (month + 40), which are temporary (docs/identifiers.md).",
+    )
+    temporary_issuers: tuple[Issuer, ...] = Field(
+        default=(), description="Issuers all of whose identifiers are temporary: a trauma series."
+    )
+    temporary_ids: tuple[Text, ...] = Field(
+        default=(), description="Patterns of temporary identifiers of issuers that are not national: [TR-*]."
+    )
+    bad_check_digit: Literal["flag", "refuse"] | None = Field(
+        default=None,
+        description="What becomes of a national number or H-number in PID-3 whose check digits are wrong; emergencies"
+        " are never refused for it. Unset: `flag` while `environment` is `mixed`, else `refuse`.",
+    )
     charset: Charset = Field(
         default="8859/1", description="MSH-18 where it is empty and the bytes are not UTF-8."
     )
     fallback_charset: Charset = Field(
         default="", description="Used, and flagged, where the bytes are not what MSH-18 says."
+    )
+    mojibake: Policy = Field(
+        default="flag",
+        description="A message with UTF-8 that was read as Latin-1 (BjÃ¸rn): flag and count it; repair it, where all of"
+        " it goes back, else flag it; or refuse it (AE).",
     )
     processing_ids: tuple[Text, ...] = Field(default=(), description="MSH-11 that is taken; empty: any.")
     ignore: tuple[Text, ...] = Field(default=(), description="Types answered AA and counted: ADT^A60, MDM^*.")
@@ -88,6 +100,9 @@ class Hl7Source(Options):
         " other content is refused. 0s: control ids mean nothing.",
     )
     max_batch: int = Field(default=10_000, ge=1, description="Most messages in one batch (FHS, BHS).")
+    time_zone: ZoneName | None = Field(
+        default=None, description="Where times without an offset are local; unset: the broker's `time_zone`."
+    )
 
 
 class Hl7Listener(Hl7Source):
@@ -104,12 +119,26 @@ class Hl7Listener(Hl7Source):
     )
 
 
+def issuer_names(texts: Sequence[str]) -> frozenset[str]:
+    """What identifiers of these issuers have as `Identifier.issuer`."""
+    return frozenset(read_issuer(text).issuer for text in texts)
+
+
 def profile(
     config: Hl7Source, place: ListenerPlace, tables: Mapping[str, Mapping[str, str]] | None = None
 ) -> Profile:
     """How a listener with these options reads."""
+    rules = Rules(
+        environment=place.environment,
+        bad_check_digit=config.bad_check_digit,
+        h_issuers=issuer_names(config.h_issuers),
+        temporary_issuers=issuer_names(config.temporary_issuers),
+        temporary_ids=config.temporary_ids,
+    )
     issuers = Issuers(
-        default=read_issuer(config.issuer), known=tuple(read_issuer(text) for text in config.issuers)
+        default=read_issuer(config.issuer),
+        known=tuple(read_issuer(text) for text in config.issuers),
+        rules=rules,
     )
     return Profile(
         name=place.name,
@@ -117,11 +146,13 @@ def profile(
         issuers=issuers,
         charset=config.charset,
         fallback_charset=config.fallback_charset,
+        mojibake=config.mojibake,
         processing_ids=config.processing_ids,
         ignore=config.ignore,
         validate=config.validate_,
         repeat_window=timedelta(seconds=config.repeat_window),
         max_batch=config.max_batch,
+        zone=ZoneInfo(config.time_zone or place.time_zone),
         tables=tables or {},
     )
 
@@ -152,8 +183,7 @@ class Listener(Generic[C]):
     def __init__(
         self, config: C, context: InboundContext, read: Callable[[C, ListenerPlace], Hl7Reader]
     ) -> None:
-        place = ListenerPlace(name=context.name, site=context.site, config_folder=context.config_folder)
-        self._reader = read(config, place)
+        self._reader = read(config, context.place)
         self._context = context
         self._host = config.bind or context.bind
         self._server = MllpServer(
@@ -260,6 +290,8 @@ def tell(context: InboundContext, reception: Reception, stored: Stored) -> None:
         "broker_messages_received_total",
         {"source": reception.source, "verdict": "repeat" if stored.repeat else reception.verdict.value},
     )
+    if not stored.repeat:
+        count_flags(context, reception)
     if reception.verdict is Verdict.REJECTED:
         log.warning(
             "message refused",
@@ -268,6 +300,15 @@ def tell(context: InboundContext, reception: Reception, stored: Stored) -> None:
             answer=reception.answer_code,
             reason=reception.reason,
         )
+
+
+def count_flags(context: InboundContext, reception: Reception) -> None:
+    """Counts what was remarked of the text and the identifiers of a message or an object."""
+    if {MOJIBAKE, REPAIRED} & {*reception.flags}:
+        context.count("broker_messages_garbled_total", {"source": reception.source})
+    for flag in reception.flags:
+        if flag in FLAGS:
+            context.count("broker_identifier_flags_total", {"flag": flag, "source": reception.source})
 
 
 def _unavailable(reception: Reception, why: str) -> tuple[bytes, ...]:

@@ -16,6 +16,7 @@ from broker.errors import (
     Unreadable,
 )
 from broker.hl7.ack import Acknowledgement, read_ack
+from broker.hl7.charset import Charset
 from broker.net.mllp import MllpClient
 from broker.scalars import Duration, Text
 
@@ -27,6 +28,12 @@ class Hl7Destination(Options):
     port: int = Field(ge=1, le=65535, description="TCP port (MLLP).")
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     ack_timeout: Duration = Field(default=30.0, description="Longest wait for the acknowledgement.")
+    charsets: tuple[Charset, ...] = Field(
+        default=(),
+        description="Character sets that it takes, as MSH-18 names them, in order of preference: the first that shows"
+        " the whole message is taken, else the one in which least is transliterated (docs/charsets.md). Empty: what is"
+        " passed on stays in its sender's set, what is built is UTF-8.",
+    )
 
 
 class Hl7Sender:
@@ -40,7 +47,7 @@ class Hl7Sender:
 
     def deliver(self, delivery: Delivery) -> Receipt:
         """Sends and waits. AA and CA are taken; anything else raises what `failure` says of it."""
-        answer = self._client.send(delivery.payload)
+        answer = self._client.send(delivery.payload, delivery.confirm)
         if not answer:
             return Receipt(detail="sent; the message asks for no acknowledgement")
         try:

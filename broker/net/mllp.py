@@ -384,8 +384,10 @@ class MllpClient:
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def send(self, payload: bytes) -> bytes:
+    def send(self, payload: bytes, confirm: Callable[[], None] = lambda: None) -> bytes:
         """Sends a message or a batch and gives the payload of its acknowledgement, whatever that says.
+
+        `confirm` is called once the connection stands, directly before the message leaves; what it raises passes.
 
         Enhanced mode: where MSH-16 is AL, a positive accept acknowledgement is passed over and the
         application acknowledgement awaited; where neither MSH-15 nor MSH-16 asks for an answer to success,
@@ -398,7 +400,7 @@ class MllpClient:
             raise LocalProtocolError("a message without a readable MSH cannot be sent") from error
         with self._lock:
             try:
-                return self._exchange(payload, header)
+                return self._exchange(payload, header, confirm)
             except OSError as error:
                 self._close()
                 raise self._failure(_reason(error)) from error
@@ -410,13 +412,15 @@ class MllpClient:
         with self._lock:
             self._close()
 
-    def _exchange(self, payload: bytes, header: Header) -> bytes:
+    def _exchange(self, payload: bytes, header: Header, confirm: Callable[[], None]) -> bytes:
         connection = self._connected()
         connection.settimeout(self._ack_timeout)
         batch = is_batch(payload)
         awaited = _batch_awaits_success(payload) if batch else awaits_success(header)
         forget_unsent(connection, awaited)
-        connection.sendall(frame(payload))
+        framed = frame(payload)
+        confirm()
+        connection.sendall(framed)
         if not awaited:
             return b""
         deadline = time.monotonic() + self._ack_timeout

@@ -26,7 +26,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import _RSP_TO_MESSAGE, DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_FIND_RQ, C_STORE_RQ
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_STORE
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_STORE, N_CREATE, N_SET
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
@@ -35,7 +35,7 @@ from broker.dicom import part10, status
 from broker.dicom.uid import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
 from broker.net.incoming import Incoming
-from broker.net.service import Answer, FindRequest, Peer, StoreRequest
+from broker.net.service import Answer, FindRequest, ObjectRequest, Peer, StoreRequest
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
@@ -264,6 +264,8 @@ class ServedAssociation(Association):
                 self._serve_store(msg, context)
             elif isinstance(msg, C_FIND):
                 self._serve_find(msg, context)
+            elif isinstance(msg, N_CREATE | N_SET):
+                self._serve_object(msg, context)
             elif isinstance(msg, C_ECHO):
                 self._respond(C_ECHO(), msg, context, Answer(status=status.SUCCESS))
             elif not isinstance(msg, C_CANCEL) and type(msg) in _RSP_TO_MESSAGE:
@@ -297,6 +299,25 @@ class ServedAssociation(Association):
             path=incoming.path,
         )
         return self.server.store(request, self.peer)
+
+    def _serve_object(self, msg: N_CREATE | N_SET, context: PresentationContext) -> None:
+        if isinstance(msg, N_CREATE):
+            sop_class, sop_instance = msg.AffectedSOPClassUID, msg.AffectedSOPInstanceUID
+        else:
+            sop_class, sop_instance = msg.RequestedSOPClassUID, msg.RequestedSOPInstanceUID
+        listed = msg.AttributeList if isinstance(msg, N_CREATE) else msg.ModificationList
+        if sop_class != context.abstract_syntax:
+            answer = Answer(status=status.NO_SUCH_SOP_CLASS, comment="SOP class not as negotiated")
+        else:
+            request = ObjectRequest(
+                operation="N-CREATE" if isinstance(msg, N_CREATE) else "N-SET",
+                sop_class_uid=str(sop_class),
+                sop_instance_uid=str(sop_instance or ""),
+                transfer_syntax_uid=str(context.transfer_syntax[0]),
+                dataset=listed.getvalue() if listed is not None else b"",
+            )
+            answer = self.server.operate(request, self.peer)
+        self._respond(type(msg)(), msg, context, answer)
 
     def _serve_find(self, msg: C_FIND, context: PresentationContext) -> None:
         syntax = str(context.transfer_syntax[0])
@@ -344,6 +365,10 @@ class ServedAssociation(Association):
             uid = getattr(msg, f"Affected{kind}", None) or getattr(msg, f"Requested{kind}", None)
             if uid and hasattr(response, f"Affected{kind}"):
                 setattr(response, f"Affected{kind}", uid)
+        if answer.sop_instance_uid:
+            response.AffectedSOPInstanceUID = answer.sop_instance_uid
+        if answer.error_id is not None:
+            response.ErrorID = answer.error_id
         response.Status = answer.status
         if answer.comment:
             response.ErrorComment = answer.comment[:64]

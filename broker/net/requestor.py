@@ -1,10 +1,11 @@
-"""One association as its requestor: opens it, sends C-STORE, C-FIND and C-ECHO, releases it. Blocking, no threads.
+"""One association as its requestor: opens it, sends requests of five kinds, releases it. Blocking, no threads.
 
 Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
 than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
 polls between two threads. Here one buffer of one PDU is read from the file and written to the socket.
 
-PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO).
+PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO), 10.1.3
+(N-SET), 10.1.5 (N-CREATE).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from broker.dicom import pdu
@@ -88,15 +89,26 @@ class Requestor:
             raise TransientDeliveryError(f"{called_aet} takes PDUs of {answer.max_length} bytes at most")
 
     def store(
-        self, file: BinaryIO, length: int, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+        self,
+        file: BinaryIO,
+        length: int,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        confirm: Callable[[], None] = lambda: None,
     ) -> int:
         """Sends `length` bytes of data set from the file's position; the status of the answer.
+
+        `confirm` is called before the command and directly before the last fragment, without which the peer has
+        nothing. What it raises passes; the association is to be aborted then.
 
         A data set of odd length gets a zero byte at its end: deflated ones are padded so (PS3.5 A.5), others
         break PS3.5 7.1.1, but DCMTK's receivers never answer a fragment of odd length.
         `OSError` from reading the file passes through, after the association was aborted.
         """
         self._message_id = self._message_id % 0xFFFF + 1
+        confirm()
         self._write(pdu.store_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
         padding = length % 2
         header = pdu.HEADER_LENGTH + pdu.PDV_OVERHEAD
@@ -109,6 +121,8 @@ class Requestor:
                 buffer[header + count] = 0
                 count += 1
             buffer[:header] = pdu.fragment_header(context_id, count, last=not length)
+            if not length:
+                confirm()
             self._write(buffer[: header + count])
         return self._response(pdu.C_STORE_RSP).status
 
@@ -119,15 +133,30 @@ class Requestor:
         """
         self._message_id = self._message_id % 0xFFFF + 1
         self._write(pdu.find_rq(context_id, self._message_id, sop_class_uid))
-        for start in range(0, len(identifier), self._fragment):
-            part = identifier[start : start + self._fragment]
-            last = start + self._fragment >= len(identifier)
-            self._write(pdu.fragment_header(context_id, len(part), last=last) + part)
+        self._write_dataset(identifier, context_id)
         while True:
             response = self._response(pdu.C_FIND_RSP, datasets=True)
             yield response
             if not is_pending(response.status):
                 return
+
+    def create(
+        self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+    ) -> pdu.Response:
+        """N-CREATE with an attribute list in the context's transfer syntax; the answer, whatever its status."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.create_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
+        self._write_dataset(dataset, context_id)
+        return self._response(pdu.N_CREATE_RSP, datasets=True)
+
+    def set(
+        self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+    ) -> pdu.Response:
+        """N-SET with a modification list, as `create`."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.set_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
+        self._write_dataset(dataset, context_id)
+        return self._response(pdu.N_SET_RSP, datasets=True)
 
     def echo(self, context_id: int) -> int:
         """C-ECHO; the status of the answer."""
@@ -168,6 +197,12 @@ class Requestor:
             self._socket.settimeout(_RELEASE_TIMEOUT)
             self._socket.sendall(pdu.abort())
         self._close()
+
+    def _write_dataset(self, dataset: bytes, context_id: int) -> None:
+        for start in range(0, len(dataset), self._fragment):
+            part = dataset[start : start + self._fragment]
+            last = start + self._fragment >= len(dataset)
+            self._write(pdu.fragment_header(context_id, len(part), last=last) + part)
 
     def _fill(self, file: BinaryIO, space: memoryview) -> None:
         """Reads until `space` is full."""

@@ -1,8 +1,8 @@
 """What a DICOM service of the broker is: requests, answers, the Protocols it fulfils. Nothing runs here.
 
 Fixed early, so that the association layer (`broker.net.acceptor`) can be exchanged without touching a
-service. DIMSE-N services (MPPS, storage commitment) will join as further Protocols in the same style. PS3.7
-9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.3.2.3 (C-CANCEL).
+service. Of the DIMSE-N services those that make and change objects are here. PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND),
+9.3.2.3 (C-CANCEL), 10.1.5 (N-CREATE), 10.1.3 (N-SET).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
@@ -72,6 +72,19 @@ class StoreRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRequest:
+    """An N-CREATE-RQ or N-SET-RQ."""
+
+    operation: Literal["N-CREATE", "N-SET"]
+    sop_class_uid: str
+    sop_instance_uid: str
+    """Empty: of an N-CREATE that leaves it to this side."""
+    transfer_syntax_uid: str
+    dataset: bytes
+    """Attribute or modification list as it came; empty: there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One response."""
 
@@ -80,6 +93,10 @@ class Answer:
     """Bytes are already in the negotiated transfer syntax."""
     comment: str = ""
     """Error Comment (0000,0902): names the place, never a value. Cut at its 64 characters."""
+    error_id: int | None = None
+    """Error ID (0000,0903), of DIMSE-N."""
+    sop_instance_uid: str = ""
+    """Of an object that was created; empty: the one that the request names."""
 
 
 class FindService(Protocol):
@@ -111,4 +128,18 @@ class StoreService(Protocol):
         """
 
 
-Service = FindService | StoreService
+class ObjectService(Protocol):
+    """Keeps objects that peers make and change."""
+
+    @property
+    def sop_classes(self) -> tuple[str, ...]:
+        """Read once, by `AssociationServer.register`."""
+
+    def operate(self, request: ObjectRequest, peer: Peer) -> Answer:
+        """Called in the association's own thread. Returns success only when the change is durable.
+
+        Any exception is answered 0110, so that the peer may try again.
+        """
+
+
+Service = FindService | StoreService | ObjectService

@@ -29,7 +29,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from broker.dicom import elements, pdu, status, uid
@@ -72,15 +72,15 @@ class StoreScu:
         self._last_use = 0.0
         self._idle_timer: threading.Timer | None = None
 
-    def send(self, path: Path) -> int:
+    def send(self, path: Path, confirm: Callable[[], None] = lambda: None) -> int:
         """Stores the instance in the Part 10 file at `path`; the status, 0000 or Bxxx.
 
-        Raises `TransientDeliveryError` (no association, broken off, timed out, or a passing status),
-        `PermanentDeliveryError` (presentation context refused, or a lasting status) or `AskPersonError` (file missing
-        or broken: nothing that the peer could be blamed for).
+        `confirm` is that of `Requestor.store`. Raises `TransientDeliveryError` (no association, broken off, timed out,
+        or a passing status), `PermanentDeliveryError` (presentation context refused, or a lasting status) or
+        `AskPersonError` (file missing or broken: nothing that the peer could be blamed for).
         """
         try:
-            return self._send(path)
+            return self._send(path, confirm)
         except FileNotFoundError as error:
             raise AskPersonError("the instance's file is gone") from error
         except RemoteProtocolError as error:
@@ -100,7 +100,7 @@ class StoreScu:
         with self._lock:
             self._drop()
 
-    def _send(self, path: Path) -> int:
+    def _send(self, path: Path, confirm: Callable[[], None]) -> int:
         with self._lock, path.open("rb") as file:
             meta = elements.read_meta(file)
             length = os.fstat(file.fileno()).st_size - meta.dataset_offset
@@ -115,6 +115,7 @@ class StoreScu:
                     context_id=context_id,
                     sop_class_uid=meta.sop_class_uid,
                     sop_instance_uid=meta.sop_instance_uid,
+                    confirm=confirm,
                 )
         if code == status.SUCCESS or code >> 12 == 0xB:
             return code

@@ -24,7 +24,7 @@ from broker.registers.fold import fold, look_as_said, step_view
 from broker.routing.engine import RouteSet
 from broker.runtime import rebuild
 from broker.runtime.offline import Configured
-from broker.runtime.pipeline import message_of
+from broker.runtime.pipeline import as_it_came, message_of
 from broker.store.database import Database, Transaction
 from broker.view import View
 
@@ -158,7 +158,8 @@ def _fold(tx: Transaction, part: list[Logged], wanted: set[int], found: Shadow) 
 
 def _folded(tx: Transaction, logged: Logged) -> list[_Seen]:
     folded = fold(tx, logged.event, message_of(logged))
-    seen = [] if folded.view is None else [_Seen(folded.view, False)]
+    own = () if folded.view is None else (folded.view, *folded.others)
+    seen = [_Seen(as_it_came(view, logged), False) for view in own]
     touched = (step_view(tx, logged.event, key) for key in folded.touched)
     return seen + [_Seen(view, True) for view in touched if view is not None]
 
@@ -173,7 +174,7 @@ def _looking(journal: Transaction, found: Shadow) -> Iterator[_Batch]:
                 batch.failed += 1
             elif not _bodiless(logged, found):
                 view = look_as_said(journal, logged.event, message_of(logged))
-                batch.seen.append([] if view is None else [_Seen(view, False)])
+                batch.seen.append([] if view is None else [_Seen(as_it_came(view, logged), False)])
         number += len(part)
         yield batch
 

@@ -20,13 +20,22 @@ Kind = Literal[
     "cancel-unmatched",
     "study-adopted",
     "visit-patient-differs",
+    "mpps-unscheduled",
+    "mpps-patient-differs",
+    "mpps-overdue",
     "identity-conflict",
+    "merge-held",
+    "split-refused",
+    "clock-skew",
     "demographics-differ",
     "instance-unverified",
     "instance-differs",
+    "temporary-id-reissued",
+    "mother-for-child",
     "event-failed",
     "delivery-held",
     "control-id-reused",
+    "mojibake",
 ]
 
 

@@ -6,11 +6,25 @@ what is made of that is the router's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.event import Event
+from broker.event import Event, Patient, PerformedStep, Step
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, orderless, patients, steps, visits
+from broker.registers import (
+    exceptions,
+    instances,
+    ledger,
+    links,
+    newborns,
+    orderless,
+    patients,
+    performed,
+    split,
+    steps,
+    temporary,
+    visits,
+)
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -22,19 +36,32 @@ class Folded:
 
     view: View | None
     """None: the event was refused by a register (reported as an exception); nothing is routed."""
+    others: tuple[View, ...] = ()
+    """Of an event that is about several steps (an MPPS): how it looks for each but the first."""
     touched: tuple[str, ...] = ()
     """Steps, other than the event's own, whose rows may look different now."""
     joined: tuple[tuple[str, str], ...] = ()
     """(absorbed, surviving) patient keys of a merge: their lanes become one."""
+    parted: tuple[tuple[str, str], ...] = ()
+    """(patient key, another's): what the first opens from now on waits for what the other's lane has open."""
 
 
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
+    said = event.data.patient
+    if (
+        said is not None
+        and event.type.startswith(("patient.", "encounter."))
+        and event.type not in patients.RENAMING
+        and temporary.reissued(tx, event, said)
+    ):
+        return Folded(view=None)
     if event.type.startswith("patient."):
         return _patient(tx, event, message)
-    if event.data.instance is not None and event.data.patient is not None:
+    if event.data.instance is not None and said is not None:
         return _instance(tx, event, message)
-    said = event.data.patient
+    if event.data.performed is not None:
+        return _performed(tx, event, message, event.data.performed)
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
@@ -42,9 +69,10 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     ):
         return Folded(view=None)
     known = _referred(tx, event)
+    if event.type == "encounter.reassigned" and known is not None:
+        return _reassigned(tx, event, message, known)
     if event.data.step is not None and known is not None:
-        said_of = orderless.recognised(tx, event.data.step, event.data.encounter, known.key)
-        held = steps.fold(tx, event, said_of, known.key)
+        held = _step(tx, event, event.data.step, known.key)
         if held is None:
             return Folded(view=None)
         held, others = orderless.follow(tx, event, held)
@@ -64,12 +92,18 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     return Folded(view=_view(event, message, known), touched=tuple(_visited(tx, event, known)))
 
 
+def _step(tx: Transaction, event: Event, said: Step, patient_key: str) -> steps.Held | None:
+    """Nobody came (no order says so): the row ends. Else what an order or a visit says of the step."""
+    if event.type == "step.expired" and event.data.order is None:
+        return steps.expire(tx, event, said)
+    said = orderless.recognised(tx, said, event.data.encounter, patient_key)
+    return steps.fold(tx, event, said, patient_key)
+
+
 def _visited(tx: Transaction, event: Event, known: Known | None) -> list[str]:
     """What an event does to visits. Returns the keys of the steps that came, went or changed hands with them."""
     if known is None or not event.type.startswith("encounter."):
         return []
-    if event.type == "encounter.reassigned":
-        return visits.reassign(tx, event, event.data.prior_visits, known.key)
     return orderless.after_visits(tx, event, visits.fold(tx, event, known.key))
 
 
@@ -84,6 +118,9 @@ def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
         if held is None:
             return None
         return _through(_view(event, message, patients.get(tx, held.patient_key)), held)
+    if data.performed is not None:
+        seen = performed.look(tx, data.performed.uid)
+        return None if seen is None else _views(tx, event, message, seen)[0]
     if data.patient is None:
         return _view(event, message, None)
     if data.instance is not None:
@@ -114,20 +151,100 @@ def step_view(tx: Transaction, event: Event, key: str) -> View | None:
 
 
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
-    if event.data.patient is None:
+    if event.type == "patient.split":
+        return _split(tx, event)
+    said = event.data.patient
+    if said is None:
         return Folded(view=None)
-    known, absorbed = patients.assert_from_pas(tx, event, event.data.patient)
     if event.type in patients.RENAMING:
-        ended = patients.end_identifiers(tx, event, known, event.data.prior)
-        if ended and event.type == "patient.id-changed":
-            reason = "an id change names two known patients; taken as the merge that it amounts to"
-            exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
-        absorbed += ended
-        known = patients.get(tx, known.key)
+        return _renamed(tx, event, said, message)
+    if event.type == "patient.moved":
+        return _moved(tx, event, said, message)
+    known, absorbed = patients.assert_from_pas(tx, event, said)
+    if event.type in ("patient.linked", "patient.unlinked"):
+        links.fold(tx, event)
+    return _whole(tx, event, said, message, known, absorbed)
+
+
+def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
+    """A merge or an id change: held for a person, or applied and written into the ledger."""
+    if reason := ledger.objection(tx, event):
+        ledger.hold(tx, event, reason)
+        return Folded(view=None)
+    if event.data.decision is not None:
+        ledger.close(tx, event, event.data.decision.change, "released")
+    before = ledger.snapshot(tx, event)
+    known, absorbed = patients.assert_from_pas(tx, event, said)
+    ended = patients.end_identifiers(tx, event, known, event.data.prior)
+    if ended and event.type == "patient.id-changed":
+        reason = "an id change names two known patients; taken as the merge that it amounts to"
+        exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
+    ledger.enter(tx, event, before, known.key)
+    return _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *ended])
+
+
+def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
+    """Identifiers that are another patient's (A43), with what came under them; the rest of that patient stays."""
+    before = ledger.snapshot(tx, event)
+    known, absorbed = patients.assert_from_pas(tx, event, said)
+    sources, emptied = patients.take_identifiers(tx, event, known, event.data.prior)
+    for identifier in event.data.prior:
+        ledger.refile(tx, identifier.key, known.key)
+    ledger.enter(tx, event, before, known.key)
+    folded = _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *emptied])
+    return _with_sources(tx, folded, [key for key in sources if key not in emptied], known.key)
+
+
+def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
+    """A visit that is another patient's (A45): its steps and their objects, nothing else."""
+    sources = ledger.reassign(tx, event, known)
+    along = visits.reassign(tx, event, event.data.prior_visits, known.key)
+    touched = dict.fromkeys((*along, *steps.of_patient(tx, known.key)))
+    folded = Folded(view=_view(event, message, known), touched=tuple(touched))
+    return _with_sources(tx, folded, sources, known.key) if sources else folded
+
+
+def _with_sources(tx: Transaction, folded: Folded, sources: Sequence[str], target: str) -> Folded:
+    """Where only a part went: it must not overtake what was open of it, nor what stays that part."""
+    others = [step for key in sources for step in steps.of_patient(tx, key)]
+    return replace(
+        folded,
+        touched=tuple(dict.fromkeys((*folded.touched, *others))),
+        joined=(*folded.joined, *((key, target) for key in sources)),
+        parted=tuple((key, target) for key in sources),
+    )
+
+
+def _split(tx: Transaction, event: Event) -> Folded:
+    """Two people decided that a change was wrong. No standard message says so: nothing is routed."""
+    undone = split.fold(tx, event)
+    if undone is None or not undone.other:
+        touched = steps.of_patient(tx, undone.survivor) if undone else []
+        return Folded(view=None, touched=tuple(touched))
+    both = (undone.survivor, undone.other)
+    return Folded(
+        view=None,
+        touched=tuple(step for key in both for step in steps.of_patient(tx, key)),
+        parted=((undone.other, undone.survivor),),
+    )
+
+
+def _whole(
+    tx: Transaction,
+    event: Event,
+    said: Patient,
+    message: Message | None,
+    known: Known,
+    absorbed: Sequence[str],
+) -> Folded:
+    """What is one patient's now, seen as that patient's."""
+    temporary.fold(tx, event, said)
+    newborns.fold(tx, event, said, known)
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
         visits.move(tx, key, known.key)
+        performed.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),
@@ -135,11 +252,34 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     )
 
 
+def _performed(tx: Transaction, event: Event, message: Message | None, said: PerformedStep) -> Folded:
+    seen = performed.fold(tx, event, said)
+    first, *others = _views(tx, event, message, seen)
+    joined = ((seen.lane, seen.patient_key),) if seen.known_now else ()
+    return Folded(view=first, others=tuple(others), joined=joined)
+
+
+def _views(tx: Transaction, event: Event, message: Message | None, seen: performed.Folded) -> list[View]:
+    """An MPPS seen once for each of the steps, as the step's order sees it; without one, once by itself."""
+    known = patients.get(tx, seen.patient_key) if seen.patient_key else None
+    bare = replace(
+        _view(event, message, known), performed=seen.performed, patient_key=known.key if known else seen.lane
+    )
+    return [
+        replace(
+            _through(bare, held),
+            event=event.model_copy(update={"source": held.source, "site": held.site}),
+            performed=seen.performed,
+        )
+        for held in seen.steps
+    ] or [bare]
+
+
 def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     instance, said = event.data.instance, event.data.patient
     assert instance is not None, "the caller looked"
     assert said is not None, "the caller looked"
-    if instances.differs(tx, event, instance):
+    if instances.differs(tx, event, instance) or newborns.misplaced(tx, event, instance, said):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
     return Folded(view=_view(event, message, known) if known else _unverified(event, message))

@@ -1,7 +1,7 @@
 """Instances that were received: whose they are as far as PAS can tell, keyed by SOP Instance UID.
 
 It opens no file. An object's patient is found by id and issuer; without an issuer by the step it was made for,
-else by the site's own domain, else by a national number whose form leaves no doubt. Never by name.
+else by the site's own domain, else by a number of that length under a national issuer. Never by name.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ def differs(tx: Transaction, event: Event, instance: Instance) -> bool:
 def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) -> Known | None:
     """Files one instance. None: PAS knows no such patient; it is reported as unverified."""
     known = owner(tx, instance, patient)
+    said_value, said_issuer = _said(tx, patient, known)
     tx.execute(
-        "INSERT INTO instance (sop_instance_uid, study_uid, accession, sha256, path, patient, event)"
-        " VALUES (?,?,?,?,?,?,?) ON CONFLICT (sop_instance_uid) DO UPDATE SET path=excluded.path,"
-        " patient=excluded.patient, event=excluded.event",
+        "INSERT INTO instance (sop_instance_uid, study_uid, accession, sha256, path, patient, event, said_value,"
+        " said_issuer) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (sop_instance_uid) DO UPDATE SET path=excluded.path,"
+        " patient=excluded.patient, event=excluded.event, said_value=excluded.said_value,"
+        " said_issuer=excluded.said_issuer",
         (
             instance.sop_instance_uid,
             instance.study_uid,
@@ -42,6 +44,8 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
             instance.path,
             known.key if known else "",
             event.id,
+            said_value,
+            said_issuer,
         ),
     )
     if known is None:
@@ -88,6 +92,23 @@ def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | N
         if known.verified and any(_owns(tx, known.key, value) for value in values):
             return known
     return None
+
+
+def _said(tx: Transaction, patient: Patient, known: Known | None) -> tuple[str, str]:
+    """(value, issuer) under which the object came: where it names no issuer, the patient's own with its value."""
+    if known is None:
+        first = patient.identifiers[0] if patient.identifiers else None
+        return (first.value, first.issuer) if first else ("", "")
+    found = patients.said_under(tx, patient.identifiers, known.key)
+    if found is not None:
+        return found.value, found.issuer
+    bare = [
+        (i.value, owned.issuer)
+        for i in patient.identifiers
+        for owned in patients.under(tx, i.value)
+        if owned.patient == known.key
+    ]
+    return bare[0]
 
 
 def _owns(tx: Transaction, key: str, value: str) -> bool:

@@ -6,17 +6,21 @@ patient that nobody knows makes a provisional one. Matching is by identifier and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import exceptions
+from broker.registers import demographic_search, exceptions, versions
+from broker.registers.versions import Origins
 from broker.store.database import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
 """Events that end identifiers, and alone may give an ended one back."""
+
+PIECE: Final = 5000
+"""Patients that are read at once where all of them are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +31,36 @@ class Known:
     patient: Patient
     verified: bool
     """PAS has spoken of this patient."""
+    origins: Origins = field(default_factory=dict)
+    """Whose word each demographic value is."""
 
 
 def get(tx: Transaction, key: str) -> Known:
     """The patient under a key, its survivor if it was merged away."""
-    row = tx.one("SELECT body, verified, merged_into FROM patient WHERE key=?", (key,))
+    row = tx.one("SELECT body, verified, merged_into, provenance FROM patient WHERE key=?", (key,))
     if row is None:
         raise KeyError(key)
-    body, verified, merged_into = row
+    body, verified, merged_into, provenance = row
     if merged_into is not None:
         return get(tx, merged_into)
-    return Known(key=key, patient=Patient.model_validate_json(body), verified=bool(verified))
+    return Known(
+        key=key,
+        patient=Patient.model_validate_json(body),
+        verified=bool(verified),
+        origins=versions.read(provenance),
+    )
+
+
+def everybody(tx: Transaction) -> Iterator[Patient]:
+    """Every patient that was not merged away. Piece by piece: there may be a million."""
+    last = ""
+    while piece := tx.rows(
+        "SELECT key, body FROM patient WHERE merged_into IS NULL AND key>? ORDER BY key LIMIT ?",
+        (last, PIECE),
+    ):
+        last = piece[-1][0]
+        for _, body in piece:
+            yield Patient.model_validate_json(body)
 
 
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
@@ -65,6 +88,18 @@ def values_of(tx: Transaction, key: str) -> list[str]:
     """Every identifier's value that leads to a patient, ended ones too."""
     rows = tx.rows("SELECT DISTINCT value FROM patient_identifier WHERE patient=? ORDER BY value", (key,))
     return [value for (value,) in rows]
+
+
+def said_under(tx: Transaction, identifiers: Iterable[Identifier], key: str) -> Identifier | None:
+    """The first of the identifiers that the patient owns: what comes with them belongs to whoever owns it."""
+    said = list(identifiers)
+    owners = _owners(tx, said)
+    return next((i for i in said if i.key in owners and owners[i.key].patient == key), None)
+
+
+def absorbed_by(tx: Transaction, key: str) -> list[str]:
+    """Keys of the patients that were merged into this one, ordered."""
+    return [other for (other,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
 
 
 class _Owner(NamedTuple):
@@ -126,10 +161,15 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
         )
         exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
         return known, absorbed
-    base = known.patient if known.verified else Patient(identifiers=known.patient.identifiers)
-    said = patient.model_copy(update={"identifiers": own})
+    if not known.verified:  # what an order said counts no longer
+        nothing = Patient(identifiers=known.patient.identifiers)
+        known = Known(key=known.key, patient=nothing, verified=False)
+    under = next(
+        (i for i in patient.identifiers if i.key in owners and owners[i.key].patient == known.key), None
+    )
     exceptions.clear(tx, "demographics-differ", known.key)
-    return _store(tx, event, known.key, _overlaid(base, said), verified=True, owners=owners), absorbed
+    said = patient.model_copy(update={"identifiers": own})
+    return _say(tx, event, known, said, verified=True, owners=owners, under=under), absorbed
 
 
 def conflicting(tx: Transaction, event: Event, patient: Patient) -> bool:
@@ -152,7 +192,7 @@ def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
         return _create(tx, event, patient, verified=False)
     known = get(tx, keys[0])
     if not known.verified:
-        return _store(tx, event, known.key, _overlaid(known.patient, patient), verified=False)
+        return _say(tx, event, known, patient, verified=False)
     if differing := differences(known.patient, patient):
         reason = f"{', '.join(differing)}: an order says something else than PAS"
         exceptions.report(tx, "demographics-differ", known.key, reason, event)
@@ -193,6 +233,37 @@ def end_identifiers(
     return absorbed
 
 
+def take_identifiers(
+    tx: Transaction, event: Event, target: Known, moved: tuple[Identifier, ...]
+) -> tuple[list[str], list[str]]:
+    """A move (A43): only these identifiers are the target's from now on.
+
+    Returns the records that gave some, and those of them that have none left, which the target absorbs.
+    """
+    owners = {key: owner for key, owner in _owners(tx, moved).items() if owner.patient != target.key}
+    sources = _each_once(owners.values())
+    for identifier in moved:
+        tx.execute(
+            "INSERT INTO patient_identifier (value, issuer, patient, current) VALUES (?,?,?,1)"
+            " ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1",
+            (identifier.value, identifier.issuer, target.key),
+        )
+    came = {identifier.key for identifier in moved}
+    absorbed = []
+    for key in sources:
+        known = get(tx, key)
+        kept = tuple(i for i in known.patient.identifiers if i.key not in came)
+        if kept:
+            write(tx, event, replace(known, patient=known.patient.model_copy(update={"identifiers": kept})))
+        else:
+            _absorb(tx, event, key, target.key)
+            absorbed.append(key)
+    own = tuple(i for i in target.patient.identifiers if i.key not in came)
+    whole = target.patient.model_copy(update={"identifiers": (*own, *moved)})
+    write(tx, event, replace(target, patient=whole))
+    return sources, absorbed
+
+
 def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
     """Every identifier of one patient leads to the other from now on."""
     tx.execute("UPDATE patient_identifier SET patient=? WHERE patient=?", (survivor, key))
@@ -201,28 +272,56 @@ def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
 
 
 def _create(tx: Transaction, event: Event, patient: Patient, *, verified: bool) -> Known:
-    return _store(tx, event, f"P{event.id}", patient, verified=verified)
+    fresh = Known(key=f"P{event.id}", patient=Patient(identifiers=()), verified=verified)
+    return _say(tx, event, fresh, patient, verified=verified)
 
 
-def _store(
+def _say(
     tx: Transaction,
     event: Event,
-    key: str,
-    patient: Patient,
+    known: Known,
+    said: Patient,
     *,
     verified: bool,
     owners: Mapping[tuple[str, str], _Owner] = MappingProxyType({}),
+    under: Identifier | None = None,
 ) -> Known:
-    """Writes the record and binds its identifiers; `owners` is what is known of them already."""
-    tx.execute(
-        "INSERT INTO patient (key, body, verified, event) VALUES (?,?,?,?) ON CONFLICT (key) DO UPDATE"
-        " SET body=excluded.body, verified=excluded.verified, event=excluded.event",
-        (key, patient.model_dump_json(), int(verified), event.id),
+    """Writes what was said over what is known, and binds the identifiers; `owners` is what is known of them already.
+
+    `under`: which of the patient's identifiers it was said under; None: the first that was said.
+    """
+    by = versions.origin(tx, event, said, under or said.identifiers[0])
+    whole, origins = versions.overlaid(known.patient, known.origins, said, by)
+    new = {i.key for i in said.identifiers}
+    identifiers = said.identifiers + tuple(i for i in whole.identifiers if i.key not in new)
+    told = Known(
+        key=known.key,
+        patient=whole.model_copy(update={"identifiers": identifiers}),
+        verified=verified,
+        origins=origins,
     )
-    for identifier in patient.identifiers:
-        if owners.get(identifier.key) != (key, True):
-            _own(tx, key, identifier, current=True)
-    return Known(key=key, patient=patient, verified=verified)
+    write(tx, event, told)
+    for identifier in identifiers:
+        if owners.get(identifier.key) != (known.key, True):
+            _own(tx, known.key, identifier, current=True)
+    return told
+
+
+def write(tx: Transaction, event: Event, known: Known) -> None:
+    """Writes a record as it now is, under its own key and merged into no other; its identifiers are not bound."""
+    tx.execute(
+        "INSERT INTO patient (key, body, verified, event, provenance) VALUES (?,?,?,?,?) ON CONFLICT (key) DO UPDATE"
+        " SET body=excluded.body, verified=excluded.verified, event=excluded.event, merged_into=NULL,"
+        " provenance=excluded.provenance",
+        (
+            known.key,
+            known.patient.model_dump_json(),
+            int(known.verified),
+            event.id,
+            versions.written(known.origins),
+        ),
+    )
+    demographic_search.put(tx, known.key, known.patient)
 
 
 def _own(tx: Transaction, key: str, identifier: Identifier, *, current: bool) -> None:
@@ -233,13 +332,3 @@ def _own(tx: Transaction, key: str, identifier: Identifier, *, current: bool) ->
         " WHERE patient_identifier.patient=excluded.patient",
         (identifier.value, identifier.issuer, key, int(current)),
     )
-
-
-def _overlaid(base: Patient, said: Patient) -> Patient:
-    """What is known with what was said on top: None keeps, empty clears (HL7 v2.5.1 2.5.3)."""
-    new = {i.key for i in said.identifiers}
-    identifiers = said.identifiers + tuple(i for i in base.identifiers if i.key not in new)
-    stated = {
-        name: getattr(said, name) for name in ("name", "birth_date", "sex") if getattr(said, name) is not None
-    }
-    return base.model_copy(update={"identifiers": identifiers, **stated})

@@ -6,27 +6,49 @@ cancelled as a whole. Which attributes a modality sees is not decided here: rout
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Final, Literal, get_args
 
 from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
-from broker.registers import exceptions
+from broker.registers import exceptions, patients
 from broker.store.database import Transaction
 
-OPEN = frozenset({"SCHEDULED", "ARRIVED"})
-ENDED = frozenset({"COMPLETED", "DISCONTINUED", "CANCELED"})
+OPEN: Final = frozenset({"SCHEDULED", "ARRIVED"})
+ENDED: Final = frozenset({"COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"})
 
-TRANSITIONS: MappingProxyType[str, frozenset[str]] = MappingProxyType(
+State = StepStatus | Literal["HELD"]
+"""What a worklist row is: its step's status, or HELD while the row lacks what modalities must be given."""
+
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
-        "SCHEDULED": frozenset({"ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"}),
-        "ARRIVED": frozenset({"SCHEDULED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED"}),
+        "HELD": frozenset(get_args(StepStatus)),
+        "SCHEDULED": frozenset(
+            {"HELD", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"}
+        ),
+        "ARRIVED": frozenset(
+            {"HELD", "SCHEDULED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"}
+        ),
         "STARTED": frozenset({"COMPLETED", "DISCONTINUED"}),
-        "CANCELED": frozenset({"SCHEDULED"}),
-        "DISCONTINUED": frozenset({"SCHEDULED"}),
         "COMPLETED": frozenset(),
+        "DISCONTINUED": frozenset({"SCHEDULED"}),
+        "CANCELED": frozenset({"SCHEDULED"}),
+        "EXPIRED": frozenset({"SCHEDULED", "CANCELED"}),
     }
 )
-"""From a status to those that may follow it; staying is always allowed. Anything else is refused and reported."""
+"""From a state to those that may follow it; staying is always allowed. Anything else is refused and reported.
+
+More than domain.md 2.1 draws, for what senders do. ARRIVED to SCHEDULED: an arrival is taken back. COMPLETED and
+DISCONTINUED without STARTED: many devices speak no MPPS, and RIS says it (XO/CM, DC). EXPIRED to CANCELED: RIS
+cancels what nobody came to. HELD follows its step wherever that goes, and is the row's alone: which station a step
+has, a route says, and no register may depend on routes (`worklist.put`).
+"""
+
+
+def state_of_row(status: StepStatus, *, held: bool) -> State:
+    """HELD only where devices would be shown the row otherwise: what is over lacks nothing."""
+    return "HELD" if held and status in OPEN else status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +62,8 @@ class Held:
     source: str
     """Listener that took the order."""
     site: str
+    said: Identifier | None = None
+    """The identifier under which the step came; None: as the register has it already."""
 
 
 def get(tx: Transaction, key: str) -> Held | None:
@@ -139,6 +163,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             encounter=data.encounter,
             source=event.source,
             site=event.site,
+            said=patients.said_under(tx, data.patient.identifiers, patient_key) if data.patient else None,
         )
         _check_study(tx, event, step, patient_key)
         _store(tx, event, fresh)
@@ -151,13 +176,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
         _report_patient(tx, event, step.key)
         return None
     if not _may(before.step.status, step.status):
-        exceptions.report(
-            tx,
-            "step-refused",
-            step.key,
-            f"{before.step.status} cannot become {step.status}; not applied",
-            event,
-        )
+        _refuse(tx, event, before, step.status)
         return None
     exceptions.clear(tx, "cancel-unmatched", before.step.key)
     merged = overlaid(before.step, step)
@@ -229,17 +248,56 @@ def cancel_order(
             _report_patient(tx, event, key)
             continue
         if not _may(before.step.status, status):
-            exceptions.report(
-                tx, "step-refused", key, f"{before.step.status} cannot become {status}; not applied", event
-            )
+            _refuse(tx, event, before, status)
             continue
-        _store(tx, event, replace(before, step=before.step.model_copy(update={"status": status})))
+        _become(tx, event, before, status)
         touched.append(key)
     own = [before for before in found if before.patient_key == patient_key]
     if not own:
         _report_unmatched(tx, event, event.message_id)
         return touched, None
     return touched, _order_overlaid(own[0].order, order)
+
+
+def expire(tx: Transaction, event: Event, said: Step) -> Held | None:
+    """A row that idled too long. None: the step is no longer what it was when that was found, and stays as it is."""
+    held = get(tx, said.key)
+    if held is None or held.step.status not in OPEN:
+        return None
+    if held.step.model_copy(update={"status": said.status}) != said:
+        return None
+    return _become(tx, event, held, "EXPIRED")
+
+
+def performed(tx: Transaction, event: Event, key: str, status: StepStatus) -> Held | None:
+    """What its modality performed steps make of a step. None: it stays as it is.
+
+    SCHEDULED is the wrong worklist entry (110514): only a step that is STARTED by it is reopened, by way of
+    DISCONTINUED. A step that is COMPLETED may be appended to: its status stays, and that is nothing to report.
+    """
+    held = get(tx, key)
+    if held is None or held.step.status == status:
+        return None
+    before = held.step.status
+    if status == "SCHEDULED":
+        if before != "STARTED":
+            return None
+        held = _become(tx, event, held, "DISCONTINUED")
+    elif (before, status) == ("COMPLETED", "STARTED"):
+        return None
+    elif not _may(before, status):
+        _refuse(tx, event, held, status)
+        return None
+    return _become(tx, event, held, status)
+
+
+def _become(tx: Transaction, event: Event, held: Held, status: StepStatus) -> Held:
+    return _store(tx, event, replace(held, step=held.step.model_copy(update={"status": status})))
+
+
+def _refuse(tx: Transaction, event: Event, held: Held, status: StepStatus | None) -> None:
+    reason = f"{held.step.status} cannot become {status}; not applied"
+    exceptions.report(tx, "step-refused", held.step.key, reason, event)
 
 
 def _report_unmatched(tx: Transaction, event: Event, subject: str) -> None:
@@ -285,10 +343,10 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
     rest = EventData(order=order, encounter=held.encounter)
     tx.execute(
         "INSERT INTO step (key, patient, filler, placer, source, site, status, body, rest, accession, study_uid,"
-        " event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
+        " event, said_value, said_issuer, visit) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
         " filler=excluded.filler, placer=excluded.placer,"
         " source=excluded.source, site=excluded.site, status=excluded.status, body=excluded.body,"
-        " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
+        " rest=excluded.rest, accession=excluded.accession, event=excluded.event, visit=excluded.visit",
         (
             step.key,
             held.patient_key,
@@ -302,6 +360,9 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
             step.accession_number,
             step.study_uid,
             event.id,
+            held.said.value if held.said else "",
+            held.said.issuer if held.said else "",
+            _number(held.encounter.visit_number) if held.encounter else "",
         ),
     )
     return held

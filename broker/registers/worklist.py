@@ -14,9 +14,17 @@ from typing import Any, Final
 from broker.adapter import Rendered, Target, WorklistRow
 from broker.event import Event, Step
 from broker.registers import exceptions
+from broker.registers.steps import state_of_row
 from broker.store.database import Transaction, Value
 
 SERVED: Final = ("SCHEDULED", "ARRIVED")
+"""What any device is shown. A step that is STARTED is shown to the device that started it, where settings say so."""
+
+_SERVED_SQL: Final = "step.status IN ('SCHEDULED','ARRIVED') AND worklist.held=''"
+_STARTED_SQL: Final = (
+    "(step.status='STARTED' AND worklist.held='' AND step.key IN (SELECT mpps_step.step FROM mpps_step JOIN mpps"
+    " ON mpps.uid=mpps_step.mpps WHERE mpps.aet=? AND mpps.status='IN PROGRESS'))"
+)
 
 REQUIRED: Final[Mapping[str, str]] = {
     "ScheduledStationAETitle": "no station (IPC-9, or a code that a table knows)",
@@ -28,20 +36,22 @@ REQUIRED: Final[Mapping[str, str]] = {
 
 
 def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step: Step) -> str:
-    """Writes the row of a step, or holds it. Returns what became of it: `row`, `held: …` or the step's status."""
+    """Writes the row of a step, or holds it: then it stands, and is shown to nobody but people.
+
+    Returns what became of it: `row`, `held: …` or the step's status.
+    """
     attributes = json.loads(rendered.payload)
     sps = attributes["ScheduledProcedureStepSequence"][0]
-    missing = lacking(attributes)
+    reason = "; ".join(lacking(attributes))
     subject = f"{target.destination}: {step.key}"
-    if missing:
-        withdraw(tx, target.destination, step.key)
-        reason = "; ".join(missing)
-        if step.status in SERVED:
-            exceptions.report(tx, "step-held", subject, reason, event)
-            return f"held: {reason}"
-    exceptions.clear(tx, "step-held", subject)
-    if missing:
-        return str(step.status)
+    state = state_of_row(step.status or "SCHEDULED", held=bool(reason))
+    if state == "HELD":
+        exceptions.report(tx, "step-held", subject, reason, event)
+    else:
+        exceptions.clear(tx, "step-held", subject)
+        if reason:
+            withdraw(tx, target.destination, step.key)
+            return state
     row = _id(tx, target.destination, step.key)
     start_date, stations = (
         sps.get("ScheduledProcedureStepStartDate", ""),
@@ -49,9 +59,10 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     )
     tx.execute(
         "INSERT INTO worklist (list, key, id, patient_id, start_date, attributes, route, version, event,"
-        " changed) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (list, key) DO UPDATE SET"
+        " changed, held) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (list, key) DO UPDATE SET"
         " patient_id=excluded.patient_id, start_date=excluded.start_date, attributes=excluded.attributes,"
-        " route=excluded.route, version=excluded.version, event=excluded.event, changed=excluded.changed",
+        " route=excluded.route, version=excluded.version, event=excluded.event, changed=excluded.changed,"
+        " held=excluded.held",
         (
             target.destination,
             step.key,
@@ -63,14 +74,17 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             target.version,
             event.id,
             event.time.isoformat(),
+            reason,
         ),
     )
     tx.execute("DELETE FROM worklist_station WHERE row=?", (row,))
+    if state == "HELD":
+        return f"held: {reason}"
     for aet in {stations} if isinstance(stations, str) else set(stations):
         tx.execute(
             "INSERT INTO worklist_station (aet, start_date, row) VALUES (?,?,?)", (aet, start_date, row)
         )
-    return "row" if step.status in SERVED else str(step.status)
+    return "row" if state in SERVED else state
 
 
 def lacking(attributes: Mapping[str, Any]) -> list[str]:
@@ -93,9 +107,10 @@ class Placed:
 
 
 def placed(tx: Transaction, key: str) -> list[Placed]:
-    """The rows of a step, whatever its status."""
+    """The rows of a step, whatever its status, but for those that are held."""
     rows = tx.rows(
-        "SELECT list, route, version, event, attributes FROM worklist WHERE key=? ORDER BY list", (key,)
+        "SELECT list, route, version, event, attributes FROM worklist WHERE key=? AND held='' ORDER BY list",
+        (key,),
     )
     return [
         Placed(list=name, route=route, version=version, event=event, attributes=_frozen(json.loads(body)))
@@ -120,6 +135,17 @@ def lists_of(tx: Transaction, key: str) -> list[tuple[str, str]]:
     return [(name, route) for name, route in tx.rows("SELECT list, route FROM worklist WHERE key=?", (key,))]
 
 
+def idle(tx: Transaction, name: str, changed: str, day: str) -> list[str]:
+    """Keys of the steps on a list that still wait, whose row was last written before `changed` (ISO 8601, UTC) and
+    was to start before the day (`YYYYMMDD`), or says no day."""
+    rows = tx.rows(
+        "SELECT worklist.key FROM worklist JOIN step ON step.key = worklist.key WHERE list=? AND changed<?"
+        " AND start_date<? AND step.status IN ('SCHEDULED','ARRIVED') ORDER BY worklist.key",
+        (name, changed, day),
+    )
+    return [key for (key,) in rows]
+
+
 class Reader:
     """Read side for the MWL SCP (`broker.adapter.WorklistReader`) and for `broker worklist list`."""
 
@@ -127,10 +153,17 @@ class Reader:
         self._read = read
 
     def candidates(
-        self, *, stations: tuple[str, ...] = (), patient_id: str = "", dates: tuple[str, str] = ("", "")
+        self,
+        *,
+        stations: tuple[str, ...] = (),
+        patient_id: str = "",
+        dates: tuple[str, str] = ("", ""),
+        started_by: str = "",
     ) -> Iterable[WorklistRow]:
         """See `broker.adapter.WorklistReader`."""
-        where, values = ["step.status IN ('SCHEDULED','ARRIVED')"], list[Value]()
+        where, values = [_SERVED_SQL], list[Value]()
+        if started_by:
+            where, values = [f"({_SERVED_SQL} OR {_STARTED_SQL})"], [started_by]
         if patient_id:
             where.append("patient_id=?")
             values.append(patient_id)
@@ -146,17 +179,22 @@ class Reader:
         yield from self._rows(" AND ".join(where), values)
 
     def listed(self, *, everything: bool = False) -> Iterable[WorklistRow]:
-        """Rows for people: the served ones, or all with their status."""
+        """Rows for people: those that wait, HELD ones too, or all with their status."""
         yield from self._rows("1=1" if everything else "step.status IN ('SCHEDULED','ARRIVED')", [])
 
     def _rows(self, where: str, values: list[Value]) -> Iterable[WorklistRow]:
         # The step's status decides, not the row's: a row is not rewritten by every event of its step.
         sql = (
-            "SELECT worklist.key, step.status, attributes FROM worklist JOIN step ON step.key = worklist.key"
+            "SELECT worklist.key, step.status, attributes, held FROM worklist JOIN step ON step.key = worklist.key"
             f" WHERE {where} ORDER BY start_date, id"
         )
-        for key, status, attributes in self._read().rows(sql, values):
-            yield WorklistRow(key=key, status=status, attributes=_frozen(json.loads(attributes)))
+        for key, status, attributes, held in self._read().rows(sql, values):
+            yield WorklistRow(
+                key=key,
+                status=state_of_row(status, held=bool(held)),
+                attributes=_frozen(json.loads(attributes)),
+                held=held,
+            )
 
 
 def _between(dates: tuple[str, str]) -> tuple[str, list[Value]]:

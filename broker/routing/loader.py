@@ -58,6 +58,8 @@ class Site:
     env: Mapping[str, str] = field(default_factory=dict)
     sources: Collection[str] | None = None
     """Names of the listeners, for tests; None: not checked."""
+    takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What destinations are made of that take something else than their kind does (`OutboundSpec.takes`)."""
 
 
 def load_folder(
@@ -193,7 +195,7 @@ class _Reader:
             path: NodePath = ("to", index)
             kind, destination = target_of(spec)
             self._destination((*path, kind), kind, destination)
-            self._takes(path, kind, getattr(spec, "send", ""))
+            self._takes(path, kind, destination, getattr(spec, "send", ""))
             hl7 = isinstance(spec, Hl7Target)
             purpose = spec.purpose if isinstance(spec, Hl7Target) else "care"
             lines: dict[str, SetField] = {}
@@ -223,9 +225,9 @@ class _Reader:
             hint = f"Write {known[name]}: {name}."
             self._fault("wrong-kind", path, f"'{name}' is of kind {known[name]}", hint, key=True)
 
-    def _takes(self, path: NodePath, kind: Kind, send: str) -> None:
+    def _takes(self, path: NodePath, kind: Kind, destination: str, send: str) -> None:
         """Faults for events that a target can make nothing of."""
-        takes, what = _TAKES.get(kind), f"a {kind}"
+        takes, what = self._site.takes.get(destination) or _TAKES.get(kind), f"a {kind}"
         if send in _SENDS:
             takes, what = _SENDS[send], send
         for event in self._events:

@@ -22,13 +22,17 @@ import structlog
 
 from broker.adapter import Inbound, InboundContext, Reception
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.hl7.garbled import MOJIBAKE
 from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
-from broker.registers import exceptions, worklist
+from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
+from broker.runtime.directory import Directory
+from broker.runtime.idle import Idle
+from broker.runtime.idle import limits_of as limits_of_steps
 from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
@@ -42,7 +46,7 @@ from broker.settings import InboundSetting
 from broker.store.database import Transaction
 from broker.store.heartbeat import Heartbeat
 from broker.store.room import free_bytes
-from broker.telemetry import Telemetry
+from broker.telemetry import Telemetry, age
 
 if TYPE_CHECKING:
     from broker.runtime.feed import Feed
@@ -109,6 +113,13 @@ class Broker:
             clock,
             leads=lambda: self._leader.leads,
         )
+        self._idle = Idle(
+            self._database,
+            limits_of_steps(settings.broker.steps),
+            clock,
+            on_events=self._committed,
+            leads=lambda: self._leader.leads,
+        )
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -121,7 +132,7 @@ class Broker:
             ),
             max_associations=settings.broker.dicom.max_associations,
         )
-        self._intake = JournalIntake(self._database, self._committed, _reused, self._rooms[0].check)
+        self._intake = JournalIntake(self._database, self._committed, _alert, self._rooms[0].check)
         self._inbound: list[Inbound] = []
         self._queries = Queries()
         app = application(self.why_not_ready, self._telemetry, self.status, self._queries.told)
@@ -135,6 +146,7 @@ class Broker:
         self._claim()
         spool.prepare(self._configured.settings)
         self._database.open()
+        demographic_search.complete(self._database)
         log.info("journal open", events_to_route=journal.waiting(self._database.read()))
         self._routes.start()
         self._deliverers.start()
@@ -156,6 +168,7 @@ class Broker:
                 await asyncio.to_thread(self._dicom.start)
         if "router" in self._roles:
             self._retention.start()
+            self._idle.start()
             if self._feed is not None:
                 self._feed.start()
         self._ready = True
@@ -171,6 +184,7 @@ class Broker:
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.stop)
+        await asyncio.to_thread(self._idle.stop)
         await asyncio.to_thread(self._routes.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)
@@ -217,6 +231,14 @@ class Broker:
     @property
     def _hosts_dicom(self) -> bool:
         return bool(self._roles & {"intake", "worklist"})
+
+    @property
+    def _patient_feed(self) -> Iterable[str]:
+        """Message types that say who a patient is."""
+        for setting in self._configured.settings.inbound:
+            for kind, events in (setting.spec.makes or {}).items():
+                if any(event.startswith("patient.") for event in events):
+                    yield kind
 
     def _made_feed(self) -> Feed | None:
         settings = self._configured.settings
@@ -282,7 +304,11 @@ class Broker:
             register_dicom=self._dicom.register,
             known_aets=frozenset(settings.broker.dicom.peers),
             count=self._telemetry.count,
+            patients=Directory(self._database, self._clock),
             note_query=self._queries.note,
+            time_zone=settings.broker.time_zone,
+            device=settings.device,
+            environment=settings.broker.environment,
         )
 
     def _gauges(self) -> Iterable[figures.Gauge]:
@@ -291,6 +317,8 @@ class Broker:
         yield "broker_disk_free_bytes", {}, min(free_bytes(room.folder) for room in self._rooms)
         tx, now = self._database.read(), self._clock()
         yield from figures.gauges(tx, now)
+        if last := journal.newest(tx, self._patient_feed):
+            yield "broker_patient_feed_age_seconds", {}, age(last, now)
         yield from self._routes.gauges()
         if self._feed is not None:
             yield "broker_bus_connected", {}, float(self._feed.connected)
@@ -310,7 +338,10 @@ def _opening(address: str) -> Iterator[None]:
         raise BrokerError(f"{address} cannot be opened: {reason}{hint}") from exc
 
 
-def _reused(tx: Transaction, reception: Reception) -> None:
-    """A sender used a control id again for other content: it was refused, and a person at the sender must know."""
+def _alert(tx: Transaction, reception: Reception) -> None:
+    """What a person at the sender must know: its control id came before with other content, or its text is garbled."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
-    exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)
+    if MOJIBAKE in reception.flags:
+        exceptions.note(tx, "mojibake", subject, "its names are UTF-8 that was read as Latin-1", at=at)
+    else:
+        exceptions.note(tx, "control-id-reused", subject, reception.reason, at=at)

@@ -34,6 +34,7 @@ from broker.routing.engine import RouteSet
 from broker.routing.files import RouteFiles, read
 from broker.routing.loader import Site, load_files
 from broker.routing.testing import Field, Outcome, Output
+from broker.runtime.encoding import renderer
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
 from broker.store.sqlite import in_memory
@@ -77,7 +78,7 @@ def configure(settings: Settings, env: Mapping[str, str], stored: RouteFiles | N
         _collect(exc, faults, broken)
     if faults or broken or routes is None:
         raise ConfigError(faults if faults else "\n".join(broken))
-    renderers = {s.name: s.spec.render for s in settings.outbound}
+    renderers = {s.name: renderer(s) for s in settings.outbound}
     return Configured(
         settings=settings, files=files, routes=routes, renderers=renderers, readers=readers, env=env
     )
@@ -113,13 +114,25 @@ def compiled(
             loaded.setdefault(name, tables.Table(name=name, file=file, rows={}))
     kinds: dict[str, Kind] = {s.name: s.spec.kind for s in settings.outbound}
     sources = [setting.name for setting in settings.inbound]
-    site = Site(destinations=kinds, tables=loaded, env=env, sources=None if folder is None else sources)
+    site = Site(
+        destinations=kinds,
+        tables=loaded,
+        env=env,
+        sources=None if folder is None else sources,
+        takes={s.name: s.spec.takes for s in settings.outbound},
+    )
     return load_files(files.routes, site, folder=folder, unread=faults)
 
 
 def place_of(settings: Settings, setting: InboundSetting) -> ListenerPlace:
     """What a listener's reader is told of where it stands."""
-    return ListenerPlace(name=setting.name, site=settings.broker.site, config_folder=settings.file.parent)
+    return ListenerPlace(
+        name=setting.name,
+        site=settings.broker.site,
+        config_folder=settings.file.parent,
+        time_zone=settings.broker.time_zone,
+        environment=settings.broker.environment,
+    )
 
 
 def _collect(error: ConfigError, faults: list[Fault], broken: list[str]) -> None:

@@ -6,7 +6,8 @@ The same code serves the running broker, `broker explain` and `broker test`; onl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import structlog
 
@@ -14,7 +15,7 @@ from broker.adapter import Renderer, Target
 from broker.delivery import ledger
 from broker.delivery.ledger import Cause, Queued
 from broker.errors import StoreError, UnmappableError
-from broker.event import Step
+from broker.event import OPERATOR, Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
@@ -26,6 +27,9 @@ from broker.view import View
 
 log = structlog.get_logger("broker.router")
 
+_NOT_HL7: Final = (b"{", b"\0")
+"""How a decision's JSON and a Part 10 file begin."""
+
 
 @dataclass(slots=True)
 class Routed:
@@ -33,6 +37,8 @@ class Routed:
 
     queued: list[Queued] = field(default_factory=list)
     joined: list[tuple[str, str]] = field(default_factory=list)
+    told: set[tuple[str, int, bytes]] = field(default_factory=set)
+    """Of an MPPS: route, target and bytes that have left for one of its steps."""
 
 
 class Pipeline:
@@ -89,8 +95,11 @@ class Pipeline:
         for absorbed, survivor in folded.joined:
             ledger.join(tx, absorbed, survivor)
             routed.joined.append((absorbed, survivor))
+        for lane, behind in folded.parted:
+            ledger.part(tx, lane, behind)
         if folded.view is not None:
-            self._deliver(tx, logged, folded.view, routed)
+            for seen in (folded.view, *folded.others):
+                self._deliver(tx, logged, as_it_came(seen, logged), routed)
         for key in folded.touched:
             view = step_view(tx, event, key)
             if view is not None:
@@ -112,7 +121,8 @@ class Pipeline:
         found = self.routes.route(view)
         for target in found.targets:
             if target.kind == "worklist":
-                self._put(tx, logged, view, target)
+                if view.step is not None or view.performed is None:  # an MPPS of no step of ours has no row
+                    self._put(tx, logged, view, target)
             elif not self._registers_only:
                 self._enqueue(tx, logged, view, target, routed)
         for failure in found.failures:
@@ -146,6 +156,12 @@ class Pipeline:
         except UnmappableError as exc:
             self._hold(tx, logged, view, target, exc)
             return
+        if view.performed is not None:
+            # Of several steps at once: who is told the same of each (the MPPS itself) is told once.
+            leaving = (target.route, target.index, rendered.payload)
+            if leaving in routed.told:
+                return
+            routed.told.add(leaving)
         routed.queued.append(ledger.enqueue(tx, _cause(logged), view.patient_key, target, rendered))
 
     def _hold(
@@ -168,8 +184,15 @@ class Pipeline:
 
 
 def message_of(logged: Logged) -> Message | None:
-    """The HL7 message behind an event; None for DICOM."""
-    return Message(logged.raw, Header.read(logged.raw), logged.charset) if logged.raw else None
+    """The HL7 message behind an event; None where it is none: DICOM, a decision."""
+    if not logged.raw or logged.raw.startswith(_NOT_HL7) or logged.event.source == OPERATOR:
+        return None
+    return Message(logged.raw, Header.read(logged.raw), logged.charset)
+
+
+def as_it_came(view: View, logged: Logged) -> View:
+    """The view of an MPPS, with the bytes that a destination of MPPS is sent."""
+    return view if view.performed is None else replace(view, raw=logged.raw)
 
 
 def _cause(logged: Logged) -> Cause:

@@ -72,6 +72,7 @@ class Queries:
                 "at": one.at.isoformat(),
                 "answers": one.answers,
                 "whole": one.whole,
+                "lossy": one.lossy,
                 "charset": _charset(one.query),
                 "keys": [described(verdict, row) for verdict in one.query.verdicts(row or {})],
             }

@@ -14,6 +14,7 @@ from typing import Final
 
 from broker.errors import StoreError
 from broker.journal import log as journal
+from broker.registers import demographic_search
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.database import Database, Transaction
@@ -21,20 +22,41 @@ from broker.store.sqlite import SqliteDatabase
 
 BATCH: Final = 500
 
+SINCE_8: Final = {
+    "provenance": "SELECT key, provenance, event FROM patient WHERE provenance<>'{}' ORDER BY 1",
+    "step's identifier": "SELECT key, said_value, said_issuer, event FROM step WHERE said_value<>'' ORDER BY 1",
+    "step's visit": "SELECT key, visit, event FROM step WHERE visit<>'' ORDER BY 1",
+    "instance's identifier": "SELECT sop_instance_uid, said_value, said_issuer, event FROM instance"
+    " WHERE said_value<>'' ORDER BY 1",
+    "patient_change": "SELECT id, kind, state, survivor, absorbed, at, reason, ended, event FROM patient_change"
+    " ORDER BY 1",
+    "patient_change_identifier": "SELECT change, value, issuer, patient, current, leaves, change"
+    " FROM patient_change_identifier ORDER BY 1, 2, 3",
+}
+"""What rows from before schema 8 do not have: a rebuild knows more of them, never less."""
+
 TABLES: Final = {
     "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
+    "patient_search": "SELECT patient, family, given, birth_date, sex FROM patient_search ORDER BY 1, 2, 3",
     "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, visit,"
     " adopted_by, event FROM step ORDER BY 1",
     "visit": "SELECT key, visit, patient, said, status, body, at, ended, merged_into, source, site, event FROM visit"
     " ORDER BY 1",
     "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
     "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
-    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
+    "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
+    "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
+    "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
+    "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
-    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused') ORDER BY 1, 2",
+    " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake', 'mpps-overdue')"
+    " ORDER BY 1, 2",
+    "patient_link": "SELECT value, issuer, other_value, other_issuer, event FROM patient_link ORDER BY 1, 2, 3, 4",
+    **SINCE_8,
 }
 """What is compared: everything that follows from the events alone."""
 
@@ -45,6 +67,7 @@ BASELINE: Final = "baseline"
 COPIED: Final = (
     "patient",
     "patient_identifier",
+    "patient_search",
     "step",
     "visit",
     "visit_history",
@@ -52,7 +75,14 @@ COPIED: Final = (
     "worklist",
     "worklist_station",
     "instance",
+    "mpps",
+    "mpps_step",
+    "temporary_id",
+    "mother",
     "exception",
+    "patient_change",
+    "patient_change_identifier",
+    "patient_link",
 )
 """What a baseline holds, in the order in which one table names another."""
 
@@ -135,6 +165,7 @@ def fold_into(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
     """Folds what was routed behind place `start`, up to `end`; returns how many. Each batch is one transaction."""
+    demographic_search.complete(database)
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
     while found := [e for e in journal.since(journal_, start, batch) if end is None or e.place <= end]:
@@ -168,11 +199,11 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
         values = (version,) if "?" in sql else ()
         one, two = set(live.rows(sql, values)), set(again.rows(sql, values))
         lost, extra = one - two, two - one
-        if name in ("worklist", "exception") and not same_routes:
+        if name in SINCE_8 or (name in ("worklist", "exception") and not same_routes):
             extra = set()
         if lost or extra:
             events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])
-            by = "" if name == "patient_identifier" else f" (written by {events} …)"
+            by = "" if name in ("patient_identifier", "patient_search") else f" (written by {events} …)"
             faults.append(
                 f"{name}: {len(lost)} live rows and {len(extra)} rebuilt rows have no counterpart{by}"
             )

@@ -160,7 +160,8 @@ def _day_faults(tx: Transaction, spool: Path, day: str) -> Iterable[str]:
         " SELECT source, '' AS route, '' AS destination, verdict AS state, 1 AS counted, 0 AS told FROM message"
         " WHERE received>=? AND received<? UNION ALL"
         " SELECT source, route, destination, state, 1, 0 FROM delivery WHERE day=?"
-        " UNION ALL SELECT source, route, destination, state, 0, number FROM tally WHERE day=?) AS both_"
+        " UNION ALL SELECT source, route, destination, state, 0, number FROM tally WHERE day=? AND state<>'lossy')"
+        " AS both_"
         " GROUP BY source, route, destination, state HAVING sum(counted)<>sum(told)",
         (*days.within(day), day, day),
     ):

@@ -26,7 +26,7 @@ from broker.reception import BATCH
 from broker.registers import patients
 from broker.registers.fold import look
 from broker.runtime.offline import Configured
-from broker.runtime.pipeline import Pipeline, message_of
+from broker.runtime.pipeline import Pipeline, as_it_came, message_of
 from broker.store.database import Database, Transaction, Value
 from broker.view import View
 
@@ -219,6 +219,7 @@ def _anew(tx: Transaction, configured: Configured, row: Chosen) -> tuple[View, T
     view = look(tx, logged.event, message_of(logged))
     if view is None:
         raise ReplayError(f"delivery {row.id}: the registers do not know its patient or step any more")
+    view = as_it_came(view, logged)
     for target in configured.routes.route(view).targets:
         if (target.route, target.destination) == (row.target.route, row.target.destination):
             return view, target, configured.renderers[target.destination](view, target)

@@ -240,6 +240,7 @@ def _delete(tx: Transaction, day: str) -> int:
     if not numbers:
         return 0
     marks = ",".join("?" * len(numbers))
+    tx.execute(f"DELETE FROM object_state WHERE message IN ({marks})", numbers)
     tx.execute(f"DELETE FROM event WHERE message IN ({marks})", numbers)
     tx.execute(f"DELETE FROM message WHERE seq IN ({marks})", numbers)
     return len(numbers)

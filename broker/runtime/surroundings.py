@@ -1,7 +1,7 @@
 """What the settings and the adapters declare around the routes, for the linter. Opens nothing.
 
 Options are known by their names, whoever's adapter they are of: `…_timeout` of a destination, `charsets` of a
-listener that answers for a worklist, `charset` of an HL7 destination.
+listener that answers for a worklist and of an HL7 destination.
 """
 
 from __future__ import annotations
@@ -40,11 +40,9 @@ def _charsets(settings: Settings, destination: OutboundSetting) -> dict[str, str
     """Character set to Python codec. Rows of a worklist are answered in one of those that its listeners declare."""
     if destination.spec.kind == "worklist":
         terms = [term for s in settings.inbound for term in getattr(s.config, "charsets", ())]
-        if not all(dicom_charset.known(term) for term in terms):
-            return {}  # a set with code extensions: what it can show is not told by one codec
         return {term: dicom_charset.codec(term) for term in terms}
-    term = getattr(destination.config, "charset", "")
-    return {term: hl7_charset.codec(term)} if destination.spec.kind == "hl7" and term else {}
+    names = getattr(destination.config, "charsets", ()) if destination.spec.kind == "hl7" else ()
+    return {name: hl7_charset.codec(name) for name in names}
 
 
 def _without_timeout(document: Document, settings: Settings) -> Iterator[Fault]:

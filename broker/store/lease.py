@@ -100,3 +100,8 @@ class Held:
     def sure(self) -> bool:
         """Whether something may begin that only its owner may do."""
         return not self.is_lost and self._clock() < self._until
+
+    def confirm(self) -> None:
+        """Raises `LostLeaseError` where it is not `sure`, as in a process that was stopped and has just woken up."""
+        if not self.sure:
+            raise LostLeaseError(f"{self.lease.name}: it was not renewed in time")

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from broker.errors import StoreError
 
-CURRENT: Final = 9
+CURRENT: Final = 13
 """Number of the schema that this version reads and writes."""
 
 

@@ -10,6 +10,9 @@ from typing import Final
 
 from broker.store.database import Transaction
 
+LOSSY: Final = "lossy"
+"""Counted beside the states: a delivery with other letters than the text has, or a name cut short. No row says it."""
+
 _ADDED: Final = (
     "ON CONFLICT (day, source, route, destination, state, node)"
     " DO UPDATE SET number=tally.number+excluded.number"
@@ -53,6 +56,15 @@ def messages(tx: Transaction) -> list[tuple[str, str, int]]:
         " HAVING sum(number)<>0 ORDER BY source, state"
     )
     return [(source, verdict, number) for source, verdict, number in rows]
+
+
+def lossy(tx: Transaction, since: str) -> dict[str, int]:
+    """Destination to lossy deliveries of messages of that day and later."""
+    rows = tx.rows(
+        "SELECT destination, sum(number) FROM tally WHERE state=? AND day>=? GROUP BY destination",
+        (LOSSY, since),
+    )
+    return dict(rows)
 
 
 def deliveries(tx: Transaction) -> dict[str, dict[str, int]]:

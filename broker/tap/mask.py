@@ -55,7 +55,7 @@ OPEN_FACTS: Final = TOLD | _CODED_FACTS.keys() | _WORDS.keys()
 """Facts that say nothing of a person."""
 
 _SET_ID: Final = re.compile(r"[0-9]{1,3}")
-_TYPE: Final = re.compile(r"[A-Z]{3}(\^[A-Z][0-9]{2})?|C-STORE|BATCH")
+_TYPE: Final = re.compile(r"[A-Z]{3}(\^[A-Z][0-9]{2})?|C-STORE|N-CREATE|N-SET|BATCH|EXPIRE")
 _CONTROL_ID: Final = re.compile(r"[A-Za-z0-9._:/-]{0,50}")
 _PERSON_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{11}(?![0-9])")
 

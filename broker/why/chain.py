@@ -97,6 +97,8 @@ def _value(value: Valued) -> Link:
 
 
 def _row(step: StepFacts) -> str:
+    if not step.lists and step.lacking and step.status in OPEN:
+        return f"HELD, so no device is shown it: {'; '.join(step.lacking)}"
     if not step.lists:
         return f"none stands; the step is {step.status}"
     served = "served" if step.status in OPEN else "not served"

@@ -34,6 +34,7 @@ def asking(settings: Settings, until: str = "") -> AskDevice:
                 at=one["at"],
                 answers=one["answers"],
                 whole=one["whole"],
+                lossy=one["lossy"],
                 charset=one["charset"],
                 keys=tuple(one["keys"]),
             )

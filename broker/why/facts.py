@@ -108,6 +108,8 @@ class Device:
     at: str = ""
     answers: int = 0
     whole: bool = True
+    lossy: int = 0
+    """Of the answers: transliterated, or with a name cut."""
     charset: str = ""
     keys: tuple[Mapping[str, Any], ...] = ()
     """As `runtime.queries.described` gives them: key, wanted, matches."""

@@ -101,7 +101,7 @@ class Reading:
             stations=stations(row or {}),
             values=tuple(self.value(seen, keyword) for keyword in VALUES) if row is not None else (),
             remarks=tuple(self._remarks(seen)),
-            charset=_charset(it, row, asked) if row is not None and seen.placed else "",
+            charset=_charset(it, row, asked, question.ae) if row is not None and seen.placed else "",
             tried=None if typed is None else Device(keys=keys),
             asked=asked,
         )
@@ -232,12 +232,12 @@ def look(it: Desk, held: Held, event: str) -> Seen:
     )
 
 
-def _charset(it: Desk, row: Attributes, asked: tuple[Device, ...]) -> str:
-    """What the row is answered in: the device's own choice first, then the listener's."""
+def _charset(it: Desk, row: Attributes, asked: tuple[Device, ...], aet: str) -> str:
+    """What the row is answered in: as the settings say of the device, else its own choice, then the listener's."""
     listeners = (s.config for s in it.configured.settings.inbound)
-    terms: tuple[str, ...] = next((c.charsets for c in listeners if hasattr(c, "charsets")), ())
-    if asked and charset.known(asked[0].charset):
-        terms = (asked[0].charset, *terms)
+    default: tuple[str, ...] = next((c.charsets for c in listeners if hasattr(c, "charsets")), ())
+    declared = it.configured.settings.device(aet)
+    terms = charset.ladder(asked[0].charset if asked else "", declared.charsets if declared else (), default)
     return charset.choose(dicom.texts(row), terms) if terms else ""
 
 

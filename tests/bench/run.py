@@ -3,7 +3,7 @@
 Absolute numbers are this machine's on this day; the ratios within one run are what can be compared. `--quick` does a
 fifth of the work, for CI, and writes nothing unless told where (`--output`). Long runs by hand set the size by the
 environment: `ROWS=10000000` (search), `DELIVERIES=1000000` (recovery), `DAY=110000` (retention), `MESSAGES=1000000`
-(memory), `BACKLOG=50000` (workers), each with `--only`.
+(memory), `BACKLOG=50000` (workers), `PATIENTS=1000000` (pdq), each with `--only`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.bench import (  # noqa: E402
     lint_routes,
     memory,
     order_to_row,
+    pdq,
     read_fields,
     recovery,
     route_event,
@@ -51,6 +52,7 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Table]] = {
     "route-event": route_event.measure,
     "lint": lint_routes.measure,
     "worklist": worklist_query.measure,
+    "pdq": pdq.measure,
     "stores": stores.measure,
     "search": search.measure,
     "retention": dropping.measure,

@@ -9,7 +9,7 @@ import pytest
 from tests.support.recorded import BLOCK, masked, replayed, steps
 from tests.support.shared import REPOSITORY
 
-PAGES = ("docs/new-device.md",)
+PAGES = ("docs/new-device.md", "docs/queries.md")
 
 
 @pytest.mark.integration

@@ -29,6 +29,7 @@ from broker.dicom.coerce import Coercion, apply, plan
 from broker.dicom.elements import read_meta
 from broker.errors import AskPersonError, DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from broker.net.store_scu import StoreScu
+from broker.store.lease import LostLeaseError
 from tests.support.needs import needs
 from tests.support.orthanc import Orthanc
 from tests.support.ports import free_port
@@ -349,6 +350,27 @@ def test_the_peer_aborts_and_the_next_object_gets_a_new_association(
             with pytest.raises(TransientDeliveryError):
                 client.send(instance(tmp_path, number))
     assert server.count("Association Acknowledged") == 2
+
+
+@pytest.mark.parametrize("when", [1, 2], ids=["before the command", "before the last fragment"])
+@pytest.mark.parametrize("size", [100, MEGABYTE], ids=["one fragment", "several"])
+def test_what_may_not_leave_any_more_does_not_arrive(
+    storescp: StartStorescp, tmp_path: Path, when: int, size: int
+) -> None:
+    """It is asked at two moments, and where that raises the peer has no whole object; the next one gets through."""
+    peer, asked = storescp(), list[None]()
+
+    def confirm() -> None:
+        asked.append(None)
+        if len(asked) == when:
+            raise LostLeaseError("way pacs 0")
+
+    with scu(peer.port) as client:
+        with pytest.raises(LostLeaseError):
+            client.send(big_instance(tmp_path, size), confirm)
+        assert client.send(instance(tmp_path), confirm) == 0
+    assert len(asked) == when + 2
+    assert [pydicom.dcmread(path).SOPInstanceUID for path in peer.received.iterdir()] == ["2.25.1"]
 
 
 def test_a_peer_that_went_away_meanwhile_is_noticed_before_sending(

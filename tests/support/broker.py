@@ -47,6 +47,7 @@ class Broker:
         self.pas_port = free_port()
         self.orders_port = free_port()
         self.results_port = free_port()
+        self.pdq_port = free_port()
         self.dicom_port = free_port()
         self.http_port = free_port()
         self.pacs_port = pacs_port or free_port()
@@ -57,6 +58,7 @@ class Broker:
             "BROKER_PAS_PORT": str(self.pas_port),
             "BROKER_ORDERS_PORT": str(self.orders_port),
             "BROKER_RESULTS_PORT": str(self.results_port),
+            "BROKER_PDQ_PORT": str(self.pdq_port),
             "BROKER_DICOM_PORT": str(self.dicom_port),
             "BROKER_OPEN_AE": "1",
             "BROKER_HTTP_PORT": str(self.http_port),
@@ -152,6 +154,9 @@ class Broker:
 
     def results(self) -> MllpClient:
         return MllpClient(self.results_port, self.host)
+
+    def demographics(self) -> MllpClient:
+        return MllpClient(self.pdq_port, self.host)
 
     def modality(self, calling: str = "TESTSCU") -> Dcmtk:
         """DCMTK's clients calling under this AE title; give them `dicom_port`."""

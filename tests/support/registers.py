@@ -48,6 +48,7 @@ class Registers:
         names = (
             "patient",
             "patient_identifier",
+            "patient_search",
             "step",
             "visit",
             "visit_history",
@@ -55,6 +56,13 @@ class Registers:
             "worklist",
             "worklist_station",
             "instance",
+            "mpps",
+            "mpps_step",
+            "temporary_id",
+            "mother",
             "exception",
+            "patient_change",
+            "patient_change_identifier",
+            "patient_link",
         )
         return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}

@@ -14,7 +14,7 @@ import pytest
 from adapters.epj import OUTBOUND as EPJ
 from adapters.pas import INBOUND as PAS
 from broker import errors, yamlfile
-from broker.adapter import API_VERSION, Kind, OutboundSpec
+from broker.adapter import API_VERSION, Delivery, Kind, OutboundSpec
 from broker.settings import InboundEntry, OutboundEntry, entry_model
 from broker.testing import conformance
 from tests.support.golden import OPTIONS
@@ -70,7 +70,7 @@ def test_its_code_keeps_what_adapters_promise(module: types.ModuleType, tmp_path
 def test_its_board_is_written_to(module: types.ModuleType, tmp_path: Path) -> None:
     (tmp_path / "board").write_bytes(b"")
     board = module.Board(module.BoardOptions(path=str(tmp_path / "board")), None)
-    board.deliver(types.SimpleNamespace(payload=b"MSH|"))
+    board.deliver(Delivery(id=1, destination="board", lane="P1", route="r", attempt=1, payload=b"MSH|"))
 
     assert (tmp_path / "board").read_bytes() == b"MSH|"
 

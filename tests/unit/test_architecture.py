@@ -15,12 +15,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # A room imports only from the rows above its own. A new room needs a place here, chosen on purpose.
 LAYERS = (
-    {"contact", "errors", "ids", "scalars", "text"},
+    {"contact", "errors", "ids", "localtime", "nationalid", "scalars", "text"},
     {"event", "yamlfile"},
+    {"identity"},
     {"hl7", "dicom", "csvfile"},
     {"view", "store", "telemetry"},
     {"adapter"},
-    {"reception", "registry"},
+    {"device", "dicom_identity", "reception", "registry"},
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
@@ -45,7 +46,19 @@ PEERS_API = {"dicom", "errors", "hl7", "net", "yamlfile"}
 
 # What an adapter's author may use.
 ADAPTER_API = {
-    *("adapter", "csvfile", "dicom", "errors", "event", "hl7", "ids", "net"),
+    *(
+        "adapter",
+        "csvfile",
+        "dicom",
+        "dicom_identity",
+        "errors",
+        "event",
+        "hl7",
+        "identity",
+        "ids",
+        "nationalid",
+        "net",
+    ),
     *("reception", "scalars", "testing", "text", "view"),
 }
 

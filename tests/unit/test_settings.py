@@ -80,7 +80,9 @@ def test_the_defaults_are_what_is_promised() -> None:
     assert found.data_folder == Path("data").resolve()
     assert found.routes_folder == REPOSITORY / "routes"
     assert found.table_file("stations") == REPOSITORY / "config" / "stations.csv"
-    assert [options(found, name).port for name in ("pas", "orders", "results")] == [2575, 2576, 2577]
+    assert [options(found, name).port for name in ("pas", "orders", "results", "demographics")] == [
+        *range(2575, 2579)
+    ]
     assert (found.broker.dicom.port, found.broker.dicom.ae_title) == (11112, "BROKER")
     assert found.broker.http.port == 8080
     pacs, epj = options(found, "pacs"), options(found, "epj")
@@ -103,6 +105,7 @@ VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
     "BROKER_PAS_PORT": ("3575", lambda s: options(s, "pas").port, 3575),
     "BROKER_ORDERS_PORT": ("3576", lambda s: options(s, "orders").port, 3576),
     "BROKER_RESULTS_PORT": ("3577", lambda s: options(s, "results").port, 3577),
+    "BROKER_PDQ_PORT": ("3578", lambda s: options(s, "demographics").port, 3578),
     "BROKER_DICOM_PORT": ("104", lambda s: s.broker.dicom.port, 104),
     "BROKER_OPEN_AE": ("0", lambda s: s.open_ae, False),
     "BROKER_HTTP_PORT": ("80", lambda s: s.broker.http.port, 80),
@@ -193,6 +196,8 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
         "orders": ("ris", "ris"),
         "results": ("lab", "lab"),
         "worklists": ("modality", "modality"),
+        "demographics": ("pdq", "pdq"),
+        "patients": ("patient-root", "patient-root"),
         "images": ("pacs", "pacs"),
     }
     assert {e.name: e.spec.kind for e in found.outbound} == {
@@ -269,7 +274,7 @@ def test_a_mistake_is_placed_exactly(write: Write, old: str, new: str, place: st
 def test_a_name_that_is_near_nothing_is_told_what_there_is(write: Write) -> None:
     (fault,) = faults(write(("adapter: pas", "adapter: zzzzzz")))
 
-    assert fault.endswith("is installed. Installed: lab, modality, pacs, pas, ris.")
+    assert fault.endswith("is installed. Installed: lab, modality, pacs, pas, patient-root, pdq, ris.")
 
 
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:
@@ -384,7 +389,7 @@ def test_the_schema_knows_every_option_of_every_adapter() -> None:
     entries = schema["properties"]["inbound"]["additionalProperties"]["oneOf"]
     by_name = {entry["title"]: entry for entry in entries}
 
-    assert set(by_name) == {"lab", "modality", "pacs", "pas", "ris"}
+    assert set(by_name) == {"lab", "modality", "pacs", "pas", "patient-root", "pdq", "ris"}
     assert by_name["pas"]["properties"]["adapter"] == {"const": "pas"}
     assert "order_status" in by_name["ris"]["properties"]
     assert by_name["pas"]["additionalProperties"] is False

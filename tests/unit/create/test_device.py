@@ -98,9 +98,9 @@ def test_a_sender_only_becomes_a_peer(site: Site) -> None:
     [
         (
             {"ae": "CT2_STO"},
-            "the AE title CT2_STO is in use: config/broker.yaml:19 (a peer), config/stations.csv:12 (station CT-LAB2),",
+            "the AE title CT2_STO is in use: config/broker.yaml:20 (a peer), config/stations.csv:12 (station CT-LAB2),",
         ),
-        ({"ae": "BROKER"}, "in use: config/broker.yaml:17 (the broker's own)"),
+        ({"ae": "BROKER"}, "in use: config/broker.yaml:18 (the broker's own)"),
         ({"ae": "ORTHANC"}, "(destination pacs)"),
         ({"station": "CT-LAB1"}, "the station CT-LAB1 is there already: config/stations.csv:11"),
         ({"ae": "A_TITLE_OF_17_CHA"}, "--ae: AE: at most 16 characters"),

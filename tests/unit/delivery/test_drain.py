@@ -31,7 +31,7 @@ from broker.journal.intake import append
 from broker.store import lease
 from broker.store.database import Database, Transaction
 from broker.store.heartbeat import Heartbeat
-from broker.store.lease import Lease
+from broker.store.lease import Held, Lease
 from tests.support.delivering import OnFailure, Retry
 from tests.support.events import START, cause, event, reception
 from tests.unit.conftest import NewDatabase
@@ -57,6 +57,8 @@ class System:
         self.taken: list[str] = []
         self.opened = self.closed = 0
         self.broken: Exception | None = None
+        self.confirms = False
+        """Whether it looks at the lease behind `during`, as what sends over a network does."""
         self.lock = threading.Lock()
 
     def open(self) -> Outbound:
@@ -70,6 +72,8 @@ class System:
         self.tried.append(text)
         if (during := self.during.pop(text, None)) is not None:
             during()
+        if self.confirms:
+            delivery.confirm()
         if self.script.get(text):
             raise self.script[text].pop(0)
         with self.lock:
@@ -703,6 +707,29 @@ def test_nothing_is_sent_where_the_lease_may_be_over(house: House, monkeypatch: 
 
     assert house.system.tried == []
     assert "the journal was away too long: a way is given back" in [line["event"] for line in logs]
+    house.at_rest()
+
+
+def test_what_was_stopped_before_it_left_does_not_leave_when_it_wakes_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection may take its time to open: the lease is looked at again behind that, and nobody is blamed."""
+
+    def slow_to_open() -> None:
+        monkeypatch.setattr(Held, "sure", property(lambda _: False))
+
+    house.queue("a1", "a2")
+    house.system.confirms = True
+    house.system.during["a1"] = slow_to_open
+    with capture_logs() as logs:
+        assert house.node().run("epj", 0) is True
+
+    assert (house.system.tried, house.system.taken) == (["a1"], [])
+    assert house.states() == {"a1": "queued", "a2": "queued"}
+    assert house.outcomes == []
+    assert house.database.read().rows("SELECT * FROM delivery_attempt") == []
+    assert house.database.read().rows("SELECT * FROM breaker") == []
+    assert "the lease ran out before it left: a way is given back" in [line["event"] for line in logs]
     house.at_rest()
 
 

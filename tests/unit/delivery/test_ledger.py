@@ -13,7 +13,7 @@ from broker.delivery import ledger, parked
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.parked import By, NotParkedError
 from broker.journal.intake import append
-from broker.store import days
+from broker.store import days, tally
 from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
 from tests.support.events import cause, event, of_days, reception
@@ -201,17 +201,30 @@ def test_the_summary_tells_what_waits_and_why(tx: Transaction) -> None:
     parked.drop(tx, 2, BY)
     ledger.park(tx, load(tx, 4), "ask", "who", T1)
 
-    nothing = {"queued": 0, "delivered": 0, "parked": 0, "held": 0, "dropped": 0}
+    nothing = {"queued": 0, "delivered": 0, "parked": 0, "held": 0, "dropped": 0, "lossy": 0}
     assert ledger.summary(tx) == [
         {
             "destination": "epj",
             **dict.fromkeys(nothing, 1),
             "held": 0,
+            "lossy": 0,
             "oldest": T0,
             "failing": {"delivery": 3, "attempts": 1, "detail": "MSA-1 AE"},
         },
         {"destination": "pacs", **nothing, "queued": 1, "oldest": T0, "failing": None},
     ]
+
+
+def test_lossy_deliveries_are_counted_when_made_and_when_sent(tx: Transaction) -> None:
+    ledger.enqueue(tx, cause(), "P1", TARGET, Rendered(payload=b"x", lossy=True))
+    queue(tx, destination="pacs")
+    ledger.finish(tx, load(tx, 2), Receipt(detail="0000", lossy=True), T1)
+
+    assert [row["lossy"] for row in ledger.summary(tx)] == [1, 1]
+    assert tally.lossy(tx, T0[:10]) == {"epj": 1, "pacs": 1}
+    assert tally.lossy(tx, "2026-03-10") == {}
+    lossy = {key: number for key, number in tallied(tx).items() if key[-1] == tally.LOSSY}
+    assert tallied(tx).items() - lossy.items() == counted(tx).items()
 
 
 def test_a_number_that_does_not_exist_is_not_open(tx: Transaction) -> None:

@@ -209,3 +209,24 @@ def test_real_character_sets(shared_data: Path) -> None:
     assert read["chrRuss.dcm"] == "Люкceмбypг"
     assert read["chrH32.dcm"] == "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"
     assert read["chrHbrw.dcm"] == "שרון^דבורה"
+
+
+def test_a_name_is_cut_by_component_group_and_never_to_a_separator() -> None:
+    row: dicom.Attributes = {
+        "PatientName": f"{'A' * 63}^Siv=山田",
+        "ScheduledProcedureStepSequence": ({"ScheduledPerformingPhysicianName": "Lege^Kari"},),
+    }
+
+    assert dicom.with_short_names(row)[0]["PatientName"] == f"{'A' * 63}=山田"
+    assert dicom.with_short_names(row)[1] == 1
+    assert dicom.with_short_names(row, 6)[0]["ScheduledProcedureStepSequence"] == (
+        {"ScheduledPerformingPhysicianName": "Lege^K"},
+    )
+    assert dicom.with_short_names({"PatientName": "A" * 64}) == ({"PatientName": "A" * 64}, 0)
+
+
+def test_text_is_nfc_whatever_it_came_in() -> None:
+    ds = Dataset()
+    ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 192", "A\u030ase"
+
+    assert dicom.from_dataset(ds)["PatientName"] == "Åse"

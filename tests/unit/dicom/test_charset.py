@@ -76,8 +76,10 @@ def test_the_first_term_that_shows_everything_is_chosen() -> None:
     assert charset.choose(["Hansen", NAME, "Čuđe"], ladder) == "ISO_IR 192"
 
 
-def test_the_last_term_is_chosen_when_none_shows_everything() -> None:
-    assert charset.choose(["Čuđe"], ("ISO_IR 6", "ISO_IR 100")) == "ISO_IR 100"
+def test_the_term_that_loses_least_is_chosen_when_none_shows_everything() -> None:
+    assert charset.choose(["Čuđe"], ("ISO_IR 6", "ISO_IR 100")) == "ISO_IR 6"
+    assert charset.choose(["Čuđe", NAME], ("ISO_IR 6", "ISO_IR 100")) == "ISO_IR 100"
+    assert charset.choose(["Čuđe ï"], ("ISO_IR 100", "ISO_IR 110")) == "ISO_IR 110"
     assert charset.transliterate("Čuđe", "ISO_IR 100") == ("Cude", 2)
     assert charset.transliterate(NAME, "ISO_IR 6") == ("Oedegaard^Aase", 3)
 

@@ -248,6 +248,39 @@ class TestCharacterSet:
         assert splice is not None
         assert splice.character_set == ("" if then == own else then)
 
+    @pytest.mark.parametrize(
+        ("own", "text", "charsets", "then", "name", "lossy"),
+        [
+            ("ISO_IR 100", "CT", ("ISO_IR 110", "ISO_IR 192"), "ISO_IR 110", "Čuđi^Åse", False),
+            ("ISO_IR 100", "Hånd", ("ISO_IR 110",), "ISO_IR 110", "Čuđi^Åse", False),
+            ("ISO_IR 100", "Jïv", ("ISO_IR 110",), "ISO_IR 100", "Cudi^Åse", True),
+            ("ISO_IR 100", "CT", ("ISO_IR 100",), "ISO_IR 100", "Cudi^Åse", True),
+            (None, "CT", ("ISO_IR 100",), "ISO_IR 100", "Cudi^Åse", True),
+            ("ISO_IR 192", "Грудь", ("ISO_IR 100",), "ISO_IR 192", "Čuđi^Åse", False),
+        ],
+    )
+    def test_the_receiver_s_sets_are_tried_in_order(
+        self, own: str | None, text: str, charsets: tuple[str, ...], then: str, name: str, lossy: bool
+    ) -> None:
+        dataset = image()
+        if own:
+            dataset.SpecificCharacterSet = own
+        dataset.StudyDescription = text
+        source = io.BytesIO(part10(dataset))
+        coercion = Coercion(attributes={**PAS, "PatientName": "Čuđi^Åse"}, charsets=charsets)
+        splice = plan(source, coercion, now="20260309", source="PAS", system="BROKER")
+        assert splice is not None
+        target = io.BytesIO()
+        apply(source, target, splice)
+        result = read(target.getvalue())
+        assert (result.SpecificCharacterSet, result.PatientName, splice.lossy) == (then, name, lossy)
+        assert result.StudyDescription == text
+
+    def test_a_name_that_is_too_long_is_cut_and_told(self) -> None:
+        splice = planned(part10(image()), {**PAS, "PatientName": f"{'A' * 70}^Kari"})
+        assert splice is not None
+        assert splice.lossy
+
     @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
     @pytest.mark.parametrize("undefined", [False, True])
     def test_text_is_re_encoded_everywhere(self, syntax: str, undefined: bool) -> None:
@@ -316,7 +349,7 @@ class TestCharacterSet:
         """Latin-1 bytes in an object that declares nothing: the same name, but unreadable for who obeys."""
         data = part10(image(PatientName="XXdeg^A")).replace(b"XXdeg^A", "Øødeg^A".encode("latin-1"))
         result = read(coerced(data, {"PatientName": "Øødeg^A"}))
-        assert (result.SpecificCharacterSet, result.PatientName) == ("ISO_IR 192", "Øødeg^A")
+        assert (result.SpecificCharacterSet, result.PatientName) == ("ISO_IR 100", "Øødeg^A")
 
     def test_the_texts_of_the_change_fit_the_set(self) -> None:
         data = part10(image())

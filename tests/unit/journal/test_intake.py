@@ -15,12 +15,12 @@ from broker.hl7.demographics import Issuers
 from broker.hl7.er7 import Message
 from broker.journal import log
 from broker.journal.intake import JournalIntake, append
-from broker.reception import BATCH, Profile, receive
+from broker.reception import BATCH, Profile, receive, search_keys
 from broker.store import days
 from broker.store.database import Database, Transaction
 from broker.store.sqlite import SqliteDatabase
 from tests.support.engines import BROKEN_RULE
-from tests.support.events import START, event, local, of_days, patient, reception
+from tests.support.events import START, event, instance, local, of_days, patient, reception
 
 
 def stored(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
@@ -249,6 +249,80 @@ def test_what_has_no_key_is_never_a_repeat(tx: Transaction, change: dict[str, An
     append(tx, replace(reception(), **change))
 
     assert not append(tx, replace(reception(), message_id="M00002", **change)).repeat
+
+
+def image(
+    number: int, uid: str = "2.25.1.1", *, minute: float, content: str = "a", **fields: Any
+) -> Reception:
+    """The `number`-th object, which came in this minute of the day's work."""
+    came = event("instance.received", number, source="images", instance=instance(uid, content=content))
+    given: dict[str, Any] = {
+        "source": "images",
+        "protocol": "dicom",
+        "message_type": "C-STORE",
+        "control_id": "",
+        "sender": "CT1_STO",
+        "answer_code": "0000",
+        "answers": (),
+        "raw": b"",
+        "blob": f"instances/{content}.dcm",
+        "keys": search_keys((came,)),
+        "received": START + timedelta(minutes=minute),
+    }
+    return reception(number, came, **{**given, **fields})
+
+
+def test_an_object_that_was_given_up_is_not_journaled_behind_what_its_sender_sent_next(
+    tx: Transaction,
+) -> None:
+    """The modality hung up on a node whose journal was away, and sent it again to another one, and then the next."""
+    given_up, again, after = (
+        image(1, minute=1),
+        image(2, minute=2),
+        image(3, "2.25.1.2", minute=3, content="b"),
+    )
+    append(tx, again)
+    append(tx, after)
+    before = stored(tx)
+
+    answer = append(tx, given_up)
+
+    assert (answer.answer_code, answer.answers, answer.repeat) == ("0000", (), True)
+    assert stored(tx) == before
+
+
+def test_an_object_that_was_given_up_is_known_across_midnight(tx: Transaction) -> None:
+    append(tx, image(2, minute=16 * 60 + 1))
+
+    assert append(tx, image(1, minute=16 * 60 - 1)).repeat
+
+
+def test_an_object_that_is_sent_anew_is_passed_on_anew(tx: Transaction) -> None:
+    append(tx, image(1, minute=1))
+
+    assert not append(tx, image(2, minute=2)).repeat
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"uid": "2.25.1.2"}, {"content": "b"}, {"sender": "CT2_STO"}, {"source": "other"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_only_the_same_object_of_the_same_sender_overtakes(tx: Transaction, change: dict[str, Any]) -> None:
+    append(tx, image(2, minute=2, **change))
+
+    assert not append(tx, image(1, minute=1)).repeat
+
+
+def test_of_two_nodes_that_store_one_object_the_second_sees_what_the_first_wrote(tx: Transaction) -> None:
+    """Else the older one could look before, and be written behind, the newer one and what followed it."""
+    alone = list[str]()
+    tx.alone = alone.append  # type: ignore[method-assign]
+
+    append(tx, image(1, minute=1))
+    append(tx, image(2, minute=2))
+
+    assert alone.count("images|CT1_STO|instances/a.dcm") == 2
 
 
 def test_a_reception_is_stored_whole_or_not_at_all(database: Database) -> None:

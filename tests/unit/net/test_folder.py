@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from broker.event import Draft, EventData
 from broker.net.folder import FolderDestination, FolderListener, FolderSender, FolderSource
 from broker.net.hl7_listener import profile
 from broker.reception import Hl7Reader
+from broker.store.lease import LostLeaseError
 
 NOW = datetime(2026, 3, 9, 7, 0, 0, tzinfo=UTC)
 ADT = b"MSH|^~\\&|PAS|STO|||2026||ADT^A01|%s|P|2.5\rPID|1||7\r"
@@ -253,6 +255,15 @@ def test_each_delivery_is_a_file_and_a_repeat_is_the_same_file(tmp_path: Path) -
     assert names(tmp_path) == ["000000000002.hl7", "000000000010.hl7"]
     assert (tmp_path / "000000000010.hl7").read_bytes() == b"MSH|10"
     out.close()
+
+
+def test_a_file_whose_lease_ran_out_does_not_appear(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise LostLeaseError("way there 0")
+
+    with pytest.raises(LostLeaseError):
+        sender(tmp_path).deliver(replace(delivery(1), confirm=lost))
+    assert not (tmp_path / "000000000001.hl7").exists()
 
 
 def test_a_folder_that_is_not_there_is_a_destination_that_is_not_there(tmp_path: Path) -> None:

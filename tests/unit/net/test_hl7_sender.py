@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from broker.adapter import Delivery, OutboundContext
 from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
 from broker.hl7.ack import Acknowledgement
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender, failure
+from broker.store.lease import LostLeaseError
 from tests.support.mllp import Behaviour, MllpSink
 from tests.support.ports import free_port
 
@@ -62,6 +64,20 @@ def test_what_is_taken_left_as_it_was_rendered(sink: MllpSink, sender: MakeSende
     assert sink.messages == [delivery(1).payload, delivery(2).payload]
     assert [receipt.detail for receipt in receipts] == ["MSA-1 AA", "MSA-1 AA"]
     assert b"MSA|AA|1" in receipts[0].answer
+
+
+def test_a_message_whose_lease_ran_out_while_it_connected_does_not_leave(
+    sink: MllpSink, sender: MakeSender
+) -> None:
+    def lost() -> None:
+        raise LostLeaseError("way epj 0")
+
+    outbound = sender(sink.port)
+    with pytest.raises(LostLeaseError):
+        outbound.deliver(replace(delivery(1), confirm=lost))
+    outbound.deliver(delivery(2))
+
+    assert sink.messages == [delivery(2).payload]
 
 
 @pytest.mark.parametrize("code", ["AE", "AR"])

@@ -133,6 +133,12 @@ def test_the_registers_stay_in_order_whatever_happens(
         folded = fold(registers.tx, one, None)
         data = one.data
         _check(registers)
+        if one.type in MERGES and folded.view is None:
+            assert registers.reported("merge-held") != []
+            assert {key: patients.get(registers.tx, key) for key in _living(registers)} == before, (
+                "nothing of it"
+            )
+            continue
         if one.type.startswith("patient."):
             assert data.patient is not None
             named |= {i.key for i in (*data.patient.identifiers, *data.prior)}

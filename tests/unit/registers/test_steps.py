@@ -9,6 +9,7 @@ from broker.registers import exceptions, steps
 from broker.registers.fold import Folded
 from tests.support.events import local, order, patient, step
 from tests.support.registers import Registers
+from tests.support.shared import REPOSITORY
 
 WHO, OTHER = patient(local("700123")), patient(local("700456"), family="Nordgård")
 ONE, TWO = "RIS|F1|S1", "RIS|F1|S2"
@@ -89,15 +90,22 @@ def test_the_cancel_of_one_step_leaves_its_siblings(registers: Registers) -> Non
     assert steps.of_patient(registers.tx, held(registers).patient_key) == [TWO]
 
 
+WAYS: dict[StepStatus, tuple[StepStatus, ...]] = {
+    "COMPLETED": ("STARTED", "COMPLETED"),
+    **{status: (status,) for status in STATUSES if status not in ("SCHEDULED", "COMPLETED")},
+    "SCHEDULED": (),
+}
+"""How a step that was scheduled gets into each status."""
+
+
 @pytest.mark.parametrize("before", STATUSES)
 @pytest.mark.parametrize("after", STATUSES)
 def test_only_transitions_that_make_sense_are_made(
     registers: Registers, before: StepStatus, after: StepStatus
 ) -> None:
     scheduled(registers)
-    if before != "SCHEDULED":
-        scheduled(registers, status="STARTED" if before == "COMPLETED" else before, kind="step.changed")
-        scheduled(registers, status=before, kind="step.changed")
+    for status in WAYS[before]:
+        scheduled(registers, status=status, kind="step.changed")
     folded = scheduled(registers, status=after, description="changed", kind="step.changed")
     allowed = after == before or after in steps.TRANSITIONS[before]
 
@@ -107,9 +115,87 @@ def test_only_transitions_that_make_sense_are_made(
     assert held(registers).step.description == ("changed" if allowed else ""), "refused as a whole"
 
 
-def test_a_completed_step_is_never_scheduled_again() -> None:
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_row_is_held_only_while_devices_would_be_shown_it(status: StepStatus) -> None:
+    state = steps.state_of_row(status, held=True)
+
+    assert state == ("HELD" if status in steps.OPEN else status)
+    assert steps.state_of_row(status, held=False) == status
+    assert state == status or state in steps.TRANSITIONS[status], "losing its station is a transition"
+    assert status in steps.TRANSITIONS["HELD"], "and what is held follows its step"
+
+
+DRAWN = {
+    ("HELD", "SCHEDULED"),
+    ("SCHEDULED", "ARRIVED"),
+    ("ARRIVED", "STARTED"),
+    ("STARTED", "COMPLETED"),
+    ("STARTED", "DISCONTINUED"),
+    *((open_, ended) for open_ in ("SCHEDULED", "ARRIVED") for ended in ("CANCELED", "EXPIRED")),
+    ("CANCELED", "SCHEDULED"),
+    ("EXPIRED", "SCHEDULED"),
+    ("DISCONTINUED", "SCHEDULED"),
+}
+"""The state machine of a worklist row as the specification draws it."""
+
+PRACTICE = {
+    ("SCHEDULED", "STARTED"),
+    *((open_, ended) for open_ in ("SCHEDULED", "ARRIVED") for ended in ("COMPLETED", "DISCONTINUED")),
+    ("ARRIVED", "SCHEDULED"),
+    ("EXPIRED", "CANCELED"),
+    *((open_, "HELD") for open_ in ("SCHEDULED", "ARRIVED")),
+    *(("HELD", status) for status in STATUSES),
+}
+"""What it needs beside that, each with its reason at the table."""
+
+
+def test_the_table_is_what_is_drawn_and_what_practice_needs() -> None:
+    table = {(before, after) for before, targets in steps.TRANSITIONS.items() for after in targets}
+
+    assert table == DRAWN | PRACTICE
     assert steps.TRANSITIONS["COMPLETED"] == frozenset()
-    assert set(steps.TRANSITIONS) == set(STATUSES)
+    assert set(steps.TRANSITIONS) == {*STATUSES, "HELD"}
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (REPOSITORY / "docs" / "worklist.md").read_text(encoding="utf-8")
+    order = ("HELD", *STATUSES)
+    lines = [
+        f"| {state} | {', '.join(after for after in order if after in steps.TRANSITIONS[state]) or '-'} |"
+        for state in order
+    ]
+
+    assert "\n".join(lines) in page
+
+
+# --- rows that nobody came to ---
+
+
+def expired(registers: Registers, **fields: Any) -> Folded:
+    said = held(registers).step.model_copy(update={"status": "EXPIRED", **fields})
+    return registers.said("step.expired", patient=WHO, step=said)
+
+
+def test_an_idle_step_expires_and_an_order_restores_it(registers: Registers) -> None:
+    scheduled(registers)
+
+    assert expired(registers).view is not None
+    assert registers.status(ONE) == "EXPIRED"
+    assert held(registers).order == order(), "nothing else is said"
+
+    scheduled(registers, start_date="20260317", kind="step.changed")
+    assert registers.status(ONE) == "SCHEDULED"
+    assert registers.reported() == []
+
+
+def test_what_changed_since_it_was_found_idle_does_not_expire(registers: Registers) -> None:
+    scheduled(registers)
+    assert expired(registers, start_date="20260301").view is None, "it was moved meanwhile"
+
+    scheduled(registers, status="STARTED", kind="step.started")
+    assert expired(registers).view is None, "it has begun"
+    assert registers.status(ONE) == "STARTED"
+    assert registers.reported() == [], "a race is no fault"
 
 
 def test_a_step_of_another_patient_is_refused_and_reported(registers: Registers) -> None:

@@ -73,7 +73,6 @@ def test_listeners_say_what_they_make(tmp_path: Path) -> None:
     ("charsets", "found"),
     [
         ("[ISO_IR 100, ISO_IR 192]", {"worklist": {"ISO_IR 100": "latin_1", "ISO_IR 192": "utf_8"}}),
-        ("[ISO_IR 100, ISO 2022 IR 87]", {}),
     ],
 )
 def test_a_worklist_shows_what_its_listeners_can(tmp_path: Path, charsets: str, found: object) -> None:

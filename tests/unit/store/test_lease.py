@@ -197,8 +197,11 @@ def test_it_is_relied_on_for_less_than_it_stands_counted_from_before_it_was_aske
 
     held.renewed(99.0)
     assert held.sure
+    held.confirm()
     now = 99.0 + SECONDS - MARGIN_SECONDS
     assert not held.sure
+    with pytest.raises(LostLeaseError):
+        held.confirm()
 
 
 def test_an_older_answer_does_not_shorten_it() -> None:

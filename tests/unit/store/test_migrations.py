@@ -225,11 +225,13 @@ def test_the_tally_begins_with_what_there_is(tx: Transaction) -> None:
 
 
 def test_the_registers_are_not_touched(tx: Transaction) -> None:
-    kept = {name: tx.rows(f"SELECT * FROM {name} ORDER BY 1") for name in REGISTERS}
-    assert {
-        name: [row[: len(REGISTERS[name][0])] for row in rows] for name, rows in kept.items()
-    } == REGISTERS
-    assert {row[len(REGISTERS["step"][0]) :] for row in kept["step"]} == {("", "")}, "no visit is made up"
+    added = {
+        "patient": ("{}",),
+        "step": ("", "", "", ""),
+        "instance": ("", ""),
+    }  # nobody knows what was said then, and no visit is made up
+    kept = {name: [(*row, *added.get(name, ())) for row in rows] for name, rows in REGISTERS.items()}
+    assert {name: tx.rows(f"SELECT * FROM {name} ORDER BY 1") for name in REGISTERS} == kept
     assert exceptions.listed(tx)[0]["message"] == "M00003"
     assert tx.rows("PRAGMA foreign_key_check") == []
 

@@ -18,7 +18,14 @@ from broker.why.facts import Device
 from tests.support.ports import free_port
 from tests.support.shared import REPOSITORY
 
-QUERY = {"at": "2026-03-09T08:00:00+00:00", "answers": 2, "whole": True, "charset": "", "keys": []}
+QUERY = {
+    "at": "2026-03-09T08:00:00+00:00",
+    "answers": 2,
+    "whole": True,
+    "lossy": 0,
+    "charset": "",
+    "keys": [],
+}
 
 
 class Server:

@@ -37,6 +37,4 @@ CREATE TABLE bed (
 );
 CREATE INDEX bed_visit ON bed (visit);
 
-ALTER TABLE step ADD COLUMN visit TEXT COLLATE "C" NOT NULL DEFAULT '';       -- the visit that it belongs to
 ALTER TABLE step ADD COLUMN adopted_by TEXT COLLATE "C" NOT NULL DEFAULT '';  -- of a step without an order: key of the order's
-CREATE INDEX step_visit ON step (visit) WHERE visit <> '';

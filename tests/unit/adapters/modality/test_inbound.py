@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 
 from adapters.modality.inbound import MODALITY_WORKLIST, WorklistScp, WorklistService
 from broker.adapter import InboundContext, WorklistQuery, WorklistRow
+from broker.device import Device
 from broker.dicom.attributes import Attributes, to_dataset
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.net.service import Answer, FindRequest, Peer
@@ -71,3 +75,72 @@ def test_a_device_that_goes_is_noted_too() -> None:
     answers.close()  # type: ignore[attr-defined]
 
     assert [(query.answers, query.whole) for query in noted] == [(1, False)]
+
+
+NAMES = ("Sørby^Áile", "Čuđi Ŋuorra^Ánde", f"{'Å' * 60}^Siv Siv")
+
+
+def shown(device: Device | None, keys: Attributes) -> tuple[list[tuple[str, str]], list[Any]]:
+    """(character set, name) of each answer, and what was counted and noted."""
+    told: list[Any] = []
+    rows: Any = SimpleNamespace(
+        candidates=lambda **_: [
+            WorklistRow(key=name, status="SCHEDULED", attributes={"PatientName": name}) for name in NAMES
+        ]
+    )
+    context: Any = SimpleNamespace(
+        worklist=rows,
+        clock=lambda: NOW,
+        known_aets=frozenset({PEER.calling_aet}),
+        count=lambda name, labels, number=1: told.append((name, labels, number)),
+        note_query=lambda query: told.append(query.lossy),
+        device=lambda _aet: device,
+    )
+    request = FindRequest(
+        sop_class=MODALITY_WORKLIST,
+        identifier=to_dataset(keys, charset="ISO_IR 100"),
+        transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
+        message_id=1,
+        cancelled=lambda: False,
+    )
+    found = []
+    for answer in WorklistScp(WorklistService(), context).find(request, PEER):
+        assert isinstance(answer.identifier, bytes)
+        read = dcmread(BytesIO(answer.identifier), force=True)
+        found.append((read.SpecificCharacterSet, str(read.PatientName)))
+    return found, told[1:]
+
+
+def test_each_device_is_shown_what_it_can_show() -> None:
+    latin, told = shown(Device(charsets=("ISO_IR 100",)), {"PatientName": ""})
+
+    assert latin == [
+        ("ISO_IR 100", NAMES[0]),
+        ("ISO_IR 100", "Cudi Nuorra^Ánde"),
+        ("ISO_IR 100", f"{'Å' * 60}^Siv"),
+    ]
+    assert told == [("broker_worklist_lossy_total", {"calling_aet": "CT2_STO"}, 2), 2]
+    assert shown(Device(charsets=("ISO_IR 192",)), {"PatientName": ""})[0][1] == ("ISO_IR 192", NAMES[1])
+    assert shown(None, {"PatientName": ""})[0][:2] == [("ISO_IR 100", NAMES[0]), ("ISO_IR 192", NAMES[1])]
+
+
+def test_what_the_settings_say_of_a_device_goes_before_what_it_asks_in() -> None:
+    asked = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": ""}
+
+    found, _ = shown(Device(charsets=("ISO_IR 100",)), asked)
+
+    assert {term for term, _ in found} == {"ISO_IR 100"}
+
+
+def test_a_name_is_cut_to_what_the_device_takes() -> None:
+    found, _ = shown(Device(name_length=10), {"PatientName": "Sørby*"})
+
+    assert found == [("ISO_IR 100", "Sørby^Áile")]
+    assert shown(Device(name_length=8), {"PatientName": "Sørby*"})[0] == [("ISO_IR 100", "Sørby^Ái")]
+
+
+@pytest.mark.parametrize("key", ["Cudi Nuorra^Ánde", "CUDI*", "cudi nuorra^ande"])
+def test_a_name_is_found_as_the_device_was_shown_it(key: str) -> None:
+    found, _ = shown(Device(charsets=("ISO_IR 192",)), {"PatientName": key})
+
+    assert [name for _, name in found] == [NAMES[1]]

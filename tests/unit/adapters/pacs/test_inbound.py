@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
+from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
 from broker.errors import StoreError
 from broker.net.service import Peer, StoreRequest
@@ -34,6 +36,7 @@ class Intake:
     def __init__(self) -> None:
         self.kept: list[Reception] = []
         self.broken: Exception | None = None
+        self.overtaken = False
 
     async def accept(self, reception: Reception) -> Stored:
         raise AssertionError("a DICOM service runs in its own thread")
@@ -42,12 +45,13 @@ class Intake:
         if self.broken is not None:
             raise self.broken
         self.kept.append(reception)
-        return Stored(answers=(), answer_code=reception.answer_code)
+        return Stored(answers=(), answer_code=reception.answer_code, repeat=self.overtaken)
 
 
 class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder, self.intake, self.counted = folder, Intake(), list[str]()
+        self.kept_when_asked: list[bool] = []
         context: Any = InboundContext(
             name="images",
             site="STO",
@@ -56,12 +60,16 @@ class Rig:
             spool=folder,
             intake=self.intake,
             worklist=None,
-            clock=lambda: NOW,
+            clock=self.clock,
             register_dicom=lambda _: None,
             known_aets=frozenset(),
-            count=lambda _, labels: self.counted.append(labels["verdict"]),
+            count=lambda _, labels: self.counted.extend(v for k, v in labels.items() if k != "source"),
         )  # type: ignore[arg-type]
         self.scp = StorageScp(CONFIG, context)
+
+    def clock(self) -> datetime:
+        self.kept_when_asked.append((self.folder / FOLDER).exists())
+        return NOW
 
     def store(self, content: bytes, uid: str = "2.25.3") -> int:
         path = self.folder / "incoming"
@@ -90,7 +98,7 @@ def test_an_object_is_kept_then_written_down_then_answered(rig: Rig) -> None:
         "CT1",
         ["instance.received"],
     )
-    assert rig.counted == ["accepted"]
+    assert rig.counted == ["accepted", "bare-national-number"]
 
 
 def test_success_is_not_said_where_the_journal_cannot_be_written(rig: Rig) -> None:
@@ -100,6 +108,19 @@ def test_success_is_not_said_where_the_journal_cannot_be_written(rig: Rig) -> No
     with pytest.raises(StoreError):
         rig.store(OBJECT)
     assert rig.counted == []
+
+
+def test_an_object_that_was_overtaken_is_answered_and_counted_as_a_repeat(rig: Rig) -> None:
+    rig.intake.overtaken = True
+
+    assert rig.store(OBJECT) == 0x0000
+    assert rig.counted == ["repeat"]
+
+
+def test_when_it_came_is_told_before_the_disk_may_take_its_time(rig: Rig) -> None:
+    rig.store(OBJECT)
+
+    assert rig.kept_when_asked == [False]
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\0" * 128 + b"DICM", OBJECT[:200], OBJECT[:-3]])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.pacs.inbound import StorageService, profile
 from adapters.pacs.mapping import HEAD, Arrived, Profile, map_instance, receive, refused
-from broker.adapter import Verdict
+from broker.adapter import ListenerPlace, Verdict
 from broker.event import Identifier, Patient, PersonName
 from broker.hl7.demographics import Issuers, read_issuer
 from tests.support.golden import MESSAGE_ID, NOW
+from tests.support.numbers import valid
 
 STO = read_issuer("STO&2.999.7001&ISO")
 NATIONAL = tuple(
@@ -79,6 +83,7 @@ def test_a_whole_head() -> None:
         "sha256": "abc",
         "calling_aet": "CT1",
         "issuer_stated": False,
+        "neonatal": False,
     }
 
 
@@ -160,6 +165,56 @@ def test_the_reception() -> None:
     (event,) = reception.events
     assert (event.id, event.source, event.site, event.time) == (f"{MESSAGE_ID}.0", "images", "STO", NOW)
     assert receive(HEADS, ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW) == reception
+
+
+@pytest.mark.parametrize(
+    ("head", "flags"),
+    [
+        ({"PatientID": "700123"}, ()),
+        ({"PatientID": valid("309082")}, ("synthetic-number",)),
+        ({"PatientID": valid("309082"), "PatientBirthDate": "19821031"}, ("synthetic-number", "birth-date-differs")),
+        ({"PatientID": valid("301082")}, ("real-looking-number",)),
+        ({"PatientID": valid("812345")}, ()),
+        ({"PatientID": "30908299999"}, ()),
+        ({"PatientID": valid("305082")}, ("h-number-issuer",)),
+        ({"PatientID": "20036914712", "IssuerOfPatientID": "NNNOR"}, ("check-digit",)),
+        ({"PatientID": valid("812345"), "IssuerOfPatientID": "NNNOR"}, ("id-kind-differs",)),
+        ({"PatientID": valid("309082"), "IssuerOfPatientID": "STO"}, ("bare-national-number",)),
+        ({"PatientID": ""}, ()),
+    ],
+)  # fmt: skip
+def test_an_object_is_taken_whatever_its_id_and_what_is_odd_of_it_is_remarked(
+    head: dict[str, Any], flags: tuple[str, ...]
+) -> None:
+    reception = receive(
+        {**HEADS, "PatientBirthDate": "", **head}, ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW
+    )
+
+    assert (reception.verdict, reception.flags) == (Verdict.ACCEPTED, flags)
+
+
+def test_the_profile_knows_which_devices_examine_newborns_only() -> None:
+    config = StorageService(issuer="STO&2.999.7001&ISO", neonatal_aets=("CT1",))
+    place = ListenerPlace(name="images", site="STO", config_folder=Path())
+    instances = [
+        map_instance(HEADS, replace(ARRIVED, calling_aet=aet), profile(config, place)).data.instance
+        for aet in ("CT1", "CT2")
+    ]
+
+    assert [instance and instance.neonatal for instance in instances] == [True, False]
+
+
+def test_the_profile_knows_who_gives_h_numbers() -> None:
+    config = StorageService(issuer="STO&2.999.7001&ISO", h_issuers=("STO&2.999.7001&ISO",))
+    reception = receive(
+        {**HEADS, "PatientID": valid("305082"), "PatientBirthDate": "", "IssuerOfPatientID": "STO"},
+        ARRIVED,
+        profile(config, ListenerPlace(name="images", site="STO", config_folder=Path())),
+        message_id=MESSAGE_ID,
+        now=NOW,
+    )
+
+    assert reception.flags == ()
 
 
 def test_a_refusal_is_counted_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from broker.adapter import Delivery, InboundContext, OutboundContext, Reception,
 from broker.errors import AskPersonError, TransientDeliveryError
 from broker.net.service import Peer, StoreRequest
 from broker.runtime.offline import instance
+from broker.store.lease import LostLeaseError
 from tests.support.golden import NOW
 
 OBJECT = instance(
@@ -37,7 +39,8 @@ class Pacs:
     def __init__(self) -> None:
         self.taken: list[tuple[Path, bytes]] = []
 
-    def send(self, path: Path) -> int:
+    def send(self, path: Path, confirm: Callable[[], None]) -> int:
+        confirm()
         self.taken.append((path, path.read_bytes()))
         return 0
 
@@ -90,11 +93,22 @@ class Node:
         assert not path.exists(), "moved, not copied"
         return kept[0].blob
 
-    def forward(self, path: str, coerced: dict[str, Any] | None = None) -> None:
+    def forward(
+        self,
+        path: str,
+        coerced: dict[str, Any] | None = None,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
         order = {"path": path, "coerce": coerced, "time": "20260309080000", "source": "PAS"}
         self.sender.deliver(
             Delivery(
-                id=7, destination="pacs", lane="P1", route="r", attempt=1, payload=json.dumps(order).encode()
+                id=7,
+                destination="pacs",
+                lane="P1",
+                route="r",
+                attempt=1,
+                payload=json.dumps(order).encode(),
+                confirm=confirm,
             )
         )
 
@@ -120,6 +134,18 @@ def test_a_coerced_copy_stands_in_the_senders_own_folder_and_only_while_it_is_se
     assert dcmread(BytesIO(content)).PatientName == "Sørby^Ny"
     assert not copy.exists()
     assert (nodes[1].spool / path).read_bytes() == OBJECT
+
+
+def test_an_object_whose_lease_ran_out_leaves_no_copy_either(nodes: list[Node]) -> None:
+    def lost() -> None:
+        raise LostLeaseError("way pacs 0")
+
+    path = nodes[0].receive()
+    with pytest.raises(LostLeaseError):
+        nodes[1].forward(path, COERCED, lost)
+
+    assert nodes[1].pacs.taken == []
+    assert list((nodes[1].own / "tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize("coerced", [None, COERCED])

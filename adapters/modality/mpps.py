@@ -1,0 +1,159 @@
+"""The MPPS SCP (PS3.4 F.7): modalities say that a step began, how it went on, and how it ended.
+
+A request is in the journal, as a Part 10 file with its bytes as they came, before `0000` leaves (invariant 1). What it
+does to rows and who is told are the registers' and the routes' business. N-GET and N-EVENT-REPORT are not here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from io import BytesIO
+
+from pydantic import Field
+from pydicom import dcmread
+
+from adapters.modality import mapping
+from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception
+from broker.dicom import attributes as dicom
+from broker.dicom import elements, part10, status, uid
+from broker.dicom.attributes import Attributes
+from broker.dicom_identity import Profile
+from broker.errors import RemoteProtocolError
+from broker.hl7.demographics import Issuers, read_issuer
+from broker.ids import message_id
+from broker.net.hl7_listener import Issuer
+from broker.net.service import Answer, ObjectRequest, Peer
+
+
+class PerformedStepService(Options):
+    """Options of the MPPS SCP."""
+
+    issuer: Issuer = Field(description="Issuer of a Patient ID whose MPPS names none: namespace&oid&ISO.")
+    issuers: tuple[Issuer, ...] = Field(
+        default=(), description="Known issuers; a name alone is completed from them."
+    )
+    national: tuple[Issuer, ...] = Field(
+        default=(), description="Issuers of national numbers, tried for an 11-digit id that names no issuer."
+    )
+
+
+def profile(config: PerformedStepService, name: str, site: str) -> Profile:
+    """How an MPPS service with these options reads."""
+    national = tuple(read_issuer(text) for text in config.national)
+    known = (*(read_issuer(text) for text in config.issuers), *national)
+    issuers = Issuers(default=read_issuer(config.issuer), known=known)
+    return Profile(name=name, site=site, issuers=issuers, national=national)
+
+
+class PerformedStepScp:
+    """Takes N-CREATE and N-SET (`broker.net.service.ObjectService`)."""
+
+    sop_classes = (uid.PERFORMED_STEP,)
+
+    def __init__(self, config: PerformedStepService, context: InboundContext) -> None:
+        self._context = context
+        self._profile = profile(config, context.name, context.site)
+
+    def operate(self, request: ObjectRequest, peer: Peer) -> Answer:
+        """Judges the request, writes it to the journal, then answers."""
+        context, now = self._context, self._context.clock()
+        identity = message_id(now)
+        made = uid.derive(f"mpps|{identity}") if request.operation == "N-CREATE" else ""
+        sop_instance = request.sop_instance_uid or made
+        raw = request.dataset and (
+            part10.head(
+                sop_class_uid=uid.PERFORMED_STEP,
+                sop_instance_uid=sop_instance,
+                transfer_syntax_uid=request.transfer_syntax_uid,
+                calling_aet=peer.calling_aet,
+            )
+            + request.dataset
+        )
+        try:
+            attributes = _read(raw)[1] if raw else {}
+        except RemoteProtocolError as exc:
+            said = mapping.Said(
+                operation=request.operation, uid=sop_instance, calling_aet=peer.calling_aet, attributes={}
+            )
+            fault = mapping.Fault(code=status.PROCESSING_FAILURE, reason=str(exc))
+            reception = mapping.refused(fault, said, self._profile, message_id=identity, now=now, raw=raw)
+        else:
+            said = mapping.Said(
+                operation=request.operation,
+                uid=sop_instance,
+                calling_aet=peer.calling_aet,
+                attributes=attributes,
+            )
+            reception = mapping.receive(said, self._profile, message_id=identity, now=now, raw=raw)
+        stored = context.intake.accept_blocking(reception)
+        written = stored.refused or reception
+        labels = {"source": context.name, "verdict": written.verdict.value}
+        context.count("broker_messages_received_total", labels)
+        code = int(written.answer_code, 16)
+        final = stored.refused is not None and code == status.PROCESSING_FAILURE
+        return Answer(
+            status=code,
+            comment=written.reason,
+            error_id=status.MAY_NO_LONGER_BE_UPDATED if final else None,
+            sop_instance_uid=sop_instance,
+        )
+
+
+class PerformedStepReader:
+    """The MPPS SCP without its association: reads a DICOM file of the class (`broker.adapter.Reader`)."""
+
+    def __init__(self, config: PerformedStepService, place: ListenerPlace) -> None:
+        self._profile = profile(config, place.name, place.site)
+
+    def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
+        """Judges one file; whether it is an N-CREATE or an N-SET, its attributes tell."""
+        try:
+            sop_instance, attributes = _read(raw)
+        except RemoteProtocolError as exc:
+            said = mapping.Said(operation="N-CREATE", uid="", calling_aet=peer, attributes={})
+            fault = mapping.Fault(code=status.DATA_SET_MISMATCH, reason=str(exc))
+            return mapping.refused(fault, said, self._profile, message_id=message_id, now=now, raw=raw)
+        said = mapping.Said(
+            operation=mapping.operation_of(attributes),
+            uid=sop_instance,
+            calling_aet=peer,
+            attributes=attributes,
+        )
+        return mapping.receive(said, self._profile, message_id=message_id, now=now, raw=raw)
+
+
+def _read(raw: bytes) -> tuple[str, Attributes]:
+    """SOP Instance UID and attributes of a Part 10 file of the class. Raises `RemoteProtocolError`."""
+    elements.scan(BytesIO(raw))
+    try:
+        dataset = dcmread(BytesIO(raw))
+    except Exception as exc:  # whatever pydicom raises of bytes that are no data set
+        raise RemoteProtocolError("not a data set") from exc
+    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != uid.PERFORMED_STEP:
+        raise RemoteProtocolError("(0002,0002) is not the class of performed procedure steps")
+    return str(dataset.file_meta.get("MediaStorageSOPInstanceUID", "")), dicom.from_dataset(dataset)
+
+
+class _PerformedSteps:
+    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
+
+    addresses: tuple[str, ...] = ()
+
+    def __init__(self, config: PerformedStepService, context: InboundContext) -> None:
+        context.register_dicom(PerformedStepScp(config, context))
+
+    async def start(self) -> None:
+        """The association server starts with the broker."""
+
+    async def stop(self) -> None:
+        """The association server stops with the broker."""
+
+
+INBOUND = InboundSpec(
+    name="mpps",
+    summary="MPPS SCP: steps that modalities perform",
+    config=PerformedStepService,
+    factory=_PerformedSteps,
+    reader=PerformedStepReader,
+    makes={"N-CREATE": ("step.started",), "N-SET": tuple(mapping.EVENTS.values())},
+)

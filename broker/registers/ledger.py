@@ -1,0 +1,467 @@
+"""The ledger of identity: what each merge, id change and move changed, so that it can be undone to the letter.
+
+A change is written beside the registers that it changes, by the same event. Making changes is `patients`'; whether a
+merge may run by itself is `guards`'; undoing one is `split`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from broker.event import Event, Identifier, Patient
+from broker.registers import exceptions, guards, patients, versions
+from broker.registers.patients import Known
+from broker.store.database import Transaction
+
+Kind = Literal["merge", "id-change", "move", "visit-move"]
+State = Literal["applied", "held", "released", "refused", "undone"]
+
+KINDS: Final[dict[str, Kind]] = {
+    "patient.merged": "merge",
+    "patient.id-changed": "id-change",
+    "patient.moved": "move",
+    "encounter.reassigned": "visit-move",
+}
+
+FILED: Final = ("step", "instance")
+"""Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
+
+Key = tuple[str, str]
+"""(issuer, value), as `Identifier.key`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """An identifier as it was before a change."""
+
+    value: str
+    issuer: str
+    patient: str
+    """Record that owned it; empty: nobody."""
+    current: bool
+    leaves: bool
+    """It goes from the survivor when the change is undone."""
+
+    @property
+    def key(self) -> Key:
+        return (self.issuer, self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What stood before a change, beside the identifiers."""
+
+    survivor: Known | None = None
+    """None: the change made the record."""
+    absorbed: Known | None = None
+    followers: tuple[str, ...] = ()
+    """Records that had been merged into the absorbed one."""
+    steps: tuple[str, ...] = ()
+    """Keys of the steps that went along."""
+    studies: tuple[str, ...] = ()
+    """Study UIDs of the instances that went along."""
+    named: tuple[Identifier, ...] = ()
+    """PID-3 and MRG-1, whole."""
+    moved: tuple[tuple[str, str, str, str, str], ...] = ()
+    """Of a visit's move: (table, key, patient, said value, said issuer) of each row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An entry of the ledger."""
+
+    number: int
+    id: str
+    kind: Kind
+    state: State
+    survivor: str
+    absorbed: str
+    at: str
+    reason: str
+    ended: str
+    event: str
+    before: Before
+    identifiers: tuple[Touched, ...]
+
+    @property
+    def leaving(self) -> frozenset[Key]:
+        return frozenset(touched.key for touched in self.identifiers if touched.leaves)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The records that an event is about, before it is folded."""
+
+    rows: dict[Key, tuple[str, bool]]
+    """Owner of each of their identifiers, and whether it is current."""
+    records: dict[str, Known]
+    steps: dict[str, tuple[str, ...]]
+    studies: dict[str, tuple[str, ...]]
+    followers: dict[str, tuple[str, ...]]
+
+
+def snapshot(tx: Transaction, event: Event) -> Snapshot:
+    """Every record that PID-3 or MRG-1 names."""
+    keys = patients.find(tx, _named(event))
+    return Snapshot(
+        rows={
+            (issuer, value): (key, bool(current))
+            for key in keys
+            for issuer, value, current in tx.rows(
+                "SELECT issuer, value, current FROM patient_identifier WHERE patient=?", (key,)
+            )
+        },
+        records={key: patients.get(tx, key) for key in keys},
+        steps={key: _texts(tx, "SELECT key FROM step WHERE patient=? ORDER BY key", key) for key in keys},
+        studies={
+            key: _texts(tx, "SELECT DISTINCT study_uid FROM instance WHERE patient=? ORDER BY study_uid", key)
+            for key in keys
+        },
+        followers={
+            key: _texts(tx, "SELECT key FROM patient WHERE merged_into=? ORDER BY key", key) for key in keys
+        },
+    )
+
+
+def enter(tx: Transaction, event: Event, before: Snapshot, survivor: str) -> list[str]:
+    """Writes what the event changed since the snapshot, a change for each record that lost identifiers.
+
+    Returns the ids of the changes; none where nothing changed (a merge that is told again).
+    """
+    asked = {identifier.key for identifier in _named(event)}
+    after = _owners(tx, asked | before.rows.keys())
+    touched = sorted(key for key in asked | before.rows.keys() if after.get(key) != before.rows.get(key))
+    if not touched:
+        return []
+    sources = sorted({before.rows[key][0] for key in touched if key in before.rows} - {survivor})
+    leaving = _leaving(event, before, survivor)
+    ids = []
+    for place, source in enumerate(sources or [""]):
+        own = [key for key in touched if _source(before, key) == source and source]
+        rest = [key for key in touched if _source(before, key) in ("", survivor)] if place == 0 else []
+        body = Before(
+            survivor=before.records.get(survivor),
+            absorbed=before.records.get(source),
+            followers=before.followers.get(source, ()),
+            steps=before.steps.get(source, ()),
+            studies=before.studies.get(source, ()),
+            named=_named(event),
+        )
+        rows = [_touched(before, key, leaves=True) for key in own]
+        rows += [_touched(before, key, leaves=key in leaving and key not in before.rows) for key in rest]
+        ids.append(_insert(tx, event, "applied", survivor, source, body, rows, place=place))
+    return ids
+
+
+def _leaving(event: Event, before: Snapshot, survivor: str) -> frozenset[Key]:
+    """Of the identifiers that nobody had: those that are the other's if this change was wrong."""
+    prior = frozenset(i.key for i in event.data.prior)
+    said = frozenset(i.key for i in event.data.patient.identifiers) if event.data.patient else frozenset()
+    owned = {key for key, (patient, _) in before.rows.items() if patient == survivor}
+    # A record that only MRG-1 knew goes on under the numbers of PID-3: then those are the new ones.
+    return said - prior if owned & prior and not owned & said else prior
+
+
+def objection(tx: Transaction, event: Event) -> str:
+    """Why a merge or id change must wait for a person; empty where it need not, or where one decided already."""
+    said, prior = event.data.patient, event.data.prior
+    if said is None or event.data.decision is not None:
+        return ""
+    targets, sources = patients.find(tx, said.identifiers), patients.find(tx, prior)
+    survivor = patients.get(tx, targets[0]) if targets else None
+    if survivor is None and sources:
+        sources = sources[1:]  # its record goes on under the new numbers
+    others = [patients.get(tx, key) for key in sources if survivor is None or key != survivor.key]
+    return guards.objection(
+        said,
+        prior,
+        survivor.patient if survivor and survivor.verified else None,
+        [other.patient for other in others if other.verified],
+    )
+
+
+def hold(tx: Transaction, event: Event, reason: str) -> None:
+    """A merge that waits: nothing of it is applied, and a person is asked. Told again, it is the same question."""
+    targets = patients.find(tx, event.data.patient.identifiers if event.data.patient else ())
+    sources = [key for key in patients.find(tx, event.data.prior) if key not in targets]
+    survivor, absorbed = (targets or [""])[0], (sources or [""])[0]
+    rows = [
+        Touched(value=v, issuer=i, patient=owner, current=current, leaves=False)
+        for (i, v), (owner, current) in sorted(
+            _owners(tx, {i.key for i in _named(event)}, missing=("", False)).items()
+        )
+    ]
+    waiting = [c for c in of_identifiers(tx, [row.key for row in rows]) if c.state == "held"]
+    for change in waiting:
+        if change.before.named == _named(event):
+            exceptions.report(tx, "merge-held", change.id, reason, event)
+            return
+    body = Before(named=_named(event))
+    name = _insert(tx, event, "held", survivor, absorbed, body, rows, reason=reason)
+    exceptions.report(tx, "merge-held", name, reason, event)
+
+
+def close(tx: Transaction, event: Event, change: str, state: State) -> None:
+    """What was held is decided, or what was applied is undone, by this event."""
+    tx.execute("UPDATE patient_change SET state=?, ended=? WHERE id=?", (state, event.id, change))
+    exceptions.clear(tx, "merge-held", change)
+
+
+def get(tx: Transaction, name: str) -> Change | None:
+    """The change with this id."""
+    return next(iter(_read(tx, "id=?", (name,))), None)
+
+
+def of_identifiers(tx: Transaction, keys: Iterable[Key]) -> list[Change]:
+    """Every change that touched one of these (issuer, value), in the order in which they were made."""
+    names: set[str] = set()
+    for issuer, value in keys:
+        names.update(
+            name
+            for (name,) in tx.rows(
+                "SELECT change FROM patient_change_identifier WHERE value=? AND issuer=?", (value, issuer)
+            )
+        )
+    found = [change for name in names if (change := get(tx, name)) is not None]
+    return sorted(found, key=lambda change: change.number)
+
+
+def of_patient(tx: Transaction, key: str) -> list[Change]:
+    """Every change that a record took part in, or one that was merged into it."""
+    keys = [key, *_texts(tx, "SELECT key FROM patient WHERE merged_into=?", key)]
+    marks = ",".join("?" * len(keys))
+    return _read(tx, f"survivor IN ({marks}) OR absorbed IN ({marks})", (*keys, *keys))
+
+
+def of_event(tx: Transaction, event: str) -> list[Change]:
+    """The changes that an event made."""
+    return _read(tx, "event=?", (event,))
+
+
+def refile(tx: Transaction, key: Key, patient: str) -> None:
+    """What came under an identifier belongs to this patient from now on; what PAS does not know stays nobody's."""
+    issuer, value = key
+    for table in FILED:
+        tx.execute(
+            f"UPDATE {table} SET patient=? WHERE said_value=? AND said_issuer=? AND patient<>''",
+            (patient, value, issuer),
+        )
+
+
+def came_under(tx: Transaction, key: Key) -> bool:
+    """Whether anything of a patient is filed under an identifier."""
+    issuer, value = key
+    where = "said_value=? AND said_issuer=? AND patient<>''"
+    return any(
+        tx.one(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1", (value, issuer)) is not None for table in FILED
+    )
+
+
+def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
+    """A visit is another patient's (A45): its steps and their objects become `target`'s, nothing else.
+
+    The visits are `prior_visits`; where `prior` names whose they were, only that patient's. Returns the records that
+    something was taken from.
+    """
+    sources = patients.find(tx, event.data.prior)
+    moved = _of_visits(tx, event.data.prior_visits, target.key, sources)
+    if not moved:
+        return ()
+    under = (patients.said_under(tx, _named(event), target.key) or target.patient.identifiers[0]).key
+    for table, key, *_ in moved:
+        tx.execute(
+            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {_KEYS[table]}=?",
+            (target.key, under[1], under[0], key),
+        )
+    found = tuple(dict.fromkeys(row[2] for row in moved if row[2]))
+    body = Before(named=_named(event), moved=tuple(moved))
+    _insert(tx, event, "applied", target.key, (found or ("",))[0], body, [])
+    return found
+
+
+_KEYS: Final = {"step": "key", "instance": "sop_instance_uid"}
+
+Row = tuple[str, str, str, str, str]
+
+
+def _of_visits(
+    tx: Transaction, visits: Sequence[Identifier], target: str, sources: Sequence[str]
+) -> list[Row]:
+    """The rows of visits that are not the target's: steps by visit number, objects by their steps' Study UID."""
+    if not visits:
+        return []
+    marks = ",".join("?" * len(visits))
+    rows = tx.rows(
+        f"SELECT key, patient, said_value, said_issuer, study_uid FROM step WHERE visit IN ({marks}) AND patient<>?"
+        " ORDER BY key",
+        (*(f"{v.issuer}|{v.value}" for v in visits), target),
+    )
+    rows = [row for row in rows if not sources or row[1] in sources]
+    found: list[Row] = [("step", *row[:4]) for row in rows]
+    for study in sorted({row[4] for row in rows}):
+        owners = {row[1] for row in rows if row[4] == study}
+        found += [
+            ("instance", *row)
+            for row in tx.rows(
+                "SELECT sop_instance_uid, patient, said_value, said_issuer FROM instance WHERE study_uid=?"
+                " ORDER BY sop_instance_uid",
+                (study,),
+            )
+            if row[1] in owners
+        ]
+    return found
+
+
+def _named(event: Event) -> tuple[Identifier, ...]:
+    patient = event.data.patient
+    return (*(patient.identifiers if patient else ()), *event.data.prior)
+
+
+def _source(before: Snapshot, key: Key) -> str:
+    return before.rows[key][0] if key in before.rows else ""
+
+
+def _touched(before: Snapshot, key: Key, *, leaves: bool) -> Touched:
+    patient, current = before.rows.get(key, ("", False))
+    return Touched(value=key[1], issuer=key[0], patient=patient, current=current, leaves=leaves)
+
+
+def _owners(
+    tx: Transaction, keys: Iterable[Key], *, missing: tuple[str, bool] | None = None
+) -> dict[Key, tuple[str, bool]]:
+    found: dict[Key, tuple[str, bool]] = {}
+    for issuer, value in keys:
+        row = tx.one(
+            "SELECT patient, current FROM patient_identifier WHERE value=? AND issuer=?", (value, issuer)
+        )
+        if row is not None:
+            found[issuer, value] = (row[0], bool(row[1]))
+        elif missing is not None:
+            found[issuer, value] = missing
+    return found
+
+
+def _texts(tx: Transaction, sql: str, key: str) -> tuple[str, ...]:
+    return tuple(text for (text,) in tx.rows(sql, (key,)))
+
+
+def _insert(
+    tx: Transaction,
+    event: Event,
+    state: State,
+    survivor: str,
+    absorbed: str,
+    before: Before,
+    rows: Sequence[Touched],
+    *,
+    reason: str = "",
+    place: int = 0,
+) -> str:
+    name = event.id if place == 0 else f"{event.id}-{place + 1}"
+    last = tx.one("SELECT coalesce(max(number), 0) FROM patient_change") or (0,)
+    tx.execute(
+        "INSERT INTO patient_change (number, id, kind, state, survivor, absorbed, at, reason, body, ended, event)"
+        " VALUES (?,?,?,?,?,?,?,?,?,'',?)",
+        (
+            last[0] + 1,
+            name,
+            KINDS[event.type],
+            state,
+            survivor,
+            absorbed,
+            event.time.isoformat(),
+            reason,
+            _written(before),
+            event.id,
+        ),
+    )
+    tx.each(
+        "INSERT INTO patient_change_identifier (change, value, issuer, patient, current, leaves)"
+        " VALUES (?,?,?,?,?,?)",
+        [(name, t.value, t.issuer, t.patient, int(t.current), int(t.leaves)) for t in rows],
+    )
+    return name
+
+
+def _read(tx: Transaction, where: str, values: Sequence[str]) -> list[Change]:
+    rows = tx.rows(
+        "SELECT number, id, kind, state, survivor, absorbed, at, reason, ended, event, body FROM patient_change"
+        f" WHERE {where} ORDER BY number",
+        values,
+    )
+    return [
+        Change(
+            number=number,
+            id=name,
+            kind=kind,
+            state=state,
+            survivor=survivor,
+            absorbed=absorbed,
+            at=at,
+            reason=reason,
+            ended=ended,
+            event=event,
+            before=_before(json.loads(body)),
+            identifiers=tuple(
+                Touched(value=v, issuer=i, patient=p, current=bool(c), leaves=bool(leaves))
+                for v, i, p, c, leaves in tx.rows(
+                    "SELECT value, issuer, patient, current, leaves FROM patient_change_identifier"
+                    " WHERE change=? ORDER BY value, issuer",
+                    (name,),
+                )
+            ),
+        )
+        for number, name, kind, state, survivor, absorbed, at, reason, ended, event, body in rows
+    ]
+
+
+def _written(before: Before) -> str:
+    return json.dumps(
+        {
+            "survivor": _record(before.survivor),
+            "absorbed": _record(before.absorbed),
+            "followers": before.followers,
+            "steps": before.steps,
+            "studies": before.studies,
+            "named": [i.model_dump(exclude_defaults=True) for i in before.named],
+            "moved": before.moved,
+        },
+        ensure_ascii=False,
+    )
+
+
+def _record(known: Known | None) -> dict[str, Any] | None:
+    if known is None:
+        return None
+    return {
+        "key": known.key,
+        "patient": known.patient.model_dump(mode="json", exclude_none=True),
+        "verified": known.verified,
+        "origins": json.loads(versions.written(known.origins)),
+    }
+
+
+def _before(body: dict[str, Any]) -> Before:
+    return Before(
+        survivor=_known(body["survivor"]),
+        absorbed=_known(body["absorbed"]),
+        followers=tuple(body["followers"]),
+        steps=tuple(body["steps"]),
+        studies=tuple(body["studies"]),
+        named=tuple(Identifier(**one) for one in body["named"]),
+        moved=tuple(tuple(row) for row in body["moved"]),
+    )
+
+
+def _known(record: dict[str, Any] | None) -> Known | None:
+    if record is None:
+        return None
+    return Known(
+        key=record["key"],
+        patient=Patient.model_validate_json(json.dumps(record["patient"])),
+        verified=record["verified"],
+        origins=versions.read(json.dumps(record["origins"])),
+    )

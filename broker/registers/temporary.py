@@ -1,0 +1,88 @@
+"""Temporary identifiers: H-numbers, FH-numbers, a trauma series, and whatever PAS calls an unknown person by.
+
+Since when one stands and who gave it, so that none is forgotten; and that one which has ended, because it is known by
+now who that was, is nobody else's ever after. Which identifiers are temporary, `broker.identity` says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.event import Event, Patient
+from broker.identity import class_of
+from broker.registers import exceptions, patients
+from broker.store.database import Transaction
+
+
+class Unreconciled(NamedTuple):
+    """A patient of whom it is still not known who it is."""
+
+    key: str
+    since: str
+    """ISO 8601, UTC."""
+    source: str
+    site: str
+    patient: Patient
+
+
+def fold(tx: Transaction, event: Event, said: Patient) -> None:
+    """Remembers since when the temporary ones among the identifiers stand."""
+    for identifier in said.identifiers:
+        kind = class_of(identifier)
+        if kind == "temporary" or (kind == "local" and said.unknown == "Y"):
+            tx.execute(
+                "INSERT INTO temporary_id (value, issuer, since, source, site, event) VALUES (?,?,?,?,?,?)"
+                " ON CONFLICT (value, issuer) DO NOTHING",
+                (
+                    identifier.value,
+                    identifier.issuer,
+                    event.time.isoformat(),
+                    event.source,
+                    event.site,
+                    event.id,
+                ),
+            )
+
+
+def reissued(tx: Transaction, event: Event, said: Patient) -> bool:
+    """Whether PAS names another person by a temporary identifier that has ended; reported, not to be applied.
+
+    Aliases stay valid for ever, longer than the ten years for which none may be given again: taken at its word, such
+    a message would overwrite the patient who once had the identifier.
+    """
+    for identifier in said.identifiers:
+        row = tx.one(
+            "SELECT patient_identifier.patient FROM temporary_id JOIN patient_identifier USING (value, issuer)"
+            " WHERE value=? AND issuer=? AND current=0",
+            (identifier.value, identifier.issuer),
+        )
+        if row is None:
+            continue
+        known = patients.get(tx, row[0])
+        if any(i.key in {own.key for own in known.patient.identifiers} for i in said.identifiers):
+            continue  # it is the same patient by another identifier, which has not ended
+        anew = event.type in ("patient.registered", "encounter.started")
+        unknown = anew and said.unknown == "Y" and known.patient.unknown != "Y"
+        if unknown or {"birth date", "family name"} <= set(patients.differences(known.patient, said)):
+            reason = "PID-3 names another person by a temporary identifier that has ended; not applied"
+            exceptions.report(tx, "temporary-id-reissued", event.message_id, reason, event)
+            return True
+    return False
+
+
+def unreconciled(tx: Transaction) -> list[Unreconciled]:
+    """Who is still known by a temporary identifier alone, or is called unknown; the longest first."""
+    found: dict[str, Unreconciled] = {}
+    for key, since, source, site in tx.rows(
+        "SELECT patient, since, temporary_id.source, temporary_id.site FROM temporary_id"
+        " JOIN patient_identifier USING (value, issuer) WHERE current=1 ORDER BY since, value, issuer"
+    ):
+        known = patients.get(tx, key)
+        if known.key not in found and _is_open(known.patient):
+            found[known.key] = Unreconciled(known.key, since, source, site, known.patient)
+    return list(found.values())
+
+
+def _is_open(patient: Patient) -> bool:
+    classes = {class_of(identifier) for identifier in patient.identifiers}
+    return patient.unknown == "Y" or ("temporary" in classes and "national" not in classes)

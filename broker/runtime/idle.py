@@ -1,0 +1,169 @@
+"""What time alone brings about, where this node leads: rows that nobody came to expire, MPPS that never end are told.
+
+Registers read no clock. So an expiry is decided here and written to the journal, as an event that is folded like any
+other (and that finds nothing to do where the step has changed meanwhile); an overdue MPPS is an exception without one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+
+from broker.adapter import Reception, Verdict
+from broker.errors import UnwritableError
+from broker.event import Event, EventData, Patient
+from broker.ids import message_id
+from broker.journal import intake
+from broker.reception import search_keys
+from broker.registers import exceptions, patients, performed, steps, worklist
+from broker.settings import StepsSettings
+from broker.store.database import Database, Transaction
+
+log = structlog.get_logger("broker.idle")
+
+EVERY_SECONDS: Final = 60.0
+CHUNK: Final = 100
+"""Rows that expire in one transaction: between them messages are taken."""
+SOURCE: Final = "clock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long is too long."""
+
+    idle: Mapping[str, timedelta]
+    """By worklist; a list that is not named waits for ever."""
+    overdue: timedelta
+    """From an N-CREATE to the end of its MPPS."""
+
+
+def limits_of(settings: StepsSettings) -> Limits:
+    """What the settings say."""
+    idle = {name: timedelta(seconds=seconds) for name, seconds in settings.idle.items()}
+    return Limits(idle=idle, overdue=timedelta(seconds=settings.mpps_overdue))
+
+
+class Idle:
+    """`run` is one round; `start` makes one a minute in a thread of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        *,
+        on_events: Callable[[], None] = lambda: None,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`on_events`: called after each commit with events. `leads`: whether this node does it."""
+        self._database = database
+        self._limits = limits
+        self._clock = clock
+        self._on_events = on_events
+        self._leads = leads
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._rounds, name="idle", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the transaction that is under way."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def run(self) -> tuple[int, int]:
+        """One round: how many rows were told to expire, and how many MPPS are newly overdue."""
+        now, tx = self._clock(), self._database.read()
+        found = idle(tx, self._limits.idle, now) if self._limits.idle else []
+        for first in range(0, len(found), CHUNK):
+            if self._stopping.is_set():
+                break
+            work = partial(_expire, found=found[first : first + CHUNK], now=now)
+            self._database.write(work).result()
+            self._on_events()
+        late = performed.overdue(tx, (now - self._limits.overdue).isoformat())
+        if late:
+            self._database.write(partial(_report, uids=late, now=now)).result()
+        return len(found), len(late)
+
+    def _rounds(self) -> None:
+        while not self._stopping.wait(EVERY_SECONDS):
+            try:
+                if self._leads():
+                    self.run()
+            except UnwritableError:
+                pass  # told where it began; the next round finds the same
+            except Exception:
+                log.exception("idle rows wait")
+
+
+def idle(tx: Transaction, limits: Mapping[str, timedelta], now: datetime) -> list[steps.Held]:
+    """The steps that wait too long on every list on which they stand."""
+    found = {
+        name: set(worklist.idle(tx, name, (now - limit).isoformat(), _day(now - limit)))
+        for name, limit in limits.items()
+    }
+    keys = (
+        key
+        for key in sorted(set().union(*found.values()))
+        if all(key in found.get(name, ()) for name, _ in worklist.lists_of(tx, key))
+    )
+    return [held for key in keys if (held := steps.get(tx, key)) is not None]
+
+
+def _day(moment: datetime) -> str:
+    """The local day, as rows have theirs."""
+    return f"{moment.astimezone():%Y%m%d}"
+
+
+def _expire(tx: Transaction, *, found: list[steps.Held], now: datetime) -> None:
+    for held in found:
+        intake.insert(tx, _expiry(tx, held, now))
+
+
+def _expiry(tx: Transaction, held: steps.Held, now: datetime) -> Reception:
+    """The decision as a message of the journal: its event has the step as it was found."""
+    identity, patient = message_id(now), patients.get(tx, held.patient_key).patient
+    event = Event(
+        id=f"{identity}.0",
+        type="step.expired",
+        source=SOURCE,
+        site=held.site,
+        time=now,
+        message_id=identity,
+        data=EventData(
+            patient=Patient(identifiers=patient.identifiers),
+            step=held.step.model_copy(update={"status": "EXPIRED"}),
+        ),
+    )
+    return Reception(
+        message_id=identity,
+        source=SOURCE,
+        site=held.site,
+        peer="",
+        protocol="operator",
+        received=now,
+        message_type="EXPIRE",
+        sender=SOURCE,
+        verdict=Verdict.ACCEPTED,
+        raw=json.dumps({"expire": held.step.key}).encode(),
+        keys=search_keys((event,)),
+        events=(event,),
+    )
+
+
+def _report(tx: Transaction, *, uids: list[str], now: datetime) -> None:
+    for uid in uids:
+        reason = (
+            "the MPPS is in progress for too long; its step stays STARTED until somebody says how it ended"
+        )
+        exceptions.note(tx, "mpps-overdue", uid, reason, at=now.isoformat())
