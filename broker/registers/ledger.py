@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import exceptions, guards, patients, versions
+from broker.registers import exceptions, guards, patients, versions, visits
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 
@@ -26,7 +26,7 @@ KINDS: Final[dict[str, Kind]] = {
     "encounter.reassigned": "visit-move",
 }
 
-FILED: Final = ("step", "instance")
+FILED: Final = ("step", "instance", "visit")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
 
 Key = tuple[str, str]
@@ -261,7 +261,7 @@ def came_under(tx: Transaction, key: Key) -> bool:
 
 
 def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
-    """A visit is another patient's (A45): its steps and their objects become `target`'s, nothing else.
+    """A visit is another patient's (A45): it, its steps and their objects become `target`'s, nothing else.
 
     The visits are `prior_visits`; where `prior` names whose they were, only that patient's. Returns the records that
     something was taken from.
@@ -273,7 +273,7 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     under = (patients.said_under(tx, _named(event), target.key) or target.patient.identifiers[0]).key
     for table, key, *_ in moved:
         tx.execute(
-            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {_KEYS[table]}=?",
+            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {KEYS[table]}=?",
             (target.key, under[1], under[0], key),
         )
     found = tuple(dict.fromkeys(row[2] for row in moved if row[2]))
@@ -282,25 +282,36 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     return found
 
 
-_KEYS: Final = {"step": "key", "instance": "sop_instance_uid"}
+KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "visit": "key"}
+"""What names a row of each of these tables."""
 
 Row = tuple[str, str, str, str, str]
 
 
 def _of_visits(
-    tx: Transaction, visits: Sequence[Identifier], target: str, sources: Sequence[str]
+    tx: Transaction, numbers: Sequence[Identifier], target: str, sources: Sequence[str]
 ) -> list[Row]:
-    """The rows of visits that are not the target's: steps by visit number, objects by their steps' Study UID."""
-    if not visits:
+    """The rows of visits that are not the target's: steps and appointments, objects by their steps' Study UID."""
+    if not numbers:
         return []
-    marks = ",".join("?" * len(visits))
+    groups = [visits.group(tx, number) for number in numbers]
+    marks = ",".join("?" * len(groups))
     rows = tx.rows(
         f"SELECT key, patient, said_value, said_issuer, study_uid FROM step WHERE visit IN ({marks}) AND patient<>?"
         " ORDER BY key",
-        (*(f"{v.issuer}|{v.value}" for v in visits), target),
+        (*groups, target),
     )
     rows = [row for row in rows if not sources or row[1] in sources]
     found: list[Row] = [("step", *row[:4]) for row in rows]
+    found += [
+        ("visit", *row)
+        for row in tx.rows(
+            f"SELECT key, patient, said_value, said_issuer FROM visit WHERE visit IN ({marks}) AND patient<>?"
+            " ORDER BY key",
+            (*groups, target),
+        )
+        if not sources or row[1] in sources
+    ]
     for study in sorted({row[4] for row in rows}):
         owners = {row[1] for row in rows if row[4] == study}
         found += [

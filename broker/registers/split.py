@@ -65,7 +65,7 @@ def fold(tx: Transaction, event: Event) -> Undone | None:
 
 def _visit_back(tx: Transaction, change: Change) -> Undone:
     for table, key, patient, value, issuer in change.before.moved:
-        column = "key" if table == "step" else "sop_instance_uid"
+        column = ledger.KEYS[table]
         owner = _owner(tx, (issuer, value)) or patient
         tx.execute(
             f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {column}=? AND patient=?",
