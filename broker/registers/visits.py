@@ -310,7 +310,7 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
 
 
 def renumber(tx: Transaction, event: Event, patient_key: str) -> None:
-    """A45, A42, A50 and kin, behind the ledger, which made the visits this patient's (`ledger.reassign`).
+    """A45, A42, A50 and kin, behind `filing.reassign`, which made the visits this patient's.
 
     Where the event's encounter has another number, they go on under that. A visit that is still somebody else's,
     because MRG-1 does not say so, is left alone and reported.
