@@ -1,4 +1,4 @@
-"""What is filed under which identifier: steps, MPPS and objects belong to whoever owns the one that they came under.
+"""What is filed under which identifier: steps, visits, MPPS and objects are its owner's.
 
 Only identifiers are looked at; why one changed hands is `ledger`'s and `patients`'.
 """
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from broker.event import Event, Identifier
-from broker.registers import ledger, patients
+from broker.registers import ledger, patients, visits
 from broker.registers.changes import Before, Key
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 
-FILED: Final = ("step", "instance", "mpps")
+FILED: Final = ("step", "instance", "visit", "mpps")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
 
 
@@ -38,12 +38,12 @@ def came_under(tx: Transaction, key: Key) -> bool:
 
 
 def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
-    """A visit is another patient's (A45): its steps and their objects become `target`'s, nothing else.
+    """A visit is another patient's (A45): it, its steps and their objects become `target`'s, nothing else.
 
     The visits are `prior_visits`; where `prior` names whose they were, only that patient's. Returns the records that
     something was taken from.
     """
-    sources = patients.find(tx, event.data.prior)
+    sources = patients.find(tx, event.data.prior) if event.data.prior else None
     moved = _of_visits(tx, event.data.prior_visits, target.key, sources)
     if not moved:
         return ()
@@ -59,27 +59,29 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     return found
 
 
-KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "mpps": "uid"}
+KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "visit": "key", "mpps": "uid"}
 """What names a row of each table."""
 
 Row = tuple[str, str, str, str, str]
 
 
 def _of_visits(
-    tx: Transaction, visits: Sequence[Identifier], target: str, sources: Sequence[str]
+    tx: Transaction, numbers: Sequence[Identifier], target: str, sources: Sequence[str] | None
 ) -> list[Row]:
-    """The rows of visits that are not the target's: steps by visit number, their MPPS, objects by Study UID."""
-    if not visits:
+    """The rows of visits that are not the target's: they, their steps, the steps' MPPS, objects by Study UID.
+
+    `sources`: whose they must be; None: anybody's.
+    """
+    if not numbers:
         return []
-    marks = ",".join("?" * len(visits))
-    rows = tx.rows(
-        f"SELECT key, patient, said_value, said_issuer, study_uid FROM step WHERE visit IN ({marks}) AND patient<>?"
-        " ORDER BY key",
-        (*(f"{v.issuer}|{v.value}" for v in visits), target),
-    )
-    rows = [row for row in rows if not sources or row[1] in sources]
-    found: list[Row] = [("step", *row[:4]) for row in rows]
-    keys = [row[0] for row in rows]
+    where = f"WHERE visit IN ({','.join('?' * len(numbers))}) AND patient<>? ORDER BY key"
+    values = (*(visits.group(tx, number) for number in numbers), target)
+    stays = tx.rows(f"SELECT key, patient, said_value, said_issuer FROM visit {where}", values)
+    steps = tx.rows(f"SELECT key, patient, said_value, said_issuer, study_uid FROM step {where}", values)
+    steps = [row for row in steps if sources is None or row[1] in sources]
+    found: list[Row] = [("visit", *row) for row in stays if sources is None or row[1] in sources]
+    found += [("step", *row[:4]) for row in steps]
+    keys = [row[0] for row in steps]
     found += [
         ("mpps", *row)
         for row in tx.rows(
@@ -88,8 +90,8 @@ def _of_visits(
             keys,
         )
     ]
-    for study in sorted({row[4] for row in rows}):
-        owners = {row[1] for row in rows if row[4] == study}
+    for study in sorted({row[4] for row in steps}):
+        owners = {row[1] for row in steps if row[4] == study}
         found += [
             ("instance", *row)
             for row in tx.rows(

@@ -198,9 +198,8 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
 def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
     """A visit that is another patient's (A45): its steps and their objects, nothing else."""
     sources = filing.reassign(tx, event, known)
-    along = visits.reassign(tx, event, event.data.prior_visits, known.key)
-    touched = dict.fromkeys((*along, *steps.of_patient(tx, known.key)))
-    folded = Folded(view=_view(event, message, known), touched=tuple(touched))
+    visits.renumber(tx, event, known.key)
+    folded = Folded(view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
     return _with_sources(tx, folded, sources, known.key) if sources else folded
 
 
