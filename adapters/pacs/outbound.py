@@ -54,7 +54,7 @@ class PacsSender:
         if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
             raise TransientDeliveryError("the spool is not there: is it mounted?")
         kept = self._spool / order["path"]
-        coerced = self._coerced(kept, order, delivery) if order["coerce"] is not None else None
+        coerced = self._coerced(kept, order, delivery)
         try:
             code = self._scu.send(coerced or kept)
         finally:
@@ -67,8 +67,8 @@ class PacsSender:
         self._scu.close()
 
     def _coerced(self, kept: Path, order: dict[str, str], delivery: Delivery) -> Path | None:
-        """A copy with what PAS says; None when the object says so already."""
-        coercion = coerce.Coercion(attributes=dicom.from_json(json.dumps(order["coerce"])))
+        """A copy with what PAS says, if it says anything, and without contact data; None where nothing is to change."""
+        coercion = coerce.Coercion(attributes=dicom.from_json(json.dumps(order["coerce"] or {})))
         try:
             with kept.open("rb") as source:
                 splice = coerce.plan(
