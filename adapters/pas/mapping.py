@@ -6,7 +6,7 @@ that a route on `patient.*` sees each message once. Triggers that are not listed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -17,8 +17,8 @@ from broker.errors import (
     Location,
     UnmappableError,
 )
-from broker.event import Draft, EventData, EventType, Identifier
-from broker.hl7 import demographics
+from broker.event import Draft, EventData, EventType, Identifier, Patient
+from broker.hl7 import demographics, protection
 from broker.hl7.er7 import Message, Segment
 from broker.reception import Mapper, Profile
 
@@ -51,7 +51,7 @@ def map_encounter(message: Message, profile: Profile) -> Sequence[Draft]:
     """A visit's trigger: who the patient is, then what became of the visit."""
     of_patient, of_visit = ENCOUNTERS[message.header.trigger.upper()]
     pid, time = demographics.only_pid(message), demographics.event_time(message)
-    patient = demographics.patient(pid, profile.issuers)
+    patient = _patient(pid, message, profile)
     encounter = demographics.encounter(message.first("PV1"), pid, profile.issuers)
     drafts = [Draft(type=of_patient, time=time, data=EventData(patient=patient, encounter=encounter))]
     if encounter is not None:
@@ -63,7 +63,7 @@ def map_person(message: Message, profile: Profile) -> Sequence[Draft]:
     """A person's trigger: demographics, and the visit they came with where there is one."""
     pid = demographics.only_pid(message)
     data = EventData(
-        patient=demographics.patient(pid, profile.issuers),
+        patient=_patient(pid, message, profile),
         encounter=demographics.encounter(message.first("PV1"), pid, profile.issuers),
     )
     kind = PERSONS[message.header.trigger.upper()]
@@ -75,7 +75,7 @@ def map_merge(message: Message, profile: Profile) -> Sequence[Draft]:
     kind = MERGES[message.header.trigger.upper()]
     drafts = []
     for pid, mrg in _pairs(message):
-        patient = demographics.patient(pid, profile.issuers)
+        patient = _patient(pid, _group(message, pid), profile)
         prior = _prior(mrg, profile)
         if {i.key for i in prior} & {i.key for i in patient.identifiers}:
             raise UnmappableError(
@@ -86,6 +86,21 @@ def map_merge(message: Message, profile: Profile) -> Sequence[Draft]:
         data = EventData(patient=patient, prior=prior)
         drafts.append(Draft(type=kind, time=demographics.event_time(message), data=data))
     return drafts
+
+
+def _patient(pid: Segment | None, segments: Iterable[Segment], profile: Profile) -> Patient:
+    """Who it is, and whether the address is protected, as far as these segments say it."""
+    patient = demographics.patient(pid, profile.issuers)
+    said = protection.detect(segments, profile.protection)
+    return patient if said is None else patient.model_copy(update={"protected": said})
+
+
+def _group(message: Message, pid: Segment) -> Iterator[Segment]:
+    """A PID and what stands behind it, to the next: what is said of one patient."""
+    for segment in message.segments[pid.index :]:
+        if segment.name == "PID" and segment.index != pid.index:
+            return
+        yield segment
 
 
 def _prior(mrg: Segment, profile: Profile) -> tuple[Identifier, ...]:

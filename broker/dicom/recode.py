@@ -54,7 +54,7 @@ def recoded(
     target: str | None,
     without: frozenset[int] = frozenset(),
 ) -> tuple[Piece, ...] | None:
-    """The element with its text in the Python codec `target` (None: as it is), its items `without` values of these tags;
+    """The element with its text in the Python codec `target` (None: as it is), items `without` values of these tags;
     None when it stays as it is.
 
     Elements are of a data set read with `codecs`; items that name a character set of their own keep it.
