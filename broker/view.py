@@ -52,6 +52,13 @@ class View:
     order: Order | None = None
     step: Step | None = None
     """The step with everything earlier events said of it."""
+    inherits: bool = False
+    """The address is protected because the mother's is (`broker.registers.protection`)."""
+
+    @property
+    def protected(self) -> bool:
+        """The patient's address is protected. No fact: neither a route nor an expression can tell it on."""
+        return self.inherits or (self.patient is not None and self.patient.protected is True)
 
     def facts(self) -> dict[str, Any]:
         """The view as a flat dict over the catalogue: absent texts are `""`, absent lists `()`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
@@ -18,7 +18,17 @@ from broker.store.database import Transaction
 PIECE: Final = 5000
 """Open deliveries that a start reads at once."""
 
-State = Literal["queued", "delivered", "held", "parked", "dropped"]
+State = Literal["queued", "delivered", "held", "parked", "dropped", "withheld"]
+
+Purpose = Literal["care", "contact", "cleared", ""]
+"""What a delivery may carry: no contact data, contact data, that of protected addresses too; empty: of an older broker,
+which did not write it down."""
+
+WITHHELD: Final = "withheld by policy"
+"""All that is told of why something does not leave: that an address is protected is itself confidential."""
+
+TELLS: Final = "(purpose='contact' OR (purpose='' AND kind='hl7'))"
+"""Deliveries that may carry an address, and not by a route that is cleared for protected ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +95,45 @@ def hold(tx: Transaction, cause: Cause, lane: str, target: Target, reason: str) 
     return _insert(tx, cause, lane, target, Rendered(payload=b""), "held", detail=reason)
 
 
+def withhold(
+    tx: Transaction, cause: Cause, lane: str, target: Target, *, replay_of: int | None = None
+) -> None:
+    """Records an output that policy keeps back: counted, and nothing of it made."""
+    empty = Rendered(payload=b"")
+    _insert(
+        tx,
+        cause,
+        lane,
+        target,
+        empty,
+        "withheld",
+        detail=WITHHELD,
+        finished=cause.at,
+        replay_of=replay_of,
+    )
+
+
+def withdraw(tx: Transaction, lane: str, at: str) -> list[int]:
+    """Takes what waits in a patient's lane and may carry an address out of it, parked or in hand too, bytes and all.
+
+    What is just being sent may arrive nonetheless: `finish` writes it down then.
+    """
+    withdrawn = []
+    waiting: tuple[State, ...] = ("queued", "parked")
+    for before in waiting:
+        for number, day, source, route, destination in tx.rows(
+            "UPDATE delivery SET state='withheld', detail=?, finished=?, claim=NULL"
+            f" WHERE lane=? AND state=? AND {TELLS} RETURNING id, day, source, route, destination",
+            (WITHHELD, at, lane, before),
+        ):
+            tally.moved(tx, day, source, before, "withheld", route=route, destination=destination)
+            if day in days.known(tx, since=day, bodies=True):
+                body = days.table("delivery_body", day)
+                tx.execute(f"UPDATE {body} SET payload=? WHERE delivery=?", (b"", number))
+            withdrawn.append(number)
+    return sorted(withdrawn)
+
+
 def _insert(
     tx: Transaction,
     cause: Cause,
@@ -99,7 +148,8 @@ def _insert(
 ) -> int:
     number = tx.insert(
         "INSERT INTO delivery (event, day, source, destination, kind, lane, route, place, version, state, due,"
-        " summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?) RETURNING id",
+        " summary, detail, created, finished, replay_of, purpose) VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?,?)"
+        " RETURNING id",
         (
             cause.seq,
             cause.day,
@@ -116,6 +166,7 @@ def _insert(
             cause.at,
             finished,
             replay_of,
+            purpose_of(target),
         ),
     )
     days.ensure(tx, cause.day)
@@ -125,6 +176,16 @@ def _insert(
     )
     tally.add(tx, cause.day, cause.source, state, route=target.route, destination=target.destination)
     return number
+
+
+def purpose_of(target: Target) -> Purpose:
+    """What a target's outputs may carry."""
+    return "cleared" if target.purpose == "contact" and target.cleared else target.purpose
+
+
+def may_tell(purpose: Purpose, kind: str) -> bool:
+    """`TELLS`, of one delivery."""
+    return purpose == "contact" or (purpose == "" and kind == "hl7")
 
 
 def join(tx: Transaction, absorbed: str, survivor: str) -> None:
@@ -237,6 +298,8 @@ def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> bool:
             f"UPDATE {days.table('delivery_body', opened.day)} SET answer=? WHERE delivery=?",
             (receipt.answer, opened.delivery.id),
         )
+    if not moved and tx.one("SELECT 1 FROM delivery WHERE id=? AND state='withheld'", (opened.delivery.id,)):
+        _attempt(tx, opened, at, "delivered", "it was being sent while it was withdrawn")
     return moved
 
 
@@ -330,7 +393,7 @@ def summary(tx: Transaction) -> list[dict[str, Any]]:
             (destination,),
         )
         row: dict[str, Any] = {"destination": destination}
-        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped")}
+        row |= {s: states.get(s, 0) for s in get_args(State)}
         row["oldest"] = oldest[0] if oldest else None
         row["failing"] = (
             {"delivery": failing[0], "attempts": failing[1], "detail": failing[2]} if failing else None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from broker.event import Event
+from broker.event import Event, Identifier
 from broker.hl7.er7 import Message
-from broker.registers import exceptions, instances, patients, steps
+from broker.registers import exceptions, instances, patients, protection, steps
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 from broker.view import View
@@ -102,6 +102,7 @@ def step_view(tx: Transaction, event: Event, key: str) -> View | None:
 
 
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
+    event = protection.carried(tx, event)
     if event.data.patient is None:
         return Folded(view=None)
     known, absorbed = patients.assert_from_pas(tx, event, event.data.patient)
@@ -112,6 +113,7 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
             exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
         absorbed += ended
         known = patients.get(tx, known.key)
+    protection.note_mother(tx, known.key, known.patient)
     for key in absorbed:
         steps.move(tx, key, known.key)
         instances.move(tx, key, known.key)
@@ -181,4 +183,9 @@ def _laneless(event: Event) -> str:
     patient = event.data.patient
     if patient is None or not patient.identifiers:
         return f"source|{event.source}"
-    return "|".join(("unknown", *patient.identifiers[0].key))
+    return unknown_lane(patient.identifiers[0])
+
+
+def unknown_lane(identifier: Identifier) -> str:
+    """The lane of results that came under an identifier while nobody knew its patient."""
+    return "|".join(("unknown", *identifier.key))

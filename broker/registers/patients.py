@@ -240,6 +240,8 @@ def _overlaid(base: Patient, said: Patient) -> Patient:
     new = {i.key for i in said.identifiers}
     identifiers = said.identifiers + tuple(i for i in base.identifiers if i.key not in new)
     stated = {
-        name: getattr(said, name) for name in ("name", "birth_date", "sex") if getattr(said, name) is not None
+        name: getattr(said, name)
+        for name in ("name", "birth_date", "sex", "mother", "protected")
+        if getattr(said, name) is not None
     }
     return base.model_copy(update={"identifiers": identifiers, **stated})

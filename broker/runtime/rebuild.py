@@ -24,6 +24,7 @@ BATCH: Final = 500
 TABLES: Final = {
     "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
+    "patient_mother": "SELECT value, issuer, child FROM patient_mother ORDER BY 1, 2, 3",
     "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
     " FROM step ORDER BY 1",
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, event FROM worklist"
@@ -41,6 +42,7 @@ BASELINE: Final = "baseline"
 COPIED: Final = (
     "patient",
     "patient_identifier",
+    "patient_mother",
     "step",
     "worklist",
     "worklist_station",
@@ -165,7 +167,7 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
             extra = set()
         if lost or extra:
             events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])
-            by = "" if name == "patient_identifier" else f" (written by {events} …)"
+            by = "" if name.startswith("patient_") else f" (written by {events} …)"
             faults.append(
                 f"{name}: {len(lost)} live rows and {len(extra)} rebuilt rows have no counterpart{by}"
             )
