@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 import signal
 import sys
@@ -17,11 +15,10 @@ import rich_click as click
 from pydantic import TypeAdapter, ValidationError
 
 from broker.adapter import Verdict
-from broker.cli.options import config_option, format_option, journal_of, load_settings, open_desk
+from broker.cli.options import audited, config_option, format_option, journal_of, load_settings
 from broker.errors import ConfigError, StoreError
 from broker.event import EVENT_TYPES
 from broker.hl7.er7 import parse_path
-from broker.journal import audit
 from broker.routing.expression import Expression, Scope, compile_condition
 from broker.routing.syntax import ExpressionError
 from broker.routing.tables import read_table
@@ -168,11 +165,11 @@ def command(
     asked: dict[str, Any] = {**choice.described(), "phi": phi, "raw": raw, "fields": list(show.fields)}
     asked |= {"since": since, "last": last}
     if phi and not settings.broker.tap.allow_phi:
-        _audited(settings, "tap refused", reason, asked)
+        audited(settings, "tap refused", reason, asked)
         raise ConfigError(
             f"{config}: tap.allow_phi is off: patients' values are not shown; without --phi their length is"
         )
-    use = _audited(settings, "tap", reason, asked)
+    use = audited(settings, "tap", reason, asked)
     _note(f"watching {', '.join(choice.seen)}{'' if not phi else ' WITH PATIENT DATA'}; audit entry {use}")
     session = Session(
         Follow(journal.read, choice.seen),
@@ -221,29 +218,11 @@ def _end(settings: Settings, reason: str, use: int, summary: Summary) -> None:
             f"{summary.shown} shown of {summary.seen} that passed in {summary.seconds:.1f} s: {_WHY[summary.why]}"
         )
     try:
-        _audited(settings, "tap ended", reason, detail)
+        audited(settings, "tap ended", reason, detail)
     except StoreError as exc:
         raise StoreError(f"the audit has the beginning of this tap, and not its end: {exc}") from exc
     if summary.why == "unwritable":
         raise SystemExit(1)
-
-
-def _audited(settings: Settings, action: str, reason: str, detail: dict[str, Any]) -> int:
-    """Writes a line of the audit: nothing is shown before it is on disk."""
-    with open_desk(settings) as desk:
-        return desk.write(
-            lambda tx: audit.note(
-                tx, at=datetime.now(UTC), who=_who(), action=action, reason=reason.strip(), detail=detail
-            )
-        ).result()
-
-
-def _who() -> str:
-    """The login of this process: not the environment's word, which anybody may change."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def _number(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from broker.cli.options import config_option, format_option, load_settings, open_journal, print_json
+from broker.cli.options import audited, config_option, format_option, load_settings, open_journal, print_json
 from broker.registers.worklist import Reader
 
 
@@ -28,12 +28,15 @@ def command() -> None:
 def list_rows(
     ae: str | None, date: str | None, everything: bool, names: bool, config: Path, as_json: bool
 ) -> None:
-    """List the rows, the earliest first. Patients' names and ids are shown only with --names.
+    """List the rows, the earliest first. Patients' names and ids are shown only with --names,
+    which is audited.
 
     Examples:  broker worklist list --ae CT1_STO    ·    broker worklist list --all --format json
     """
-    reader = Reader(lambda: journal)
-    journal = open_journal(load_settings(config))
+    reader, settings = Reader(lambda: journal), load_settings(config)
+    journal = open_journal(settings)
+    if names:
+        audited(settings, "names shown", "", {"worklist": ae or "every"})
     rows = [_row(row.key, row.status, row.attributes, names) for row in reader.listed(everything=everything)]
     rows = [r for r in rows if (ae is None or ae in r["stations"]) and (date is None or r["date"] == date)]
     if as_json:
