@@ -49,7 +49,8 @@ def recall(tx: Transaction, key: str) -> Recall:
     withdrawn = 0
     for number, destination, state, purpose, finished, attempted in tx.rows(
         "SELECT id, destination, state, purpose, coalesce(finished, created),"
-        " EXISTS (SELECT 1 FROM delivery_attempt WHERE delivery_attempt.delivery=delivery.id)"
+        " EXISTS (SELECT 1 FROM delivery_attempt WHERE delivery_attempt.delivery=delivery.id"
+        " AND outcome NOT IN ('unreachable', 'expired'))"
         f" FROM delivery WHERE lane IN ({marks}) AND ({ledger.TELLS} OR purpose='cleared') ORDER BY id",
         lanes,
     ):
@@ -76,7 +77,7 @@ def _told(destination: str, rows: list[tuple[int, str, str, str]]) -> Told:
 
 
 def _lanes(tx: Transaction, key: str) -> list[str]:
-    """Every lane that a message about the patient may have stood in: merged patients', and that of an unknown number."""
+    """Every lane that a message about the patient may have stood in: merged patients', and those of unknown numbers."""
     merged = [one for (one,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
     numbers = tx.rows("SELECT value, issuer FROM patient_identifier WHERE patient=? ORDER BY 1, 2", (key,))
     unknown = [unknown_lane(Identifier(value=value, oid=issuer)) for value, issuer in numbers]
