@@ -1,4 +1,4 @@
-"""What is filed under which identifier: steps, objects and visits belong to whoever owns the one that they came under.
+"""What is filed under which identifier: steps, visits, MPPS and objects are its owner's.
 
 Only identifiers are looked at; why one changed hands is `ledger`'s and `patients`'.
 """
@@ -14,7 +14,7 @@ from broker.registers.changes import Before, Key
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 
-FILED: Final = ("step", "instance", "visit")
+FILED: Final = ("step", "instance", "visit", "mpps")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
 
 
@@ -43,7 +43,7 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     The visits are `prior_visits`; where `prior` names whose they were, only that patient's. Returns the records that
     something was taken from.
     """
-    sources = patients.find(tx, event.data.prior)
+    sources = patients.find(tx, event.data.prior) if event.data.prior else None
     moved = _of_visits(tx, event.data.prior_visits, target.key, sources)
     if not moved:
         return ()
@@ -59,33 +59,37 @@ def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
     return found
 
 
-KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "visit": "key"}
-"""What names a row of each of these tables."""
+KEYS: Final = {"step": "key", "instance": "sop_instance_uid", "visit": "key", "mpps": "uid"}
+"""What names a row of each table."""
 
 Row = tuple[str, str, str, str, str]
 
 
 def _of_visits(
-    tx: Transaction, numbers: Sequence[Identifier], target: str, sources: Sequence[str]
+    tx: Transaction, numbers: Sequence[Identifier], target: str, sources: Sequence[str] | None
 ) -> list[Row]:
-    """The rows of visits that are not the target's: they, their steps, objects by their steps' Study UID."""
+    """The rows of visits that are not the target's: they, their steps, the steps' MPPS, objects by Study UID.
+
+    `sources`: whose they must be; None: anybody's.
+    """
     if not numbers:
         return []
-    where = f"FROM {{}} WHERE visit IN ({','.join('?' * len(numbers))}) AND patient<>? ORDER BY key"
+    where = f"WHERE visit IN ({','.join('?' * len(numbers))}) AND patient<>? ORDER BY key"
     values = (*(visits.group(tx, number) for number in numbers), target)
-    steps, stays = (
-        [
-            row
-            for row in tx.rows(f"SELECT {columns} {where.format(table)}", values)
-            if not sources or row[1] in sources
-        ]
-        for table, columns in (
-            ("step", "key, patient, said_value, said_issuer, study_uid"),
-            ("visit", "key, patient, said_value, said_issuer"),
+    stays = tx.rows(f"SELECT key, patient, said_value, said_issuer FROM visit {where}", values)
+    steps = tx.rows(f"SELECT key, patient, said_value, said_issuer, study_uid FROM step {where}", values)
+    steps = [row for row in steps if sources is None or row[1] in sources]
+    found: list[Row] = [("visit", *row) for row in stays if sources is None or row[1] in sources]
+    found += [("step", *row[:4]) for row in steps]
+    keys = [row[0] for row in steps]
+    found += [
+        ("mpps", *row)
+        for row in tx.rows(
+            "SELECT uid, patient, said_value, said_issuer FROM mpps WHERE patient<>'' AND uid IN (SELECT mpps FROM"
+            f" mpps_step WHERE step IN ({','.join('?' * len(keys)) or 'NULL'})) ORDER BY uid",
+            keys,
         )
-    )
-    found: list[Row] = [("step", *row[:4]) for row in steps]
-    found += [("visit", *row) for row in stays]
+    ]
     for study in sorted({row[4] for row in steps}):
         owners = {row[1] for row in steps if row[4] == study}
         found += [

@@ -65,10 +65,9 @@ def fold(tx: Transaction, event: Event) -> Undone | None:
 
 def _visit_back(tx: Transaction, change: Change) -> Undone:
     for table, key, patient, value, issuer in change.before.moved:
-        column = filing.KEYS[table]
         owner = _owner(tx, (issuer, value)) or patient
         tx.execute(
-            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {column}=? AND patient=?",
+            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {filing.KEYS[table]}=? AND patient=?",
             (owner, value, issuer, key, change.survivor),
         )
     return Undone(survivor=change.survivor, other=change.absorbed)

@@ -49,7 +49,7 @@ TABLES: Final = {
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
-    "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps": "SELECT uid, patient, said_issuer, said_value, status, aet, created, body, event FROM mpps ORDER BY 1",
     "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
     "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
     "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
@@ -204,7 +204,7 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
             extra = set()
         if lost or extra:
             events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])
-            by = "" if name in ("patient_identifier", "patient_search") else f" (written by {events} …)"
+            by = "" if name.startswith("patient_") else f" (written by {events} …)"
             faults.append(
                 f"{name}: {len(lost)} live rows and {len(extra)} rebuilt rows have no counterpart{by}"
             )

@@ -75,15 +75,7 @@ def test_what_is_off_is_off_with_its_ways(shipped: Configured) -> None:
     off = {"route adt-to-pacs", "destination pacs-hl7", "route mpps-forward", "destination mpps"}
 
     assert {node.id for node in made.nodes if not node.enabled} == off
-    assert {(e.source, e.target) for e in made.edges if not e.enabled} == {
-        ("event 0", "route adt-to-pacs"),
-        ("event 1", "route adt-to-pacs"),
-        ("route adt-to-pacs", "destination pacs-hl7"),
-        ("event 5", "route mpps-forward"),
-        ("event 6", "route mpps-forward"),
-        ("event 7", "route mpps-forward"),
-        ("route mpps-forward", "destination mpps"),
-    }
+    assert {e for e in made.edges if not e.enabled} == {e for e in made.edges if {e.source, e.target} & off}
 
 
 def test_live_says_what_came_and_what_waits(shipped: Configured) -> None:
