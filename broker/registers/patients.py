@@ -137,7 +137,9 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     new goes on with the record that the prior ones have.
     """
     owners = _owners(tx, patient.identifiers)
-    keys = _each_once(owners.values()) or find(tx, event.data.prior)
+    keys = _each_once(owners.values())
+    if not keys and event.type in RENAMING:
+        keys = find(tx, event.data.prior)
     if not keys:
         return _create(tx, event, patient, verified=True), []
     found = {key: get(tx, key) for key in keys}
