@@ -26,8 +26,13 @@ KINDS: Final[dict[str, Kind]] = {
     "encounter.reassigned": "visit-move",
 }
 
-FILED: Final = ("step", "instance")
-"""Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
+FILED: Final = {
+    "step": "said_value=? AND said_issuer=?",
+    "instance": "said_value=? AND said_issuer=?",
+    "mpps": "value=? AND issuer=?",
+    "visit": "said=?",
+}
+"""Tables whose rows belong to whoever owns the identifier that they came under, and where it stands."""
 
 Key = tuple[str, str]
 """(issuer, value), as `Identifier.key`."""
@@ -243,21 +248,21 @@ def of_event(tx: Transaction, event: str) -> list[Change]:
 
 def refile(tx: Transaction, key: Key, patient: str) -> None:
     """What came under an identifier belongs to this patient from now on; what PAS does not know stays nobody's."""
-    issuer, value = key
-    for table in FILED:
-        tx.execute(
-            f"UPDATE {table} SET patient=? WHERE said_value=? AND said_issuer=? AND patient<>''",
-            (patient, value, issuer),
-        )
+    for table, where in FILED.items():
+        tx.execute(f"UPDATE {table} SET patient=? WHERE {where} AND patient<>''", (patient, *_written_as(table, key)))
 
 
 def came_under(tx: Transaction, key: Key) -> bool:
     """Whether anything of a patient is filed under an identifier."""
-    issuer, value = key
-    where = "said_value=? AND said_issuer=? AND patient<>''"
     return any(
-        tx.one(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1", (value, issuer)) is not None for table in FILED
+        tx.one(f"SELECT 1 FROM {table} WHERE {where} AND patient<>'' LIMIT 1", _written_as(table, key)) is not None
+        for table, where in FILED.items()
     )
+
+
+def _written_as(table: str, key: Key) -> tuple[str, ...]:
+    issuer, value = key
+    return (f"{issuer}|{value}",) if table == "visit" else (value, issuer)
 
 
 def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
