@@ -154,7 +154,8 @@ def fold(tx: Transaction, event: Event, patient_key: str) -> list[Visit]:
         source=event.source,
         site=event.site,
     )
-    _store(tx, event, after, patient, before)
+    went = before is not None and before.place not in (None, after.place)
+    _store(tx, event, after, patient, before, put=not late and (said.location is not None or went))
     return [after, *_fulfilled(tx, event, after, patient)]
 
 
@@ -249,7 +250,16 @@ def _fulfilled(tx: Transaction, event: Event, visit: Visit, patient: Patient) ->
     return found
 
 
-def _store(tx: Transaction, event: Event, visit: Visit, patient: Patient, before: Visit | None) -> None:
+def _store(
+    tx: Transaction,
+    event: Event,
+    visit: Visit,
+    patient: Patient,
+    before: Visit | None,
+    *,
+    put: bool = False,
+) -> None:
+    """Writes a visit as it is now. `put`: the patient was put where it says, by this very event."""
     said = "|".join(patient.identifiers[0].key)
     tx.execute(
         "INSERT INTO visit (key, visit, patient, said, status, body, at, ended, source, site, event)"
@@ -276,17 +286,18 @@ def _store(tx: Transaction, event: Event, visit: Visit, patient: Patient, before
             " FROM visit_history WHERE visit=?",
             (visit.key, before.state.model_dump_json(exclude_defaults=True), event.id, visit.key),
         )
-    _bind(tx, event, visit)
+    _bind(tx, event, visit, put=put)
 
 
-def _bind(tx: Transaction, event: Event, visit: Visit) -> None:
-    """The bed that the visit is in now; who was there before is not, whatever PAS forgot to say."""
+def _bind(tx: Transaction, event: Event, visit: Visit, *, put: bool) -> None:
+    """The bed that the visit is in now. Who was there before is not any more, whatever PAS forgot to say, where the
+    patient was put there; else whoever was put there since keeps it."""
     now, wanted = event.time.isoformat(), visit.place
     bound = tx.one("SELECT site, place FROM bed WHERE visit=? AND until=''", (visit.key,))
     if bound == wanted:
         return
     tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (now, visit.key))
-    if wanted is not None:
+    if wanted is not None and (put or in_bed(tx, *wanted) is None):
         tx.execute("UPDATE bed SET until=? WHERE site=? AND place=? AND until=''", (now, *wanted))
         tx.execute(
             "INSERT INTO bed (site, place, visit, since, said, until, event) VALUES (?,?,?,?,?,'',?)"
