@@ -206,8 +206,9 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
 
 def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
     """A visit that is another patient's (A45): its steps and their objects, nothing else."""
-    sources = ledger.reassign(tx, event, known)
-    along = visits.reassign(tx, event, event.data.prior_visits, known.key)
+    may = visits.movable(tx, event, known.key)
+    sources = ledger.reassign(tx, event, known, [visits.group_of(tx, number) for number in may])
+    along = visits.reassign(tx, event, may, known.key)
     touched = dict.fromkeys((*along, *steps.of_patient(tx, known.key)))
     folded = Folded(view=_view(event, message, known), touched=tuple(touched))
     return _with_sources(tx, folded, sources, known.key) if sources else folded

@@ -265,14 +265,14 @@ def _written_as(table: str, key: Key) -> tuple[str, ...]:
     return (f"{issuer}|{value}",) if table == "visit" else (value, issuer)
 
 
-def reassign(tx: Transaction, event: Event, target: Known) -> tuple[str, ...]:
+def reassign(tx: Transaction, event: Event, target: Known, visits: Sequence[str]) -> tuple[str, ...]:
     """A visit is another patient's (A45): its steps and their objects become `target`'s, nothing else.
 
-    The visits are `prior_visits`; where `prior` names whose they were, only that patient's. Returns the records that
+    `visits`: their keys; where `prior` names whose they were, only that patient's steps. Returns the records that
     something was taken from.
     """
-    sources = patients.find(tx, event.data.prior)
-    moved = _of_visits(tx, event.data.prior_visits, target.key, sources)
+    sources = patients.find(tx, event.data.prior) if event.data.prior else None
+    moved = _of_visits(tx, visits, target.key, sources)
     if not moved:
         return ()
     under = (patients.said_under(tx, _named(event), target.key) or target.patient.identifiers[0]).key
@@ -293,18 +293,21 @@ Row = tuple[str, str, str, str, str]
 
 
 def _of_visits(
-    tx: Transaction, visits: Sequence[Identifier], target: str, sources: Sequence[str]
+    tx: Transaction, visits: Sequence[str], target: str, sources: Sequence[str] | None
 ) -> list[Row]:
-    """The rows of visits that are not the target's: steps by visit number, objects by their steps' Study UID."""
+    """The rows of visits that are not the target's: steps by visit, objects by their steps' Study UID.
+
+    `sources`: whose they must be; None: anybody's.
+    """
     if not visits:
         return []
     marks = ",".join("?" * len(visits))
     rows = tx.rows(
         f"SELECT key, patient, said_value, said_issuer, study_uid FROM step WHERE visit IN ({marks}) AND patient<>?"
         " ORDER BY key",
-        (*(f"{v.issuer}|{v.value}" for v in visits), target),
+        (*visits, target),
     )
-    rows = [row for row in rows if not sources or row[1] in sources]
+    rows = [row for row in rows if sources is None or row[1] in sources]
     found: list[Row] = [("step", *row[:4]) for row in rows]
     for study in sorted({row[4] for row in rows}):
         owners = {row[1] for row in rows if row[4] == study}

@@ -314,42 +314,47 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
     tx.execute("UPDATE visit SET patient=? WHERE patient=?", (survivor, absorbed))
 
 
-def reassign(tx: Transaction, event: Event, visits: Iterable[Identifier], patient_key: str) -> list[str]:
-    """A45, A44, A42, A50 and kin: these visits are this patient's from now on, with the steps and images made for them.
+def movable(tx: Transaction, event: Event, patient_key: str) -> list[Identifier]:
+    """The visits that a message may give to this patient: where it says whose they were (MRG-1), a known visit of
+    somebody else is left alone and reported."""
+    owners, found = {patient_key, *patients.find(tx, event.data.prior)}, []
+    for prior in event.data.prior_visits:
+        old = get(tx, _key(prior))
+        if old is not None and event.data.prior and old.patient_key not in owners:
+            _report_patient(tx, event)
+        else:
+            found.append(prior)
+    return found
 
-    Where the event's encounter has another number, they go on under that. Where it says whose they were (MRG-1), a
-    visit of somebody else is left alone and reported. Returns the keys of the steps that are seen differently now.
+
+def group_of(tx: Transaction, number: Identifier) -> str:
+    """Under which visit the steps of a number are kept."""
+    found = get(tx, _key(number))
+    return found.visit if found is not None else _key(number)
+
+
+def reassign(tx: Transaction, event: Event, visits: Iterable[Identifier], patient_key: str) -> list[str]:
+    """A45, A44, A42, A50 and kin: these visits are this patient's from now on.
+
+    Where the event's encounter has another number, they go on under that. Returns the keys of their open steps; the
+    steps themselves, and what was made for them, the ledger moves.
     """
     patient = event.data.patient
     if patient is None:
         return []
     number = event.data.encounter.visit_number if event.data.encounter else None
-    owners = {patient_key, *patients.find(tx, event.data.prior)}
     touched: list[str] = []
     for prior in visits:
         old = get(tx, _key(prior))
         if old is None:
             continue
-        if event.data.prior and old.patient_key not in owners:
-            _report_patient(tx, event)
-            continue
         group = [replace(one, patient_key=patient_key) for one in of_visit(tx, old.visit)]
         for one in group:
             _store(tx, event, one, patient, one)
-        touched += _bring_along(tx, old.visit, patient_key)
+        touched += [held.step.key for held in steps.of_visit(tx, old.visit) if held.step.status in steps.OPEN]
         if number is not None and _key(number) != old.key:
             _renumber(tx, event, replace(old, patient_key=patient_key), number, patient)
     return touched
-
-
-def _bring_along(tx: Transaction, visit: str, patient_key: str) -> list[str]:
-    """The steps of a visit and the images made for them; the patient's other ones stay where they are."""
-    tx.execute("UPDATE step SET patient=? WHERE visit=?", (patient_key, visit))
-    tx.execute(
-        "UPDATE instance SET patient=? WHERE study_uid IN (SELECT study_uid FROM step WHERE visit=?)",
-        (patient_key, visit),
-    )
-    return [held.step.key for held in steps.of_visit(tx, visit) if held.step.status in steps.OPEN]
 
 
 def _renumber(tx: Transaction, event: Event, old: Visit, number: Identifier, patient: Patient) -> None:

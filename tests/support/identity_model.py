@@ -342,7 +342,7 @@ class Model:
             self.beds[bed] = number
 
     def _move_visit(self, said: Said, record: Record) -> None:
-        """A45: the visit and its steps; it must be the patient's whom MRG-1 names."""
+        """A45: the visit and its steps; where MRG-1 names somebody, only what was his."""
         visit, sources = self.visits.get(said.visit), self._of(said.prior)
         if visit is not None and said.prior and visit.owner not in (record, *sources):
             return
@@ -350,7 +350,7 @@ class Model:
         if visit is not None:
             visit.owner, visit.said = record, said.ids[0]
         for step in self.steps.values():
-            mine = visit is not None or not sources or step.owner in sources
+            mine = not said.prior or step.owner in sources
             if step.visit == said.visit and step.owner is not record and mine:
                 step.owner, step.said = record, under
 
