@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.delivery import ledger
+from broker.event import OPERATOR, Decision, Event, EventData
 from broker.journal import intake
 from broker.journal import log as journal
 from broker.registers import exceptions
@@ -16,7 +17,7 @@ from broker.runtime.pipeline import Pipeline
 from broker.store.sqlite import in_memory
 from tests.histories import arrived, compare
 from tests.histories.story import Line
-from tests.support.events import START
+from tests.support.events import START, reception
 from tests.support.identity_model import Model
 
 NOTHING_WENT_WRONG: Final = ("event-failed", "delivery-held", "step-held")
@@ -32,8 +33,8 @@ class Bench:
         self.model = Model()
         self._number = 0
 
-    def hear(self, line: Line) -> None:
-        """A message, taken, routed, and told to the model."""
+    def hear(self, line: Line) -> datetime:
+        """A message, taken, routed, and told to the model. Returns when it came."""
         now = self.now()
         reader = self.configured.readers[line.port]
         reception = reader.receive(line.raw, message_id=f"M{self._number:05}", now=now)
@@ -41,6 +42,27 @@ class Bench:
         intake.append(self.tx, reception)
         self.route()
         self.model.take(line.said, now)
+        return now
+
+    def decide(self, decision: Decision) -> None:
+        """What two people decided, as the log has it."""
+        now = self.now()
+        event = Event(
+            id=f"M{self._number:05}.0",
+            type="patient.split",
+            source=OPERATOR,
+            site="STO",
+            time=now,
+            message_id=f"M{self._number:05}",
+            data=EventData(decision=decision),
+        )
+        fields = {"source": OPERATOR, "control_id": "", "raw": b"{}", "received": now, "answer_code": ""}
+        intake.append(self.tx, reception(self._number, event, **fields))
+        self.route()
+
+    def changes(self) -> list[str]:
+        """Ids of the ledger's changes, in their order."""
+        return [name for (name,) in self.tx.rows("SELECT id FROM patient_change ORDER BY number")]
 
     def now(self) -> datetime:
         """When the next message comes."""
