@@ -457,7 +457,16 @@ class InboundSpec(Generic[C]):
     """How messages are judged, without any socket (`broker explain`, `broker test`); None: not possible."""
     makes: Mapping[str, tuple[EventType, ...]] | None = None
     """Message type (`ADT^A01`, `C-STORE`) to every event that may come of it; None: not said."""
+    needs: Mapping[EventType, str] = field(default_factory=dict)
+    """Events of `makes` that come only where the option of this name is set."""
     api_version: int = API_VERSION
+
+    def made(self, config: C) -> Mapping[str, tuple[EventType, ...]] | None:
+        """`makes` of a listener with these options."""
+        if self.makes is None:
+            return None
+        never = {event for event, option in self.needs.items() if not getattr(config, option)}
+        return {kind: tuple(e for e in events if e not in never) for kind, events in self.makes.items()}
 
     @property
     def events(self) -> tuple[EventType, ...]:

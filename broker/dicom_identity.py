@@ -74,7 +74,7 @@ def remarks(said: Patient | None, profile: Profile) -> tuple[str, ...]:
     own, *tried = said.identifiers
     number = nationalid.read(own.value) if tried else None
     if number is not None and number.valid:
-        own = next((i for i in tried if nationalid.KINDS.get(i.issuer) == number.kind), own)
+        own = next((i for i in tried if nationalid.kind_of(i.issuer) == number.kind), own)
     return identity.flags(own, profile.issuers.rules, birth_date=said.birth_date or "")
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from broker.event import Identifier
-from broker.nationalid import KINDS, contradicts, read
+from broker.nationalid import contradicts, kind_of, read
 
 Environment = Literal["prod", "test", "mixed"]
 """Whose numbers a broker takes: real ones, synthetic ones, or both."""
@@ -63,7 +63,7 @@ class Rules:
 
     def is_temporary(self, value: str, issuer: str) -> bool:
         """Whether it stands for somebody until it is known who that is: an H-number, or one of a trauma series."""
-        if issuer in KINDS:
+        if kind_of(issuer) is not None:
             return False  # `class_of` needs no setting for them
         if issuer in self.temporary_issuers or any(fnmatchcase(value, p) for p in self.temporary_ids):
             return True
@@ -85,7 +85,7 @@ def class_of(identifier: Identifier) -> Class:
     Which local ones are temporary the listener's settings say, once: the event carries it (`Identifier.temporary`), so
     that a rebuild under other settings gives the same registers.
     """
-    kind = KINDS.get(identifier.issuer)
+    kind = kind_of(identifier.issuer)
     if identifier.temporary or kind == "fh-number":
         return "temporary"
     return "local" if kind is None else "national"
@@ -96,7 +96,7 @@ def flags(identifier: Identifier, rules: Rules, *, birth_date: str = "") -> tupl
 
     `birth_date`: as PID-7 or the object says it, to be held against the number's.
     """
-    kind = KINDS.get(identifier.issuer)
+    kind = kind_of(identifier.issuer)
     if kind is None:
         return _of_local(identifier, rules)
     number = read(identifier.value, kind)

@@ -27,6 +27,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 )
 """Issuer (OID) to what it issues. `…4.4` is HPR, of staff and no patient's; H-numbers are the hospitals' own."""
 
+_NAMES: Final[Mapping[str, Kind]] = MappingProxyType(
+    {"NNNOR": "fnr", "DNNOR": "d-number", "FHNOR": "fh-number"}
+)
+"""The same where a sender gives a name only, and the listener knows no OID for it."""
+
 Series = Literal["", "tenor", "nhn", "dolly"]
 """Of synthetic numbers: Skatteetaten's Test-Norge, Norsk helsenett's test persons, NAV's Dolly; empty: none."""
 
@@ -56,6 +61,11 @@ class Number:
     def valid(self) -> bool:
         """Nothing is wrong with its form."""
         return bool(self.rule) and self.dated
+
+
+def kind_of(issuer: str) -> Kind | None:
+    """What an issuer (`Identifier.issuer`) issues; None: it is not national."""
+    return KINDS.get(issuer) or _NAMES.get(issuer)
 
 
 def has_length(text: str) -> bool:

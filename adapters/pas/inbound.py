@@ -35,4 +35,5 @@ INBOUND = InboundSpec(
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
     makes=MAKES,
+    needs={"step.scheduled": "clinics"},
 )

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "audit": "Who looked at what passes, when and why.",
         "bus": "How far events were published, and publishing them again.",
         "codes": "Code tables: what is in them, where they are used, which codes they lack.",
+        "patients": "Who a patient is here; what merges changed, and undoing a wrong one.",
         "worklist": "Rows that modalities see.",
         "graph": "Draw listeners, events, routes and destinations, with what waits.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",

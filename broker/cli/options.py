@@ -130,6 +130,14 @@ def who_option(function: F) -> F:
     )(function)
 
 
+def login() -> str:
+    """The login of this process: not the environment's word, which anybody may change."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
 def by(who: str, reason: str) -> By:
     """Who does it, now, and why. Raises `click.UsageError` for an empty reason."""
     if not reason.strip():

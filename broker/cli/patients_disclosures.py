@@ -17,7 +17,9 @@ from broker.registers import patients
 @click.command("disclosures")
 @click.argument("identifier")
 @click.option(
-    "--issuer", default="", help="Issuer of the identifier, by OID or name; empty: whoever's it is."
+    "--issuer",
+    default="",
+    help="Issuer of the identifier: its OID, or its name where it has none; empty: any.",
 )
 @click.option(
     "--last", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many lines."
@@ -30,12 +32,15 @@ def command(identifier: str, issuer: str, last: int, config: Path, as_json: bool
     IDENTIFIER is any number of the patient, ended ones too; answers from before a merge count for the survivor.
     Exit code 2 where nobody, or more than one patient, has the number.
 
-    Examples:  broker patients disclosures 700123    ·    broker patients disclosures 700123 --issuer STO --format json
+    Examples:  broker patients disclosures 700123
+    ·    broker patients disclosures 700123 --issuer 2.999.7001 --format json
     """
     tx = open_journal(load_settings(config))
     owners = {owned.patient for owned in patients.under(tx, identifier) if issuer in ("", owned.issuer)}
     if not owners:
-        raise ConfigError("no patient has this identifier; see the issuers with `broker patients list`")
+        raise ConfigError(
+            "no patient has this identifier; give a number as PAS writes it, or leave out --issuer"
+        )
     if len(owners) > 1:
         raise ConfigError("several patients have this number, each of another issuer; give --issuer")
     (key,) = owners

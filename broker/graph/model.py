@@ -69,7 +69,10 @@ class Live:
 def graph(configured: Configured, live: Live | None = None) -> Graph:
     """The graph of a configuration."""
     listeners = configured.settings.inbound
-    makes = {s.name: frozenset(s.spec.events) for s in listeners}
+    makes = {
+        s.name: frozenset(event for events in (s.spec.made(s.config) or {}).values() for event in events)
+        for s in listeners
+    }
     groups = _groups(makes, configured.routes.routes)
     nodes = [
         *(_listener(setting, bool(makes[setting.name]), live) for setting in listeners),

@@ -173,7 +173,7 @@ class AssociationServer:
         """The service's answer; an exception becomes 0110 processing failure."""
         service = self._objects.get(request.sop_class_uid)
         if service is None:
-            return Answer(status=status.NO_SUCH_SOP_CLASS)
+            return Answer(status=status.UNRECOGNISED_OPERATION)
         try:
             return service.operate(request, peer)
         except Exception as exc:  # noqa: BLE001 - the edge of the service

@@ -13,6 +13,7 @@ from broker.event import Event, Patient, PerformedStep, Step
 from broker.hl7.er7 import Message
 from broker.registers import (
     exceptions,
+    filing,
     instances,
     ledger,
     links,
@@ -51,8 +52,7 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     said = event.data.patient
     if (
         said is not None
-        and event.type.startswith(("patient.", "encounter."))
-        and event.type not in patients.RENAMING
+        and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
         and temporary.reissued(tx, event, said)
     ):
         return Folded(view=None)
@@ -198,7 +198,7 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
     known, absorbed = patients.assert_from_pas(tx, event, said)
     sources, emptied = patients.take_identifiers(tx, event, known, event.data.prior)
     for identifier in event.data.prior:
-        ledger.refile(tx, identifier.key, known.key)
+        filing.refile(tx, identifier.key, known.key)
     ledger.enter(tx, event, before, known.key)
     folded = _whole(tx, event, said, message, patients.get(tx, known.key), [*absorbed, *emptied])
     return _with_sources(tx, folded, [key for key in sources if key not in emptied], known.key)
@@ -206,11 +206,9 @@ def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None
 
 def _reassigned(tx: Transaction, event: Event, message: Message | None, known: Known) -> Folded:
     """A visit that is another patient's (A45): its steps and their objects, nothing else."""
-    may = visits.movable(tx, event, known.key)
-    sources = ledger.reassign(tx, event, known, [visits.group_of(tx, number) for number in may])
-    along = visits.reassign(tx, event, may, known.key)
-    touched = dict.fromkeys((*along, *steps.of_patient(tx, known.key)))
-    folded = Folded(view=_view(event, message, known), touched=tuple(touched))
+    sources = filing.reassign(tx, event, known)
+    visits.renumber(tx, event, known.key)
+    folded = Folded(view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
     return _with_sources(tx, folded, sources, known.key) if sources else folded
 
 

@@ -5,30 +5,14 @@ A merge that was wrong spreads to every system and no message takes it back: wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from broker.event import Identifier, Patient
+from broker.nationalid import Kind, kind_of
 
-Class = Literal["fnr", "dnr", "fh", "local"]
-
-NATIONAL: Final[Mapping[str, Class]] = {
-    "2.16.578.1.12.4.1.4.1": "fnr",
-    "NNNOR": "fnr",
-    "2.16.578.1.12.4.1.4.2": "dnr",
-    "DNNOR": "dnr",
-    "2.16.578.1.12.4.1.4.3": "fh",
-    "FHNOR": "fh",
-}
-"""National issuers (Volven 8116 …4.1.4), by OID or by name where a sender gives no OID."""
-
-PERSON: Final = frozenset({"fnr", "dnr"})
-"""Classes whose number is one person's for life. All others are temporary, or one hospital's."""
-
-
-def class_of(identifier: Identifier) -> Class:
-    """By issuer: the form of a number proves nothing."""
-    return NATIONAL.get(identifier.issuer, "local")
+PERSON: Final[frozenset[Kind | None]] = frozenset({"fnr", "d-number"})
+"""What is one person's for life, by issuer: the form of a number proves nothing."""
 
 
 def objection(
@@ -53,17 +37,17 @@ def objection(
 
 
 def _may_become(identifier: Identifier, targets: Iterable[Identifier]) -> bool:
-    classes = {class_of(target) for target in targets}
+    classes = {kind_of(target.issuer) for target in targets}
     if any(target.issuer == identifier.issuer for target in targets):
         return True
-    if class_of(identifier) == "dnr":
+    if kind_of(identifier.issuer) == "d-number":
         return "fnr" in classes  # who stays in the country gets one
-    return class_of(identifier) not in PERSON and bool(classes & PERSON)
+    return kind_of(identifier.issuer) not in PERSON and bool(classes & PERSON)
 
 
 def _two_persons(one: Iterable[Identifier], other: Iterable[Identifier]) -> bool:
     for kind in PERSON:
-        mine, theirs = ({i.key for i in part if class_of(i) == kind} for part in (one, other))
+        mine, theirs = ({i.key for i in part if kind_of(i.issuer) == kind} for part in (one, other))
         if mine and theirs - mine:
             return True
     return False

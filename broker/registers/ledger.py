@@ -6,18 +6,15 @@ merge may run by itself is `guards`'; undoing one is `split`'s.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import exceptions, guards, patients, versions
+from broker.registers import changes, exceptions, guards, patients
+from broker.registers.changes import Before, Change, Key, Kind, State, Touched
 from broker.registers.patients import Known
 from broker.store.database import Transaction
-
-Kind = Literal["merge", "id-change", "move", "visit-move"]
-State = Literal["applied", "held", "released", "refused", "undone"]
 
 KINDS: Final[dict[str, Kind]] = {
     "patient.merged": "merge",
@@ -25,75 +22,6 @@ KINDS: Final[dict[str, Kind]] = {
     "patient.moved": "move",
     "encounter.reassigned": "visit-move",
 }
-
-FILED: Final = {
-    "step": "said_value=? AND said_issuer=?",
-    "instance": "said_value=? AND said_issuer=?",
-    "mpps": "value=? AND issuer=?",
-    "visit": "said=?",
-}
-"""Tables whose rows belong to whoever owns the identifier that they came under, and where it stands."""
-
-Key = tuple[str, str]
-"""(issuer, value), as `Identifier.key`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
-    """An identifier as it was before a change."""
-
-    value: str
-    issuer: str
-    patient: str
-    """Record that owned it; empty: nobody."""
-    current: bool
-    leaves: bool
-    """It goes from the survivor when the change is undone."""
-
-    @property
-    def key(self) -> Key:
-        return (self.issuer, self.value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
-    """What stood before a change, beside the identifiers."""
-
-    survivor: Known | None = None
-    """None: the change made the record."""
-    absorbed: Known | None = None
-    followers: tuple[str, ...] = ()
-    """Records that had been merged into the absorbed one."""
-    steps: tuple[str, ...] = ()
-    """Keys of the steps that went along."""
-    studies: tuple[str, ...] = ()
-    """Study UIDs of the instances that went along."""
-    named: tuple[Identifier, ...] = ()
-    """PID-3 and MRG-1, whole."""
-    moved: tuple[tuple[str, str, str, str, str], ...] = ()
-    """Of a visit's move: (table, key, patient, said value, said issuer) of each row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """An entry of the ledger."""
-
-    number: int
-    id: str
-    kind: Kind
-    state: State
-    survivor: str
-    absorbed: str
-    at: str
-    reason: str
-    ended: str
-    event: str
-    before: Before
-    identifiers: tuple[Touched, ...]
-
-    @property
-    def leaving(self) -> frozenset[Key]:
-        return frozenset(touched.key for touched in self.identifiers if touched.leaves)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +38,7 @@ class Snapshot:
 
 def snapshot(tx: Transaction, event: Event) -> Snapshot:
     """Every record that PID-3 or MRG-1 names."""
-    keys = patients.find(tx, _named(event))
+    keys = patients.find(tx, named(event))
     return Snapshot(
         rows={
             (issuer, value): (key, bool(current))
@@ -136,7 +64,7 @@ def enter(tx: Transaction, event: Event, before: Snapshot, survivor: str) -> lis
 
     Returns the ids of the changes; none where nothing changed (a merge that is told again).
     """
-    asked = {identifier.key for identifier in _named(event)}
+    asked = {identifier.key for identifier in named(event)}
     after = _owners(tx, asked | before.rows.keys())
     touched = sorted(key for key in asked | before.rows.keys() if after.get(key) != before.rows.get(key))
     if not touched:
@@ -153,11 +81,11 @@ def enter(tx: Transaction, event: Event, before: Snapshot, survivor: str) -> lis
             followers=before.followers.get(source, ()),
             steps=before.steps.get(source, ()),
             studies=before.studies.get(source, ()),
-            named=_named(event),
+            named=named(event),
         )
         rows = [_touched(before, key, leaves=True) for key in own]
         rows += [_touched(before, key, leaves=key in leaving and key not in before.rows) for key in rest]
-        ids.append(_insert(tx, event, "applied", survivor, source, body, rows, place=place))
+        ids.append(insert(tx, event, "applied", survivor, source, body, rows, place=place))
     return ids
 
 
@@ -180,12 +108,13 @@ def objection(tx: Transaction, event: Event) -> str:
     if survivor is None and sources:
         sources = sources[1:]  # its record goes on under the new numbers
     others = [patients.get(tx, key) for key in sources if survivor is None or key != survivor.key]
-    return guards.objection(
-        said,
-        prior,
-        survivor.patient if survivor and survivor.verified else None,
-        [other.patient for other in others if other.verified],
-    )
+    absorbed = [other.patient for other in others if other.verified]
+    if event.type == "patient.merged" and not absorbed:
+        absorbed = [
+            Patient(identifiers=prior)
+        ]  # a merge speaks of two records, whether they are known here or not
+    known = survivor.patient if survivor is not None and survivor.verified else None
+    return guards.objection(said, prior, known, absorbed)
 
 
 def hold(tx: Transaction, event: Event, reason: str) -> None:
@@ -196,16 +125,15 @@ def hold(tx: Transaction, event: Event, reason: str) -> None:
     rows = [
         Touched(value=v, issuer=i, patient=owner, current=current, leaves=False)
         for (i, v), (owner, current) in sorted(
-            _owners(tx, {i.key for i in _named(event)}, missing=("", False)).items()
+            _owners(tx, {i.key for i in named(event)}, missing=("", False)).items()
         )
     ]
-    waiting = [c for c in of_identifiers(tx, [row.key for row in rows]) if c.state == "held"]
-    for change in waiting:
-        if change.before.named == _named(event):
+    for change in of_identifiers(tx, [row.key for row in rows]):
+        if change.state == "held" and change.before.named == named(event):
             exceptions.report(tx, "merge-held", change.id, reason, event)
             return
-    body = Before(named=_named(event))
-    name = _insert(tx, event, "held", survivor, absorbed, body, rows, reason=reason)
+    body = Before(named=named(event))
+    name = insert(tx, event, "held", survivor, absorbed, body, rows, reason=reason)
     exceptions.report(tx, "merge-held", name, reason, event)
 
 
@@ -218,6 +146,11 @@ def close(tx: Transaction, event: Event, change: str, state: State) -> None:
 def get(tx: Transaction, name: str) -> Change | None:
     """The change with this id."""
     return next(iter(_read(tx, "id=?", (name,))), None)
+
+
+def held(tx: Transaction) -> list[Change]:
+    """What waits for a decision, the oldest first."""
+    return _read(tx, "state='held'", ())
 
 
 def of_identifiers(tx: Transaction, keys: Iterable[Key]) -> list[Change]:
@@ -246,84 +179,8 @@ def of_event(tx: Transaction, event: str) -> list[Change]:
     return _read(tx, "event=?", (event,))
 
 
-def refile(tx: Transaction, key: Key, patient: str) -> None:
-    """What came under an identifier belongs to this patient from now on; what PAS does not know stays nobody's."""
-    for table, where in FILED.items():
-        tx.execute(f"UPDATE {table} SET patient=? WHERE {where} AND patient<>''", (patient, *_written_as(table, key)))
-
-
-def came_under(tx: Transaction, key: Key) -> bool:
-    """Whether anything of a patient is filed under an identifier."""
-    return any(
-        tx.one(f"SELECT 1 FROM {table} WHERE {where} AND patient<>'' LIMIT 1", _written_as(table, key)) is not None
-        for table, where in FILED.items()
-    )
-
-
-def _written_as(table: str, key: Key) -> tuple[str, ...]:
-    issuer, value = key
-    return (f"{issuer}|{value}",) if table == "visit" else (value, issuer)
-
-
-def reassign(tx: Transaction, event: Event, target: Known, visits: Sequence[str]) -> tuple[str, ...]:
-    """A visit is another patient's (A45): its steps and their objects become `target`'s, nothing else.
-
-    `visits`: their keys; where `prior` names whose they were, only that patient's steps. Returns the records that
-    something was taken from.
-    """
-    sources = patients.find(tx, event.data.prior) if event.data.prior else None
-    moved = _of_visits(tx, visits, target.key, sources)
-    if not moved:
-        return ()
-    under = (patients.said_under(tx, _named(event), target.key) or target.patient.identifiers[0]).key
-    for table, key, *_ in moved:
-        tx.execute(
-            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {_KEYS[table]}=?",
-            (target.key, under[1], under[0], key),
-        )
-    found = tuple(dict.fromkeys(row[2] for row in moved if row[2]))
-    body = Before(named=_named(event), moved=tuple(moved))
-    _insert(tx, event, "applied", target.key, (found or ("",))[0], body, [])
-    return found
-
-
-_KEYS: Final = {"step": "key", "instance": "sop_instance_uid"}
-
-Row = tuple[str, str, str, str, str]
-
-
-def _of_visits(
-    tx: Transaction, visits: Sequence[str], target: str, sources: Sequence[str] | None
-) -> list[Row]:
-    """The rows of visits that are not the target's: steps by visit, objects by their steps' Study UID.
-
-    `sources`: whose they must be; None: anybody's.
-    """
-    if not visits:
-        return []
-    marks = ",".join("?" * len(visits))
-    rows = tx.rows(
-        f"SELECT key, patient, said_value, said_issuer, study_uid FROM step WHERE visit IN ({marks}) AND patient<>?"
-        " ORDER BY key",
-        (*visits, target),
-    )
-    rows = [row for row in rows if sources is None or row[1] in sources]
-    found: list[Row] = [("step", *row[:4]) for row in rows]
-    for study in sorted({row[4] for row in rows}):
-        owners = {row[1] for row in rows if row[4] == study}
-        found += [
-            ("instance", *row)
-            for row in tx.rows(
-                "SELECT sop_instance_uid, patient, said_value, said_issuer FROM instance WHERE study_uid=?"
-                " ORDER BY sop_instance_uid",
-                (study,),
-            )
-            if row[1] in owners
-        ]
-    return found
-
-
-def _named(event: Event) -> tuple[Identifier, ...]:
+def named(event: Event) -> tuple[Identifier, ...]:
+    """PID-3 and MRG-1."""
     patient = event.data.patient
     return (*(patient.identifiers if patient else ()), *event.data.prior)
 
@@ -356,7 +213,7 @@ def _texts(tx: Transaction, sql: str, key: str) -> tuple[str, ...]:
     return tuple(text for (text,) in tx.rows(sql, (key,)))
 
 
-def _insert(
+def insert(
     tx: Transaction,
     event: Event,
     state: State,
@@ -368,6 +225,7 @@ def _insert(
     reason: str = "",
     place: int = 0,
 ) -> str:
+    """Writes a change, the `place`-th of its event, and returns its id."""
     name = event.id if place == 0 else f"{event.id}-{place + 1}"
     last = tx.one("SELECT coalesce(max(number), 0) FROM patient_change") or (0,)
     tx.execute(
@@ -382,7 +240,7 @@ def _insert(
             absorbed,
             event.time.isoformat(),
             reason,
-            _written(before),
+            changes.written(before),
             event.id,
         ),
     )
@@ -412,7 +270,7 @@ def _read(tx: Transaction, where: str, values: Sequence[str]) -> list[Change]:
             reason=reason,
             ended=ended,
             event=event,
-            before=_before(json.loads(body)),
+            before=changes.read(body),
             identifiers=tuple(
                 Touched(value=v, issuer=i, patient=p, current=bool(c), leaves=bool(leaves))
                 for v, i, p, c, leaves in tx.rows(
@@ -424,52 +282,3 @@ def _read(tx: Transaction, where: str, values: Sequence[str]) -> list[Change]:
         )
         for number, name, kind, state, survivor, absorbed, at, reason, ended, event, body in rows
     ]
-
-
-def _written(before: Before) -> str:
-    return json.dumps(
-        {
-            "survivor": _record(before.survivor),
-            "absorbed": _record(before.absorbed),
-            "followers": before.followers,
-            "steps": before.steps,
-            "studies": before.studies,
-            "named": [i.model_dump(exclude_defaults=True) for i in before.named],
-            "moved": before.moved,
-        },
-        ensure_ascii=False,
-    )
-
-
-def _record(known: Known | None) -> dict[str, Any] | None:
-    if known is None:
-        return None
-    return {
-        "key": known.key,
-        "patient": known.patient.model_dump(mode="json", exclude_none=True),
-        "verified": known.verified,
-        "origins": json.loads(versions.written(known.origins)),
-    }
-
-
-def _before(body: dict[str, Any]) -> Before:
-    return Before(
-        survivor=_known(body["survivor"]),
-        absorbed=_known(body["absorbed"]),
-        followers=tuple(body["followers"]),
-        steps=tuple(body["steps"]),
-        studies=tuple(body["studies"]),
-        named=tuple(Identifier(**one) for one in body["named"]),
-        moved=tuple(tuple(row) for row in body["moved"]),
-    )
-
-
-def _known(record: dict[str, Any] | None) -> Known | None:
-    if record is None:
-        return None
-    return Known(
-        key=record["key"],
-        patient=Patient.model_validate_json(json.dumps(record["patient"])),
-        verified=record["verified"],
-        origins=versions.read(json.dumps(record["origins"])),
-    )

@@ -55,7 +55,7 @@ def follow(tx: Transaction, event: Event, held: Held) -> tuple[Held, list[str]]:
         for one in alike:
             if one.step.clinic and not adopted_by(tx, one.step.key):
                 _adopt(tx, event, one, held)
-    changed = settle(tx, event, visit)
+    changed = settle(tx, event, visit, anew=key if event.type == "step.scheduled" else "")
     return steps.get(tx, key) or held, [other for other in changed if other != key]
 
 
@@ -73,15 +73,19 @@ def after_visits(tx: Transaction, event: Event, changed: Iterable[Visit]) -> lis
     return [key for group in groups for key in settle(tx, event, group)]
 
 
-def settle(tx: Transaction, event: Event, visit: str) -> list[str]:
-    """Every clinic's step of a visit that is not begun: shown while it stands, else withdrawn."""
+def settle(tx: Transaction, event: Event, visit: str, *, anew: str = "") -> list[str]:
+    """Every clinic's step of a visit that is not begun: shown while it stands, else withdrawn.
+
+    `anew`: the step that PAS just spoke of, which stands again though nobody had come to it in time.
+    """
     own = [held for held in steps.of_visit(tx, visit) if held.step.clinic]
     states = visits.of_visit(tx, visit) if own else []
     changed = []
     for held in own:
         stands = any(_stands(one.state, held) for one in states) and not adopted_by(tx, held.step.key)
         status: StepStatus | None = None
-        if stands and held.step.status == "CANCELED":
+        expired = held.step.status == "EXPIRED" and held.step.key == anew
+        if stands and (expired or held.step.status == "CANCELED"):
             status = "SCHEDULED"
         elif not stands and held.step.status in steps.OPEN:
             status = "CANCELED"

@@ -46,7 +46,7 @@ def fold(tx: Transaction, event: Event, said: PerformedStep) -> Folded:
     if not linked:
         linked = _linked(tx, event, whole, own)
     owner = (before.patient_key if before is not None else "") or _owner(tx, own, linked)
-    _store(tx, event, whole, owner, own, before)
+    _store(tx, event, whole, owner, own, linked, before)
     for key in linked:
         tx.execute(
             "INSERT INTO mpps_step (mpps, step, event) VALUES (?,?,?) ON CONFLICT (mpps, step) DO NOTHING",
@@ -122,7 +122,7 @@ class _Known:
 
 
 def _get(tx: Transaction, uid: str) -> _Known | None:
-    row = tx.one("SELECT body, patient, issuer, value FROM mpps WHERE uid=?", (uid,))
+    row = tx.one("SELECT body, patient, said_issuer, said_value FROM mpps WHERE uid=?", (uid,))
     if row is None:
         return None
     body, patient, issuer, value = row
@@ -141,6 +141,7 @@ def _store(
     whole: PerformedStep,
     owner: str,
     own: tuple[Identifier, ...],
+    linked: tuple[str, ...],
     before: _Known | None,
 ) -> None:
     body, status = whole.model_dump_json(exclude_defaults=True), whole.status or "IN PROGRESS"
@@ -150,9 +151,9 @@ def _store(
             (owner, status, body, event.id, whole.uid),
         )
         return
-    issuer, value = own[0].key if own else ("", "")
+    issuer, value = _came_under(tx, own, owner, linked)
     tx.execute(
-        "INSERT INTO mpps (uid, patient, issuer, value, status, aet, created, body, event)"
+        "INSERT INTO mpps (uid, patient, said_issuer, said_value, status, aet, created, body, event)"
         " VALUES (?,?,?,?,?,?,?,?,?)",
         (whole.uid, owner, issuer, value, status, whole.calling_aet, event.time.isoformat(), body, event.id),
     )
@@ -234,6 +235,19 @@ def _owner(tx: Transaction, own: tuple[Identifier, ...], linked: tuple[str, ...]
             return held.patient_key
     keys = patients.find(tx, own)
     return keys[0] if len(keys) == 1 else ""
+
+
+def _came_under(
+    tx: Transaction, own: tuple[Identifier, ...], owner: str, linked: tuple[str, ...]
+) -> tuple[str, str]:
+    """(issuer, value) that decides whose it is when a patient's identifiers part: its own, else that of its step."""
+    if own:
+        return (patients.said_under(tx, own, owner) or own[0]).key
+    for key in linked:
+        row = tx.one("SELECT said_issuer, said_value FROM step WHERE key=?", (key,))
+        if row is not None:
+            return row[0], row[1]
+    return "", ""
 
 
 def _lane(uid: str, own: tuple[Identifier, ...]) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import exceptions, ledger, patients
-from broker.registers.ledger import Change, Key, Touched
+from broker.registers import exceptions, filing, ledger, patients
+from broker.registers.changes import Change, Key, Touched
 from broker.registers.patients import Known
 from broker.registers.versions import VALUES, Origin
 from broker.store.database import Transaction
@@ -65,10 +65,9 @@ def fold(tx: Transaction, event: Event) -> Undone | None:
 
 def _visit_back(tx: Transaction, change: Change) -> Undone:
     for table, key, patient, value, issuer in change.before.moved:
-        column = "key" if table == "step" else "sop_instance_uid"
         owner = _owner(tx, (issuer, value)) or patient
         tx.execute(
-            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {column}=? AND patient=?",
+            f"UPDATE {table} SET patient=?, said_value=?, said_issuer=? WHERE {filing.KEYS[table]}=? AND patient=?",
             (owner, value, issuer, key, change.survivor),
         )
     return Undone(survivor=change.survivor, other=change.absorbed)
@@ -89,7 +88,7 @@ def _apart(tx: Transaction, event: Event, change: Change) -> Undone:
         for follower in change.before.followers:
             tx.execute("UPDATE patient SET merged_into=? WHERE key=?", (other, follower))
         for key in change.leaving:
-            ledger.refile(tx, key, other)
+            filing.refile(tx, key, other)
         for step in change.before.steps:  # of an older schema, which did not say under what they came
             tx.execute("UPDATE step SET patient=? WHERE key=? AND said_value=''", (other, step))
     return Undone(survivor=change.survivor, other=other)
@@ -98,7 +97,7 @@ def _apart(tx: Transaction, event: Event, change: Change) -> Undone:
 def _used(tx: Transaction, now: Known, change: Change, key: Key) -> bool:
     """Whether something came under the identifier since: then it cannot be nobody's again."""
     said = any((o.issuer, o.value) == key and o.event != change.event for o in now.origins.values())
-    return said or ledger.came_under(tx, key)
+    return said or filing.came_under(tx, key)
 
 
 def _values(now: Known, change: Change) -> tuple[Known, dict[str, tuple[object, Origin]]]:

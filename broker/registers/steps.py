@@ -346,7 +346,7 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
         " event, said_value, said_issuer, visit) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
         " filler=excluded.filler, placer=excluded.placer,"
         " source=excluded.source, site=excluded.site, status=excluded.status, body=excluded.body,"
-        " rest=excluded.rest, accession=excluded.accession, event=excluded.event, visit=excluded.visit",
+        " rest=excluded.rest, accession=excluded.accession, event=excluded.event",
         (
             step.key,
             held.patient_key,

@@ -21,8 +21,10 @@ class Unreconciled(NamedTuple):
     since: str
     """ISO 8601, UTC."""
     source: str
+    """Listener that took the message, and its site: who must find out."""
     site: str
-    patient: Patient
+    event: str
+    """The event that named the identifier first."""
 
 
 def fold(tx: Transaction, event: Event, said: Patient) -> None:
@@ -73,13 +75,13 @@ def reissued(tx: Transaction, event: Event, said: Patient) -> bool:
 def unreconciled(tx: Transaction) -> list[Unreconciled]:
     """Who is still known by a temporary identifier alone, or is called unknown; the longest first."""
     found: dict[str, Unreconciled] = {}
-    for key, since, source, site in tx.rows(
-        "SELECT patient, since, temporary_id.source, temporary_id.site FROM temporary_id"
+    for key, *first in tx.rows(
+        "SELECT patient, since, source, site, event FROM temporary_id"
         " JOIN patient_identifier USING (value, issuer) WHERE current=1 ORDER BY since, value, issuer"
     ):
         known = patients.get(tx, key)
         if known.key not in found and _is_open(known.patient):
-            found[known.key] = Unreconciled(known.key, since, source, site, known.patient)
+            found[known.key] = Unreconciled._make((known.key, *first))
     return list(found.values())
 
 

@@ -99,6 +99,12 @@ def get(tx: Transaction, key: str) -> Visit | None:
     )
 
 
+def group(tx: Transaction, number: Identifier) -> str:
+    """The key under which a visit's steps and appointments are found, whatever number it had."""
+    found = get(tx, _key(number))
+    return found.visit if found is not None else _key(number)
+
+
 def of_patient(tx: Transaction, patient_key: str) -> list[Visit]:
     """A patient's visits and appointments."""
     return _visits(tx, "patient=?", patient_key)
@@ -142,11 +148,9 @@ def fold(tx: Transaction, event: Event, patient_key: str) -> list[Visit]:
     late = before is not None and not said.restores and at < before.at
     state = _stated(tx, event, said, before, late=late)
     number = said.visit_number
-    own = _key(number) if number is not None else ""
-    group = get(tx, own) if own else None
     after = Visit(
         key=before.key if before else key,
-        visit=group.key if group else own or (before.visit if before else key),
+        visit=group(tx, number) if number is not None else before.visit if before else key,
         patient_key=patient_key,
         state=state,
         at=before.at if before is not None and late else at,
@@ -260,17 +264,19 @@ def _store(
     put: bool = False,
 ) -> None:
     """Writes a visit as it is now. `put`: the patient was put where it says, by this very event."""
-    said = "|".join(patient.identifiers[0].key)
+    said = patients.said_under(tx, patient.identifiers, visit.patient_key) or patient.identifiers[0]
     tx.execute(
-        "INSERT INTO visit (key, visit, patient, said, status, body, at, ended, source, site, event)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET visit=excluded.visit,"
-        " patient=excluded.patient, said=excluded.said, status=excluded.status, body=excluded.body, at=excluded.at,"
-        " ended=excluded.ended, source=excluded.source, site=excluded.site, event=excluded.event",
+        "INSERT INTO visit (key, visit, patient, said_value, said_issuer, status, body, at, ended, source, site,"
+        " event) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET visit=excluded.visit,"
+        " patient=excluded.patient, said_value=excluded.said_value, said_issuer=excluded.said_issuer,"
+        " status=excluded.status, body=excluded.body, at=excluded.at, ended=excluded.ended, source=excluded.source,"
+        " site=excluded.site, event=excluded.event",
         (
             visit.key,
             visit.visit,
             visit.patient_key,
-            said,
+            said.value,
+            said.issuer,
             visit.state.status or "",
             visit.state.model_dump_json(exclude_defaults=True),
             visit.at,
@@ -314,52 +320,30 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
     tx.execute("UPDATE visit SET patient=? WHERE patient=?", (survivor, absorbed))
 
 
-def movable(tx: Transaction, event: Event, patient_key: str) -> list[Identifier]:
-    """The visits that a message may give to this patient: where it says whose they were (MRG-1), a known visit of
-    somebody else is left alone and reported."""
-    owners, found = {patient_key, *patients.find(tx, event.data.prior)}, []
-    for prior in event.data.prior_visits:
-        old = get(tx, _key(prior))
-        if old is not None and event.data.prior and old.patient_key not in owners:
-            _report_patient(tx, event)
-        else:
-            found.append(prior)
-    return found
+def renumber(tx: Transaction, event: Event, patient_key: str) -> None:
+    """A45, A42, A50 and kin, behind `filing.reassign`, which made the visits this patient's.
 
-
-def group_of(tx: Transaction, number: Identifier) -> str:
-    """Under which visit the steps of a number are kept."""
-    found = get(tx, _key(number))
-    return found.visit if found is not None else _key(number)
-
-
-def reassign(tx: Transaction, event: Event, visits: Iterable[Identifier], patient_key: str) -> list[str]:
-    """A45, A44, A42, A50 and kin: these visits are this patient's from now on.
-
-    Where the event's encounter has another number, they go on under that. Returns the keys of their open steps; the
-    steps themselves, and what was made for them, the ledger moves.
+    Where the event's encounter has another number, they go on under that. A visit that is still somebody else's,
+    because MRG-1 does not say so, is left alone and reported.
     """
     patient = event.data.patient
-    if patient is None:
-        return []
     number = event.data.encounter.visit_number if event.data.encounter else None
-    touched: list[str] = []
-    for prior in visits:
+    for prior in event.data.prior_visits:
         old = get(tx, _key(prior))
-        if old is None:
+        if old is None or patient is None:
             continue
-        group = [replace(one, patient_key=patient_key) for one in of_visit(tx, old.visit)]
-        for one in group:
-            _store(tx, event, one, patient, one)
-        touched += [held.step.key for held in steps.of_visit(tx, old.visit) if held.step.status in steps.OPEN]
-        if number is not None and _key(number) != old.key:
-            _renumber(tx, event, replace(old, patient_key=patient_key), number, patient)
-    return touched
+        if old.patient_key != patient_key:
+            _report_patient(tx, event)
+        elif number is not None and _key(number) != old.key:
+            _renumber(tx, event, old, number, patient)
 
 
 def _renumber(tx: Transaction, event: Event, old: Visit, number: Identifier, patient: Patient) -> None:
     """The visit goes on under another number: that visit, where there is one, else as it stands."""
     survivor = get(tx, _key(number))
+    if survivor is not None and survivor.patient_key != old.patient_key:
+        _report_patient(tx, event)
+        return
     tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (event.time.isoformat(), old.key))
     if survivor is None:
         state = old.state.model_copy(update={"visit_number": number})

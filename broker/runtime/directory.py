@@ -11,7 +11,7 @@ from datetime import datetime
 from broker.adapter import PatientWanted
 from broker.event import Patient
 from broker.journal import audit
-from broker.registers import demographic_search, patients
+from broker.registers import demographic_search, links, patients
 from broker.store.database import Database, Transaction
 
 
@@ -28,8 +28,8 @@ class Directory:
     def get(self, key: str) -> Patient:
         return patients.get(self._database.read(), key).patient
 
-    def linked(self, key: str) -> Sequence[str]:  # noqa: ARG002 - the register keeps no links yet
-        return ()
+    def linked(self, key: str) -> Sequence[str]:
+        return sorted(links.related(self._database.read(), key))
 
     def disclose(self, *, who: str, what: str, detail: Mapping[str, str | int], keys: Sequence[str]) -> None:
         def write(tx: Transaction) -> None:

@@ -23,6 +23,11 @@ from broker.store.sqlite import SqliteDatabase
 BATCH: Final = 500
 
 SINCE_8: Final = {
+    "visit": "SELECT key, visit, patient, said_value, said_issuer, status, body, at, ended, merged_into, source, site,"
+    " event FROM visit ORDER BY 1",
+    "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
+    "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
+    "step's order": "SELECT key, adopted_by, event FROM step WHERE adopted_by<>'' ORDER BY 1",
     "provenance": "SELECT key, provenance, event FROM patient WHERE provenance<>'{}' ORDER BY 1",
     "step's identifier": "SELECT key, said_value, said_issuer, event FROM step WHERE said_value<>'' ORDER BY 1",
     "step's visit": "SELECT key, visit, event FROM step WHERE visit<>'' ORDER BY 1",
@@ -39,16 +44,12 @@ TABLES: Final = {
     "patient": "SELECT key, body, verified, merged_into, event FROM patient ORDER BY 1",
     "patient_identifier": "SELECT value, issuer, patient, current FROM patient_identifier ORDER BY 1, 2",
     "patient_search": "SELECT patient, family, given, birth_date, sex FROM patient_search ORDER BY 1, 2, 3",
-    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, visit,"
-    " adopted_by, event FROM step ORDER BY 1",
-    "visit": "SELECT key, visit, patient, said, status, body, at, ended, merged_into, source, site, event FROM visit"
-    " ORDER BY 1",
-    "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
-    "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
+    "step": "SELECT key, patient, filler, placer, source, site, status, body, rest, accession, study_uid, event"
+    " FROM step ORDER BY 1",
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
-    "mpps": "SELECT uid, patient, issuer, value, status, aet, created, body, event FROM mpps ORDER BY 1",
+    "mpps": "SELECT uid, patient, said_issuer, said_value, status, aet, created, body, event FROM mpps ORDER BY 1",
     "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
     "temporary_id": "SELECT value, issuer, since, source, site, event FROM temporary_id ORDER BY 1, 2",
     "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",

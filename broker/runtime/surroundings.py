@@ -23,7 +23,8 @@ def surroundings_of(settings: Settings, env: Mapping[str, str]) -> Surroundings:
     document = yamlfile.load(settings.file, env=env, name=shown(settings.file))
     sources = {
         setting.name: Source(
-            site=getattr(setting.config, "site", "") or settings.broker.site, makes=setting.spec.makes
+            site=getattr(setting.config, "site", "") or settings.broker.site,
+            makes=setting.spec.made(setting.config),
         )
         for setting in settings.inbound
     }

@@ -20,10 +20,11 @@ MEMBERS = " / "
 """Between the answers to the members of a batch."""
 OURS = ("taken", "refused: content", "refused: rule", "not answered, by rule")
 REASONS = {
-    "AE 100": "a segment is missing (PID, ORC, OBR), several messages stand in one frame, or a batch lost some",
-    "AE 101": "PID-3 or MRG-1 holds no identifier",
+    "AE 100": "a segment is missing (PID, MRG, PV1, ORC, OBR), several messages are in one frame, or a batch lost one",
+    "AE 101": "PID-3 or MRG holds no identifier",
     "AE 102": "a value is no date, or longer than DICOM holds",
     "AE 103": "MSH-18 names no character set, or ORC-1 and ORC-5 no status of the table",
+    "AE 201": "the trigger event is refused on purpose (A23, A29, A48, A51, Z99)",
     "AE 205": "the control id came before with other content: the files' makers share them",
     "AR 101": "MSH-10 is missing",
     "AR 200": "the message type is another listener's or nobody's",

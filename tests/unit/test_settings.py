@@ -113,6 +113,9 @@ VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
     "BROKER_PACS_PORT": ("104", lambda s: options(s, "pacs").port, 104),
     "BROKER_PACS_AET": ("123", lambda s: options(s, "pacs").called_aet, "123"),
     "BROKER_PACS_HL7_PORT": ("2599", lambda s: options(s, "pacs-hl7").port, 2599),
+    "BROKER_MPPS_HOST": ("ris.example", lambda s: options(s, "mpps").host, "ris.example"),
+    "BROKER_MPPS_PORT": ("104", lambda s: options(s, "mpps").port, 104),
+    "BROKER_MPPS_AET": ("RIS2", lambda s: options(s, "mpps").called_aet, "RIS2"),
     "BROKER_EPJ_HOST": ("epj.example", lambda s: options(s, "epj").host, "epj.example"),
     "BROKER_EPJ_PORT": ("7661", lambda s: options(s, "epj").port, 7661),
     "BROKER_BUS": ("redis://r.example", lambda s: str(s.bus), "redis://r.example"),
@@ -196,6 +199,7 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
         "orders": ("ris", "ris"),
         "results": ("lab", "lab"),
         "worklists": ("modality", "modality"),
+        "performed": ("mpps", "mpps"),
         "demographics": ("pdq", "pdq"),
         "patients": ("patient-root", "patient-root"),
         "images": ("pacs", "pacs"),
@@ -205,6 +209,7 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
         "epj": "hl7",
         "pacs": "dicom",
         "pacs-hl7": "hl7",
+        "mpps": "dicom",
     }
 
 
@@ -271,10 +276,29 @@ def test_a_mistake_is_placed_exactly(write: Write, old: str, new: str, place: st
     assert [fault for fault in told if said in fault], told
 
 
+def test_no_listener_speaks_for_the_people_who_decide(write: Write) -> None:
+    told = faults(write(("  pas:\n", "  operator:\n")))
+
+    assert any("no listener may be called 'operator'" in fault for fault in told), told
+
+
+@pytest.mark.parametrize("zone", ["Europe/Olso", "../etc/passwd", ""])
+def test_a_time_zone_that_is_none_is_refused(write: Write, zone: str) -> None:
+    told = faults(write(("site: STO", f"site: STO\ntime_zone: '{zone}'")))
+
+    assert any("must be a time zone such as Europe/Oslo" in fault for fault in told), told
+
+
 def test_a_name_that_is_near_nothing_is_told_what_there_is(write: Write) -> None:
     (fault,) = faults(write(("adapter: pas", "adapter: zzzzzz")))
 
-    assert fault.endswith("is installed. Installed: lab, modality, pacs, pas, patient-root, pdq, ris.")
+    assert fault.endswith("is installed. Installed: lab, modality, mpps, pacs, pas, patient-root, pdq, ris.")
+
+
+def test_a_time_out_of_a_list_that_is_none_is_told_at_its_place(write: Write) -> None:
+    (fault,) = faults(write(("inbound:", "steps: { idle: { epj: 7d } }\ninbound:")))
+
+    assert fault == "broker.yaml:4:18: $.steps.idle.epj: no worklist is called 'epj'. There are none."
 
 
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:
@@ -389,7 +413,7 @@ def test_the_schema_knows_every_option_of_every_adapter() -> None:
     entries = schema["properties"]["inbound"]["additionalProperties"]["oneOf"]
     by_name = {entry["title"]: entry for entry in entries}
 
-    assert set(by_name) == {"lab", "modality", "pacs", "pas", "patient-root", "pdq", "ris"}
+    assert set(by_name) == {"lab", "modality", "mpps", "pacs", "pas", "patient-root", "pdq", "ris"}
     assert by_name["pas"]["properties"]["adapter"] == {"const": "pas"}
     assert "order_status" in by_name["ris"]["properties"]
     assert by_name["pas"]["additionalProperties"] is False

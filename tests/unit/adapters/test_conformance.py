@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from broker import registry
+from broker.event import PerformedStep
 from broker.runtime.offline import instance
 from broker.testing import conformance
 from broker.testing.conformance import Check
+from broker.view import View
+from tests.support.events import event, local, patient
 from tests.support.golden import OPTIONS
+from tests.support.mpps import MPPS, begun, scheduled
 from tests.support.ports import free_port
 from tests.support.shared import REPOSITORY
 
@@ -24,6 +28,19 @@ DICOM = instance(
         "SeriesInstanceUID": "2.25.2",
         "PatientID": "41819077906",
     }
+)
+PERFORMED = instance(
+    {"SOPClassUID": MPPS, "SOPInstanceUID": "2.25.4"}
+    | begun(scheduled("2.25.1", "S1"), PatientID="41819077906")
+)
+BEGUN = PerformedStep(uid="2.25.4", status="IN PROGRESS", calling_aet="CT1")
+SEEN = View(
+    event=event("step.started", performed=BEGUN),
+    patient=patient(local("41819077906")),
+    patient_key="P1",
+    verified=True,
+    performed=BEGUN,
+    raw=PERFORMED,
 )
 VALUES: dict[str, Any] = {**OPTIONS, "host": "127.0.0.1", "port": 0, "called_aet": "NOBODY"}
 """A value for each option that has no default, by its name. A new adapter's may have to be added."""
@@ -40,10 +57,10 @@ def checks() -> list[Check]:
     found: list[Check] = []
     for point in registry.installed("broker.inbound").values():
         spec = registry.load_inbound(point)
-        found += conformance.inbound(spec, options(spec.config), folder=CONFIG, samples=[DICOM])
+        found += conformance.inbound(spec, options(spec.config), folder=CONFIG, samples=[DICOM, PERFORMED])
     for point in registry.installed("broker.outbound").values():
         to = registry.load_outbound(point)
-        found += conformance.outbound(to, options(to.config, port=free_port()))
+        found += conformance.outbound(to, options(to.config, port=free_port()), seen=[SEEN])
     return found
 
 

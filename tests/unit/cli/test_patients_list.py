@@ -41,22 +41,20 @@ def test_who_still_has_to_be_identified_is_listed_with_whose_task_it_is() -> Non
     found = run("--temporary")
 
     assert found.exit_code == 0
-    assert found.output == "2026-03-09T08:01  pas STO  PM00001.0\n1 patient\n"
+    assert found.output == "2026-03-09T08:01  pas STO  PM00001.0  `broker trace M00001`\n1 patient\n"
 
 
-def test_names_and_ids_are_shown_only_where_asked_for() -> None:
-    assert H_NUMBER.value not in run("--temporary", "--format", "json").output
-    (row,) = json.loads(run("--temporary", "--names", "--format", "json").output)
+def test_a_program_is_told_the_same_and_no_patients_value() -> None:
+    (row,) = json.loads(run("--temporary", "--format", "json").output)
 
     assert row == {
         "key": "PM00001.0",
         "since": "2026-03-09T08:01:00+00:00",
         "source": "pas",
         "site": "STO",
-        "identifiers": [f"{H_NUMBER.value} (STO)"],
-        "name": "Ukjent Áile",
+        "event": "M00001.0",
+        "message": "M00001",
     }
-    assert f"{H_NUMBER.value} (STO)  Ukjent Áile" in run("--temporary", "--names").output
 
 
 def test_only_the_old_ones_where_asked_for() -> None:

@@ -31,7 +31,7 @@ def lost(before: str, after: str) -> list[str]:
 
 
 def test_a_modality_gets_its_row_its_peer_and_a_test(site: Site) -> None:
-    before = {path: path.read_text() for path in site.folder.rglob("*.*") if path.is_file()}
+    before = {path: path.read_text(errors="replace") for path in site.folder.rglob("*.*") if path.is_file()}
     found = planned(site, location="2. etasje, vest")
     write(found)
 

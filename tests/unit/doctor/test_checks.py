@@ -96,7 +96,7 @@ def test_a_spool_of_its_own_is_looked_at_and_one_that_is_not_mounted_is_a_fault(
     ("role", "opens"),
     [
         ("intake", {"pas", "orders", "results", "dicom", "http"}),
-        ("worklist", {"dicom", "http"}),
+        ("worklist", {"demographics", "dicom", "http"}),
         ("router", {"http"}),
         ("deliver", {"http"}),
     ],

@@ -322,3 +322,49 @@ def test_a_line_break_in_a_name_is_a_blank() -> None:
     found = d.patient(segment("PID|1||700123^^^STO||Sørby\\.br\\Lie^Áile\\X0D\\"), ISSUERS)
 
     assert found.name == PersonName(family="Sørby Lie", given="Áile")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (None, None, None, None, None)),
+        ({24: "y", 25: "2", 30: "N", 31: "Y"}, (None, "Y", "2", "N", "Y")),
+        ({21: '""', 24: '""', 25: '""', 30: '""', 31: '""'}, (Identifier(value=""), "", "", "", "")),
+        ({24: "maybe", 25: "second", 30: "1", 31: "?"}, (None, None, None, None, None)),
+    ],
+)
+def test_what_else_is_known_of_a_patient(fields: dict[int, str], expected: tuple[object, ...]) -> None:
+    known = d.patient(segment(pid(**{str(n): text for n, text in fields.items()})), ISSUERS)
+
+    found = (known.mother, known.multiple_birth, known.birth_order, known.deceased, known.unknown)
+    assert found == expected
+
+
+def test_a_mother_is_an_identifier_with_its_issuer() -> None:
+    mother = d.patient(segment(pid(**{"21": "7^^^NNNOR"})), ISSUERS).mother
+
+    assert mother is not None
+    assert mother.key == (NATIONAL.oid, "7")
+
+
+@pytest.mark.parametrize(
+    ("last_update", "evn", "expected"),
+    [
+        ("20260309101500", "EVN||2026|||||", "20260309101500"),
+        ("20260309101500", "EVN||2026||||20260308", "20260309101500"),
+        ("", "EVN||2026||||20260308", "20260308"),
+        ('""', "EVN||2026||||", None),
+    ],
+)
+def test_since_when_it_holds(last_update: str, evn: str, expected: str | None) -> None:
+    found = d.patient(segment(pid(**{"33": last_update})), ISSUERS, evn=segment(evn))
+
+    assert found.as_of == expected
+
+
+def pid(**fields: str) -> str:
+    """A PID of a patient with a number and these fields."""
+    parts = ["PID", "1", "", "700123", *[""] * 30]
+    for number, text in fields.items():
+        parts[int(number)] = text
+    return "|".join(parts)

@@ -42,6 +42,7 @@ from broker.net.association import (
     Answer,
     AssociationServer,
     FindRequest,
+    ObjectRequest,
     Peer,
     StoreRequest,
 )
@@ -79,6 +80,15 @@ class Keeper:
         request.path.rename(self.folder / request.sop_instance_uid)
         self.taken.append((request, peer))
         return Answer(status=status.SUCCESS)
+
+
+class Objects:
+    """Keeps what peers make and change, or does what a test wants."""
+
+    sop_classes = (str(ModalityPerformedProcedureStep),)
+
+    def __init__(self, function: Callable[[ObjectRequest, Peer], Answer]) -> None:
+        self.operate = function
 
 
 def three_rows(request: FindRequest, peer: Peer) -> Iterator[Answer]:
@@ -685,6 +695,75 @@ def test_an_operation_that_no_service_has_is_answered(serve: Callable[..., Assoc
     assert answer.Status == status.UNRECOGNISED_OPERATION
     assert association.send_c_echo().Status == status.SUCCESS
     association.release()
+
+
+# --- objects that peers make and change ---------------------------------------------------------------------
+
+
+def operating(
+    serve: Callable[..., AssociationServer], function: Callable[[ObjectRequest, Peer], Answer]
+) -> AssociationServer:
+    server = serve()
+    server.register(Objects(function))
+    return server
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_service_gets_what_is_made_and_changed_as_it_came(
+    serve: Callable[..., AssociationServer], syntax: str
+) -> None:
+    taken: list[ObjectRequest] = []
+
+    def take(request: ObjectRequest, peer: Peer) -> Answer:
+        taken.append(request)
+        assert peer.calling_aet == "CAMERA"
+        return Answer(status=status.SUCCESS)
+
+    ae = AE("CAMERA")
+    ae.add_requested_context(ModalityPerformedProcedureStep, syntax)
+    association = connect(ae, operating(serve, take))
+    said = to_dataset({"PatientID": "T1"})
+    made, _ = association.send_n_create(said, ModalityPerformedProcedureStep, "1.2.3")
+    nameless, _ = association.send_n_create(None, ModalityPerformedProcedureStep, None)
+    changed, _ = association.send_n_set(said, ModalityPerformedProcedureStep, "1.2.3")
+    association.release()
+
+    assert [made.Status, nameless.Status, changed.Status] == [0, 0, 0]
+    assert [(one.operation, one.sop_instance_uid) for one in taken] == [
+        ("N-CREATE", "1.2.3"),
+        ("N-CREATE", ""),
+        ("N-SET", "1.2.3"),
+    ]
+    assert {one.transfer_syntax_uid for one in taken} == {syntax}
+    assert taken[0].dataset == taken[2].dataset
+    assert taken[0].dataset.endswith(b"T1")
+    assert taken[1].dataset == b""
+
+
+def test_an_answers_error_id_and_comment_reach_the_peer(serve: Callable[..., AssociationServer]) -> None:
+    answer = Answer(
+        status=status.PROCESSING_FAILURE, comment="closed", error_id=status.MAY_NO_LONGER_BE_UPDATED
+    )
+    association = associate(operating(serve, lambda *_: answer))
+    said, _ = association.send_n_set(to_dataset({"PatientID": "T1"}), ModalityPerformedProcedureStep, "1.2.3")
+    association.release()
+
+    assert (said.Status, said.ErrorID, said.ErrorComment) == (0x0110, 0xA710, "closed")
+
+
+@pytest.mark.parametrize("failure", [StoreError("not now"), ValueError(SECRET)])
+def test_a_service_that_fails_is_a_processing_failure_without_its_values(
+    serve: Callable[..., AssociationServer], caplog: pytest.LogCaptureFixture, failure: Exception
+) -> None:
+    def fail(request: ObjectRequest, peer: Peer) -> Answer:
+        raise failure
+
+    association = associate(operating(serve, fail))
+    said, _ = association.send_n_set(to_dataset({"PatientID": "T1"}), ModalityPerformedProcedureStep, "1.2.3")
+    assert said.Status == status.PROCESSING_FAILURE
+    assert association.send_c_echo().Status == status.SUCCESS
+    association.release()
+    assert SECRET not in caplog.text
 
 
 def test_a_query_for_another_model_is_not_served(serve: Callable[..., AssociationServer]) -> None:

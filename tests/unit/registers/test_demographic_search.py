@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,8 @@ from broker.event import Event, Identifier, Patient, PersonName
 from broker.registers import demographic_search, patients
 from broker.registers.fold import fold
 from broker.store.database import Database, Transaction
-from broker.store.sqlite import in_memory
+from broker.store.schema import migrations
+from broker.store.sqlite import _MOVES, SqliteTransaction, in_memory
 from broker.text import fold as folded
 from broker.text import transliterate
 from tests.support.events import LOCAL, NATIONAL, event, local, national, patient
@@ -164,3 +166,19 @@ def test_the_index_finds_whom_a_comparison_of_all_finds(
         if fits(one, other) or fits(transliterate(one, "ascii")[0], transliterate(other, "ascii")[0])
     ]
     assert demographic_search.find(tx, wanted, MOST) == sorted(expected)
+
+
+@pytest.mark.parametrize("patients_before", [0, 1])
+def test_the_migration_says_whether_patients_wait_to_be_written(patients_before: int) -> None:
+    connection = apsw.Connection(":memory:")
+    for number, name, sql in migrations("sqlite"):
+        if name.endswith("_patient_search.sql") and patients_before:
+            connection.execute(
+                "INSERT INTO patient (key, body, verified, event) VALUES ('P1', '{}', 1, 'M1.0')"
+            )
+        connection.execute(sql)
+        if number in _MOVES:
+            _MOVES[number](SqliteTransaction(connection))
+
+    waiting = connection.execute("SELECT count(*) FROM patient_search WHERE patient=''").fetchall()
+    assert waiting == [(patients_before,)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.event import Decision, Encounter, Event, Identifier, Patient
-from broker.registers import exceptions, ledger, links, patients, split, steps
+from broker.registers import changes, exceptions, ledger, links, patients, split, steps
 from broker.registers.fold import Folded
 from tests.support.events import START, event, instance, local, national, order, patient, step
 from tests.support.registers import Registers
@@ -31,7 +31,7 @@ def decided(registers: Registers, change: str) -> Folded:
     return registers.said("patient.split", source="operator", decision=decision)
 
 
-def last(registers: Registers) -> ledger.Change:
+def last(registers: Registers) -> changes.Change:
     row = registers.tx.one("SELECT id FROM patient_change ORDER BY number DESC LIMIT 1")
     assert row is not None
     change = ledger.get(registers.tx, row[0])
@@ -87,6 +87,17 @@ def test_two_records_with_different_national_numbers_wait_though_only_local_ones
     registers.said("patient.registered", patient=patient(NEW, OTHER_FNR))
 
     assert merged(registers, patient(NEW), OLD).view is None
+
+
+def test_two_national_numbers_are_two_persons_whether_they_are_known_here_or_not(
+    registers: Registers,
+) -> None:
+    registers.said("patient.registered", patient=patient(FNR))
+
+    assert merged(registers, patient(FNR), OTHER_FNR).view is None
+    assert merged(registers, patient(OTHER_FNR), FNR).view is None
+    renumbered = merged(registers, patient(OTHER_FNR), FNR, kind="patient.id-changed")
+    assert renumbered.view is not None, "one record under another number: the authorities do that"
 
 
 def test_the_birth_date_of_an_unknown_is_a_guess(registers: Registers) -> None:

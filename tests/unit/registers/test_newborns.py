@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from adapters.pas.inbound import INBOUND as PAS
 from broker.event import Identifier, Patient, PersonName
 from broker.registers import newborns
 from broker.registers.fold import Folded
+from tests.support import golden
 from tests.support.events import instance, local, national, patient
 from tests.support.numbers import valid
 from tests.support.registers import Registers
@@ -84,6 +86,30 @@ def test_a_null_clears_the_mother_and_an_empty_field_does_not(family: Registers)
     assert family.tables()["mother"] == []
 
 
+def test_the_same_as_pas_writes_it(registers: Registers) -> None:
+    """PID-21, 24 and 25 of messages, from the mother's admission to a null."""
+
+    def says(number: int, mother: str) -> None:
+        text = (
+            rf"MSH|^~\&|PAS|STO|BROKER|HMN|2026030908{number:02}00||ADT^A31|C{number}|P|2.5" + "\n"
+            f"EVN||2026030908{number:02}00\n"
+            f"PID|1||{FIRST.value}^^^STO||Hansen^Jente 2||20260309|F{'|' * 13}{mother}|||Y|2\nPV1|1|N"
+        )
+        read = golden.reader(PAS).receive(golden.er7(text), message_id=f"M{number:025}", now=golden.NOW)
+        for one in read.events:
+            registers.fold(one)
+
+    registers.said("patient.registered", patient=MOTHER)
+    says(1, f"{MOTHER.identifiers[0].value}^^^NNNOR&2.16.578.1.12.4.1.4.1&ISO")
+    assert of_the_mother(registers) == [registers.known(FIRST).key]
+    says(2, "")
+    assert of_the_mother(registers) == [registers.known(FIRST).key]
+    says(3, '""')
+    assert of_the_mother(registers) == []
+    twin = registers.known(FIRST).patient
+    assert (twin.multiple_birth, twin.birth_order) == ("Y", "2")
+
+
 def test_another_mother_takes_the_place_of_the_first(family: Registers) -> None:
     other = local("700999")
     family.said("patient.registered", patient=patient(other, family="Lund"))
@@ -95,8 +121,9 @@ def test_another_mother_takes_the_place_of_the_first(family: Registers) -> None:
 
 
 def test_a_mother_who_is_merged_keeps_her_child(family: Registers) -> None:
-    survivor = national(valid("309182"))
-    family.said("patient.merged", patient=patient(survivor), prior=MOTHER.identifiers)
+    survivor = local("700777")
+    family.said("patient.registered", patient=patient(survivor))
+    family.said("patient.merged", patient=patient(survivor), prior=(MOTHER.identifiers[1],))
 
     assert of_the_mother(family) == [family.known(FIRST).key]
 

@@ -156,6 +156,21 @@ def test_what_the_device_has_begun_or_done_is_left_alone(registers: Registers) -
     assert registers.reported() == []
 
 
+def test_what_nobody_came_to_is_shown_again_when_pas_says_so(registers: Registers) -> None:
+    at(registers)
+    shown(registers)
+    held = steps.get(registers.tx, PHOTO)
+    assert held is not None
+    gone = held.step.model_copy(update={"status": "EXPIRED"})
+    registers.said("step.expired", patient=WHO, step=gone)
+    assert registers.status(PHOTO) == "EXPIRED"
+    assert at(registers, "changed", service="HUD") == []
+    assert registers.status(PHOTO) == "EXPIRED", "not by what says nothing of the clinic"
+    shown(registers, start_date="20260311")
+
+    assert registers.status(PHOTO) == "SCHEDULED"
+
+
 def test_a_late_message_shows_nobody_where_they_were(registers: Registers) -> None:
     """The transfer is known; then an older message about the clinic arrives."""
     at(registers, place="KIR1^12^2")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.event import Patient, PerformedStatus, PerformedStep, StepReference, StepStatus
-from broker.registers import performed
+from broker.registers import filing, performed
 from broker.registers.fold import Folded, look
 from broker.registers.performed import WRONG_ENTRY, outcome
 from broker.registers.worklist import Reader
@@ -56,6 +56,10 @@ def ended(
 def owner(registers: Registers, uid: str = "2.25.1") -> str:
     (row,) = registers.tx.rows("SELECT patient FROM mpps WHERE uid=?", (uid,))
     return str(row[0])
+
+
+def owner_of(registers: Registers, number: str) -> str:
+    return registers.known(local(number)).key
 
 
 # --- the step ---
@@ -332,3 +336,16 @@ def test_who_began_it_is_shown_it_and_nobody_else(registers: Registers) -> None:
     assert list(reader.candidates(started_by="CT2_STO")) == []
     ended(registers)
     assert list(reader.candidates(started_by="CT1_STO")) == []
+
+
+def test_what_was_merged_by_mistake_goes_back_with_the_id_it_came_under(registers: Registers) -> None:
+    ordered(registers, ONE)
+    registers.said("patient.registered", patient=OTHER)
+    own = owner_of(registers, "700123")
+    begun(registers, reference(), uid="2.25.1")
+    registers.said("patient.merged", patient=OTHER, prior=WHO.identifiers)
+    begun(registers, reference(), uid="2.25.2", who=None)
+    assert owner(registers, "2.25.1") == owner(registers, "2.25.2") == owner_of(registers, "700456")
+
+    filing.refile(registers.tx, local("700123").key, own)
+    assert owner(registers, "2.25.1") == owner(registers, "2.25.2") == own

@@ -44,3 +44,16 @@ def test_answers_about_the_one_who_was_merged_away_count_for_the_survivor(databa
     wanted = PatientWanted(family=NamePart(text="asen", prefix=True))
     assert directory.find(wanted, 5) == [second]
     assert directory.get(first) == directory.get(second)
+
+
+def test_linked_patients_are_told_and_stay_two(database: Database) -> None:
+    directory = Directory(database, lambda: NOW)
+    for number in (1, 2):
+        said(database, number, "patient.registered", patient=patient(local(str(number))))
+    first, second = (directory.find(PatientWanted(identifiers=(local(n),)), 1)[0] for n in ("1", "2"))
+    assert directory.linked(first) == []
+
+    said(database, 3, "patient.linked", patient=patient(local("1")), prior=(local("2"),))
+    assert (directory.linked(first), directory.linked(second)) == ([second], [first])
+    said(database, 4, "patient.unlinked", patient=patient(local("1")), prior=(local("2"),))
+    assert directory.linked(first) == []

@@ -28,8 +28,8 @@ def siu(trigger: str, number: str, person: Person, place: str, start: str, visit
 
 
 def order(number: str, person: Person, visit: str = "V1") -> bytes:
-    """An ORM without a Study Instance UID, for the photo clinic."""
-    raw = orm(number, person, "77", modality="XC").replace(
+    """An ORM without a Study Instance UID, for the endoscopy unit."""
+    raw = orm(number, person, "77", modality="ES").replace(
         b"PV1|1|O\r", f"PV1|1|O{'|' * 17}{visit}^^^{SITE}\r".encode()
     )
     return raw[: raw.index(b"ZDS|")]
@@ -110,18 +110,18 @@ def test_new_demographics_are_on_the_row(house: House) -> None:
 
 
 def test_an_order_takes_over_and_keeps_the_study(house: House) -> None:
-    taken(house, adt("A04", "1", ANNA, "FOTO"))
+    taken(house, adt("A04", "1", ANNA, "SKOPI"))
     (visit,) = house.rows()
     taken(house, order("2", ANNA), source="orders")
 
     (row,) = house.rows()
     assert (row["AccessionNumber"], row["StudyInstanceUID"]) == ("A77", visit["StudyInstanceUID"])
-    assert _station(row) == "FOTO1"
+    assert _station(row) == "ES1_STO"
     taken(
         house, order("3", ANNA).replace(b"ORC|NW", b"ORC|CA").replace(b"||SC||", b"||CA||"), source="orders"
     )
     assert [row["AccessionNumber"] for row in house.rows()] == [""], "the visit is shown again"
-    taken(house, adt("A03", "4", ANNA, "FOTO", time="20260309100000"))
+    taken(house, adt("A03", "4", ANNA, "SKOPI", time="20260309100000"))
     assert house.rows() == []
     agrees(house)
 

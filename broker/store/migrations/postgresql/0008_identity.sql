@@ -21,7 +21,7 @@ CREATE TABLE patient_change (
   absorbed TEXT COLLATE "C" NOT NULL,                   -- record from which they came; '' where no other record had them
   at       TEXT COLLATE "C" NOT NULL,
   reason   TEXT COLLATE "C" NOT NULL,                   -- why it is held; places, never values
-  body     TEXT COLLATE "C" NOT NULL,                   -- what stood before, as JSON (broker/registers/ledger.py)
+  body     TEXT COLLATE "C" NOT NULL,                   -- what stood before, as JSON (broker/registers/changes.py)
   ended    TEXT COLLATE "C" NOT NULL,                   -- event that released, refused or undid it; '' while none did
   event    TEXT COLLATE "C" NOT NULL
 );

@@ -4,7 +4,8 @@ CREATE TABLE visit (
   key         TEXT COLLATE "C" PRIMARY KEY,             -- issuer|number; of an appointment: appointment|issuer|number
   visit       TEXT COLLATE "C" NOT NULL,                -- key of the visit that it belongs to: its own, or the one that it names
   patient     TEXT COLLATE "C" NOT NULL REFERENCES patient (key),
-  said        TEXT COLLATE "C" NOT NULL,                -- issuer|value of the identifier under which it came last
+  said_value  TEXT COLLATE "C" NOT NULL,                -- the identifier under which it came last; its patient is
+  said_issuer TEXT COLLATE "C" NOT NULL,                -- whoever owns that now
   status      TEXT COLLATE "C" NOT NULL,
   body        TEXT COLLATE "C" NOT NULL,                -- broker.event.Encounter as JSON
   at          TEXT COLLATE "C" NOT NULL,                -- of the last change, as the sender says: YYYYMMDD or longer
@@ -16,6 +17,7 @@ CREATE TABLE visit (
 );
 CREATE INDEX visit_patient ON visit (patient);
 CREATE INDEX visit_visit ON visit (visit);
+CREATE INDEX visit_said ON visit (said_value, said_issuer);
 
 CREATE TABLE visit_history (
   visit     TEXT COLLATE "C" NOT NULL REFERENCES visit (key),

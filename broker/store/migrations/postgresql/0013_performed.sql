@@ -11,8 +11,8 @@ CREATE INDEX object_state_message ON object_state (message);
 CREATE TABLE mpps (
   uid      TEXT COLLATE "C" PRIMARY KEY,                -- SOP Instance UID
   patient  TEXT COLLATE "C" NOT NULL,                   -- empty: nobody knows whose it is
-  issuer   TEXT COLLATE "C" NOT NULL,                   -- of the identifier under which it came
-  value    TEXT COLLATE "C" NOT NULL,
+  said_issuer TEXT COLLATE "C" NOT NULL,                   -- of the identifier under which it came
+  said_value  TEXT COLLATE "C" NOT NULL,
   status   TEXT COLLATE "C" NOT NULL,
   aet      TEXT COLLATE "C" NOT NULL,                   -- who created it
   created  TEXT COLLATE "C" NOT NULL,                   -- ISO 8601, UTC
@@ -20,6 +20,7 @@ CREATE TABLE mpps (
   event    TEXT COLLATE "C" NOT NULL
 );
 CREATE INDEX mpps_patient ON mpps (patient);
+CREATE INDEX mpps_said ON mpps (said_value, said_issuer);
 CREATE INDEX mpps_open ON mpps (created) WHERE status = 'IN PROGRESS';
 
 -- The scheduled steps that each performs.

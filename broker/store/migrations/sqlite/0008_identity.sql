@@ -21,7 +21,7 @@ CREATE TABLE patient_change (
   absorbed TEXT NOT NULL,                   -- record from which they came; '' where no other record had them
   at       TEXT NOT NULL,
   reason   TEXT NOT NULL,                   -- why it is held; places, never values
-  body     TEXT NOT NULL,                   -- what stood before, as JSON (broker/registers/ledger.py)
+  body     TEXT NOT NULL,                   -- what stood before, as JSON (broker/registers/changes.py)
   ended    TEXT NOT NULL,                   -- event that released, refused or undid it; '' while none did
   event    TEXT NOT NULL
 ) STRICT;

@@ -4,7 +4,8 @@ CREATE TABLE visit (
   key         TEXT PRIMARY KEY,             -- issuer|number; of an appointment: appointment|issuer|number
   visit       TEXT NOT NULL,                -- key of the visit that it belongs to: its own, or the one that it names
   patient     TEXT NOT NULL REFERENCES patient (key),
-  said        TEXT NOT NULL,                -- issuer|value of the identifier under which it came last
+  said_value  TEXT NOT NULL,                -- the identifier under which it came last; its patient is
+  said_issuer TEXT NOT NULL,                -- whoever owns that now
   status      TEXT NOT NULL,
   body        TEXT NOT NULL,                -- broker.event.Encounter as JSON
   at          TEXT NOT NULL,                -- of the last change, as the sender says: YYYYMMDD or longer
@@ -16,6 +17,7 @@ CREATE TABLE visit (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX visit_patient ON visit (patient);
 CREATE INDEX visit_visit ON visit (visit);
+CREATE INDEX visit_said ON visit (said_value, said_issuer);
 
 CREATE TABLE visit_history (
   visit     TEXT NOT NULL REFERENCES visit (key),

@@ -26,12 +26,18 @@ PEER = Peer(calling_aet="CT2_STO", called_aet="BROKER", host="127.0.0.1", port=1
 class Rows:
     """Three rows (`broker.adapter.WorklistReader`)."""
 
-    def candidates(self, **_: Any) -> Iterator[WorklistRow]:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def candidates(self, *, started_by: str, **_: Any) -> Iterator[WorklistRow]:
+        self.asked.append(started_by)
         for number in "112":
             yield WorklistRow(key=number, status="SCHEDULED", attributes={"AccessionNumber": f"A{number}"})
 
 
-def find(keys: Attributes, noted: list[WorklistQuery]) -> Iterator[Answer]:
+def find(
+    keys: Attributes, noted: list[WorklistQuery], rows: Rows | None = None, **options: Any
+) -> Iterator[Answer]:
     context: Any = InboundContext(
         name="worklists",
         site="STO",
@@ -39,7 +45,7 @@ def find(keys: Attributes, noted: list[WorklistQuery]) -> Iterator[Answer]:
         config_folder=Path(),
         spool=Path(),
         intake=None,  # type: ignore[arg-type]
-        worklist=Rows(),
+        worklist=rows or Rows(),
         clock=lambda: NOW,
         register_dicom=lambda _service: None,
         known_aets=frozenset(),
@@ -53,7 +59,7 @@ def find(keys: Attributes, noted: list[WorklistQuery]) -> Iterator[Answer]:
         message_id=1,
         cancelled=lambda: False,
     )
-    return WorklistScp(WorklistService(), context).find(request, PEER)
+    return WorklistScp(WorklistService(**options), context).find(request, PEER)
 
 
 @pytest.mark.parametrize(("accession", "answers"), [("A1", 2), ("", 3), ("A9", 0)])
@@ -144,3 +150,11 @@ def test_a_name_is_found_as_the_device_was_shown_it(key: str) -> None:
     found, _ = shown(Device(charsets=("ISO_IR 192",)), {"PatientName": key})
 
     assert [name for _, name in found] == [NAMES[1]]
+
+
+@pytest.mark.parametrize(("started", "asked"), [(False, ""), (True, "CT2_STO")])
+def test_a_device_is_shown_what_it_has_in_progress_where_settings_say_so(started: bool, asked: str) -> None:
+    rows = Rows()
+    list(find({"AccessionNumber": ""}, [], rows, started=started))
+
+    assert rows.asked == [asked]

@@ -9,9 +9,9 @@ import pytest
 from adapters.modality import mapping
 from adapters.modality.mapping import STATES, Said, operation_of, receive
 from broker.adapter import Reception, Verdict
+from broker.dicom_identity import Profile
 from broker.event import PerformedSeries, StepReference
 from broker.hl7.demographics import Issuers, read_issuer
-from broker.identity import Profile
 from tests.support.golden import MESSAGE_ID, NOW
 from tests.support.mpps import WRONG_ENTRY, begun, ended, scheduled
 
