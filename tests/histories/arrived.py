@@ -49,7 +49,9 @@ def differences(destination: str, told: Sequence[Told], received: Sequence[bytes
     wanted = Counter(one for one in must if one[0] == destination)
     there = Counter(found)
     lines = [f"{destination}: lost {one[1]}" for one in (wanted - there).elements()]
-    lines += [f"{destination}: not expected, or once too often: {one[1]}" for one in (there - wanted).elements()]
+    lines += [
+        f"{destination}: not expected, or once too often: {one[1]}" for one in (there - wanted).elements()
+    ]
     if lines:
         return lines
     mine = [number for number, one in enumerate(must) if one[0] == destination]

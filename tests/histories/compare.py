@@ -40,9 +40,7 @@ def of_model(model: Model) -> Picture:
         "beds": dict(model.beds),
         "steps": {key: (names[id(step.owner)], step.status) for key, step in model.steps.items()},
         "rows": {
-            key: (*_shown(step.owner), step.start)
-            for key, step in model.steps.items()
-            if step.status in OPEN
+            key: (*_shown(step.owner), step.start) for key, step in model.steps.items() if step.status in OPEN
         },
         "links": {" = ".join(sorted(map(_key, link))): True for link in model.links},
     }
@@ -58,7 +56,9 @@ def of_registers(tx: Transaction) -> Picture:
     """What is."""
     owned: dict[str, set[Key]] = {}
     ended = {}
-    for issuer, value, key, current in tx.rows("SELECT issuer, value, patient, current FROM patient_identifier"):
+    for issuer, value, key, current in tx.rows(
+        "SELECT issuer, value, patient, current FROM patient_identifier"
+    ):
         owned.setdefault(key, set()).add((issuer, value))
         if not current:
             ended[_key((issuer, value))] = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -45,10 +45,15 @@ FORMS: Final = 7
 """Ways of naming a person in PID-3."""
 NAMES: Final = ("Sørby", "Nordgård", "Čoahkkin", None, "")
 PLACES: Final = (None, "MED^12^1", "MED^12^2", "KIR^3^1", "OYE^ROM2")
-STATUSES: Final = (("NW", "SC", "SCHEDULED"), ("XO", "SC", "SCHEDULED"), ("XO", "", None), ("XO", "CM", "COMPLETED"))
+STATUSES: Final = (
+    ("NW", "SC", "SCHEDULED"),
+    ("XO", "SC", "SCHEDULED"),
+    ("XO", "", None),
+    ("XO", "CM", "COMPLETED"),
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Action:
     """One message. Zero is the plainest of each."""
 
@@ -71,6 +76,15 @@ class Action:
     place: int = 0
     order: int = 0
     status: int = 0
+
+    def __repr__(self) -> str:
+        """Only what is not plain: a history that fails is read by people."""
+        odd = [
+            (one.name, getattr(self, one.name))
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        ]
+        return f"Action({', '.join(f'{name}={value!r}' for name, value in odd)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +168,9 @@ def _adt(action: Action, control_id: str, sent: datetime) -> Line:
         visit=visit,
         place=place,
     )
-    return Line(said=said, raw=message(f"ADT^{kind}^{STRUCTURES[kind]}", control_id, *segments, sender=sender))
+    return Line(
+        said=said, raw=message(f"ADT^{kind}^{STRUCTURES[kind]}", control_id, *segments, sender=sender)
+    )
 
 
 def _order(action: Action, control_id: str, sent: datetime) -> Line:

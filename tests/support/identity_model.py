@@ -149,12 +149,13 @@ class Model:
             record = self._heard(said)
             if said.trigger == "A43":
                 self._move(said, record)
+            self._remember_temporary(said)
             self._tell_adt(said, record)
             if said.trigger in ("A24", "A37"):
                 self._link(said)
             elif said.trigger == "A45":
                 self._move_visit(said, record)
-            elif said.trigger in VISITS:
+            elif said.trigger in VISITS and not self._given_anew(said):
                 self._visit(said, record)
 
     def records(self) -> list[Record]:
@@ -184,9 +185,13 @@ class Model:
         if not record.of_pas:  # what an order said counts no longer
             record.values, record.since, record.of_pas = {}, {}, True
         self._say(record, said, own)
-        unknown = said.values.get("unknown") == "Y"
-        self.temporary |= {k for k in said.ids if k[0] == FH or (unknown and k[0] not in FOR_LIFE)}
         return record
+
+    def _remember_temporary(self, said: Said) -> None:
+        unknown = said.values.get("unknown") == "Y"
+        prior = () if said.trigger == "A45" else said.prior  # there it says whose a visit was
+        self.temporary |= {key for key in (*said.ids, *prior) if key[0] == FH}
+        self.temporary |= {key for key in said.ids if unknown and key[0] not in FOR_LIFE}
 
     def _say(self, record: Record, said: Said, own: Iterable[Key]) -> None:
         own = list(own)
@@ -230,6 +235,7 @@ class Model:
             self.owner[key] = record
             self.ended.add(key)
         record.current = [key for key in record.current if key not in said.prior]
+        self._remember_temporary(said)
         self._tell_adt(said, record)
 
     def _must_wait(self, said: Said) -> bool:
@@ -304,13 +310,13 @@ class Model:
         before = self.visits.get(said.visit)
         if before is None:
             status = VISITS[said.trigger] or "ACTIVE"
-            visit = Visit(record, said.ids[0], status, said.place, said.happened)
+            visit = Visit(record, self._under(said, record), status, said.place, said.happened)
             self.visits[said.visit] = visit
             self._put(said.visit, placed=True)
             return
         if before.owner is not record:
             return
-        before.said = said.ids[0]
+        before.said = self._under(said, record)
         if said.trigger not in CANCELS and said.happened < before.at:
             before.place = said.place if before.place is None else before.place
             self._put(said.visit, placed=False)
@@ -344,15 +350,11 @@ class Model:
     def _move_visit(self, said: Said, record: Record) -> None:
         """A45: the visit and its steps; where MRG-1 names somebody, only what was his."""
         visit, sources = self.visits.get(said.visit), self._of(said.prior)
-        if visit is not None and said.prior and visit.owner not in (record, *sources):
-            return
-        under = next(key for key in (*said.ids, *said.prior) if self.owner.get(key) is record)
-        if visit is not None:
-            visit.owner, visit.said = record, said.ids[0]
-        for step in self.steps.values():
-            mine = not said.prior or step.owner in sources
-            if step.visit == said.visit and step.owner is not record and mine:
-                step.owner, step.said = record, under
+        under = self._under(said, record)
+        moving: list[Visit | Step] = [step for step in self.steps.values() if step.visit == said.visit]
+        for one in (*moving, *([visit] if visit is not None else [])):
+            if one.owner is not record and (not said.prior or one.owner in sources):
+                one.owner, one.said = record, under
 
     # --- orders ---
 
@@ -365,7 +367,7 @@ class Model:
             self._say(record, said, said.ids)
         step = self.steps.get(said.step)
         if step is None:
-            under = next(key for key in said.ids if self.owner.get(key) is record)
+            under = self._under(said, record)
             status = said.status or "SCHEDULED"
             self.steps[said.step] = Step(record, under, status, said.start, said.visit)
             if status not in ENDED:  # nobody is told of the end of what he never heard of
@@ -390,6 +392,10 @@ class Model:
     def _tell(self, name: str, about: tuple[str, ...], record: Record) -> None:
         self.told.append(Told(destination=name, about=about, after=record.last.get(name, frozenset())))
         record.last[name] = frozenset({len(self.told) - 1})
+
+    def _under(self, said: Said, record: Record) -> Key:
+        """Under which of its identifiers a message came; what it brings is whoever's that is."""
+        return next(key for key in (*said.ids, *said.prior) if self.owner.get(key) is record)
 
     def _of(self, keys: Iterable[Key]) -> list[Record]:
         """Whose the identifiers are, each once, in their order."""

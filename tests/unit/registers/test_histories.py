@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,7 +51,7 @@ actions = st.builds(
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
-@pytest.fixture(scope="module")
+@cache
 def configured() -> Configured:
     """The shipped settings and routes, the PACS's HL7 listener among them."""
     return configure(load(REPOSITORY / "config" / "broker.yaml", env=ENV), ENV)
@@ -58,22 +59,20 @@ def configured() -> Configured:
 
 @given(history=st.lists(actions, max_size=60))
 @settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
-def test_registers_worklist_and_deliveries_are_what_the_model_says(
-    configured: Configured, history: Sequence[Action]
-) -> None:
-    bench = judged(configured, tell(history, START))
+def test_registers_worklist_and_deliveries_are_what_the_model_says(history: Sequence[Action]) -> None:
+    bench = judged(configured(), tell(history, START))
 
     assert bench.rebuilt() == []
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_so_are_histories_that_a_hospital_might_have(configured: Configured, seed: int) -> None:
-    bench = judged(configured, tell(list(drawn(random.Random(seed), 60, people=5)), START))
+def test_so_are_histories_that_a_hospital_might_have(seed: int) -> None:
+    bench = judged(configured(), tell(list(drawn(random.Random(seed), 60, people=5)), START))
 
     assert bench.rebuilt() == []
 
 
-def test_each_source_keeps_its_order_in_every_interleaving(configured: Configured) -> None:
+def test_each_source_keeps_its_order_in_every_interleaving() -> None:
     """Two sources and a RIS, each in order, mixed in several ways: the journal's order is what counts."""
     lines = tell(list(drawn(random.Random(7), 60, people=4)), START)
     queues = [[line for line in lines if line.said.sender == name] for name in ("PASA", "PASB", "RIS")]
@@ -82,7 +81,7 @@ def test_each_source_keeps_its_order_in_every_interleaving(configured: Configure
         mixed = []
         while some := [queue for queue in left if queue]:
             mixed.append(dice.choices(some, [len(queue) for queue in some])[0].pop(0))
-        judged(configured, mixed)
+        judged(configured(), mixed)
 
 
 # --- what was merged wrongly ---
@@ -106,14 +105,14 @@ before = st.lists(
 @given(first=before, then=before)
 @settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
 def test_a_merge_that_was_split_leaves_what_would_be_without_it(
-    configured: Configured, first: list[Action], then: list[Action]
+    first: list[Action], then: list[Action]
 ) -> None:
     """Two approvers split it. Each says what is his under his own number, so that nothing is in doubt."""
     one = Action(kind="A28", lag=0)
     merge = Action(kind="A40", who=0, other=1, name=0, born=1, lag=0)
     history = [one, Action(kind="A28", who=1, lag=0, born=1), *map(_own, first), merge, *map(_own, then)]
     lines = tell(history, START)
-    bench = Bench(configured)
+    bench = Bench(configured())
     without = Model()
     for line in lines:
         now = bench.hear(line)
@@ -137,14 +136,12 @@ def _own(action: Action) -> Action:
 # --- whether it would be found ---
 
 
-def test_a_merge_that_leaves_the_steps_behind_is_found(
-    configured: Configured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_merge_that_leaves_the_steps_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "move", lambda tx, absorbed, survivor: None)
     found: Counter[str] = Counter()
     for seed in range(3):
         try:
-            judged(configured, tell(list(drawn(random.Random(seed), 100, people=4)), START))
+            judged(configured(), tell(list(drawn(random.Random(seed), 100, people=4)), START))
         except AssertionError as difference:
             found.update(line.partition(":")[0] for line in str(difference).splitlines()[1:])
 
