@@ -250,12 +250,13 @@ class Model:
             to_person = issuers & set(FOR_LIFE) and issuer not in FOR_LIFE
             if issuer not in issuers and not to_person and not (issuer == DNR and FNR in issuers):
                 return True
+        # A merge (A40) speaks of two, whether they are known or not.
+        both = [{*said.prior, *other.current} for other in others] or [set(said.prior)] * (said.trigger == "A40")
+        for theirs, issuer in ((one, issuer) for one in both for issuer in FOR_LIFE):
+            mine = {key for key in targets if key[0] == issuer}
+            if mine and {key for key in theirs if key[0] == issuer} - mine:
+                return True
         for other in others:
-            theirs = {*said.prior, *other.current}
-            for issuer in FOR_LIFE:
-                mine = {key for key in targets if key[0] == issuer}
-                if mine and {key for key in theirs if key[0] == issuer} - mine:
-                    return True
             here = said.values.get("birth_date") or (pas.values.get("birth_date", "") if pas else "")
             there = other.values.get("birth_date", "")
             unknown = [said.values.get("unknown"), other.values.get("unknown")]
@@ -271,8 +272,7 @@ class Model:
         for one in (*self.visits.values(), *self.steps.values()):
             if one.owner is other:
                 one.owner = record
-        for name in {*record.last, *other.last}:
-            record.last[name] = record.last.get(name, frozenset()) | other.last.get(name, frozenset())
+        self._after_both(record, other)
 
     def _move(self, said: Said, record: Record) -> None:
         """A43: these identifiers, and what came under them; what has none left is the other's whole."""
@@ -286,11 +286,7 @@ class Model:
                 one.owner = record
         for source in sources:
             source.current = [key for key in source.current if key not in said.prior]
-            both = {
-                name: record.last.get(name, frozenset()) | source.last.get(name, frozenset())
-                for name in {*record.last, *source.last}
-            }
-            record.last, source.last = dict(both), dict(both)
+            self._after_both(record, source)
             if not source.current:
                 self._absorb(source, record)
 
@@ -354,6 +350,7 @@ class Model:
         moving: list[Visit | Step] = [step for step in self.steps.values() if step.visit == said.visit]
         for one in (*moving, *([visit] if visit is not None else [])):
             if one.owner is not record and (not said.prior or one.owner in sources):
+                self._after_both(record, one.owner)
                 one.owner, one.said = record, under
 
     # --- orders ---
@@ -392,6 +389,14 @@ class Model:
     def _tell(self, name: str, about: tuple[str, ...], record: Record) -> None:
         self.told.append(Told(destination=name, about=about, after=record.last.get(name, frozenset())))
         record.last[name] = frozenset({len(self.told) - 1})
+
+    def _after_both(self, one: Record, other: Record) -> None:
+        """What is told of either from now on comes after what was told of both."""
+        both = {
+            name: one.last.get(name, frozenset()) | other.last.get(name, frozenset())
+            for name in {*one.last, *other.last}
+        }
+        one.last, other.last = dict(both), dict(both)
 
     def _under(self, said: Said, record: Record) -> Key:
         """Under which of its identifiers a message came; what it brings is whoever's that is."""
