@@ -6,8 +6,10 @@ business. Not here: what destinations received (`arrived.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pydicom import Dataset
 
 from broker.event import Encounter, Patient
 from broker.registers import patients, worklist
@@ -15,6 +17,8 @@ from broker.store.database import Transaction
 from tests.support.identity_model import OPEN, Key, Model, Record
 
 VALUES = ("name", "birth_date", "sex", "mother", "unknown")
+
+SHOWN = ("PatientName", "PatientBirthDate", "PatientSex")
 
 Picture = dict[str, dict[str, Any]]
 """Of each register: what it says, by a name that both sides give it."""
@@ -105,9 +109,21 @@ def row_of(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     when = step["ScheduledProcedureStepStartDate"] + step["ScheduledProcedureStepStartTime"]
     return (
         "~".join([attributes["PatientID"], *(other["PatientID"] for other in others)]),
-        *(attributes[keyword] for keyword in ("PatientName", "PatientBirthDate", "PatientSex")),
+        *(attributes[keyword] for keyword in SHOWN),
         when,
     )
+
+
+def row_of_dataset(row: Dataset) -> tuple[str, ...]:
+    """A row as a modality is answered, who asks for what devices ask for: the Patient ID alone, and when it is."""
+    (step,) = row.ScheduledProcedureStepSequence
+    who = (str(row[keyword].value or "") for keyword in ("PatientID", *SHOWN))
+    return (*who, f"{step.ScheduledProcedureStepStartDate}{step.ScheduledProcedureStepStartTime}")
+
+
+def as_answered(row: Sequence[str]) -> tuple[str, ...]:
+    """What a device is answered of a row of `of_model`."""
+    return (row[0].partition("~")[0], *row[1:])
 
 
 def differences(must: Picture, found: Picture) -> list[str]:
