@@ -152,9 +152,7 @@ def join(tx: Transaction, absorbed: str, survivor: str) -> list[tuple[str, str]]
     tx.execute("DELETE FROM lane_parted WHERE lane IN (?,?)", (absorbed, survivor))
     last, joined = absorbed, []
     for lane in dict.fromkeys((survivor, *(one for one in waits if one not in (absorbed, survivor, "")))):
-        tx.execute(
-            "UPDATE delivery SET lane=? WHERE lane=? AND state IN ('queued', 'parked')", (lane, last)
-        )
+        tx.execute("UPDATE delivery SET lane=? WHERE lane=? AND state IN ('queued', 'parked')", (lane, last))
         tx.execute("UPDATE lane_parted SET behind=? WHERE behind=?", (lane, last))
         tx.execute("DELETE FROM lane_parted WHERE lane=behind")
         joined.append((last, lane))

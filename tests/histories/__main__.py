@@ -33,9 +33,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="histories-"))
     _say(f"seed {seed}; files in {folder}")
     settings = planted.steps_stay(folder) if options.plant else {}
-    report = asdict(
-        stage.play(folder, options.events, seed, _say, store=options.store, settings=settings)
-    )
+    report = asdict(stage.play(folder, options.events, seed, _say, store=options.store, settings=settings))
     found = report["findings"]
     if not found:
         shutil.rmtree(folder)
@@ -74,7 +72,9 @@ def _options() -> argparse.Namespace:
         "--format", choices=["text", "json"], default="text", help="for people, or for programs"
     )
     parser.add_argument(
-        "--plant", choices=[planted.STEPS_STAY], help="plant a fault: the comparison must find what comes of it"
+        "--plant",
+        choices=[planted.STEPS_STAY],
+        help="plant a fault: the comparison must find what comes of it",
     )
     return parser.parse_args()
 

@@ -166,7 +166,9 @@ def _judge(
         received = sink.messages
         report.received[name] = len(received)
         found += arrived.differences(name, model.told, received)
-    failed = tx.rows("SELECT kind, subject, reason FROM exception WHERE kind IN ('event-failed', 'delivery-held')")
+    failed = tx.rows(
+        "SELECT kind, subject, reason FROM exception WHERE kind IN ('event-failed', 'delivery-held')"
+    )
     found += [" ".join(map(str, row)) for row in failed]
     report.patients, report.visits, report.steps = (len(must[n]) for n in ("patients", "visits", "steps"))
     report.rows, report.merges_held = len(shown), len(model.held)
@@ -193,5 +195,7 @@ def _taken(order: Sequence[tuple[Said, datetime]], lines: Sequence[Line]) -> lis
         taken = [one.control_id for one, _ in order if one.sender == name]
         if taken != sent:
             lost, odd = set(sent) - set(taken), len(taken) - len(set(taken))
-            found.append(f"journal: {name}: {len(lost)} lost, {odd} doubled, or in another order than they came")
+            found.append(
+                f"journal: {name}: {len(lost)} lost, {odd} doubled, or in another order than they came"
+            )
     return found

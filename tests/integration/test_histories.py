@@ -1,4 +1,4 @@
-"""Random histories of two PAS and a RIS against a broker of its own process, in short; `make histories` is the long run.
+"""Random histories of two PAS and a RIS against a broker of its own process; `make histories` is the long run.
 
 BROKER_TEST_SEED repeats one of these.
 """

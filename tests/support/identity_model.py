@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 Key = tuple[str, str]
@@ -36,8 +36,13 @@ NEXT: Final = {
 MERGES: Final = ("A40", "A47")
 CANCELS: Final = ("A11", "A12", "A13")
 VISITS: Final = {
-    **{"A01": "ACTIVE", "A02": "", "A03": "ENDED", "A05": "PLANNED"},
-    **{"A11": "CANCELED", "A12": "", "A13": "ACTIVE"},
+    "A01": "ACTIVE",
+    "A02": "",
+    "A03": "ENDED",
+    "A05": "PLANNED",
+    "A11": "CANCELED",
+    "A12": "",
+    "A13": "ACTIVE",
 }
 """Trigger to the state that it gives a visit; empty: none."""
 ANEW: Final = ("A01", "A04", "A05", "A28")
@@ -133,7 +138,7 @@ class Model:
         self.held: list[str] = []
         """Control ids of merges that wait for a person."""
         self._seen: set[str] = set()
-        self._arrival = datetime.min
+        self._arrival = datetime.min.replace(tzinfo=UTC)
 
     def take(self, said: Said, arrival: datetime) -> None:
         """The next message of the journal; the same one again changes nothing."""
@@ -251,7 +256,9 @@ class Model:
             if issuer not in issuers and not to_person and not (issuer == DNR and FNR in issuers):
                 return True
         # A merge (A40) speaks of two, whether they are known or not.
-        both = [{*said.prior, *other.current} for other in others] or [set(said.prior)] * (said.trigger == "A40")
+        both = [{*said.prior, *other.current} for other in others] or [set(said.prior)] * (
+            said.trigger == "A40"
+        )
         for theirs, issuer in ((one, issuer) for one in both for issuer in FOR_LIFE):
             mine = {key for key in targets if key[0] == issuer}
             if mine and {key for key in theirs if key[0] == issuer} - mine:
