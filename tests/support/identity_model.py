@@ -34,6 +34,8 @@ NEXT: Final = {
 """domain.md 2.1, with what senders without MPPS say."""
 
 MERGES: Final = ("A40", "A47")
+ON_PURPOSE: Final = ("A43", "A24", "A37")
+"""Somebody at PAS looked at two records: such a message is not doubted for the number that it uses."""
 CANCELS: Final = ("A11", "A12", "A13")
 VISITS: Final = {
     "A01": "ACTIVE",
@@ -150,7 +152,7 @@ class Model:
             self._order(said)
         elif said.trigger in MERGES:
             self._merge(said)
-        elif not self._given_anew(said):
+        elif said.trigger in ON_PURPOSE or not self._given_anew(said):
             record = self._heard(said)
             if said.trigger == "A43":
                 self._move(said, record)
