@@ -374,6 +374,8 @@ class Target:
     """What differs from the standard mapping: HL7 path or DICOM keyword to value."""
     purpose: Literal["care", "contact"] = "care"
     """Only `contact` may carry address, telephone, next of kin and employer (invariant 11)."""
+    cleared: bool = False
+    """The route lets even protected addresses through (`protected: allow`)."""
     index: int = 0
     """Which target of the route this is."""
 

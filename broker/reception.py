@@ -42,6 +42,7 @@ from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.batch import Batch
 from broker.hl7.demographics import Issuers
 from broker.hl7.er7 import NULL, SEVERAL_FLAG, Header, Message, is_batch
+from broker.hl7.protection import Rule
 from broker.hl7.validate import validate
 
 VERSIONS: Final = re.compile(r"(2\.[1-8](\.\d{1,2})*\+?|P)?")
@@ -84,6 +85,8 @@ class Profile:
     """How long the same control id means the same message (invariant 3)."""
     max_batch: int | None = None
     """Most messages in one batch."""
+    protection: tuple[Rule, ...] = ()
+    """Where this sender says that an address is protected; only PAS may."""
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Code tables that the mapping reads, by name."""
     zone: ZoneInfo = localtime.OSLO

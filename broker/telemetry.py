@@ -106,6 +106,9 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             labels=("destination",),
             kind="gauge",
         ),
+        "broker_deliveries_withheld": Name(
+            help="Outputs that policy keeps back.", labels=("destination",), kind="gauge"
+        ),
         "broker_destination_paused": Name(
             help="1 while a destination is not sent to because it does not answer.",
             labels=("destination",),

@@ -57,6 +57,13 @@ class View:
     """The MPPS with everything earlier events said of it."""
     raw: bytes = b""
     """Of an MPPS: the Part 10 file that caused the event, its data set as it came."""
+    inherits: bool = False
+    """The address is protected because the mother's is (`broker.registers.protection`)."""
+
+    @property
+    def protected(self) -> bool:
+        """The patient's address is protected. No fact: neither a route nor an expression can tell it on."""
+        return self.inherits or (self.patient is not None and self.patient.protected is True)
 
     def facts(self) -> dict[str, Any]:
         """The view as a flat dict over the catalogue: absent texts are `""`, absent lists `()`."""

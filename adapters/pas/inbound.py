@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field
 
 from adapters.pas import clinics
 from adapters.pas.mapping import MAKES, mappers
-from broker.adapter import InboundSpec, ListenerPlace
+from broker.adapter import InboundSpec, ListenerPlace, Options
+from broker.hl7.er7 import parse_path
+from broker.hl7.protection import Rule
 from broker.net.hl7_listener import Hl7Listener, Listener, profile
 from broker.reception import Hl7Reader
 from broker.scalars import Text
+
+
+def _path(text: str) -> str:
+    parse_path(text)
+    return text
+
+
+class ProtectionRule(Options):
+    """A place where PAS says that an address is protected. Values are patterns (`*SPERRET*`), whatever their case."""
+
+    path: Annotated[Text, AfterValidator(_path)] = Field(
+        description="HL7 path: PD1-12, PV1-16, PID-11.7, ZPI-4."
+    )
+    protected: tuple[Text, ...] = Field(default=(), description="Values that say protected.")
+    open: tuple[Text, ...] = Field(default=(), description="Values that say not protected.")
+    otherwise: Literal["protected", "silent"] = Field(
+        default="protected",
+        description="What any other value says: `protected`, or `silent`: nothing, where ordinary values stand too.",
+    )
+
+
+PROTECTION: Final[tuple[dict[str, Any], ...]] = (
+    {"path": "PD1-12", "protected": ("Y",), "open": ("N",)},
+    {"path": "ARV-3", "protected": ("ALL", "DEM", "LOC"), "open": ("NO",)},
+    {"path": "PID-11.1", "protected": ("*SPERRET*ADRESSE*",), "otherwise": "silent"},
+)
+"""HL7 v2.5.1 table 0136, HL7 v2.6 table 0717, and what registries write in place of a street."""
 
 
 class PasListener(Hl7Listener):
@@ -20,12 +53,24 @@ class PasListener(Hl7Listener):
         description="Places whose visits are shown to devices without an order: place, site, modality, aets,"
         " description, location (docs/worklist.md). Empty: none.",
     )
+    protection: tuple[ProtectionRule, ...] = Field(
+        default=PROTECTION,
+        validate_default=True,
+        description="Where PAS says that an address is protected (docs/protection.md). Replaces the rules that stand"
+        " here by default: PD1-12, ARV-3, and `SPERRET ADRESSE` in the text of an address.",
+    )
+
+
+def rules(protection: Iterable[ProtectionRule]) -> tuple[Rule, ...]:
+    """The rules of a listener's settings."""
+    return tuple(Rule.of(r.path, r.protected, r.open, r.otherwise) for r in protection)
 
 
 def reader(config: PasListener, place: ListenerPlace) -> Hl7Reader:
     """A PAS listener without its socket. Raises `ConfigError` for a table that cannot be used."""
     table = clinics.read(place.config_folder / config.clinics) if config.clinics else ()
-    return Hl7Reader(profile=profile(config, place), mappers=mappers(table))
+    reads = replace(profile(config, place), protection=rules(config.protection))
+    return Hl7Reader(profile=reads, mappers=mappers(table))
 
 
 INBOUND = InboundSpec(

@@ -35,8 +35,8 @@ from broker.errors import (
     Location,
     UnmappableError,
 )
-from broker.event import Draft, Encounter, EventData, EventType, Identifier
-from broker.hl7 import demographics
+from broker.event import Draft, Encounter, EventData, EventType, Identifier, Patient
+from broker.hl7 import demographics, protection
 from broker.hl7.er7 import Message, Segment
 from broker.reception import Mapper, Profile
 
@@ -68,7 +68,7 @@ def _visit(
     table: tuple[Clinic, ...],
 ) -> Iterator[Draft]:
     time = demographics.event_time(message)
-    patient = demographics.patient(pid, profile.issuers, evn=message.first("EVN"))
+    patient = _patient(pid, message, profile)
     encounter = demographics.encounter(pv1, pid, profile.issuers)
     if encounter is None:
         yield Draft(type=meaning.patient, time=time, data=EventData(patient=patient))
@@ -102,7 +102,7 @@ def map_person(message: Message, profile: Profile) -> Sequence[Draft]:
     """A person's trigger: demographics, and the visit they came with where there is one."""
     pid = demographics.only_pid(message)
     data = EventData(
-        patient=demographics.patient(pid, profile.issuers, evn=message.first("EVN")),
+        patient=_patient(pid, message, profile),
         encounter=demographics.encounter(message.first("PV1"), pid, profile.issuers),
     )
     kind = PERSONS[_trigger(message)].event
@@ -114,7 +114,7 @@ def map_pairs(message: Message, profile: Profile) -> Sequence[Draft]:
     kind = PAIRS[_trigger(message)].event
     drafts = []
     for pid, mrgs in _groups(message, "MRG", most=1):
-        patient = demographics.patient(pid, profile.issuers, evn=message.first("EVN"))
+        patient = _patient(pid, message, profile)
         prior = _prior(mrgs[0], 1, profile)
         if kind != "patient.moved" and {i.key for i in prior} & {i.key for i in patient.identifiers}:
             raise UnmappableError(
@@ -136,7 +136,7 @@ def map_two(message: Message, profile: Profile) -> Sequence[Draft]:
             error_code=SEGMENT_SEQUENCE_ERROR,
             location=Location(segment="PID"),
         )
-    patient, other = (demographics.patient(pid, profile.issuers, evn=message.first("EVN")) for pid in found)
+    patient, other = (_patient(pid, message, profile) for pid in found)
     if {i.key for i in patient.identifiers} & {i.key for i in other.identifiers}:
         raise UnmappableError(
             "both PID segments name the same identifier",
@@ -152,7 +152,7 @@ def map_reassigned(message: Message, profile: Profile) -> Sequence[Draft]:
     """Visits that get another patient or another number: the PID with one or several MRG, each with its PV1."""
     meaning = REASSIGNED[_trigger(message)]
     pid, time = demographics.only_pid(message), demographics.event_time(message)
-    patient = demographics.patient(pid, profile.issuers, evn=message.first("EVN"))
+    patient = _patient(pid, message, profile)
     drafts = [Draft(type="patient.updated", time=time, data=EventData(patient=patient))]
     for _, segments in _groups(message, "MRG"):
         pv1s = message.all("PV1")
@@ -194,6 +194,21 @@ def refuse(message: Message, _profile: Profile) -> Sequence[Draft]:
         error_code=UNSUPPORTED_EVENT_CODE,
         location=Location(segment="MSH", field=9, component=2),
     )
+
+
+def _patient(pid: Segment | None, message: Message, profile: Profile) -> Patient:
+    """Who it is, and whether the address is protected, as far as the PID and what follows it say."""
+    patient = demographics.patient(pid, profile.issuers, evn=message.first("EVN"))
+    said = protection.detect(_group(message, pid), profile.protection)
+    return patient if said is None else patient.model_copy(update={"protected": said})
+
+
+def _group(message: Message, pid: Segment | None) -> Iterator[Segment]:
+    """A PID and what stands behind it, to the next: what is said of one patient."""
+    for segment in message.segments[pid.index :] if pid is not None else ():
+        if segment.name == "PID" and pid is not None and segment.index != pid.index:
+            return
+        yield segment
 
 
 def _trigger(message: Message) -> str:

@@ -174,21 +174,13 @@ def open_desk(settings: Settings) -> Iterator[Database]:
 
 
 def audited(settings: Settings, action: str, reason: str, detail: Mapping[str, Any]) -> int:
-    """Writes a line of the audit: nothing is shown before it is on disk."""
+    """Writes a line of the audit and returns its number: no patient's value is shown before it is on disk."""
     with open_desk(settings) as desk:
         return desk.write(
             lambda tx: audit.note(
-                tx, at=datetime.now(UTC), who=_login(), action=action, reason=reason.strip(), detail=detail
+                tx, at=datetime.now(UTC), who=login(), action=action, reason=reason.strip(), detail=detail
             )
         ).result()
-
-
-def _login() -> str:
-    """The login of this process: not the environment's word, which anybody may change."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def text_of(payload: bytes) -> str:

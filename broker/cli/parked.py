@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import rich_click as click
 
 from broker.cli.options import (
+    audited,
     by,
     by_options,
     config_option,
@@ -89,12 +90,16 @@ def list_(query: Query, config: Path, as_json: bool) -> None:
 @config_option
 @format_option
 def show(delivery: int, payload: bool, config: Path, as_json: bool) -> None:
-    """Show one delivery: why it waits, every attempt, and who waits behind it. Patient data only with --payload.
+    """Show one delivery: why it waits, every attempt, and who waits behind it. Patient data only with --payload,
+    which is audited.
 
     Examples:  broker parked show 4711    ·    broker parked show 4711 --payload
     """
-    journal = open_journal(load_settings(config))
+    settings = load_settings(config)
+    journal = open_journal(settings)
     row = _one(journal, delivery)
+    if payload:
+        audited(settings, "payload shown", "", {"delivery": delivery})
     row["attempts"] = [
         {"attempt": number, "at": at, "outcome": outcome, "detail": detail}
         for number, at, outcome, detail in ledger.attempts(journal, delivery)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from broker.cli import patients_disclosures, patients_list, patients_text
+from broker.cli import patients_disclosures, patients_list, patients_recall, patients_text
 from broker.cli.options import (
     config_option,
     format_option,
@@ -318,3 +318,4 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 command.add_command(patients_list.command)
 command.add_command(patients_disclosures.command)
+command.add_command(patients_recall.command)

@@ -25,8 +25,8 @@ def command(day: str, by_day: bool, registers: bool, config: Path, as_json: bool
     """Account for every message: received = delivered + queued + parked + held + dropped + filtered + rejected.
 
     Counts the rows of the journal, per listener, route and destination, and holds them against the tally that was
-    kept while it happened. Reads one moment of the journal; the broker may run. Ends with 1 where something does
-    not add up. Shows no patient data.
+    kept while it happened; what policy withholds stands beside what was dropped. Reads one moment of the journal; the
+    broker may run. Ends with 1 where something does not add up. Shows no patient data.
 
     Examples:  broker reconcile    ·    broker reconcile --by-day --registers --format json
     """

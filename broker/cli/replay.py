@@ -11,6 +11,7 @@ from typing import Any, get_args
 import rich_click as click
 
 from broker.cli.options import (
+    audited,
     by,
     by_options,
     config_option,
@@ -93,6 +94,7 @@ def command(
         now = datetime.now(UTC)
         if dry_run:
             planned = replays.plan(desk, configured, selection, mode, now)
+            audited(settings, "replay rehearsed", done.reason, {"deliveries": len(planned), "mode": mode})
             _show(planned, as_json)
             raise SystemExit(1 if not planned or any(one.problem for one in planned) else 0)
         with click.progressbar(

@@ -38,7 +38,8 @@ def _print(found: dict[str, Any]) -> None:
     for row in found["destinations"]:
         click.echo(
             f"  {row['destination']:<12} {row['delivered']} delivered, {row['queued']} queued,"
-            f" {row['parked']} parked, {row['held']} held, {row['dropped']} dropped"
+            f" {row['parked']} parked, {row['held']} held, {row['dropped']} dropped,"
+            f" {row['withheld']} withheld"
         )
         if row["lossy"]:
             click.echo(f"    {row['lossy']} with other letters than the text has (`broker devices charset`)")

@@ -14,7 +14,7 @@ from typing import Any
 import rich_click as click
 from pydicom.datadict import keyword_dict
 
-from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
+from broker.cli.options import audited, config_option, format_option, journal_of, load_settings, print_json
 from broker.runtime.inforce import live_configured
 from broker.runtime.queries import GIVEN, SHOWN
 from broker.why import delivery as deliveries
@@ -142,6 +142,8 @@ def tag(
     with _desk(config, at) as it:
         question = Question(ae=ae, patient=patient, issuer=issuer, accession=accession, at=it.until)
         found = tags(it, question, keyword)
+    if names and keyword not in SHOWN:
+        audited(load_settings(config), "value shown", "", {"keyword": keyword, "ae": ae})
     shown = [_described(one, shown=names or keyword in SHOWN) for one in found]
     if as_json:
         print_json({"question": asdict(question), "keyword": keyword, "rows": shown})

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from broker.cli.options import config_option, format_option, load_settings, open_journal, print_json
+from broker.cli.options import audited, config_option, format_option, load_settings, open_journal, print_json
 from broker.registers.worklist import Reader
 
 
@@ -28,12 +28,14 @@ def list_rows(
 ) -> None:
     """List the rows, the earliest first; a HELD one, which no device is shown, with what it lacks.
 
-    Patients' names and ids are shown only with --names.
+    Patients' names and ids are shown only with --names, which is audited.
 
     Examples:  broker worklist list --ae CT1_STO    ·    broker worklist list --all --format json
     """
-    reader = Reader(lambda: journal)
-    journal = open_journal(load_settings(config))
+    reader, settings = Reader(lambda: journal), load_settings(config)
+    journal = open_journal(settings)
+    if names:
+        audited(settings, "names shown", "", {"worklist": ae or "every"})
     rows = [
         _row(row.key, row.status, row.attributes, names) | {"held": row.held}
         for row in reader.listed(everything=everything)

@@ -222,13 +222,21 @@ class Executor:
                 self._book.park(number)
                 self._changed.notify_all()
 
+        written = True
+
+        def write(tx: Transaction) -> None:
+            nonlocal written
+            written = ending.write(tx, opened)
+
         def settle() -> None:
             if ending.state == "delivered":
                 self._book.done(number)
             elif ending.state == "queued":
                 self._book.again(number, ending.due)
+            elif not written:  # withdrawn while it was being sent
+                self._book.drop(number)
 
-        self._store(lambda tx: ending.write(tx, opened), settle)
+        self._store(write, settle)
 
     def _blame(self, opened: Open, error: BrokerError, wanted: OnFailure) -> int:
         """Tells the breaker of a failure; returns how many pauses in a row the destination has earned by now."""

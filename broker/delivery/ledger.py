@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
@@ -19,7 +19,17 @@ from broker.store.tally import LOSSY
 PIECE: Final = 5000
 """Open deliveries that a start reads at once."""
 
-State = Literal["queued", "delivered", "held", "parked", "dropped"]
+State = Literal["queued", "delivered", "held", "parked", "dropped", "withheld"]
+
+Purpose = Literal["care", "contact", "cleared", ""]
+"""What a delivery may carry: no contact data, contact data, that of protected addresses too; empty: of an older broker,
+which did not write it down."""
+
+WITHHELD: Final = "withheld by policy"
+"""All that is told of why something does not leave: that an address is protected is itself confidential."""
+
+TELLS: Final = "(purpose='contact' OR (purpose='' AND kind='hl7'))"
+"""Deliveries that may carry an address, and not by a route that is cleared for protected ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +98,45 @@ def hold(tx: Transaction, cause: Cause, lane: str, target: Target, reason: str) 
     return _insert(tx, cause, lane, target, Rendered(payload=b""), "held", detail=reason)[0]
 
 
+def withhold(
+    tx: Transaction, cause: Cause, lane: str, target: Target, *, replay_of: int | None = None
+) -> None:
+    """Records an output that policy keeps back: counted, and nothing of it made."""
+    empty = Rendered(payload=b"")
+    _insert(
+        tx,
+        cause,
+        lane,
+        target,
+        empty,
+        "withheld",
+        detail=WITHHELD,
+        finished=cause.at,
+        replay_of=replay_of,
+    )
+
+
+def withdraw(tx: Transaction, lane: str, at: str) -> list[int]:
+    """Takes what waits in a patient's lane and may carry an address out of it, parked or in hand too, bytes and all.
+
+    What is just being sent may arrive nonetheless: `finish` writes it down then.
+    """
+    withdrawn = []
+    waiting: tuple[State, ...] = ("queued", "parked")
+    for before in waiting:
+        for number, day, source, route, destination in tx.rows(
+            "UPDATE delivery SET state='withheld', detail=?, finished=?, claim=NULL"
+            f" WHERE lane=? AND state=? AND {TELLS} RETURNING id, day, source, route, destination",
+            (WITHHELD, at, lane, before),
+        ):
+            tally.moved(tx, day, source, before, "withheld", route=route, destination=destination)
+            if day in days.known(tx, since=day, bodies=True):
+                body = days.table("delivery_body", day)
+                tx.execute(f"UPDATE {body} SET payload=? WHERE delivery=?", (b"", number))
+            withdrawn.append(number)
+    return sorted(withdrawn)
+
+
 def _insert(
     tx: Transaction,
     cause: Cause,
@@ -103,7 +152,7 @@ def _insert(
     """Its number, and the lane in which it is."""
     [(number, taken)] = tx.rows(
         "INSERT INTO delivery (event, day, source, destination, kind, lane, route, place, version, state, due,"
-        f" summary, detail, created, finished, replay_of) VALUES (?,?,?,?,?,{_LANE},?,?,?,?,0,?,?,?,?,?)"
+        f" summary, detail, created, finished, replay_of, purpose) VALUES (?,?,?,?,?,{_LANE},?,?,?,?,0,?,?,?,?,?,?)"
         " RETURNING id, lane",
         (
             cause.seq,
@@ -121,6 +170,7 @@ def _insert(
             cause.at,
             finished,
             replay_of,
+            purpose_of(target),
         ),
     )
     days.ensure(tx, cause.day)
@@ -140,6 +190,16 @@ _LANE: Final = (
     " AND earlier.id<=until)), ?)"
 )
 """The lane, or the one that it was parted from while that has open what came before (lane, destination, lane)."""
+
+
+def purpose_of(target: Target) -> Purpose:
+    """What a target's outputs may carry."""
+    return "cleared" if target.purpose == "contact" and target.cleared else target.purpose
+
+
+def may_tell(purpose: Purpose, kind: str) -> bool:
+    """`TELLS`, of one delivery."""
+    return purpose == "contact" or (purpose == "" and kind == "hl7")
 
 
 def join(tx: Transaction, absorbed: str, survivor: str) -> list[tuple[str, str]]:
@@ -289,6 +349,8 @@ def finish(tx: Transaction, opened: Open, receipt: Receipt, at: str) -> bool:
         )
     if moved and receipt.lossy:
         _count_lossy(tx, opened)
+    if not moved and tx.one("SELECT 1 FROM delivery WHERE id=? AND state='withheld'", (opened.delivery.id,)):
+        _attempt(tx, opened, at, "delivered", "it was being sent while it was withdrawn")
     return moved
 
 
@@ -388,7 +450,7 @@ def summary(tx: Transaction) -> list[dict[str, Any]]:
             (destination,),
         )
         row: dict[str, Any] = {"destination": destination}
-        row |= {s: states.get(s, 0) for s in ("queued", "delivered", "parked", "held", "dropped", LOSSY)}
+        row |= {s: states.get(s, 0) for s in (*get_args(State), LOSSY)}
         row["oldest"] = oldest[0] if oldest else None
         row["failing"] = (
             {"delivery": failing[0], "attempts": failing[1], "detail": failing[2]} if failing else None

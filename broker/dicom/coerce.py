@@ -4,8 +4,9 @@ Only the top-level elements that really change are written anew; everything else
 copied byte for byte by `apply`. The instance's transfer syntax never changes. Its character set changes only
 when it cannot show what PAS says: to the first of the receiver's sets that shows that and all of the instance's
 own text, which is re-encoded. Where none does, PAS's words are transliterated. Digital signatures over changed
-attributes do not survive and are not looked at. Contact data is removed from the top level only, where the
-patient's and the referrer's stand (PS3.3 C.7.1.1, C.2.3, C.7.2.1).
+attributes do not survive and are not looked at. Contact data is removed at the top level and in the items of
+sequences, where persons are identified (PS3.3 C.7.1.1, C.2.3, C.7.2.1, 10.1) and where an earlier system kept what it
+changed.
 
 Decides nothing about identity: whose demographics these are is for the caller to know. PS3.3 C.12.1.1.9
 (Original Attributes), C.12.1.1.2 (character sets), PS3.5 7.2 (group lengths).
@@ -16,11 +17,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from pydicom.filereader import read_dataset
 
-from broker import text
+from broker import contact, text
 from broker.dicom import attributes, charset, elements, recode
 from broker.dicom.attributes import Attributes, Value, key_of, tag_of, vr_of
 from broker.dicom.elements import UNDEFINED, ElementSpan, Layout
@@ -30,21 +31,7 @@ from broker.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["CONTACT", "Coercion", "Splice", "apply", "plan"]
 
-CONTACT = (
-    "PatientAddress",
-    "PatientMotherBirthName",
-    "MilitaryRank",
-    "BranchOfService",
-    "CountryOfResidence",
-    "RegionOfResidence",
-    "PatientTelephoneNumbers",
-    "PatientTelecomInformation",
-    "ResponsiblePerson",
-    "ResponsiblePersonRole",
-    "ResponsibleOrganization",
-    "ReferringPhysicianAddress",
-    "ReferringPhysicianTelephoneNumbers",
-)
+CONTACT = tuple(sorted(contact.KEYWORDS))
 """Address, telephone, next of kin and employer, which no DICOM route carries (invariant 11)."""
 
 _ORIGINAL_ATTRIBUTES = 0x04000561
@@ -99,11 +86,14 @@ class _Plan:
         said, cut = attributes.with_short_names(coercion.attributes)
         self._lossy = cut > 0
         self._new = {tag_of(key): value for key, value in said.items() if not self._says(key, value)}
-        self._removed = [tag_of(key) for key in coercion.remove if tag_of(key) in self._spans]
-        self._changes: dict[int, tuple[Piece, ...]] = {}
+        self._remove = frozenset(tag_of(key) for key in coercion.remove)
+        self._removed = sorted(self._remove & self._spans.keys())
+        self._changes = self._minimised()
+        self._inside = frozenset(self._changes) - {_ORIGINAL_ATTRIBUTES}
+        """Sequences with contact data in an item."""
 
     def make(self, now: str, source: str, system: str, *, deflated_from: int | None) -> Splice | None:
-        if not self._new and not self._removed:
+        if not (self._new or self._removed or self._changes):
             return None
         character_set = self._widen()
         original = self._original(now, source, system)
@@ -114,7 +104,8 @@ class _Plan:
             )
         for tag in self._removed:
             self._changes[tag] = ()
-        self._changes[_ORIGINAL_ATTRIBUTES] = original
+        if self._new or self._removed or self._inside:  # else only earlier systems' copies were taken out
+            self._changes[_ORIGINAL_ATTRIBUTES] = original
         return Splice(
             pieces=tuple(self._pieces()),
             changed=tuple(key_of(tag) for tag in sorted(self._new)),
@@ -123,6 +114,28 @@ class _Plan:
             lossy=self._lossy,
             deflated_from=deflated_from,
         )
+
+    def _minimised(self) -> dict[int, tuple[Piece, ...]]:
+        """The sequences that hold contact data somewhere, without it."""
+        encoding = self._layout.encoding
+        order: Literal["little", "big"] = "little" if encoding.little_endian else "big"
+        tags = [
+            b"".join(part.to_bytes(2, order) for part in (tag >> 16, tag & 0xFFFF)) for tag in self._remove
+        ]
+        found: dict[int, tuple[Piece, ...]] = {}
+        for tag, span in self._spans.items():
+            if span.vr not in ("", "SQ", "UN") or tag >= elements.PIXEL_DATA or tag in self._remove:
+                continue
+            if span.vr != "SQ" and span.value_length != UNDEFINED and vr_of(key_of(tag)) != "SQ":
+                continue
+            raw = self._read(
+                span
+            )  # looked through first: to take apart thousands of frames' items would cost more
+            if any(one in raw for one in tags):
+                pieces = recode.recoded(self._file, span, encoding, self._codecs, None, self._remove)
+                if pieces is not None:
+                    found[tag] = pieces
+        return found
 
     def _terms(self) -> list[str]:
         span = self._spans.get(recode.SPECIFIC_CHARACTER_SET)
@@ -185,7 +198,9 @@ class _Plan:
             # Past the pixel data stands no text but padding and signatures.
             if tag < elements.PIXEL_DATA:
                 try:
-                    pieces = recode.recoded(self._file, span, self._layout.encoding, self._codecs, codec)
+                    pieces = recode.recoded(
+                        self._file, span, self._layout.encoding, self._codecs, codec, self._remove
+                    )
                 except UnicodeEncodeError:
                     return None
                 if pieces is not None:
@@ -196,9 +211,10 @@ class _Plan:
         """(0400,0561) with one more item: what the changed attributes said before."""
         encoding = self._layout.encoding
         previous: list[Piece] = []
-        for tag in sorted({*self._new, *self._removed}):
+        nameless = {*self._removed, *self._inside} - self._new.keys()
+        for tag in sorted({*self._new, *nameless}):
             span = self._spans.get(tag)
-            if tag in self._removed or span is None:
+            if tag in nameless or span is None:
                 # Named without a value: contact data must not travel on here, and absent values are none.
                 previous += recode.element(tag, vr_of(key_of(tag)), (), encoding)
             else:

@@ -1,4 +1,4 @@
-"""Header text re-encoded from one character set to another, and elements written in a given encoding.
+"""Header text re-encoded from one character set to another, elements taken out, and written in a given encoding.
 
 Only text is touched (VRs SH LO ST LT UC UT PN, PS3.5 6.1.2.3), in sequences too; an element whose bytes are
 the same in both sets stays where it is. Text inside values of VR UN is not recognised as text. No I/O but
@@ -47,14 +47,22 @@ def item(pieces: Sequence[Piece], encoding: Encoding) -> tuple[Piece, ...]:
 
 
 def recoded(
-    file: BinaryIO, span: ElementSpan, encoding: Encoding, codecs: Sequence[str], target: str
+    file: BinaryIO,
+    span: ElementSpan,
+    encoding: Encoding,
+    codecs: Sequence[str],
+    target: str | None,
+    without: frozenset[int] = frozenset(),
 ) -> tuple[Piece, ...] | None:
-    """The element with its text in the Python codec `target`; None when it stays as it is.
+    """The element with its text in the Python codec `target` (None: as it is), items `without` values of these tags;
+    None when it stays as it is.
 
     Elements are of a data set read with `codecs`; items that name a character set of their own keep it.
     """
     vr = span.vr or attributes.vr_of(attributes.key_of(span.tag))
     if vr in TEXT_VRS:
+        if target is None:
+            return None
         raw = elements.read_value(file, span)
         if raw.isascii() and b"\x1b" not in raw:
             return None
@@ -62,14 +70,20 @@ def recoded(
         value = text.encode(target)
         return element(span.tag, vr, (value + b" " * (len(value) % 2),), encoding)
     if vr == "SQ":
-        return _recoded_sequence(file, span, encoding, encoding, codecs, target)
+        return _recoded_sequence(file, span, encoding, encoding, codecs, target, without)
     if vr == "UN" and span.value_length == UNDEFINED:
-        return _recoded_sequence(file, span, encoding, elements.UN_ENCODING, codecs, target)
+        return _recoded_sequence(file, span, encoding, elements.UN_ENCODING, codecs, target, without)
     return None
 
 
 def _recoded_sequence(
-    file: BinaryIO, span: ElementSpan, outer: Encoding, inner: Encoding, codecs: Sequence[str], target: str
+    file: BinaryIO,
+    span: ElementSpan,
+    outer: Encoding,
+    inner: Encoding,
+    codecs: Sequence[str],
+    target: str | None,
+    without: frozenset[int],
 ) -> tuple[Piece, ...] | None:
     pieces: list[Piece] = []
     changed = False
@@ -78,7 +92,7 @@ def _recoded_sequence(
     except RemoteProtocolError:
         return None  # a sequence by its tag only: some writers put a plain value there
     for entry in items:
-        content = _recoded_item(file, entry, inner, codecs, target)
+        content = _recoded_item(file, entry, inner, codecs, target, without)
         changed = changed or content is not None
         pieces += (Range(entry.start, entry.end),) if content is None else content
     if not changed:
@@ -89,11 +103,21 @@ def _recoded_sequence(
 
 
 def _recoded_item(
-    file: BinaryIO, entry: elements.Item, encoding: Encoding, codecs: Sequence[str], target: str
+    file: BinaryIO,
+    entry: elements.Item,
+    encoding: Encoding,
+    codecs: Sequence[str],
+    target: str | None,
+    without: frozenset[int],
 ) -> tuple[Piece, ...] | None:
     if any(span.tag == SPECIFIC_CHARACTER_SET for span in entry.elements):
-        return None
-    new = [recoded(file, span, encoding, codecs, target) for span in entry.elements]
+        target = None
+    new = [
+        ()
+        if span.tag in without and span.end > span.value_start
+        else recoded(file, span, encoding, codecs, target, without)
+        for span in entry.elements
+    ]
     if all(pieces is None for pieces in new):
         return None
     content: list[Piece] = []

@@ -129,7 +129,7 @@ def _parts(route: Route) -> dict[str, Any]:
     }
     for target in route.targets:
         to = f"to[{target.index}] {target.destination}"
-        found[to] = (target.kind, target.send, target.purpose)
+        found[to] = (target.kind, target.send, target.purpose, target.protected)
         found |= {f"{to} {name}": _source(line) for name, line in target.set.items()}
     return {**found, "on_failure": route.on_failure, "tests": list(route.tests.values())}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.event import Event, Patient, PerformedStep, Step
+from broker.event import Event, Identifier, Patient, PerformedStep, Step
 from broker.hl7.er7 import Message
 from broker.registers import (
     exceptions,
@@ -21,6 +21,7 @@ from broker.registers import (
     orderless,
     patients,
     performed,
+    protection,
     split,
     steps,
     temporary,
@@ -162,6 +163,7 @@ def step_view(tx: Transaction, event: Event, key: str) -> View | None:
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if event.type == "patient.split":
         return _split(tx, event)
+    event = protection.carried(tx, event)
     said = event.data.patient
     if said is None:
         return Folded(view=None)
@@ -342,4 +344,9 @@ def _laneless(event: Event) -> str:
     patient = event.data.patient
     if patient is None or not patient.identifiers:
         return f"source|{event.source}"
-    return "|".join(("unknown", *patient.identifiers[0].key))
+    return unknown_lane(patient.identifiers[0])
+
+
+def unknown_lane(identifier: Identifier) -> str:
+    """The lane of results that came under an identifier while nobody knew its patient."""
+    return "|".join(("unknown", *identifier.key))

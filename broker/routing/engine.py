@@ -47,6 +47,8 @@ class RouteTarget:
     destination: str
     send: str = ""
     purpose: Literal["care", "contact"] = "care"
+    protected: Literal["withhold", "allow"] | None = None
+    """None: the route says nothing, and they are withheld."""
     set: Mapping[str, SetField] = field(default_factory=dict)
     index: int = 0
 
@@ -90,6 +92,8 @@ class Routed:
     """What one event comes to."""
 
     targets: tuple[Target, ...] = ()
+    withheld: tuple[Target, ...] = ()
+    """Those that would tell an address that is protected: nothing is evaluated for them, and nothing leaves."""
     failures: tuple[Failure, ...] = ()
 
 
@@ -166,18 +170,21 @@ class RouteSet:
             return Routed()
         facts, message = {**view.facts(), "type": event_type}, view.message
         targets: list[Target] = []
+        withheld: list[Target] = []
         failures: list[Failure] = []
         for condition, route in routes:
             if condition is not None and not condition(facts, message):
                 continue
             for target in route.targets:
-                if only is None or target.kind == only:
+                if view.protected and target.purpose == "contact" and target.protected != "allow":
+                    withheld.append(self._target(route, target, {}))
+                elif only is None or target.kind == only:
                     made, error = self._make(route, target, facts, message)
                     if error is None:
                         targets.append(made)
                     else:
                         failures.append(Failure(target=made, error=error))
-        return Routed(targets=tuple(targets), failures=tuple(failures))
+        return Routed(targets=tuple(targets), withheld=tuple(withheld), failures=tuple(failures))
 
     def _make(
         self, route: Route, target: RouteTarget, facts: Mapping[str, Any], message: Any
@@ -193,7 +200,12 @@ class RouteSet:
                 error = error or UnmappableError(
                     f"{line.place}: {name}: {failure}", error_code=failure.error_code
                 )
-        made = Target(
+        return self._target(route, target, values), error
+
+    def _target(
+        self, route: Route, target: RouteTarget, values: Mapping[str, str | tuple[str, ...]]
+    ) -> Target:
+        return Target(
             route=route.name,
             version=self.version,
             place=target.place,
@@ -202,9 +214,9 @@ class RouteSet:
             send=target.send,
             set=values,
             purpose=target.purpose,
+            cleared=target.protected == "allow",
             index=target.index,
         )
-        return made, error
 
     def _verdict(self, route: Route, view: View, facts: Mapping[str, Any]) -> RouteVerdict:
         place, matched, reason = route.place, False, ""

@@ -125,6 +125,10 @@ class Hl7Target(Part):
     """`source` forwards the message that caused the event; `ORM^O01` builds an order status message."""
     purpose: Literal["care", "contact"] = "care"
     """`contact` lets address, telephone, next of kin and employer through; `care` takes them out."""
+    protected: Literal["withhold", "allow"] | None = None
+    """Of a route for contact: what becomes of messages about patients whose address is protected.
+    `withhold`, also where nothing stands here: they are not sent. `allow`: this destination is cleared for
+    them (docs/protection.md)."""
     use: Uses = ()
     """Shared blocks whose `set:` stands here too; the route's own line wins."""
     set: dict[str, SetValue] = {}

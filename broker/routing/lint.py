@@ -147,6 +147,7 @@ class _Linter:
     # --- a target ---
 
     def _target(self, target: RouteTarget, path: NodePath) -> Iterator[Fault]:
+        yield from self._protected(target)
         for name, line in target.set.items():
             several = isinstance(line.template, tuple)
             for number, template in enumerate(
@@ -163,6 +164,16 @@ class _Linter:
             yield self.warning(
                 "missing-issuer", (*path, name), "the identifier is set without its issuer", hint, key=True
             )
+
+    def _protected(self, target: RouteTarget) -> Iterator[Fault]:
+        at = ("to", target.index)
+        if target.purpose == "contact" and target.protected is None:
+            message = f"'{target.destination}' gets no message about a patient whose address is protected"
+            hint = "Say protected: withhold, or allow where it is cleared for them."
+            yield self.warning("protected-unsaid", (*at, "purpose"), message, hint)
+        elif target.purpose != "contact" and target.protected is not None:
+            message = "no address leaves on a route that is not for contact"
+            yield self.warning("idle-protected", (*at, "protected"), message, "Take the line out.", key=True)
 
     def _empty(self, path: NodePath, expression: Expression) -> Iterator[Fault]:
         for node in walk(expression.tree):

@@ -212,6 +212,7 @@ class _Reader:
                 destination=destination,
                 send=getattr(spec, "send", ""),
                 purpose=purpose,
+                protected=getattr(spec, "protected", None),
                 set=lines,
                 index=index,
             )

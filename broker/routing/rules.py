@@ -154,7 +154,8 @@ _ERRORS: Final = (
         what="Address, telephone, next of kin or employer would leave where nobody may have it.",
         why="Never on a worklist or by DICOM; by HL7 only on a route that says `purpose: contact`.",
         example="to: [{ hl7: epj, send: source, set: { OBX-5: \"${ msg('PID-13.1') }\" } }]",
-        better="to: [{ hl7: epj, send: source, purpose: contact, set: { OBX-5: \"${ msg('PID-13.1') }\" } }]",
+        better="to: [{ hl7: epj, send: source, purpose: contact, protected: withhold,"
+        " set: { OBX-5: \"${ msg('PID-13.1') }\" } }]",
     ),
     Rule(
         code="msg-on-worklist",
@@ -312,7 +313,23 @@ _WARNINGS: Final = (
         what="A Z-segment is read on a route whose purpose is not contact.",
         why="Only its sender knows what it holds; it may be an address. `send: source` takes such segments out.",
         example="to: [{ hl7: epj, send: source, set: { OBX-5: \"${ msg('ZPI-2') }\" } }]",
-        better="to: [{ hl7: epj, send: source, purpose: contact, set: { OBX-5: \"${ msg('ZPI-2') }\" } }]",
+        better="to: [{ hl7: epj, send: source, purpose: contact, protected: withhold,"
+        " set: { OBX-5: \"${ msg('ZPI-2') }\" } }]",
+    ),
+    Rule(
+        code="protected-unsaid",
+        what="A route for contact does not say what becomes of patients whose address is protected.",
+        why="They are withheld: this destination hears nothing of them at all, not even a merge. Whether it is cleared"
+        " for them is a decision of the hospital's, which must stand where it can be read.",
+        example="to: [{ hl7: epj, send: source, purpose: contact }]",
+        better="to: [{ hl7: epj, send: source, purpose: contact, protected: withhold }]",
+    ),
+    Rule(
+        code="idle-protected",
+        what="A route that is not for contact says what becomes of protected addresses.",
+        why="No address leaves on it, whoever it is of: the line decides nothing, and seems to.",
+        example="to: [{ hl7: epj, send: source, protected: withhold }]",
+        better="to: [{ hl7: epj, send: source }]",
     ),
     Rule(
         code="no-row",

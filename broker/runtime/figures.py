@@ -28,6 +28,7 @@ def gauges(tx: Transaction, now: datetime) -> Iterable[Gauge]:
         yield "broker_deliveries_held", labels, row["held"]
         yield "broker_deliveries_parked", labels, row["parked"]
         yield "broker_deliveries_lossy", labels, row["lossy"]
+        yield "broker_deliveries_withheld", labels, row["withheld"]
         yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
     kinds: dict[str, int] = dict.fromkeys(get_args(exceptions.Kind), 0)  # 0 shows that one begins
     for entry in exceptions.listed(tx):

@@ -100,7 +100,7 @@ class MemoryLanes:
             executor = self._executors.get(delivery.destination)
             if executor is None:
                 continue
-            if state == "dropped":
+            if state in ("dropped", "withheld"):
                 executor.drop(delivery.id)
             elif state == "queued" and action == "replay":
                 executor.add(delivery)

@@ -12,15 +12,15 @@ from typing import Final
 import structlog
 
 from broker.adapter import Renderer, Target
-from broker.delivery import ledger
+from broker.delivery import ledger, parked
 from broker.delivery.ledger import Cause, Queued
 from broker.errors import StoreError, UnmappableError
-from broker.event import OPERATOR, Step
+from broker.event import OPERATOR, Event, Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
-from broker.registers import exceptions, worklist
-from broker.registers.fold import fold, step_view
+from broker.registers import exceptions, newborns, patients, protection, worklist
+from broker.registers.fold import fold, step_view, unknown_lane
 from broker.routing.engine import REFRESH, RouteSet
 from broker.store.database import Transaction
 from broker.view import View
@@ -96,9 +96,11 @@ class Pipeline:
             routed.joined += ledger.join(tx, absorbed, survivor)
         for lane, behind in folded.parted:
             ledger.part(tx, lane, behind)
+        if event.type.startswith("patient.") and folded.view is not None and not self._registers_only:
+            self._recall(tx, event, folded.view.patient_key)
         if folded.view is not None:
             for seen in (folded.view, *folded.others):
-                self._deliver(tx, logged, as_it_came(seen, logged), routed)
+                self._deliver(tx, logged, protection.seen(tx, as_it_came(seen, logged)), routed)
         for key in folded.touched:
             view = step_view(tx, event, key)
             if view is not None:
@@ -126,8 +128,22 @@ class Pipeline:
                 self._enqueue(tx, logged, view, target, routed)
         for failure in found.failures:
             self._hold(tx, logged, view, failure.target, failure.error)
+        for target in found.withheld if not self._registers_only else ():
+            ledger.withhold(tx, _cause(logged), view.patient_key, target)
         if view.step is not None:
             self._withdraw(tx, view.step, {t.destination for t in found.targets if t.kind == "worklist"})
+
+    def _recall(self, tx: Transaction, event: Event, key: str) -> None:
+        """Takes back what still waits of a patient whose address is protected, and of the children."""
+        known = patients.get(tx, key)
+        at = event.time.isoformat()
+        by = parked.By(who="broker", at=at, reason=ledger.WITHHELD)
+        for one in (known, *newborns.children(tx, known.key)):
+            if not protection.holds(tx, one, event):
+                continue
+            for lane in (one.key, *map(unknown_lane, one.patient.identifiers)):
+                for number in ledger.withdraw(tx, lane, at):
+                    parked.note(tx, "drop", number, by)
 
     def _refresh(self, tx: Transaction, logged: Logged, view: View) -> None:
         """The rows of a step that looks different now, though no event of its own came."""

@@ -204,7 +204,7 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
             extra = set()
         if lost or extra:
             events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])
-            by = "" if name in ("patient_identifier", "patient_search") else f" (written by {events} …)"
+            by = "" if name.startswith("patient_") else f" (written by {events} …)"
             faults.append(
                 f"{name}: {len(lost)} live rows and {len(extra)} rebuilt rows have no counterpart{by}"
             )

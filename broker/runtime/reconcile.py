@@ -19,6 +19,7 @@ CLASSES: Final = (
     "parked",
     "held",
     "dropped",
+    "withheld",
     "filtered",
     "rejected",
     "junk",
@@ -37,7 +38,8 @@ SELECT source, class, count(*) FROM (
     WHEN count(delivery.id) FILTER (WHERE delivery.state = 'held') > 0 THEN 'held'
     WHEN count(delivery.id) FILTER (WHERE delivery.state = 'queued') > 0 THEN 'queued'
     WHEN count(delivery.id) FILTER (WHERE delivery.state = 'delivered') > 0 THEN 'delivered'
-    WHEN count(delivery.id) > 0 THEN 'dropped'
+    WHEN count(delivery.id) FILTER (WHERE delivery.state = 'dropped') > 0 THEN 'dropped'
+    WHEN count(delivery.id) > 0 THEN 'withheld'
     ELSE 'filtered' END AS class
   FROM message LEFT JOIN event ON event.message = message.seq
     LEFT JOIN delivery ON delivery.event = event.seq AND delivery.replay_of IS NULL

@@ -23,7 +23,7 @@ from broker.ids import message_id
 from broker.journal import intake
 from broker.journal import log as journal
 from broker.reception import BATCH
-from broker.registers import patients
+from broker.registers import patients, protection
 from broker.registers.fold import look
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline, as_it_came, message_of
@@ -39,6 +39,10 @@ PART: Final = 200
 
 class ReplayError(BrokerError):
     """What was asked for cannot be sent again; the text says why and what to do."""
+
+
+class WithheldError(ReplayError):
+    """Policy keeps it back by now; others of the same selection go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +146,7 @@ class Chosen:
 def chosen(tx: Transaction, selection: Selection) -> list[Chosen]:
     """The first deliveries that fit, in lane order. What is open, or a row of the broker's own, is not replayed."""
     where, values = (
-        ["state IN ('delivered', 'dropped', 'held')", "kind<>'worklist'", "replay_of IS NULL"],
+        ["state IN ('delivered', 'dropped', 'held', 'withheld')", "kind<>'worklist'", "replay_of IS NULL"],
         list[Value](),
     )
     for column, numbers in (("delivery.id", selection.deliveries), ("event.message", selection.messages)):
@@ -162,7 +166,7 @@ def chosen(tx: Transaction, selection: Selection) -> list[Chosen]:
             values.append(value)
     rows = tx.rows(
         "SELECT delivery.id, event.seq, event.message, day, source, lane, route, version, delivery.place, kind,"
-        " destination, summary FROM delivery JOIN event ON event.seq=delivery.event"
+        " destination, summary, purpose FROM delivery JOIN event ON event.seq=delivery.event"
         f" WHERE {' AND '.join(where)} ORDER BY delivery.id",
         values,
     )
@@ -174,10 +178,18 @@ def chosen(tx: Transaction, selection: Selection) -> list[Chosen]:
             day=day,
             source=source,
             lane=lane,
-            target=Target(route=route, version=version, place=place, kind=kind, destination=destination),
+            target=Target(
+                route=route,
+                version=version,
+                place=place,
+                kind=kind,
+                destination=destination,
+                purpose="contact" if ledger.may_tell(may, kind) or may == "cleared" else "care",
+                cleared=may == "cleared",
+            ),
             summary=summary,
         )
-        for number, event, message, day, source, lane, route, version, place, kind, destination, summary in rows
+        for number, event, message, day, source, lane, route, version, place, kind, destination, summary, may in rows
     ]
 
 
@@ -194,17 +206,23 @@ def _queue(
             parked.note(tx, "replay", None, by, message=_receive(tx, configured, row, now))
             continue
         cause = Cause(seq=row.event, day=now.isoformat()[:10], source=row.source, at=now.isoformat())
-        if mode == "sent":
-            lane, target, rendered = _lane(tx, row.lane), row.target, _as_sent(tx, row)
-        else:
-            view, target, rendered = _anew(tx, configured, row)
-            lane = view.patient_key
+        try:
+            if mode == "sent":
+                lane, target, rendered = _lane(tx, row.lane), row.target, _as_sent(tx, row)
+            else:
+                view, target, rendered = _anew(tx, configured, row)
+                lane = view.patient_key
+        except WithheldError:
+            ledger.withhold(tx, cause, _lane(tx, row.lane), row.target, replay_of=row.id)
+            continue
         number = ledger.enqueue(tx, cause, lane, target, rendered, replay_of=row.id).id
         parked.note(tx, "replay", number, by)
     return len(part)
 
 
 def _as_sent(tx: Transaction, row: Chosen) -> Rendered:
+    if row.target.purpose == "contact" and not row.target.cleared and _protected(tx, row):
+        raise WithheldError(f"delivery {row.id}: {ledger.WITHHELD}")
     payload = ledger.payload(tx, row.id, row.day)
     if not payload:
         raise ReplayError(
@@ -213,14 +231,23 @@ def _as_sent(tx: Transaction, row: Chosen) -> Rendered:
     return Rendered(payload=payload, summary=row.summary)
 
 
+def _protected(tx: Transaction, row: Chosen) -> bool:
+    """Whether the delivery may tell an address that is protected by now."""
+    logged = journal.event(tx, row.event)
+    view = look(tx, logged.event, message_of(logged))
+    return view is not None and protection.seen(tx, view).protected
+
+
 def _anew(tx: Transaction, configured: Configured, row: Chosen) -> tuple[View, Target, Rendered]:
     """What today's routes and registers make of the event for the same route and destination."""
     logged = journal.event(tx, row.event)
     view = look(tx, logged.event, message_of(logged))
     if view is None:
         raise ReplayError(f"delivery {row.id}: the registers do not know its patient or step any more")
-    view = as_it_came(view, logged)
-    for target in configured.routes.route(view).targets:
+    routed = configured.routes.route(protection.seen(tx, as_it_came(view, logged)))
+    if any((t.route, t.destination) == (row.target.route, row.target.destination) for t in routed.withheld):
+        raise WithheldError(f"delivery {row.id}: {ledger.WITHHELD}")
+    for target in routed.targets:
         if (target.route, target.destination) == (row.target.route, row.target.destination):
             return view, target, configured.renderers[target.destination](view, target)
     raise ReplayError(f"delivery {row.id}: route {row.target.route} does not make it any more")
@@ -261,7 +288,7 @@ def _rehearse_one(tx: Transaction, configured: Configured, row: Chosen, mode: Mo
     before = ledger.payload(tx, row.id, row.day) or b""
     after, problem = b"", ""
     try:
-        after = before if mode == "sent" else _anew(tx, configured, row)[2].payload
+        after = (_as_sent(tx, row) if mode == "sent" else _anew(tx, configured, row)[2]).payload
     except (ReplayError, UnmappableError) as exc:
         problem = str(exc)
     if not after and not problem:
@@ -304,7 +331,7 @@ def _rehearse_message(
             route=route,
             before=before,
             after=ledger.payload(tx, identity, day) or b"",
-            problem=detail if state == "held" else "",
+            problem=detail if state in ("held", "withheld") else "",
         )
 
 

@@ -18,7 +18,7 @@ from broker.tap import mask
 Stream = Literal["received", "events", "deliveries"]
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 
-Outcome = Literal["delivered", "retry", "parked", "released", "held", "dropped"]
+Outcome = Literal["delivered", "retry", "parked", "released", "held", "dropped", "withheld"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from broker.journal import log
+from broker.registers import protection
 from broker.registers.fold import look
 from broker.runtime.pipeline import message_of
 from broker.why.desk import Desk, WhyError
@@ -21,6 +22,7 @@ NEXT: Final[Mapping[str, str]] = MappingProxyType(
         "parked": "a person decides: `broker parked show {id}`, then edit, release or drop it",
         "held": "put right what the reason names, then `broker replay {message} --mode received --reason …`",
         "dropped": "a person dropped it; `broker replay --delivery {id} --reason …` sends it after all",
+        "withheld": "nothing is to be done here: the policy of this destination keeps it back",
     }
 )
 """By state."""
@@ -68,7 +70,7 @@ def _mapping(it: Desk, logged: log.Logged, seq: int, route: str, destination: st
     if view is None:
         return
     reading, routes = Reading(it, [read_message(it, seq)]), it.configured.routes
-    for target in routes.route(view).targets:
+    for target in routes.route(protection.seen(it.registers, view)).targets:
         if (target.route, target.destination) == (route, destination):
             for name, (place, origins) in routes.origins(view, target).items():
                 yield Line(name=name, place=place, origins=tuple(reading.made_of(view, origins)))

@@ -201,13 +201,14 @@ def test_the_summary_tells_what_waits_and_why(tx: Transaction) -> None:
     parked.drop(tx, 2, BY)
     ledger.park(tx, load(tx, 4), "ask", "who", T1)
 
-    nothing = {"queued": 0, "delivered": 0, "parked": 0, "held": 0, "dropped": 0, "lossy": 0}
+    nothing = {"queued": 0, "delivered": 0, "parked": 0, "held": 0, "dropped": 0, "withheld": 0, "lossy": 0}
     assert ledger.summary(tx) == [
         {
             "destination": "epj",
             **dict.fromkeys(nothing, 1),
             "held": 0,
             "lossy": 0,
+            "withheld": 0,
             "oldest": T0,
             "failing": {"delivery": 3, "attempts": 1, "detail": "MSA-1 AE"},
         },

@@ -7,6 +7,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -188,9 +189,12 @@ def test_an_empty_value_clears_and_an_absent_keyword_leaves_alone() -> None:
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
 def test_contact_data_goes_and_is_kept_nowhere(syntax: str) -> None:
-    secrets = {keyword: f"SECRET{number}" for number, keyword in enumerate(CONTACT)}
-    del secrets["ResponsiblePersonRole"]
-    data = part10(image(**secrets, ResponsiblePersonRole="SECRETROLE"), syntax)
+    secrets: dict[str, Any] = {keyword: f"SECRET{number}" for number, keyword in enumerate(CONTACT)}
+    secrets["ResponsiblePersonRole"] = "SECRETROLE"
+    plan = Dataset()
+    plan.CodeMeaning = "SECRETPLAN"
+    secrets["PatientInsurancePlanCodeSequence"] = Sequence([plan])
+    data = part10(image(**secrets), syntax)
     result = coerced(data, {})
     if syntax == DeflatedExplicitVRLittleEndian:
         assert b"SECRET" not in b"".join(raw_elements(result).values())
@@ -199,6 +203,29 @@ def test_contact_data_goes_and_is_kept_nowhere(syntax: str) -> None:
     assert not [keyword for keyword in CONTACT if keyword in dataset]
     (previous,) = dataset.OriginalAttributesSequence[0].ModifiedAttributesSequence
     assert all(not previous[keyword].value for keyword in CONTACT)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
+def test_contact_data_goes_from_the_items_of_sequences_too(syntax: str, undefined: bool) -> None:
+    """Staff's, where persons are identified, and what an earlier system kept of the patient's."""
+    referrer, earlier = Dataset(), Dataset()
+    referrer.InstitutionName = "Helsehuset"
+    referrer.PersonAddress = referrer.PersonTelephoneNumbers = "SECRET"
+    earlier.ModifiedAttributesSequence = Sequence([image(PatientName="OLD", PatientAddress="SECRET")])
+    dataset = image(
+        ReferringPhysicianIdentificationSequence=Sequence([referrer]),
+        OriginalAttributesSequence=Sequence([earlier]),
+    )
+    for name in ("ReferringPhysicianIdentificationSequence", "OriginalAttributesSequence"):
+        dataset[name].is_undefined_length = undefined
+    result = coerced(part10(dataset, syntax), {})
+    kept = read(result)
+    assert "SECRET" not in str(kept)
+    assert kept.ReferringPhysicianIdentificationSequence[0].InstitutionName == "Helsehuset"
+    first, second = kept.OriginalAttributesSequence
+    assert first.ModifiedAttributesSequence[0].PatientName == "OLD"
+    assert "ReferringPhysicianIdentificationSequence" in second.ModifiedAttributesSequence[0]
 
 
 @pytest.mark.parametrize("undefined", [False, True])

@@ -155,7 +155,7 @@ def test_one_warning(load: Any, text: str, warning: str) -> None:
         hl7("PID-3: DRILL1^^^STO"),
         hl7("PID-3(2).1: DRILL1\n      PID-3(2).4.1: STO"),
         hl7("PV1-3: \"${ msg('PV1-3') }\""),
-        hl7("OBX-5: \"${ msg('ZPI-2') }\"", purpose="contact"),
+        hl7("OBX-5: \"${ msg('ZPI-2') }\"", purpose="contact\n    protected: withhold"),
         hl7("ORC-1: '${ first(step.station_codes) + step.study_uid }'"),
     ],
 )

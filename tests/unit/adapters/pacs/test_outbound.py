@@ -20,16 +20,15 @@ from broker.runtime.offline import instance
 from broker.store.lease import LostLeaseError
 from tests.support.golden import NOW
 
-OBJECT = instance(
-    {
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
-        "SOPInstanceUID": "2.25.3",
-        "StudyInstanceUID": "2.25.1",
-        "SeriesInstanceUID": "2.25.2",
-        "PatientID": "700123",
-        "PatientName": "Sørby^Áile",
-    }
-)
+ATTRIBUTES = {
+    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
+    "SOPInstanceUID": "2.25.3",
+    "StudyInstanceUID": "2.25.1",
+    "SeriesInstanceUID": "2.25.2",
+    "PatientID": "700123",
+    "PatientName": "Sørby^Áile",
+}
+OBJECT = instance(ATTRIBUTES)
 COERCED = {"PatientName": "Sørby^Ny"}
 
 
@@ -57,7 +56,7 @@ class Node:
         self.sender = PacsSender(StorageDestination(host="h", port=1, called_aet="PACS"), context)
         monkeypatch.setattr(self.sender, "_scu", self.pacs)
 
-    def receive(self) -> str:
+    def receive(self, **more: str) -> str:
         """Stores the object; its path in the journal."""
         kept: list[Reception] = []
 
@@ -81,7 +80,7 @@ class Node:
         )
         path = self.own / "incoming" / "x.part"
         path.parent.mkdir(parents=True)
-        path.write_bytes(OBJECT)
+        path.write_bytes(instance({**ATTRIBUTES, **more}))
         scp = StorageScp(StorageService(issuer="STO&2.999.7001&ISO"), context)
         request = StoreRequest(
             sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
@@ -146,6 +145,19 @@ def test_an_object_whose_lease_ran_out_leaves_no_copy_either(nodes: list[Node]) 
 
     assert nodes[1].pacs.taken == []
     assert list((nodes[1].own / "tmp").iterdir()) == []
+
+
+def test_an_address_leaves_in_nobodys_image_and_the_rest_of_an_unknown_patients_stays(
+    nodes: list[Node],
+) -> None:
+    path = nodes[0].receive(PatientAddress="HEMMELIGVEIEN 7", PatientTelephoneNumbers="99000001")
+    nodes[1].forward(path)
+
+    ((_, content),) = nodes[1].pacs.taken
+    assert b"HEMMELIGVEIEN" not in content
+    assert b"99000001" not in content
+    image, before = dcmread(BytesIO(content)), dcmread(nodes[1].spool / path)
+    assert (image.PatientName, image.PatientID) == (before.PatientName, before.PatientID)
 
 
 @pytest.mark.parametrize("coerced", [None, COERCED])
