@@ -192,8 +192,10 @@ def _status(tx: Transaction, before: Visit, said: Encounter) -> VisitStatus | No
     known = before.state.status
     if said.status is None or (said.status == "PLANNED" and known in ("ACTIVE", "ENDED")):
         return known
-    if "status" in said.restores and any(old.status == "PLANNED" for old in _history(tx, before.key)):
-        return "PLANNED"
+    if "status" in said.restores:
+        once = {known, *(old.status for old in _history(tx, before.key))}
+        # Where nobody was ever admitted, it is the plan that is taken back.
+        return "PLANNED" if "PLANNED" in once and once & {"ACTIVE", "ENDED"} else said.status
     return said.status
 
 
@@ -201,15 +203,32 @@ def _restored(tx: Transaction, before: Visit, said: Encounter) -> dict[str, obje
     """The fields whose last change is taken back, as they were before it; what is said of them anew stands."""
     found: dict[str, object] = {}
     for name in said.restores:
-        if name == "status" or getattr(said, name) is not None:
+        if name == "location":
+            found |= _back(tx, before, said)
+        if name in ("status", "location") or getattr(said, name) is not None:
             continue
         current = getattr(before.state, name)
         older = next((old for old in _history(tx, before.key) if getattr(old, name) != current), None)
         if older is not None:
             found[name] = getattr(older, name)
-            if name == "location":
-                found |= {"facility": older.facility, "prior_location": older.prior_location}
     return found
+
+
+def _back(tx: Transaction, before: Visit, said: Encounter) -> dict[str, object]:
+    """Where it is again, with the place from which it had come there: a second move may be taken back too."""
+    known = before.state
+    place = known.prior_location if said.location is None else said.location
+    if not place:
+        return {}
+    older = next((old for old in _history(tx, before.key) if old.location == place), None)
+    prior = said.prior_location if said.prior_location is not None else older and older.prior_location
+    if said.location is not None:
+        return {"prior_location": prior}
+    return {
+        "location": place,
+        "facility": older.facility if older is not None else known.facility,
+        "prior_location": prior,
+    }
 
 
 def _history(tx: Transaction, key: str) -> Iterable[Encounter]:

@@ -99,10 +99,10 @@ class Visit:
     status: str
     place: str | None
     at: datetime
-    moves: list[str | None] = field(default_factory=list)
-    """Where it was before each move that still stands, the latest last."""
-    planned: bool = False
-    """It was only planned once."""
+    came: dict[str | None, str | None] = field(default_factory=dict)
+    """From where it came to each place, the last time."""
+    once: set[str] = field(default_factory=set)
+    """Every state that it was in."""
 
 
 @dataclass(slots=True, eq=False)
@@ -330,15 +330,14 @@ class Model:
         status = VISITS[said.trigger]
         if status == "PLANNED" and before.status in ("ACTIVE", "ENDED"):
             status = ""
-        if said.trigger == "A11" and before.planned:
+        before.once.add(before.status)
+        if said.trigger == "A11" and "PLANNED" in before.once and before.once & {"ACTIVE", "ENDED"}:
             status = "PLANNED"
-        before.planned |= before.status == "PLANNED" and status not in ("", "PLANNED")
         before.status = status or before.status
         if said.trigger == "A12":
-            back = before.moves.pop() if before.moves else before.place
-            before.place = said.place if said.place is not None else back
+            before.place = said.place or before.came.get(before.place) or before.place
         elif said.place is not None and said.place != before.place:
-            before.moves.append(before.place)
+            before.came[said.place] = before.place
             before.place = said.place
         self._put(said.visit, placed=said.place is not None)
 
@@ -380,7 +379,7 @@ class Model:
                 self._tell_order(said, record)
         elif step.owner is record and said.status in (None, step.status, *NEXT[step.status]):
             step.status = said.status or step.status
-            step.start, step.visit = said.start or step.start, said.visit
+            step.start, step.visit = said.start or step.start, said.visit or step.visit
             self._tell_order(said, record)
 
     # --- destinations ---
