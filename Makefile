@@ -55,6 +55,10 @@ proof: dev packages ## harm the broker for 10 minutes and look for what it ackno
 	@$(BIN)/python -m tests.proof --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
 
+.PHONY: histories
+histories: dev packages ## 10,000 messages of two PAS and a RIS with merges, held against a model (EVENTS=, SEED=)
+	@$(BIN)/python -m tests.histories --events $(or $(EVENTS),10000) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: dev ## measure (tests/bench/run.py)
 	@$(BIN)/python tests/bench/run.py

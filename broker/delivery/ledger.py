@@ -202,29 +202,46 @@ def may_tell(purpose: Purpose, kind: str) -> bool:
     return purpose == "contact" or (purpose == "" and kind == "hl7")
 
 
-def join(tx: Transaction, absorbed: str, survivor: str) -> None:
-    """A merge: what is still open for the absorbed patient goes on in the survivor's lane."""
-    tx.execute(
-        "UPDATE delivery SET lane=? WHERE lane=? AND state IN ('queued', 'parked')", (survivor, absorbed)
-    )
-    tx.execute("UPDATE lane_parted SET behind=? WHERE behind=?", (survivor, absorbed))
-    tx.execute("DELETE FROM lane_parted WHERE lane=behind OR (lane=? AND behind=?)", (absorbed, survivor))
-    tx.execute(
-        "UPDATE lane_parted SET lane=? WHERE lane=? AND NOT EXISTS"
-        " (SELECT 1 FROM lane_parted AS own WHERE own.lane=?)",
-        (survivor, absorbed, survivor),
-    )
+def join(tx: Transaction, absorbed: str, survivor: str) -> list[tuple[str, str]]:
+    """A merge: what is still open for the absorbed patient goes on in the survivor's lane.
+
+    Where one of the two still waits for a third lane, what is open goes on in that one: it would be overtaken there.
+    Returns the lanes that became one, each (lane, the one it goes on in), in order.
+    """
+    waits = [_behind(tx, lane) for lane in (absorbed, survivor)]
+    tx.execute("DELETE FROM lane_parted WHERE lane IN (?,?)", (absorbed, survivor))
+    last, joined = absorbed, []
+    for lane in dict.fromkeys((survivor, *(one for one in waits if one not in (absorbed, survivor, "")))):
+        tx.execute("UPDATE delivery SET lane=? WHERE lane=? AND state IN ('queued', 'parked')", (lane, last))
+        tx.execute("UPDATE lane_parted SET behind=? WHERE behind=?", (lane, last))
+        tx.execute("DELETE FROM lane_parted WHERE lane=behind")
+        joined.append((last, lane))
+        last = lane
+    for lane, _ in joined[1:]:
+        part(tx, lane, last)
+    return joined
 
 
 def part(tx: Transaction, lane: str, behind: str) -> None:
     """A split: what `lane` opens from now on waits, at each destination, for what `behind` has open now."""
+    behind = _behind(tx, behind) or behind
     row = tx.one("SELECT max(id) FROM delivery WHERE lane=? AND state IN ('queued', 'parked')", (behind,))
-    if row is not None and row[0] is not None:
+    if row is not None and row[0] is not None and lane != behind:
         tx.execute(
             "INSERT INTO lane_parted (lane, behind, until) VALUES (?,?,?) ON CONFLICT (lane) DO UPDATE"
             " SET behind=excluded.behind, until=excluded.until",
             (lane, behind, row[0]),
         )
+
+
+def _behind(tx: Transaction, lane: str) -> str:
+    """The lane that another one still waits for; empty: for none."""
+    row = tx.one(
+        "SELECT behind FROM lane_parted WHERE lane=? AND EXISTS (SELECT 1 FROM delivery WHERE delivery.lane=behind"
+        " AND state IN ('queued', 'parked') AND id<=until)",
+        (lane,),
+    )
+    return row[0] if row is not None else ""
 
 
 def open_deliveries(tx: Transaction) -> Iterator[Queued]:

@@ -103,8 +103,10 @@ def objection(tx: Transaction, event: Event) -> str:
     said, prior = event.data.patient, event.data.prior
     if said is None or event.data.decision is not None:
         return ""
-    targets, sources = patients.find(tx, said.identifiers), patients.find(tx, prior)
-    survivor = patients.get(tx, targets[0]) if targets else None
+    targets = [patients.get(tx, key) for key in patients.find(tx, said.identifiers)]
+    sources = patients.find(tx, prior)
+    # Whom PAS knows is the one that is meant, wherever PID-3 names an order's provisional patient.
+    survivor = next((one for one in targets if one.verified), targets[0] if targets else None)
     if survivor is None and sources:
         sources = sources[1:]  # its record goes on under the new numbers
     others = [patients.get(tx, key) for key in sources if survivor is None or key != survivor.key]

@@ -137,7 +137,9 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     new goes on with the record that the prior ones have.
     """
     owners = _owners(tx, patient.identifiers)
-    keys = _each_once(owners.values()) or find(tx, event.data.prior)
+    keys = _each_once(owners.values())
+    if not keys and event.type in RENAMING:
+        keys = find(tx, event.data.prior)
     if not keys:
         return _create(tx, event, patient, verified=True), []
     found = {key: get(tx, key) for key in keys}
@@ -148,6 +150,7 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
         _absorb(tx, event, key, known.key)
     if absorbed:
         owners = _owners(tx, patient.identifiers)
+        known = replace(known, patient=_with_those_of(known.patient, (found[key] for key in absorbed)))
     own = patient.identifiers
     if len(_each_once(owners.values())) > 1:
         _report_conflict(tx, event)
@@ -217,14 +220,18 @@ def differences(pas: Patient, other: Patient) -> list[str]:
 def end_identifiers(
     tx: Transaction, event: Event, survivor: Known, prior: tuple[Identifier, ...]
 ) -> list[str]:
-    """Merge and id change: `prior` become aliases of the survivor. Returns the keys of the patients absorbed."""
+    """Merge and id change: `prior` become aliases of the survivor, which has the absorbed patients' other identifiers.
+
+    Returns the keys of the patients absorbed.
+    """
     absorbed = [key for key in find(tx, prior) if key != survivor.key]
+    whole = _with_those_of(survivor.patient, [get(tx, key) for key in absorbed])
     for key in absorbed:
         _absorb(tx, event, key, survivor.key)
     for identifier in prior:
         _own(tx, survivor.key, identifier, current=False)
     ended = {identifier.key for identifier in prior}
-    remaining = tuple(i for i in survivor.patient.identifiers if i.key not in ended)
+    remaining = tuple(i for i in whole.identifiers if i.key not in ended)
     if remaining != survivor.patient.identifiers:
         kept = survivor.patient.model_copy(update={"identifiers": remaining})
         tx.execute(
@@ -262,6 +269,13 @@ def take_identifiers(
     whole = target.patient.model_copy(update={"identifiers": (*own, *moved)})
     write(tx, event, replace(target, patient=whole))
     return sources, absorbed
+
+
+def _with_those_of(patient: Patient, absorbed: Iterable[Known]) -> Patient:
+    """With the identifiers of those who are absorbed behind its own: they lead to it, and guards must see them."""
+    whole = {i.key: i for one in (patient, *(known.patient for known in absorbed)) for i in one.identifiers}
+    own = {i.key: i for i in patient.identifiers}
+    return patient.model_copy(update={"identifiers": tuple((whole | own).values())})
 
 
 def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:

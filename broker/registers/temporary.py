@@ -28,10 +28,10 @@ class Unreconciled(NamedTuple):
 
 
 def fold(tx: Transaction, event: Event, said: Patient) -> None:
-    """Remembers since when the temporary ones among the identifiers stand."""
-    for identifier in said.identifiers:
-        kind = class_of(identifier)
-        if kind == "temporary" or (kind == "local" and said.unknown == "Y"):
+    """Remembers since when the temporary ones among the identifiers stand, those that MRG-1 names among them."""
+    unknown = {i.key for i in said.identifiers if said.unknown == "Y" and class_of(i) == "local"}
+    for identifier in (*said.identifiers, *event.data.prior):
+        if class_of(identifier) == "temporary" or identifier.key in unknown:
             tx.execute(
                 "INSERT INTO temporary_id (value, issuer, since, source, site, event) VALUES (?,?,?,?,?,?)"
                 " ON CONFLICT (value, issuer) DO NOTHING",

@@ -158,7 +158,8 @@ def fold(tx: Transaction, event: Event, patient_key: str) -> list[Visit]:
         source=event.source,
         site=event.site,
     )
-    _store(tx, event, after, patient, before)
+    went = before is not None and before.place not in (None, after.place)
+    _store(tx, event, after, patient, before, put=not late and (said.location is not None or went))
     return [after, *_fulfilled(tx, event, after, patient)]
 
 
@@ -191,8 +192,10 @@ def _status(tx: Transaction, before: Visit, said: Encounter) -> VisitStatus | No
     known = before.state.status
     if said.status is None or (said.status == "PLANNED" and known in ("ACTIVE", "ENDED")):
         return known
-    if "status" in said.restores and any(old.status == "PLANNED" for old in _history(tx, before.key)):
-        return "PLANNED"
+    if "status" in said.restores:
+        once = {known, *(old.status for old in _history(tx, before.key))}
+        # Where nobody was ever admitted, it is the plan that is taken back.
+        return "PLANNED" if "PLANNED" in once and once & {"ACTIVE", "ENDED"} else said.status
     return said.status
 
 
@@ -200,15 +203,32 @@ def _restored(tx: Transaction, before: Visit, said: Encounter) -> dict[str, obje
     """The fields whose last change is taken back, as they were before it; what is said of them anew stands."""
     found: dict[str, object] = {}
     for name in said.restores:
-        if name == "status" or getattr(said, name) is not None:
+        if name == "location":
+            found |= _back(tx, before, said)
+        if name in ("status", "location") or getattr(said, name) is not None:
             continue
         current = getattr(before.state, name)
         older = next((old for old in _history(tx, before.key) if getattr(old, name) != current), None)
         if older is not None:
             found[name] = getattr(older, name)
-            if name == "location":
-                found |= {"facility": older.facility, "prior_location": older.prior_location}
     return found
+
+
+def _back(tx: Transaction, before: Visit, said: Encounter) -> dict[str, object]:
+    """Where it is again, with the place from which it had come there: a second move may be taken back too."""
+    known = before.state
+    place = known.prior_location if said.location is None else said.location
+    if not place:
+        return {}
+    older = next((old for old in _history(tx, before.key) if old.location == place), None)
+    prior = said.prior_location if said.prior_location is not None else older and older.prior_location
+    if said.location is not None:
+        return {"prior_location": prior}
+    return {
+        "location": place,
+        "facility": older.facility if older is not None else known.facility,
+        "prior_location": prior,
+    }
 
 
 def _history(tx: Transaction, key: str) -> Iterable[Encounter]:
@@ -253,7 +273,16 @@ def _fulfilled(tx: Transaction, event: Event, visit: Visit, patient: Patient) ->
     return found
 
 
-def _store(tx: Transaction, event: Event, visit: Visit, patient: Patient, before: Visit | None) -> None:
+def _store(
+    tx: Transaction,
+    event: Event,
+    visit: Visit,
+    patient: Patient,
+    before: Visit | None,
+    *,
+    put: bool = False,
+) -> None:
+    """Writes a visit as it is now. `put`: the patient was put where it says, by this very event."""
     said = patients.said_under(tx, patient.identifiers, visit.patient_key) or patient.identifiers[0]
     tx.execute(
         "INSERT INTO visit (key, visit, patient, said_value, said_issuer, status, body, at, ended, source, site,"
@@ -282,17 +311,18 @@ def _store(tx: Transaction, event: Event, visit: Visit, patient: Patient, before
             " FROM visit_history WHERE visit=?",
             (visit.key, before.state.model_dump_json(exclude_defaults=True), event.id, visit.key),
         )
-    _bind(tx, event, visit)
+    _bind(tx, event, visit, put=put)
 
 
-def _bind(tx: Transaction, event: Event, visit: Visit) -> None:
-    """The bed that the visit is in now; who was there before is not, whatever PAS forgot to say."""
+def _bind(tx: Transaction, event: Event, visit: Visit, *, put: bool) -> None:
+    """The bed that the visit is in now. Who was there before is not any more, whatever PAS forgot to say, where the
+    patient was put there; else whoever was put there since keeps it."""
     now, wanted = event.time.isoformat(), visit.place
     bound = tx.one("SELECT site, place FROM bed WHERE visit=? AND until=''", (visit.key,))
     if bound == wanted:
         return
     tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (now, visit.key))
-    if wanted is not None:
+    if wanted is not None and (put or in_bed(tx, *wanted) is None):
         tx.execute("UPDATE bed SET until=? WHERE site=? AND place=? AND until=''", (now, *wanted))
         tx.execute(
             "INSERT INTO bed (site, place, visit, since, said, until, event) VALUES (?,?,?,?,?,'',?)"

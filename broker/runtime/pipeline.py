@@ -93,8 +93,7 @@ class Pipeline:
         routed, event = Routed(), logged.event
         folded = fold(tx, event, self._message(logged))
         for absorbed, survivor in folded.joined:
-            ledger.join(tx, absorbed, survivor)
-            routed.joined.append((absorbed, survivor))
+            routed.joined += ledger.join(tx, absorbed, survivor)
         for lane, behind in folded.parted:
             ledger.part(tx, lane, behind)
         if event.type.startswith("patient.") and folded.view is not None and not self._registers_only:
