@@ -1,7 +1,8 @@
 """Steps that visits make without an order (IHE EBIW): shown while the visit is at the clinic, until an order comes.
 
 Such a step has a `clinic`. It stands while its visit, or an appointment of it, is open there; an order of the same
-visit and modality adopts it: its row goes, and the order has its Study Instance UID unless it brings its own.
+visit and modality adopts it: its row goes unless the order's is held, and the order has its Study Instance UID unless
+it brings its own.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def follow(tx: Transaction, event: Event, held: Held) -> tuple[Held, list[str]]:
 
 
 def after_orders(tx: Transaction, event: Event, keys: Iterable[str]) -> list[str]:
-    """Orders ended: the clinics' steps that they had adopted may stand again. Returns the keys of those that do."""
+    """Orders ended, or are held or no more: the clinics' steps that they adopted may come or go. Returns their keys."""
     found = {
         visit: None for key in keys for (visit,) in tx.rows("SELECT visit FROM step WHERE key=?", (key,))
     }
@@ -82,7 +83,7 @@ def settle(tx: Transaction, event: Event, visit: str, *, anew: str = "") -> list
     states = visits.of_visit(tx, visit) if own else []
     changed = []
     for held in own:
-        stands = any(_stands(one.state, held) for one in states) and not adopted_by(tx, held.step.key)
+        stands = any(_stands(one.state, held) for one in states) and not replaced_by(tx, held.step.key)
         status: StepStatus | None = None
         expired = held.step.status == "EXPIRED" and held.step.key == anew
         if stands and (expired or held.step.status == "CANCELED"):
@@ -104,6 +105,14 @@ def adopted_by(tx: Transaction, key: str) -> str:
         (key,),
     )
     return row[0] if row else ""
+
+
+def replaced_by(tx: Transaction, key: str) -> str:
+    """The order's step that is shown in place of a clinic's one. Empty: none took over, or its own row is held: then
+    devices go on showing the visit, or the patient would be on no list at all."""
+    order = adopted_by(tx, key)
+    held = order and tx.one("SELECT 1 FROM worklist WHERE key=? AND held<>'' LIMIT 1", (order,))
+    return "" if held else order
 
 
 def adopted(tx: Transaction, key: str) -> list[str]:

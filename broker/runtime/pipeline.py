@@ -19,7 +19,7 @@ from broker.event import OPERATOR, Event, Step
 from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
-from broker.registers import exceptions, newborns, patients, protection, worklist
+from broker.registers import exceptions, newborns, orderless, patients, protection, worklist
 from broker.registers.fold import fold, step_view, unknown_lane
 from broker.routing.engine import REFRESH, RouteSet
 from broker.store.database import Transaction
@@ -132,6 +132,7 @@ class Pipeline:
             ledger.withhold(tx, _cause(logged), view.patient_key, target)
         if view.step is not None:
             self._withdraw(tx, view.step, {t.destination for t in found.targets if t.kind == "worklist"})
+            self._replace(tx, logged, view.step)
 
     def _recall(self, tx: Transaction, event: Event, key: str) -> None:
         """Takes back what still waits of a patient whose address is protected, and of the children."""
@@ -152,6 +153,16 @@ class Pipeline:
             self._put(tx, logged, view, target)
         if view.step is not None:
             self._withdraw(tx, view.step, {target.destination for target in targets})
+            self._replace(tx, logged, view.step)
+
+    def _replace(self, tx: Transaction, logged: Logged, step: Step) -> None:
+        """The visits' rows that an order's one replaces: they come where it is held, and go where it no longer is."""
+        if step.clinic:
+            return
+        for key in orderless.after_orders(tx, logged.event, [step.key]):
+            view = step_view(tx, logged.event, key)
+            if view is not None:
+                self._refresh(tx, logged, view)
 
     def _put(self, tx: Transaction, logged: Logged, view: View, target: Target) -> None:
         if view.step is None:

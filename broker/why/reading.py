@@ -107,7 +107,7 @@ class Reading:
         )
 
     def _adopted_by(self, held: Held) -> str:
-        other = steps.get(self.it.registers, orderless.adopted_by(self.it.registers, held.step.key))
+        other = steps.get(self.it.registers, orderless.replaced_by(self.it.registers, held.step.key))
         return (other.step.accession_number or other.step.step_id) if other is not None else ""
 
     @cached_property
@@ -123,7 +123,8 @@ class Reading:
             if visit is not None:
                 own = visit.step.study_uid == seen.held.step.study_uid
                 study = "has its study" if own else f"study {visit.step.study_uid} of that is the order's too"
-                yield f"it took over from the visit's row at {visit.step.clinic}, and {study}"
+                took = "took over from" if seen.placed else "is held, so it does not yet replace"
+                yield f"it {took} the visit's row at {visit.step.clinic}, and {study}"
         if seen.unmappable and seen.placed:
             yield f"the row shows what was before: {seen.unmappable}"
 

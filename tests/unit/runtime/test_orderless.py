@@ -27,9 +27,9 @@ def siu(trigger: str, number: str, person: Person, place: str, start: str, visit
     return message(f"SIU^{trigger}", number, sch, person.pid(), pv1)
 
 
-def order(number: str, person: Person, visit: str = "V1") -> bytes:
+def order(number: str, person: Person, visit: str = "V1", **fields: str) -> bytes:
     """An ORM without a Study Instance UID, for the endoscopy unit."""
-    raw = orm(number, person, "77", modality="ES").replace(
+    raw = orm(number, person, "77", **{"modality": "ES", **fields}).replace(
         b"PV1|1|O\r", f"PV1|1|O{'|' * 17}{visit}^^^{SITE}\r".encode()
     )
     return raw[: raw.index(b"ZDS|")]
@@ -123,6 +123,31 @@ def test_an_order_takes_over_and_keeps_the_study(house: House) -> None:
     assert [row["AccessionNumber"] for row in house.rows()] == [""], "the visit is shown again"
     taken(house, adt("A03", "4", ANNA, "SKOPI", time="20260309100000"))
     assert house.rows() == []
+    agrees(house)
+
+
+def test_an_order_that_no_device_is_shown_leaves_the_visit_on_the_list(house: House) -> None:
+    taken(house, adt("A04", "1", ANNA, "SKOPI"))
+    (visit,) = house.rows()
+    taken(house, order("2", ANNA, start=""), source="orders")
+
+    assert house.reported() == ["step-held"]
+    assert [row["AccessionNumber"] for row in house.rows()] == [""], "the order's row is held"
+    agrees(house)
+    taken(house, order("3", ANNA), source="orders")
+    (row,) = house.rows()
+    assert (row["AccessionNumber"], row["StudyInstanceUID"]) == ("A77", visit["StudyInstanceUID"])
+    assert house.reported() == []
+    agrees(house)
+
+
+def test_a_visit_that_comes_after_its_held_order_is_shown(house: House) -> None:
+    taken(house, order("1", ANNA, start=""), source="orders")
+    taken(house, adt("A04", "2", ANNA, "SKOPI"))
+
+    assert stations(house) == {"ES1_STO": "V1"}
+    taken(house, order("3", ANNA), source="orders")
+    assert [row["AccessionNumber"] for row in house.rows()] == ["A77"]
     agrees(house)
 
 
