@@ -48,12 +48,13 @@ def decide(
 
     `who`: the login that typed it, for the audit. Raises `DecisionError`.
     """
-    if not by.strip() or not approved_by.strip() or by.strip().casefold() == approved_by.strip().casefold():
+    by, approved_by = " ".join(by.split()), " ".join(approved_by.split())
+    if not by or not approved_by or by.casefold() == approved_by.casefold():
         raise DecisionError("two different people must decide: --by and --approved-by")
     if not reason.strip():
         raise DecisionError("--reason must say why")
     decision = Decision(
-        change=name, by=by.strip(), approved_by=approved_by.strip(), reason=reason.strip(), plan=plan_id
+        change=name, by=by, approved_by=approved_by, reason=reason.strip(), plan=plan_id
     )
     return database.write(lambda tx: _decide(tx, verb, decision, now, who)).result()
 

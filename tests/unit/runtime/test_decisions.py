@@ -174,6 +174,7 @@ def test_what_was_open_leaves_before_the_lanes_part(story: Story) -> None:
     ("more", "why"),
     [
         ({"approved_by": " kari lie"}, "two different people"),
+        ({"approved_by": "KARI  LIE"}, "two different people"),
         ({"approved_by": ""}, "two different people"),
         ({"reason": " "}, "--reason"),
         ({"plan_id": "000000000000"}, "out of date"),
