@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from broker.event import Identifier
-from broker.nationalid import contradicts, kind_of, read
+from broker.nationalid import Number, contradicts, kind_of, read
 
 Environment = Literal["prod", "test", "mixed"]
 """Whose numbers a broker takes: real ones, synthetic ones, or both."""
@@ -107,17 +107,24 @@ def flags(identifier: Identifier, rules: Rules, *, birth_date: str = "") -> tupl
         found.append("id-kind-differs")
     if not number.valid:
         found.append("duf-check-digit" if number.kind == "duf" else "check-digit")
-    if number.series:
-        found += ["synthetic-number"] * (rules.environment != "test")
-    elif number.valid and number.kind in ("fnr", "d-number"):
-        found += ["real-looking-number"] * (rules.environment != "prod")
+    found += _unexpected(number, rules)
     if contradicts(identifier.value, birth_date):
         found.append("birth-date-differs")
     return tuple(found)
 
 
+def _unexpected(number: Number, rules: Rules) -> list[str]:
+    """Whether it is one of a test series, or may be a living person's, where this environment takes none such."""
+    if number.series:
+        return ["synthetic-number"] * (rules.environment != "test")
+    if number.valid and number.kind in ("fnr", "d-number"):
+        return ["real-looking-number"] * (rules.environment != "prod")
+    return []
+
+
 def _of_local(identifier: Identifier, rules: Rules) -> tuple[str, ...]:
-    """A hospital numbers as it likes: only what cannot well be chance is remarked."""
+    """A hospital numbers as it likes: only what cannot well be chance is remarked. A national number that lost its
+    issuer on the way is as real, or as synthetic, as under its own."""
     gives_h = identifier.issuer in rules.h_issuers
     number = read(identifier.value, "h-number" if gives_h else None)
     if number is None or number.kind in ("duf", "fh-number") or not number.dated:
@@ -127,7 +134,9 @@ def _of_local(identifier: Identifier, rules: Rules) -> tuple[str, ...]:
         return () if number.rule or identifier.value[0] >= "8" else ("check-digit",)
     if not number.rule:
         return ()
-    return ("h-number-issuer",) if number.kind == "h-number" else ("bare-national-number",)
+    if number.kind == "h-number":
+        return ("h-number-issuer",)
+    return ("bare-national-number", *_unexpected(number, rules))
 
 
 def objection(found: Collection[str], rules: Rules, *, emergency: bool) -> str:

@@ -49,10 +49,10 @@ def under(issuer: str, value: str) -> Identifier:
         (STO, "30508299999", {"check-digit"}),
         (STO, "700123", set()),
         (STO, "81234567890", set()),
-        (STO, REAL, {"bare-national-number"}),
+        (STO, REAL, {"bare-national-number", "real-looking-number"}),
         ("OTHER", H_NUMBER, {"h-number-issuer"}),
         ("OTHER", "30508299999", set()),
-        ("OTHER", TENOR, {"bare-national-number"}),
+        ("OTHER", TENOR, {"bare-national-number", "synthetic-number"}),
         ("OTHER", "30108299999", set()),
         ("2.16.578.1.12.4.1.4.4", FH_NUMBER, set()),
     ],
@@ -68,6 +68,16 @@ def test_what_an_environment_expects_is_not_remarked() -> None:
 
     assert (flags(real, prod), flags(tenor, prod)) == ((), ("synthetic-number",))
     assert (flags(real, test), flags(tenor, test)) == (("real-looking-number",), ())
+
+
+def test_a_national_number_without_its_issuer_is_judged_by_the_environment_too() -> None:
+    real, tenor = under(STO, REAL), under(STO, TENOR)
+    prod, test = replace(RULES, environment="prod"), replace(RULES, environment="test")
+
+    assert objection(flags(tenor, prod), prod, emergency=True)
+    assert objection(flags(real, test), test, emergency=True)
+    assert not objection(flags(real, prod), prod, emergency=False)
+    assert not objection(flags(tenor, test), test, emergency=False)
 
 
 def test_a_birth_date_is_held_against_the_number_and_nothing_is_made_of_it() -> None:

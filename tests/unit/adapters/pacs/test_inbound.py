@@ -98,7 +98,7 @@ def test_an_object_is_kept_then_written_down_then_answered(rig: Rig) -> None:
         "CT1",
         ["instance.received"],
     )
-    assert rig.counted == ["accepted", "bare-national-number"]
+    assert rig.counted == ["accepted", "bare-national-number", "synthetic-number"]
 
 
 def test_success_is_not_said_where_the_journal_cannot_be_written(rig: Rig) -> None:

@@ -179,7 +179,7 @@ def test_the_reception() -> None:
         ({"PatientID": valid("305082")}, ("h-number-issuer",)),
         ({"PatientID": "20036914712", "IssuerOfPatientID": "NNNOR"}, ("check-digit",)),
         ({"PatientID": valid("812345"), "IssuerOfPatientID": "NNNOR"}, ("id-kind-differs",)),
-        ({"PatientID": valid("309082"), "IssuerOfPatientID": "STO"}, ("bare-national-number",)),
+        ({"PatientID": valid("309082"), "IssuerOfPatientID": "STO"}, ("bare-national-number", "synthetic-number")),
         ({"PatientID": ""}, ()),
     ],
 )  # fmt: skip
