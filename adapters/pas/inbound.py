@@ -40,7 +40,10 @@ class ProtectionRule(Options):
 PROTECTION: Final[tuple[dict[str, Any], ...]] = (
     {"path": "PD1-12", "protected": ("Y",), "open": ("N",)},
     {"path": "ARV-3", "protected": ("ALL", "DEM", "LOC"), "open": ("NO",)},
-    {"path": "PID-11.1", "protected": ("*SPERRET*ADRESSE*",), "otherwise": "silent"},
+    *(
+        {"path": path, "protected": ("*SPERRET*ADRESSE*",), "otherwise": "silent"}
+        for path in ("PID-11.1", "PID-11.2", "PID-11.3")
+    ),
 )
 """HL7 v2.5.1 table 0136, HL7 v2.6 table 0717, and what registries write in place of a street."""
 

@@ -97,6 +97,15 @@ def test_what_is_protected_is_withheld_and_open_again_when_pas_says_so(
     assert told(house, "C5", ANNA, pd1("N")) == ["queued"]
 
 
+@pytest.mark.parametrize("place", ["Sperret adresse", "^SPERRET ADRESSE", "^^Sperret  adresse"])
+def test_the_text_of_an_address_says_it_too(
+    house: House, routes: Callable[[str], RouteSet], place: str
+) -> None:
+    house.with_(routes=routes("withhold"))
+
+    assert told(house, "C1", replace(ANNA, contact=place)) == ["withheld"]
+
+
 def test_results_are_withheld_too(house: House, routes: Callable[[str], RouteSet]) -> None:
     house.with_(routes=routes("withhold"))
     told(house, "C1", ANNA, pd1("Y"))
