@@ -55,7 +55,8 @@ def _print(found: dict[str, Any]) -> None:
     click.echo(f"exceptions: {len(found['exceptions'])}")
     for entry in found["exceptions"]:
         click.echo(f"  {entry['kind']:<22} {entry['subject']}  {entry['reason']}")
-        click.echo(f"    since {entry['since']}; `broker trace {entry['message']}`")
+        trace = f"; `broker trace {entry['message']}`" if entry["message"] else ""
+        click.echo(f"    since {entry['since']}{trace}")
 
 
 def _node(node: dict[str, Any], live: dict[str, Any] | None) -> str:
