@@ -34,6 +34,9 @@ class Link:
 def chain(facts: Facts, step: StepFacts | None) -> Iterator[Link]:
     """The links of a step; without one those of what came."""
     yield Link(stage="patient", text=_patient(facts))
+    for change in facts.ended:
+        text = f"{facts.question.patient} ended by {change}: the row is under the number that goes on"
+        yield Link(stage="patient", text=f"{text} (`broker patients merge-status {change.split()[-1]}`)")
     for came in (facts.came if step is None else step.came)[-MESSAGES:]:
         yield from _message(came, facts.version)
     if step is not None:

@@ -173,6 +173,8 @@ class Facts:
     patient: PatientIs
     issuers: tuple[str, ...] = ()
     """Issuers under which the register knows the value that was asked for."""
+    ended: tuple[str, ...] = ()
+    """Changes (`merge 01K…`) that ended the number: its patient goes on under another."""
     steps: tuple[StepFacts, ...] = ()
     more: int = 0
     """Steps beside these, which were left out."""

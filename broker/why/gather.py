@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from broker.dicom.matching import Query
 from broker.journal import log, search
-from broker.registers import exceptions, patients, steps
+from broker.registers import exceptions, ledger, patients, steps
 from broker.registers.steps import OPEN, Held
 from broker.why.desk import Desk
 from broker.why.facts import Came, Facts, Happened, PatientIs, Question, Tag
@@ -40,6 +40,7 @@ def gather(it: Desk, question: Question, typed: Query | None, ask: AskDevice) ->
         near="" if question.ae in peers else did_you_mean(question.ae, peers),
         patient=_is(it, known),
         issuers=issuers,
+        ended=tuple(_ended(it, question)),
         steps=tuple(facts),
         more=len(found) - len(picked),
         came=tuple(
@@ -99,6 +100,17 @@ def _is(it: Desk, keys: list[str]) -> PatientIs:
     if not keys:
         return "unknown"
     return "known" if any(patients.get(it.registers, key).verified for key in keys) else "provisional"
+
+
+def _ended(it: Desk, question: Question) -> Iterator[str]:
+    """The changes that ended the number, under each issuer that is meant."""
+    for one in patients.under(it.registers, question.patient):
+        if one.current or (question.issuer and question.issuer not in _names(it, one, question.patient)):
+            continue
+        changes = ledger.of_identifiers(it.registers, [(one.issuer, question.patient)])
+        applied = [change for change in changes if change.state == "applied"]
+        if applied:
+            yield f"{applied[-1].kind} {applied[-1].id}"
 
 
 def _elsewhere(it: Desk, question: Question, keys: list[str]) -> bool:

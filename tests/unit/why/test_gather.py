@@ -327,3 +327,16 @@ def test_nothing_is_written(house: House, ask: Ask) -> None:
     assert before == [tuple(house.database.read().rows(f"SELECT * FROM {name}")) for name in rebuild.COPIED]
     assert journal.waiting(house.database.read()) == 0
     assert len(list(worklist.Reader(house.database.read).listed())) == 1
+
+
+def test_a_number_that_a_merge_ended_says_which(house: House, ask: Ask) -> None:
+    taken(house, ("pas", adt("A04", "P1", ANNA)), ("orders", orm("O1", ANNA, "101")))
+    _, (before,) = ask("700123")
+    assert links(before, "patient") == ["PAS knows 700123 (issuer 2.999.7001)"]
+    taken(house, ("pas", merge("A40", "P2", Person(number="700888", family="Sørby"), "700123")))
+    facts, (answer,) = ask("700123")
+
+    (ended,) = facts.ended
+    assert ended.startswith("merge ")
+    assert links(answer, "patient")[1].startswith(f"700123 ended by {ended}: ")
+    assert ask("700888")[0].ended == ()
