@@ -45,9 +45,10 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     reason = "; ".join(lacking(attributes))
     subject = f"{target.destination}: {step.key}"
     state = state_of_row(step.status or "SCHEDULED", held=bool(reason))
-    if state == "HELD":
+    if state == "HELD" and reason != _held(tx, target.destination, step.key):
+        # Only once: the message to look at is the order's, not whatever had the row rendered anew since.
         exceptions.report(tx, "step-held", subject, reason, event)
-    else:
+    if state != "HELD":
         exceptions.clear(tx, "step-held", subject)
         if reason:
             withdraw(tx, target.destination, step.key)
@@ -116,6 +117,12 @@ def placed(tx: Transaction, key: str) -> list[Placed]:
         Placed(list=name, route=route, version=version, event=event, attributes=_frozen(json.loads(body)))
         for name, route, version, event, body in rows
     ]
+
+
+def _held(tx: Transaction, name: str, key: str) -> str:
+    """Why the row that stands is held; empty: it is not, or none stands."""
+    row = tx.one("SELECT held FROM worklist WHERE list=? AND key=?", (name, key))
+    return row[0] if row else ""
 
 
 def _id(tx: Transaction, name: str, key: str) -> int:

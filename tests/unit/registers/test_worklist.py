@@ -132,6 +132,20 @@ def test_what_one_list_shows_another_may_still_hold(registers: Registers) -> Non
     assert registers.reported("step-held") == ["eye: RIS|F1|S1"]
 
 
+def test_a_held_row_that_is_rendered_anew_still_names_the_message_that_lacks(registers: Registers) -> None:
+    put(registers, station_aets=())
+    held = steps.get(registers.tx, "RIS|F1|S1")
+    assert held is not None
+    worklist.put(registers.tx, event("patient.updated", 51), target(), row(held.step), held.step)
+    (entry,) = exceptions.entries(registers.tx)
+    assert entry.event == event("step.changed", 50).id
+
+    otherwise = row(held.step, Modality="")
+    worklist.put(registers.tx, event("step.changed", 52), target(), otherwise, held.step)
+    (entry,) = exceptions.entries(registers.tx)
+    assert entry.event == event("step.changed", 52).id, "another lack is another message's"
+
+
 def test_everything_that_lacks_is_told_at_once(registers: Registers) -> None:
     put(registers, modality="", start_date="")
 
