@@ -53,9 +53,7 @@ def decide(
         raise DecisionError("two different people must decide: --by and --approved-by")
     if not reason.strip():
         raise DecisionError("--reason must say why")
-    decision = Decision(
-        change=name, by=by, approved_by=approved_by, reason=reason.strip(), plan=plan_id
-    )
+    decision = Decision(change=name, by=by, approved_by=approved_by, reason=reason.strip(), plan=plan_id)
     return database.write(lambda tx: _decide(tx, verb, decision, now, who)).result()
 
 

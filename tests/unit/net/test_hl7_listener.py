@@ -206,7 +206,11 @@ def test_what_is_remarked_of_identifiers_is_counted_once_a_message() -> None:
         async with running() as rig:
             message = adt().replace("PID|1||7", "PID|1||30908299902")
             assert await rig.ask(message) == "AA"
-            assert rig.counted == [("pas", "accepted"), ("bare-national-number", "pas"), ("synthetic-number", "pas")]
+            assert rig.counted == [
+                ("pas", "accepted"),
+                ("bare-national-number", "pas"),
+                ("synthetic-number", "pas"),
+            ]
             rig.intake.repeat = Stored(
                 answers=(b"MSH|^~\\&|||||||ACK|S|P|2.5\rMSA|AA|1\r",), answer_code="AA", repeat=True
             )
