@@ -5,11 +5,11 @@ Only identifiers are looked at; why one changed hands is `ledger`'s and `patient
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from broker.event import Event, Identifier
-from broker.registers import ledger, patients, visits
+from broker.registers import exceptions, ledger, patients, visits
 from broker.registers.changes import Before, Key
 from broker.registers.patients import Known
 from broker.store.database import Transaction
@@ -19,13 +19,27 @@ FILED: Final = ("step", "instance", "visit", "mpps")
 
 
 def refile(tx: Transaction, key: Key, patient: str) -> None:
-    """What came under an identifier belongs to this patient from now on; what PAS does not know stays nobody's."""
+    """What came under an identifier belongs to this patient from now on; what is nobody's stays so."""
     issuer, value = key
     for table in FILED:
         tx.execute(
             f"UPDATE {table} SET patient=? WHERE said_value=? AND said_issuer=? AND patient<>''",
             (patient, value, issuer),
         )
+
+
+def take_in(tx: Transaction, identifiers: Iterable[Identifier]) -> None:
+    """Objects that came under these before PAS gave them to anybody are their patient's now: the images of an
+    emergency are often here before its registration. What named no issuer may have meant another's: it stays."""
+    for identifier in identifiers:
+        owned = patients.under(tx, identifier.value)
+        if [one.issuer for one in owned] != [identifier.issuer]:
+            continue
+        said = (identifier.value, identifier.issuer)
+        where = "said_value=? AND said_issuer=? AND patient=''"
+        for (uid,) in tx.rows(f"SELECT sop_instance_uid FROM instance WHERE {where}", said):
+            tx.execute("UPDATE instance SET patient=? WHERE sop_instance_uid=?", (owned[0].patient, uid))
+            exceptions.clear(tx, "instance-unverified", uid)
 
 
 def came_under(tx: Transaction, key: Key) -> bool:

@@ -172,6 +172,7 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if event.type == "patient.moved":
         return _moved(tx, event, said, message)
     known, absorbed = patients.assert_from_pas(tx, event, said)
+    filing.take_in(tx, said.identifiers)
     if event.type in ("patient.linked", "patient.unlinked"):
         links.fold(tx, event)
     return _whole(tx, event, said, message, known, absorbed)

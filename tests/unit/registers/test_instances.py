@@ -50,6 +50,28 @@ def test_an_object_of_nobody_is_passed_on_unverified_and_reported(registers: Reg
     assert registers.tx.rows("SELECT 1 FROM patient") == [], "an object makes no patient"
 
 
+def test_an_object_that_was_here_before_its_patient_is_the_patients(registers: Registers) -> None:
+    """The kit of an emergency while PAS is down: images first, registration later, identified at last."""
+    arrived(registers, LOCAL)
+    registers.said("patient.registered", patient=patient(LOCAL, family="Ukjent"))
+
+    assert owner(registers) == registers.known(LOCAL).key
+    assert registers.reported() == []
+    registers.said("patient.merged", patient=patient(FNR), prior=(LOCAL,))
+    assert owner(registers) == registers.known(FNR).key
+
+
+def test_an_object_of_another_issuers_number_waits_on(registers: Registers) -> None:
+    arrived(registers, LOCAL)
+    foreign = Identifier(value=LOCAL.value, namespace="ANDRE")
+    registers.said("patient.registered", patient=patient(foreign))
+
+    assert owner(registers) == ""
+    registers.said("patient.registered", patient=patient(LOCAL))
+    assert owner(registers) == "", "two have the number now, and the object may have named no issuer"
+    assert registers.reported("instance-unverified") == ["2.25.1.1"]
+
+
 def test_objects_of_nobody_keep_their_order_among_themselves(registers: Registers) -> None:
     first, second = arrived(registers, LOCAL, uid="2.25.1.1"), arrived(registers, LOCAL, uid="2.25.1.2")
     other = arrived(registers, uid="2.25.1.3")
