@@ -36,7 +36,7 @@ from broker.errors import (
     Refused,
     RemoteProtocolError,
 )
-from broker.event import Draft, Event
+from broker.event import Draft, Event, Patient
 from broker.hl7 import garbled
 from broker.hl7.ack import AckError, answers, build_ack, is_ack
 from broker.hl7.batch import Batch
@@ -320,10 +320,13 @@ def _identified(
     """
     current: dict[str, None] = {}
     ended: dict[str, None] = {}
+    judged: Patient | None = None
     for data in (draft.data for draft in drafts):
-        for identifier in data.patient.identifiers if data.patient else ():
-            born = (data.patient and data.patient.birth_date) or ""
-            current |= dict.fromkeys(identity.flags(identifier, rules, birth_date=born))
+        if data.patient is not None and data.patient is not judged:  # several drafts often share one
+            judged = data.patient
+            for identifier in judged.identifiers:
+                said = identity.flags(identifier, rules, birth_date=judged.birth_date or "")
+                current |= dict.fromkeys(said)
         for identifier in data.prior:
             ended |= dict.fromkeys(identity.flags(identifier, rules))
     emergency = message["PID-31"] == "Y" or message["PV1-2"] == "E"

@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 MAX_DEPTH = 64
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 MAX_CHARACTERS = 4_000_000
 
 _REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\}", re.DOTALL)
@@ -363,7 +364,14 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         index = mark.index if mark else 0
         line = self._text[self._text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0]
-        hint = "Inside [ ] and { } put quotes around ${ … }." if re.search(r"[\[{].*\$\{", line) else ""
+        opened = re.search(r"[\[{]", line)
+        unquoted = opened is not None and "${" in line[opened.end() :]
+        hint = "Inside [ ] and { } put quotes around ${ … }." if unquoted else ""
+        if "nesting depth" in str(
+            error.problem or error.context
+        ):  # libyaml has a limit of its own, far above ours
+            self._faults.append(_fault_at(self._file, self._text, index, _TOO_DEEP))
+            return
         context = f" ({error.context})" if error.context else ""
         self._faults.append(
             _fault_at(self._file, self._text, index, f"not YAML: {error.problem}{context}", hint)
@@ -400,7 +408,7 @@ class _Builder:
             self._add(event, event)
             return True
         if len(self._stack) >= MAX_DEPTH:
-            self._fault(event, f"nested deeper than {MAX_DEPTH}")
+            self._fault(event, _TOO_DEEP)
             return False
         path = self._place(event)
         if path is None:

@@ -96,7 +96,8 @@ class StorageScp:
         reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
         stored = context.intake.accept_blocking(reception)
         self._count("repeat" if stored.repeat else Verdict.ACCEPTED.value)
-        count_flags(context, reception)
+        if not stored.repeat:
+            count_flags(context, reception)
         return Answer(status=status.SUCCESS)
 
     def _refused(self, reason: str, peer: Peer) -> Answer:

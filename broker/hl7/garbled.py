@@ -1,7 +1,8 @@
 """Text that was decoded wrongly before it came: UTF-8 read as Latin-1 (BjÃ¸rn), and letters lost for U+FFFD.
 
-What is lost cannot come back, so that it is refused with its place. What was only read wrongly is flagged, repaired or
-refused, as the listener says. Pure; how bytes are read at all is `broker.hl7.charset`'s.
+What is lost cannot come back: refused with its place where it says who the patient is, flagged elsewhere. What was only
+read wrongly is flagged, repaired or refused, as the listener says. Pure; how bytes are read at all is
+`broker.hl7.charset`'s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from broker.text import LOST, mojibake
 
 MOJIBAKE: Final = "mojibake"
 REPAIRED: Final = "mojibake-repaired"
+LETTERS_LOST: Final = "letters-lost"
+
+WHO: Final = ("PID", "MRG")
+"""Segments that say who the patient is: what is lost there would be a wrong name for ever."""
 
 Policy = Literal["flag", "repair", "refuse"]
 
@@ -28,15 +33,18 @@ def judged(message: Message, policy: Policy) -> tuple[Message, tuple[str, ...]]:
     if message.raw.isascii():
         return message, ()
     text = message.raw.decode(message.charset)
+    flags: tuple[str, ...] = ()
     if LOST.search(text):
-        raise _refused("holds U+FFFD: its letters were lost before it came", _place(message, LOST.search))
+        if (place := _place(message, LOST.search, only=WHO)) is not None:
+            raise _refused("holds U+FFFD: its letters were lost before it came", place)
+        flags = (LETTERS_LOST,)
     if not mojibake(text):
-        return message, ()
+        return message, flags
     if policy == "refuse":
-        raise _refused("holds UTF-8 that was read as Latin-1", _place(message, mojibake))
+        raise _refused("holds UTF-8 that was read as Latin-1", _place(message, mojibake) or _CHARSET)
     if policy == "repair" and (whole := _repaired(message)) is not None:
-        return whole, (REPAIRED,)
-    return message, (MOJIBAKE,)
+        return whole, (*flags, REPAIRED)
+    return message, (*flags, MOJIBAKE)
 
 
 def _repaired(message: Message) -> Message | None:
@@ -47,12 +55,19 @@ def _repaired(message: Message) -> Message | None:
         return None
 
 
-def _place(message: Message, wrong: Callable[[str], object]) -> Location:
+_CHARSET: Final = Location(segment="MSH", field=18)
+
+
+def _place(
+    message: Message, wrong: Callable[[str], object], *, only: tuple[str, ...] = ()
+) -> Location | None:
     for segment in message:
+        if only and segment.name not in only:
+            continue
         for number, text in enumerate(segment.fields):
             if number and wrong(text):
                 return segment.location(number)
-    return Location(segment="MSH", field=18)
+    return None
 
 
 def _refused(what: str, place: Location) -> Refused:

@@ -27,7 +27,7 @@ from broker.hl7.charset import Charset
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import Junk
-from broker.hl7.garbled import MOJIBAKE, REPAIRED, Policy
+from broker.hl7.garbled import LETTERS_LOST, MOJIBAKE, REPAIRED, Policy
 from broker.identity import FLAGS, Rules
 from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
@@ -304,7 +304,7 @@ def tell(context: InboundContext, reception: Reception, stored: Stored) -> None:
 
 def count_flags(context: InboundContext, reception: Reception) -> None:
     """Counts what was remarked of the text and the identifiers of a message or an object."""
-    if {MOJIBAKE, REPAIRED} & {*reception.flags}:
+    if {LETTERS_LOST, MOJIBAKE, REPAIRED} & {*reception.flags}:
         context.count("broker_messages_garbled_total", {"source": reception.source})
     for flag in reception.flags:
         if flag in FLAGS:

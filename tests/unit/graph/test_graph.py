@@ -58,7 +58,7 @@ def test_event_types_with_the_same_ways_are_one_node(shipped: Configured) -> Non
 
     assert {("order.placed", "order.changed"), ("order.cancelled",)} <= lines
     of_visits_too = ("step.scheduled",)
-    of_orders = ("step.arrived", "step.cancelled", "step.expired")
+    of_orders = ("step.arrived", "step.cancelled")
     of_modalities_too = ("step.changed", "step.started", "step.completed", "step.discontinued")
     assert {of_visits_too, of_orders, of_modalities_too} <= lines
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from broker import settings
 from broker.contact import KEYWORDS
 from broker.hl7.er7 import Message
 from broker.routing import schema
 from broker.routing.engine import RouteSet
 from broker.routing.lint import lint
-from broker.routing.loader import load_folder
-from broker.routing.tables import load_tables
+from broker.runtime.offline import configure
 
 HOUSE = Path(__file__).parents[3]
 SAMPLES = sorted((HOUSE / "routes" / "tests").glob("*.hl7"))
@@ -22,13 +22,8 @@ SAMPLES = sorted((HOUSE / "routes" / "tests").glob("*.hl7"))
 
 @pytest.fixture(scope="module")
 def shipped() -> RouteSet:
-    return load_folder(
-        HOUSE / "routes",
-        destinations={"worklist": "worklist", "epj": "hl7", "pacs-hl7": "hl7", "pacs": "dicom"},
-        tables=load_tables({"stations": HOUSE / "config" / "stations.csv"}),
-        env={"BROKER_PACS_HL7_PORT": "2580"},
-        sources=["pas", "orders", "results", "images"],
-    )
+    env = {"BROKER_PACS_HL7_PORT": "2580", "BROKER_MPPS_HOST": "127.0.0.1", "BROKER_MPPS_PORT": "2581"}
+    return configure(settings.load(HOUSE / "config" / "broker.yaml", env=env), env).routes
 
 
 def test_they_load_without_a_warning(shipped: RouteSet) -> None:
@@ -37,6 +32,7 @@ def test_they_load_without_a_warning(shipped: RouteSet) -> None:
         "adt-to-epj",
         "adt-to-pacs",
         "instances-to-pacs",
+        "mpps-forward",
         "order-status-to-epj",
         "results-to-epj",
         "steps-to-worklist",

@@ -135,7 +135,7 @@ def test_a_made_instance_is_a_dicom_file() -> None:
 
 
 def test_an_unknown_listener_is_told_with_those_that_are_known(bench: Bench) -> None:
-    with pytest.raises(ConfigError, match=r"no listener 'psa'.*images, orders, pas, results"):
+    with pytest.raises(ConfigError, match=r"no listener 'psa'.*images, orders, pas, performed, results"):
         bench.feed("psa", b"MSH|")
 
 

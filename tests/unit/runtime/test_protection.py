@@ -36,6 +36,8 @@ to:
 """
 ANNA = Person(number="700901", contact="HEMMELIGVEIEN 7")
 BARN = Person(number="700902", birth_date="20260301", contact="HEMMELIGVEIEN 7")
+DOUBLE = replace(ANNA, number="700904")
+"""Registered twice: the same person, who may be merged."""
 NOW = datetime(2026, 3, 9, 9, tzinfo=UTC)
 
 
@@ -161,7 +163,7 @@ def test_who_got_the_address_before_is_listed_merged_patients_and_unknown_number
     house.with_(routes=routes("withhold"))
     house.receive("results", oru("R1", ANNA, "1"))  # before PAS knew her
     house.route()
-    for control_id, person in (("C1", ANNA), ("C2", BARN)):
+    for control_id, person in (("C1", ANNA), ("C2", DOUBLE)):
         told(house, control_id, person)
 
     def deliver(tx: Any) -> None:
@@ -171,7 +173,7 @@ def test_who_got_the_address_before_is_listed_merged_patients_and_unknown_number
             ledger.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
 
     house.database.write(deliver).result()
-    house.receive("pas", merge("A40", "C3", ANNA, BARN.number))
+    house.receive("pas", merge("A40", "C3", ANNA, DOUBLE.number))
     house.route()
     told(house, "C4", ANNA, pd1("Y"))
     found = recall(house.database.read(), key_of(house, ANNA))
@@ -187,8 +189,8 @@ def test_a_merge_keeps_the_protection_of_the_one_that_ends(
 ) -> None:
     house.with_(routes=routes("withhold"))
     told(house, "C1", ANNA)
-    told(house, "C2", BARN, pd1("Y"))
-    house.receive("pas", merge("A40", "C3", ANNA, BARN.number))
+    told(house, "C2", DOUBLE, pd1("Y"))
+    house.receive("pas", merge("A40", "C3", ANNA, DOUBLE.number))
     house.route()
 
     assert [state for _, state, _ in house.deliveries()] == ["withheld"] * 3
