@@ -61,7 +61,7 @@ class PacsSender:
         if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
             raise TransientDeliveryError("the spool is not there: is it mounted?")
         kept = self._spool / order["path"]
-        coerced, lossy = self._coerced(kept, order, delivery)
+        coerced, lossy = (None, False) if order["coerce"] is None else self._coerced(kept, order, delivery)
         try:
             code = self._scu.send(coerced or kept, delivery.confirm)
         finally:
@@ -75,12 +75,10 @@ class PacsSender:
         self._scu.close()
 
     def _coerced(self, kept: Path, order: dict[str, str], delivery: Delivery) -> tuple[Path | None, bool]:
-        """A copy with what PAS says, if it says anything, and without contact data; None where nothing is to change.
-
-        And whether it says so in other letters.
-        """
+        """A copy with what PAS says and without contact data, None where nothing is to change; whether it says so in
+        other letters."""
         coercion = coerce.Coercion(
-            attributes=dicom.from_json(json.dumps(order["coerce"] or {})), charsets=self._charsets
+            attributes=dicom.from_json(json.dumps(order["coerce"])), charsets=self._charsets
         )
         try:
             with kept.open("rb") as source:

@@ -1,7 +1,7 @@
 """An instance on its way to the PACS: which file, and what PAS says of its patient. Pure.
 
-The demographics of a patient whom PAS does not know stay as they are: what is not known cannot be corrected. Contact
-data leaves with no instance, whoever it is of: the sender takes it out (`broker.dicom.coerce`).
+An instance whose patient PAS does not know goes unchanged: what is not known cannot be corrected. Of the others the sender
+also takes contact data out (`broker.dicom.coerce`).
 """
 
 from __future__ import annotations

@@ -170,8 +170,6 @@ REFUSED: Final[Mapping[str, str]] = MappingProxyType(
         "A29": _BY_A_PERSON,
         "A48": "the alternate patient id (PID-4) is not read: send the change as A47, with the ids in MRG-1 and PID-3",
         "A51": "the alternate visit id (PV1-50) is not read; list ADT^A51 in `ignore` where it is not needed",
-        "Z99": "a movement that lies in the past is not corrected in place: send the cancel (A11, A12, A13) and the"
-        " movement anew",
     }
 )
 """Answered AE with this text."""

@@ -89,17 +89,15 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         touched, ended = steps.cancel_order(tx, event, order, order.whole, known.key)
         whole = None if ended is None else replace(_view(event, message, known), order=ended)
         touched += orderless.after_orders(tx, event, touched)
-        touched = list(dict.fromkeys((*touched, *_of_provisional(tx, event, known))))
+        touched = list(dict.fromkeys((*touched, *_of_provisional(tx, known))))
         return Folded(view=whole, touched=tuple(touched))
-    touched = [*_visited(tx, event, known), *_of_provisional(tx, event, known)]
+    touched = [*_visited(tx, event, known), *_of_provisional(tx, known)]
     return Folded(view=_view(event, message, known), touched=tuple(touched))
 
 
-def _of_provisional(tx: Transaction, event: Event, known: Known | None) -> list[str]:
+def _of_provisional(tx: Transaction, known: Known | None) -> list[str]:
     """What an order says of a patient whom PAS does not know shows in the rows of all of the patient's steps."""
-    if known is None or known.verified or not event.type.startswith("order."):
-        return []
-    return steps.of_patient(tx, known.key)
+    return steps.of_patient(tx, known.key) if known is not None and known.renewed else []
 
 
 def _step(tx: Transaction, event: Event, said: Step, patient_key: str) -> steps.Held | None:

@@ -33,6 +33,8 @@ class Known:
     """PAS has spoken of this patient."""
     origins: Origins = field(default_factory=dict)
     """Whose word each demographic value is."""
+    renewed: bool = False
+    """Of a provisional patient: the event just said something else than was known."""
 
 
 def get(tx: Transaction, key: str) -> Known:
@@ -195,7 +197,8 @@ def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
         return _create(tx, event, patient, verified=False)
     known = get(tx, keys[0])
     if not known.verified:
-        return _say(tx, event, known, patient, verified=False)
+        told = _say(tx, event, known, patient, verified=False)
+        return replace(told, renewed=told.patient != known.patient)
     if differing := differences(known.patient, patient):
         reason = f"{', '.join(differing)}: an order says something else than PAS"
         exceptions.report(tx, "demographics-differ", known.key, reason, event)

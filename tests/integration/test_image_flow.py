@@ -53,6 +53,7 @@ COERCED = {
         *("PatientBirthDate", "PatientSex", "SpecificCharacterSet", "OriginalAttributesSequence"),
         # contact data, which one of the real objects has (invariant 11)
         *("PatientAddress", "CountryOfResidence", "PatientTelephoneNumbers", "PatientTelecomInformation"),
+        "PatientInstitutionResidence",
     )
 }
 

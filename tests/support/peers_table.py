@@ -24,7 +24,7 @@ REASONS = {
     "AE 101": "PID-3 or MRG holds no identifier",
     "AE 102": "a value is no date, or longer than DICOM holds",
     "AE 103": "MSH-18 names no character set, or ORC-1 and ORC-5 no status of the table",
-    "AE 201": "the trigger event is refused on purpose (A23, A29, A48, A51, Z99)",
+    "AE 201": "the trigger event is refused on purpose (A23, A29, A48, A51)",
     "AE 205": "the control id came before with other content: the files' makers share them",
     "AR 101": "MSH-10 is missing",
     "AR 200": "the message type is another listener's or nobody's",

@@ -191,6 +191,30 @@ def test_a_merge_moves_what_is_still_open(tx: Transaction) -> None:
     assert tx.one("SELECT lane FROM delivery WHERE id=1") == ("old",), "history is not rewritten"
 
 
+def test_a_merge_of_a_lane_that_still_waits_for_another_overtakes_neither(tx: Transaction) -> None:
+    """A visit went from `part` to `first`; then `part` turns out to be `whole`, of whom something is open too."""
+    queue(tx, lane="first")
+    queue(tx, lane="whole")
+    ledger.part(tx, "part", "first")
+    queue(tx, lane="part")
+
+    assert ledger.join(tx, "part", "whole") == [("part", "whole"), ("whole", "first")]
+    assert queue(tx, lane="whole").lane == "first"
+    assert {q.lane for q in ledger.open_deliveries(tx)} == {"first"}
+    for number in range(1, 5):
+        ledger.finish(tx, load(tx, number), Receipt(detail="ok"), T1)
+    assert queue(tx, lane="whole").lane == "whole"
+
+
+def test_a_merge_of_two_lanes_that_wait_waits_for_both(tx: Transaction) -> None:
+    for lane, behind in (("one", "first"), ("two", "second")):
+        queue(tx, lane=behind)
+        ledger.part(tx, lane, behind)
+    ledger.join(tx, "one", "two")
+
+    assert len({queue(tx, lane="two").lane, *(q.lane for q in ledger.open_deliveries(tx))}) == 1
+
+
 def test_the_summary_tells_what_waits_and_why(tx: Transaction) -> None:
     for _ in range(4):
         queue(tx)

@@ -50,6 +50,15 @@ def test_a_step_is_seen_with_the_patient_of_pas_and_its_own_source(registers: Re
     assert step_view(registers.tx, cause, "nothing") is None
 
 
+def test_what_an_order_says_of_a_provisional_patient_touches_the_other_steps(registers: Registers) -> None:
+    registers.said("step.scheduled", patient=WHO, order=order(), step=step())
+    named = patient(local("700123"), family="Ny")
+
+    assert registers.said("order.placed", patient=named, order=order("F2", "P2")).touched == ("RIS|F1|S1",)
+    registers.said("patient.registered", patient=WHO)
+    assert registers.said("order.placed", patient=named, order=order("F2", "P2")).touched == ()
+
+
 def test_a_step_that_is_over_is_not_touched_by_demographics(registers: Registers) -> None:
     registers.said("step.completed", patient=WHO, order=order(), step=step(status="COMPLETED"))
 

@@ -108,6 +108,35 @@ def test_the_birth_date_of_an_unknown_is_a_guess(registers: Registers) -> None:
     assert merged(registers, patient(NEW), OLD).view is not None
 
 
+def test_the_birth_date_that_counts_is_of_whom_pas_knows(registers: Registers) -> None:
+    """PID-3 begins with a number that only an order has said."""
+    registers.said("order.placed", patient=patient(ELSEWHERE), order=order())
+    registers.said("patient.registered", patient=patient(NEW))
+    registers.said("patient.registered", patient=patient(OLD, birth_date="19821031"))
+
+    assert merged(registers, patient(ELSEWHERE, NEW, birth_date=None), OLD).view is None
+
+
+def test_what_was_absorbed_is_the_survivors_and_guards_see_it(registers: Registers) -> None:
+    third = local("700456")
+    registers.said("patient.registered", patient=patient(OLD, FNR))
+    registers.said("patient.registered", patient=patient(NEW))
+    registers.said("patient.registered", patient=patient(third, OTHER_FNR))
+    merged(registers, patient(NEW), OLD)
+
+    assert registers.known(NEW).patient.identifiers == (NEW, FNR)
+    assert merged(registers, patient(third), NEW).view is None
+
+
+@pytest.mark.parametrize("kind", ["patient.moved", "patient.linked"])
+def test_who_is_new_does_not_take_over_the_record_of_the_other(registers: Registers, kind: str) -> None:
+    registers.said("patient.registered", patient=patient(OLD, FNR))
+    registers.said(kind, patient=patient(NEW), prior=(OLD,))
+
+    assert registers.known(NEW) != registers.known(FNR)
+    assert registers.known(FNR).patient.identifiers == ((FNR,) if kind == "patient.moved" else (OLD, FNR))
+
+
 def test_a_held_merge_blocks_nobody_and_is_one_question(registers: Registers) -> None:
     for one in (FNR, OTHER_FNR):
         registers.said("patient.registered", patient=patient(one))

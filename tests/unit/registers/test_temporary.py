@@ -126,6 +126,15 @@ def test_a_late_word_under_the_old_id_is_of_the_same_patient(registers: Register
     assert registers.reported("temporary-id-reissued") == []
 
 
+def test_so_is_one_that_only_a_merge_named(registers: Registers) -> None:
+    who = patient(national("30908299902"))
+    registers.said("patient.registered", patient=who)
+    registers.said("patient.merged", patient=who, prior=(FH_NUMBER,))
+    other = patient(FH_NUMBER, family="Nordgård", birth_date="19900101")
+
+    assert registers.said("patient.updated", patient=other).view is None
+
+
 def test_an_id_change_may_give_it_back(registers: Registers) -> None:
     """Identified as the wrong one, and PAS says so itself."""
     identified(registers)

@@ -156,6 +156,34 @@ def test_a_transfer_that_is_taken_back_restores_the_bed(registers: Registers) ->
     assert in_bed(registers) == found.key
 
 
+def test_two_transfers_are_taken_back_one_after_the_other(registers: Registers) -> None:
+    said(registers, "started", status="ACTIVE", location=BED)
+    said(registers, "moved", location=OTHER_BED)
+    said(registers, "moved", location="MED^1^1")
+    places = []
+    for _ in range(3):
+        said(registers, "moved", restores=("location",))
+        places.append(visit(registers).state.location)
+
+    assert places == [OTHER_BED, BED, BED]
+
+
+def test_a_place_that_became_known_late_is_no_transfer(registers: Registers) -> None:
+    said(registers, "started", status="ACTIVE", time="20260309090000")
+    said(registers, "changed", location=BED, time="20260309080000")
+    said(registers, "moved", restores=("location",), time="20260309100000")
+
+    assert state(registers) == ("ACTIVE", BED)
+
+
+def test_a_late_word_does_not_take_the_bed_from_who_was_put_there(registers: Registers) -> None:
+    said(registers, "started", status="ACTIVE", location=BED, time="20260309090000")
+    said(registers, "started", number=V2, who=OTHER, status="ACTIVE", location=BED, time="20260309100000")
+    said(registers, "moved", location=BED, time="20260309080000")
+
+    assert in_bed(registers) == "|".join(V2.key)
+
+
 def test_what_a_cancel_states_itself_counts_more(registers: Registers) -> None:
     said(registers, "started", status="ACTIVE", location=BED)
     said(registers, "moved", location=OTHER_BED)
@@ -189,6 +217,23 @@ def test_an_admission_that_was_planned_is_planned_again(registers: Registers) ->
     said(registers, "cancelled", status="CANCELED", restores=("status",))
 
     assert state(registers) == ("PLANNED", BED)
+
+
+def test_an_admission_that_is_taken_back_twice_stays_planned(registers: Registers) -> None:
+    said(registers, "planned", status="PLANNED", location=BED)
+    said(registers, "started", status="ACTIVE")
+    for _ in range(2):
+        said(registers, "cancelled", status="CANCELED", restores=("status",))
+
+    assert state(registers)[0] == "PLANNED"
+
+
+def test_a_plan_is_taken_back_whatever_was_said_of_its_place(registers: Registers) -> None:
+    said(registers, "planned", status="PLANNED", location=BED)
+    said(registers, "moved", location=OTHER_BED)
+    said(registers, "cancelled", status="CANCELED", restores=("status",))
+
+    assert state(registers)[0] == "CANCELED"
 
 
 def test_a_cancel_of_what_never_was_changes_nothing_else(registers: Registers) -> None:

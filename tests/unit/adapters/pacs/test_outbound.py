@@ -147,17 +147,22 @@ def test_an_object_whose_lease_ran_out_leaves_no_copy_either(nodes: list[Node]) 
     assert list((nodes[1].own / "tmp").iterdir()) == []
 
 
-def test_an_address_leaves_in_nobodys_image_and_the_rest_of_an_unknown_patients_stays(
-    nodes: list[Node],
-) -> None:
+def test_an_address_leaves_in_no_image_of_a_patient_that_pas_knows(nodes: list[Node]) -> None:
     path = nodes[0].receive(PatientAddress="HEMMELIGVEIEN 7", PatientTelephoneNumbers="99000001")
-    nodes[1].forward(path)
+    nodes[1].forward(path, COERCED)
 
     ((_, content),) = nodes[1].pacs.taken
     assert b"HEMMELIGVEIEN" not in content
     assert b"99000001" not in content
-    image, before = dcmread(BytesIO(content)), dcmread(nodes[1].spool / path)
-    assert (image.PatientName, image.PatientID) == (before.PatientName, before.PatientID)
+    assert dcmread(BytesIO(content)).PatientName == COERCED["PatientName"]
+
+
+def test_an_object_of_an_unknown_patient_is_passed_on_unchanged(nodes: list[Node]) -> None:
+    path = nodes[0].receive(PatientAddress="HEMMELIGVEIEN 7")
+    nodes[1].forward(path)
+
+    ((_, content),) = nodes[1].pacs.taken
+    assert content == (nodes[1].spool / path).read_bytes()
 
 
 @pytest.mark.parametrize("coerced", [None, COERCED])
