@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,9 +39,9 @@ DAYS: Final = 9
 def command(name: str, without: tuple[int, ...], seed: int | None, config: Path, as_json: bool) -> None:
     """Play an identity drill against a running broker, and judge it. Ends with 0 only if nothing is wrong.
 
-    PAS, RIS, LAB and modalities talk to the broker of the settings file; EPJ, PACS and the PACS's HL7 listener are where
-    it sends to (BROKER_PACS_HL7_PORT), so nothing else may listen there. An operator's part is done with the broker's own
-    commands. Names and numbers are synthetic, and new with each seed.
+    PAS, RIS, LAB and modalities talk to the broker of the settings file; EPJ, PACS and the PACS's HL7 listener stand
+    where it sends to (BROKER_PACS_HL7_PORT), so nothing else may listen there. An operator's part is done with the
+    broker's own commands. Names and numbers are synthetic, and new with each seed.
 
     Examples:  broker simulate drill all    ·    broker simulate drill wrong-merge --format json
     ·    broker simulate drill trauma --seed 7 --without 17
@@ -50,7 +50,7 @@ def command(name: str, without: tuple[int, ...], seed: int | None, config: Path,
         raise click.UsageError("--without needs one drill: its steps are numbered by drill")
     places = simulate_places.drill(load_settings(config))
     seed = secrets.randbelow(10**9) if seed is None else seed
-    begins = (datetime.now() - timedelta(days=DAYS)).replace(hour=8, minute=0, second=0, microsecond=0)
+    begins = (datetime.now(UTC) - timedelta(days=DAYS)).replace(hour=8, minute=0, second=0, microsecond=0)
     names = catalog.DRILLS if name == "all" else (name,)
     found = [
         _played(catalog.write(one, seed, begins), places, _broker(config), without, as_json=as_json)
@@ -60,7 +60,7 @@ def command(name: str, without: tuple[int, ...], seed: int | None, config: Path,
     if as_json:
         print_json({"seed": seed, "verdict": "pass" if passed else "fail", "drills": found})
     else:
-        click.echo(f"{'pass' if passed else 'fail'}  {len(found)} drill{'s'[: len(found) > 1]}, seed {seed}")
+        click.echo(f"{'pass' if passed else 'fail'}  drills: {', '.join(names)}; seed {seed}")
     if not passed:
         raise SystemExit(1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
+from broker.hl7.edit import Value
 from broker.simulate.drills.script import ELSEWHERE, Drill, Number, Script, identifier, numbers
 
 WARD: Final = "NYF^3^1^STO"
@@ -30,8 +31,10 @@ def drill(script: Script) -> Drill:
     girls = []
     for place, name in (("1", "Hansen^Jente 1"), ("2", "Hansen^Jente 2")):
         here = script.person(name, born, "F", number=script.people.temporary(born), national=False)
-        twin = {"PID_21": mothers, "PID_24": "Y", "PID_25": place}
-        script.adt("A01", here, f"twin {place} is born: an H-number", visit=script.visit(), ward=WARD, **twin)
+        twin: dict[str, Value] = {"PID-21": mothers, "PID-24": "Y", "PID-25": place}
+        script.adt(
+            "A01", here, f"twin {place} is born: an H-number", visit=script.visit(), ward=WARD, more=twin
+        )
         girls.append((here, twin))
     (one, twin_one), (two, twin_two) = girls
     script.ask(Number(value=one.number), "twin 1 is a patient of her own", one)
@@ -50,7 +53,7 @@ def drill(script: Script) -> Drill:
         other,
         "twin 2 is moved: the other hospital gives its own H-number",
         issuer=ELSEWHERE,
-        **twin_two,
+        more=twin_two,
     )
     abroad = script.order(other, "a CT there", modality="CT", station="CT-LAB1", issuer=ELSEWHERE)
     exam_abroad = script.exam(CT, "CT", other, order=abroad)
@@ -63,9 +66,9 @@ def drill(script: Script) -> Drill:
     named_one = script.person("Hansen^Márjá", born, "F")
     named_two = script.person("Hansen^Biret", born, "F")
     script.adt("A47", named_one, "twin 1 has a fødselsnummer", prior=Number(value=one.number))
-    script.adt("A31", named_one, "and a name", **twin_one)
+    script.adt("A31", named_one, "and a name", more=twin_one)
     script.adt("A47", named_two, "twin 2 has one too", prior=Number(value=two.number))
-    script.adt("A31", named_two, "and a name", **twin_two)
+    script.adt("A31", named_two, "and a name", more=twin_two)
     there = Number(value=other.number, issuer=ELSEWHERE)
     script.adt("A40", named_two, "the other hospital's H-number is hers: merged", prior=there)
     script.ask(there, "it leads to twin 2", named_two)

@@ -58,12 +58,10 @@ class Peers:
     def __init__(self, places: DrillPlaces, folder: Path) -> None:
         self.places, self._folder = places, folder
         self.records, self.archive = Records(), Archive()
-        self._lock, self._never = threading.Lock(), threading.Event()
+        self._lock, never = threading.Lock(), threading.Event()
         region = places.region
         ports: dict[Flow, int] = {"pas": region.pas, "orders": region.orders, "results": region.results}
-        self.senders = {
-            flow: Sender(region.host, port, self.records, self._never) for flow, port in ports.items()
-        }
+        self.senders = {flow: Sender(region.host, port, self.records, never) for flow, port in ports.items()}
         self.devices = Modalities(region.host, region.dicom, region.dicom_aet, folder, self.records)
         self._pdq = MllpClient(region.host, places.demographics)
         self._root = FindScu(
@@ -97,12 +95,13 @@ class Peers:
 
     def close(self) -> None:
         """Releases every connection."""
-        for peer in (*self.senders.values(), *self._performing.values(), self.devices, self._pdq, self._root):
-            peer.close()
-
-    def stop(self) -> None:
-        """What is being sent is given up."""
-        self._never.set()
+        for sender in self.senders.values():
+            sender.close()
+        for scu in self._performing.values():
+            scu.close()
+        self.devices.close()
+        self._pdq.close()
+        self._root.close()
 
     def perform(
         self, operation: Literal["N-CREATE", "N-SET"], aet: str, instance: str, attributes: Attributes

@@ -1,7 +1,7 @@
 """The words of a drill: what is done in turn, what is looked at on the way, and what must be true in the end. Pure.
 
-A drill is written down before it is played: who is whom stands in it, and nothing of it is read from the broker. Playing
-is `stage.py`'s, judging the end `ending.py`'s.
+A drill is written down before it is played: who is whom stands in it, and nothing of it is read from the broker.
+Playing is `stage.py`'s, judging the end `ending.py`'s.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from random import Random
+from types import MappingProxyType
 from typing import Final
 
 from broker.dicom import uid
@@ -93,7 +94,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Two people undo the merge that ended the number. The plan must give back these orders, and flag those as unsure."""
+    """Two people undo the merge that ended the number. The plan must give back these, and call those unsure."""
 
     title: str
     number: Number
@@ -111,7 +112,7 @@ class ByHand:
 
 Step = Tell | Look | Pick | Begin | Store | End | Ask | Split | ByHand
 LOOKS: Final = (Look, Ask)
-"""Steps that change nothing."""
+"""Steps that change nothing: a drill without one of them is the same drill, less looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,13 +211,13 @@ class Script:
         ward: str = "",
         prior: Number | None = None,
         issuer: str = SITE,
-        **fields: Value,
+        more: Mapping[str, Value] = MappingProxyType({}),
     ) -> None:
-        """PAS says something of a person. `fields` are more of the message: `PID_31="Y"`."""
+        """PAS says something of a person. `more` are other fields of the message: `{"PID-31": "Y"}`."""
         said = messages.adt(
             trigger, self._stamp("P"), person, visit=visit, ward=ward, prior=prior.value if prior else ""
         )
-        changes = {key.replace("_", "-"): value for key, value in fields.items()}
+        changes = dict(more)
         if issuer != SITE:
             changes["PID-3"] = identifier(Number(value=person.number, issuer=issuer))
         if prior is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from broker.dicom.attributes import Attributes
@@ -16,7 +15,6 @@ from broker.simulate.drills import ending, performing
 from broker.simulate.drills.ending import Check, Seen
 from broker.simulate.drills.peers import Command, Peers
 from broker.simulate.drills.script import (
-    LOOKS,
     Ask,
     Begin,
     ByHand,
@@ -111,7 +109,7 @@ class Stage:
             case ByHand():
                 self._settle()
                 self._peers.archive.moved(self._work, step.patient_id)
-                return f"{len(self._work)} studies"
+                return _count(len(self._work), "study", "studies")
 
     def _skip(self, step: Step) -> None:
         """What a step left out would have told is due all the same."""
@@ -142,11 +140,11 @@ class Stage:
             )
 
         if not _waited(right):
-            known = sorted(label for label in found if label in step.rows)
+            others = sum(not ids <= set(step.rows.get(label, ())) for label, ids in found.items())
             raise BrokerError(
-                f"{len(step.rows)} rows were due; seen: {len(found)}, of these known: {len(known)}"
+                f"{_count(len(step.rows), 'row')} due, {len(found)} seen, {others} of them another patient's"
             )
-        return f"{len(found)} rows"
+        return _count(len(found), "row")
 
     def _pick(self, exam: Exam) -> str:
         def seen() -> bool:
@@ -187,7 +185,7 @@ class Stage:
         taken = [storing.taken for storing in self._peers.records.storings[before:]]
         if not all(taken):
             raise BrokerError(f"{taken.count(False)} of {len(taken)} images were not taken")
-        return f"0000, {len(taken)} image{'s' if len(taken) > 1 else ''}"
+        return f"0000, {_count(len(taken), 'image')}"
 
     def _ask(self, step: Ask) -> str:
         found: list[frozenset[str]] = []
@@ -227,7 +225,8 @@ class Stage:
 
         if not _waited(done):
             raise BrokerError("the split was not done in time")
-        return f"{len(plan['returns'])} go back, {len(plan['ambiguous'])} unsure, {len(self._work)} studies by hand"
+        by_hand = _count(len(self._work), "study", "studies")
+        return f"{len(plan['returns'])} back, {len(plan['ambiguous'])} unsure, {by_hand} by hand at the PACS"
 
     def _seen(self) -> Seen:
         peers, drill = self._peers, self._drill
@@ -335,6 +334,10 @@ def _place(step: Step) -> str:
 def _label(row: Attributes) -> str:
     """How a drill knows a row: by its order, or by its visit where nobody ordered it."""
     return text(row, "AccessionNumber") or text(row, "AdmissionID")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _waited(condition: Callable[[], bool]) -> bool:

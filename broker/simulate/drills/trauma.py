@@ -24,9 +24,10 @@ def drill(script: Script) -> Drill:
 
     one, two = script.unknown("Ukjent^Mann 3", "M"), script.unknown("Ukjent^Mann 4", "M")
     of_one, of_two = script.visit(), script.visit()
-    emergency = {"PID_31": "Y", "PID_32": "UA", "PV1_2": "E"}
-    script.adt("A04", one, "the first unknown is in the trauma room", visit=of_one, ward=ROOM, **emergency)
-    script.adt("A04", two, "the second unknown too", visit=of_two, ward=ROOM, **emergency)
+    emergency = {"PID-31": "Y", "PID-32": "UA", "PV1-2": "E"}
+    found = {"PID-31": "N"}
+    script.adt("A04", one, "the first unknown is in the trauma room", visit=of_one, ward=ROOM, more=emergency)
+    script.adt("A04", two, "the second unknown too", visit=of_two, ward=ROOM, more=emergency)
     script.look(CT, "the trauma CT shows both, with different numbers", {of_one: one, of_two: two})
 
     first = script.exam(CT, "CT", one, visit=of_one)
@@ -39,7 +40,7 @@ def drill(script: Script) -> Drill:
     known = script.person("Nordgård^Bjørn", date(1983, 2, 14), "M")
     script.adt("A47", known, "the first is identified: the number changes", prior=Number(value=one.number))
     script.adt(
-        "A08", known, "and has a name, and is no unknown any more", visit=of_one, ward=ROOM, PID_31="N"
+        "A08", known, "and has a name, and is no unknown any more", visit=of_one, ward=ROOM, more=found
     )
     script.ask(Number(value=one.number), "the temporary number leads to him", known)
     script.store(first, "a late image of the first, under the temporary number", 3, 3, known)
@@ -68,7 +69,7 @@ def drill(script: Script) -> Drill:
     script.adt(
         "A40", right, "the second is identified: merged into the right record", prior=Number(value=two.number)
     )
-    script.adt("A08", right, "with his name", visit=of_two, ward=ROOM, PID_31="N")
+    script.adt("A08", right, "with his name", visit=of_two, ward=ROOM, more=found)
     script.store(second, "a last image under the temporary number", 5, 5, right)
     script.end(second, "the examination is completed")
     script.adt("A03", known, "the first goes home", visit=of_one, ward=ROOM)
