@@ -17,15 +17,13 @@ from broker.dicom import charset, status
 from broker.dicom.attributes import Attributes, Value
 from broker.dicom.encode import encode
 from broker.dicom.matching import STUDY_UID, Query
-from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, PATIENT_ROOT_FIND
 from broker.errors import StoreError
 from broker.event import Identifier, Patient, PersonName
 from broker.hl7.demographics import read_issuer
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, FindRequest, Peer
 from broker.scalars import Text
-
-PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 
 _WILD: Final = re.compile(r"[*?]")
 _NAMED: Final = (
@@ -71,7 +69,7 @@ class _NotAnsweredError(Exception):
 class PatientRootScp:
     """Answers C-FIND from the register (`broker.net.service.FindService`)."""
 
-    sop_classes = (PATIENT_ROOT,)
+    sop_classes = (PATIENT_ROOT_FIND,)
 
     def __init__(self, config: PatientRoot, context: InboundContext) -> None:
         self._config, self._context = config, context

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import rich_click as click
 
+from broker.cli import simulate_drill, simulate_places
 from broker.cli.options import config_option, format_option, load_settings, print_json
 from broker.cli.simulate_roles import ROLES, interrupted, seed_option
-from broker.errors import BrokerError, ConfigError
-from broker.settings import Settings
+from broker.errors import BrokerError
 from broker.simulate.day import plan
 from broker.simulate.faults import FAULTS, chosen
-from broker.simulate.region import Pace, Places, Region
+from broker.simulate.region import Pace, Region
 from broker.simulate.score import Score
 
 
 @click.group("simulate")
 def command() -> None:
-    """The systems around a broker: a whole region with a score, or one of them by hand."""
+    """The systems around a broker: a whole region with a score, drills, or one of them by hand."""
 
 
-for role in ROLES:
+for role in (*ROLES, simulate_drill.command):
     command.add_command(role)
 
 
@@ -89,7 +87,7 @@ def region(
     Examples:  broker simulate region    ·    broker simulate region --minutes 30 --from 7 --pid 4711 --format json
     ·    broker simulate region --minutes 0.3 --faults late-ack,poison,epj-down --seed 7
     """
-    places = _places(load_settings(config))
+    places = simulate_places.region(load_settings(config))
     seed = secrets.randbelow(10**9) if seed is None else seed
     wanted = chosen(faults)
     hours = min(minutes * speed / 60, 24.0)
@@ -124,35 +122,6 @@ def faults_list(as_json: bool) -> None:
         return
     for name, fault in FAULTS.items():
         click.echo(f"{name:<18} {fault.place:<6} {fault.text}")
-
-
-def _places(settings: Settings) -> Places:
-    """Where the broker of these settings listens and sends to. Raises `ConfigError`."""
-    inbound = {setting.entry.adapter: setting.config for setting in reversed(settings.inbound)}
-    outbound = {setting.entry.adapter: setting.config for setting in reversed(settings.outbound)}
-    needed = {"inbound": ("pas", "ris", "lab"), "outbound": ("epj", "pacs")}
-    found: Mapping[str, Mapping[str, Any]] = {"inbound": inbound, "outbound": outbound}
-    for group, names in needed.items():
-        if missing := [name for name in names if name not in found[group]]:
-            raise ConfigError(f"{settings.file}: {group}: a region needs an entry with adapter: {missing[0]}")
-    ports: Mapping[str, Any] = inbound
-    epj_config: Any = outbound["epj"]
-    pacs_config: Any = outbound["pacs"]
-    return Places(
-        host=settings.broker.bind,
-        pas=ports["pas"].port,
-        orders=ports["ris"].port,
-        results=ports["lab"].port,
-        dicom=settings.broker.dicom.port,
-        dicom_aet=settings.broker.dicom.ae_title,
-        http=settings.broker.http.port,
-        epj_host=epj_config.host,
-        epj=epj_config.port,
-        pacs_host=pacs_config.host,
-        pacs=pacs_config.port,
-        pacs_aet=pacs_config.called_aet,
-        patience=epj_config.ack_timeout,
-    )
 
 
 def _show(score: Score, seed: int) -> None:

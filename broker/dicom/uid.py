@@ -15,6 +15,8 @@ IMPLEMENTATION_VERSION_NAME = "HL7DICOMBROKER"
 
 WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
 """Modality Worklist Information Model - FIND (PS3.4 K.6.1.3)."""
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
+"""Patient Root Query/Retrieve Information Model - FIND (PS3.4 C.6.1.3)."""
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
 """Modality Performed Procedure Step (PS3.4 F.7)."""
 VERIFICATION = "1.2.840.10008.1.1"

@@ -1,6 +1,6 @@
-"""Asks one worklist SCP on one association that is kept and reused, as a modality does. Retrying is the caller's.
+"""Asks one query SCP on one association that is kept and reused, as a modality does. Retrying is the caller's.
 
-One `FindScu` serves one thread. PS3.4 K.4.1 (Modality Worklist C-FIND), C.4.1 (its statuses).
+One `FindScu` serves one thread. PS3.4 K.4.1 (Modality Worklist C-FIND), C.4.1 (Patient Root C-FIND, statuses).
 """
 
 from __future__ import annotations
@@ -17,14 +17,9 @@ from broker.dicom.encode import encode
 from broker.errors import PermanentDeliveryError, TransientDeliveryError
 from broker.net.requestor import Requestor
 
-_CONTEXTS = tuple(
-    pdu.Context(uid.WORKLIST_FIND, syntax)
-    for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
-)
-
 
 class FindScu:
-    """A worklist SCU. Opens nothing before the first query."""
+    """An SCU of the worklist, unless another information model is named. Opens nothing before the first query."""
 
     def __init__(
         self,
@@ -33,6 +28,7 @@ class FindScu:
         *,
         called_aet: str,
         calling_aet: str,
+        sop_class_uid: str = uid.WORKLIST_FIND,
         connect_timeout: float = 5.0,
         response_timeout: float = 60.0,
     ) -> None:
@@ -40,6 +36,11 @@ class FindScu:
         self._host, self._port = host, port
         self._called_aet, self._calling_aet = called_aet, calling_aet
         self._connect_timeout, self._response_timeout = connect_timeout, response_timeout
+        self._sop_class = sop_class_uid
+        self._contexts = tuple(
+            pdu.Context(sop_class_uid, syntax)
+            for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
+        )
         self._association: Requestor | None = None
 
     def find(self, query: Attributes) -> list[Attributes]:
@@ -50,7 +51,7 @@ class FindScu:
         """How many rows match, unread.
 
         Raises `TransientDeliveryError` (no association, broken off, a final status that is no success) or
-        `PermanentDeliveryError` (the peer serves no worklist).
+        `PermanentDeliveryError` (the peer does not serve the SOP class).
         """
         return sum(1 for _ in self._answers(query))
 
@@ -62,17 +63,17 @@ class FindScu:
 
     def _answers(self, query: Attributes) -> Iterator[tuple[bytes, bool]]:
         association = self._open()
-        context = next((context for context in _CONTEXTS if context in association.accepted), None)
+        context = next((context for context in self._contexts if context in association.accepted), None)
         if context is None:
             self.close()
-            raise PermanentDeliveryError(f"{self._called_aet} refuses the worklist's SOP class")
+            raise PermanentDeliveryError(f"{self._called_aet} refuses SOP class {self._sop_class}")
         explicit = context.transfer_syntax == uid.EXPLICIT_LITTLE_ENDIAN
         found, final = [], status.SUCCESS
         try:
             for response in association.find(
                 encode(query, explicit=explicit),
                 context_id=association.accepted[context],
-                sop_class_uid=uid.WORKLIST_FIND,
+                sop_class_uid=self._sop_class,
             ):
                 if status.is_pending(response.status):
                     found.append(response.dataset)
@@ -96,7 +97,7 @@ class FindScu:
             self._port,
             called_aet=self._called_aet,
             calling_aet=self._calling_aet,
-            contexts=_CONTEXTS,
+            contexts=self._contexts,
             connect_timeout=self._connect_timeout,
             response_timeout=self._response_timeout,
             max_pdu=131072,

@@ -59,6 +59,7 @@ def query(*, aet: str = "", accession: str = "", date: str = "") -> Attributes:
         **dict.fromkeys(_IDENTITY, ""),
         "IssuerOfPatientIDQualifiersSequence": (),
         "AccessionNumber": accession,
+        "AdmissionID": "",
         "StudyInstanceUID": "",
         "ScheduledProcedureStepSequence": (step,),
     }

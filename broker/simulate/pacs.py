@@ -56,7 +56,15 @@ class Pacs:
             self._times[number] += 1
             if self._refuses(number, before):
                 return Answer(status=status.OUT_OF_RESOURCES, comment="busy")
-        found = dcmread(request.path, stop_before_pixels=True, specific_tags=["PatientID"])
+        found = dcmread(
+            request.path, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"]
+        )
         with self._lock:
-            self._note(ImageArrival(sop_instance_uid=number, patient_id=str(found.get("PatientID", ""))))
+            self._note(
+                ImageArrival(
+                    sop_instance_uid=number,
+                    patient_id=str(found.get("PatientID", "")),
+                    study_uid=str(found.get("StudyInstanceUID", "")),
+                )
+            )
         return Answer(status=status.SUCCESS)

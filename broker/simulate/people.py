@@ -76,7 +76,7 @@ class People:
         dice = self.random
         sex = dice.choice("FM")
         born = date(1930, 1, 1) + timedelta(days=dice.randrange(90 * 365))
-        national = self._national(born) if known and dice.random() < 0.9 else ""
+        national = self.national(born) if known and dice.random() < 0.9 else ""
         return Person(
             number=f"{self.tag}{self._count:05}",
             national=national,
@@ -93,18 +93,26 @@ class People:
         """A family name."""
         return self.random.choice(_FAMILIES)
 
-    def _national(self, born: date) -> str:
-        for number in _numbers(self.random, born):
+    def temporary(self, born: date) -> str:
+        """A hospital's H-number, its month plus 40: whoever gives it is its issuer."""
+        return self._drawn(born, 40)
+
+    def national(self, born: date) -> str:
+        """A number of Test-Norge."""
+        return self._drawn(born, 80)
+
+    def _drawn(self, born: date, added: int) -> str:
+        for number in _numbers(self.random, born, added):
             if number not in self._given:
                 self._given.add(number)
                 return number
         raise AssertionError("numbers are drawn without end")
 
 
-def _numbers(dice: Random, born: date) -> Iterator[str]:
-    """National numbers of the birth date, their month plus 80."""
+def _numbers(dice: Random, born: date, added: int) -> Iterator[str]:
+    """Numbers of the birth date with right check digits; `added` to the month says of which series."""
     while True:
-        digits = [int(d) for d in f"{born.day:02}{born.month + 80:02}{born:%y}{dice.randrange(1000):03}"]
+        digits = [int(d) for d in f"{born.day:02}{born.month + added:02}{born:%y}{dice.randrange(1000):03}"]
         first = _check(digits, (3, 7, 6, 1, 8, 9, 4, 5, 2))
         second = _check([*digits, first], (5, 4, 3, 2, 7, 6, 5, 4, 3, 2))
         if first < 10 and second < 10:

@@ -53,6 +53,7 @@ class ImageArrival:
 
     sop_instance_uid: str
     patient_id: str
+    study_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

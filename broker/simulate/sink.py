@@ -39,13 +39,15 @@ class Sink:
         note: Callable[[Arrival], None],
         *,
         patience: float = 30.0,
+        hear: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         """`patience`: seconds that the broker waits for an ack; `late-ack` answers one second after.
 
-        `note` is called before the answer leaves, from one thread at a time. `port` 0 takes a free one.
+        `note`, and `hear` with the message itself, are called before the answer leaves, from one thread at a time.
+        `port` 0 takes a free one.
         """
         self.host, self.port = host, port
-        self._behave, self._note, self._patience = behave, note, patience
+        self._behave, self._note, self._hear, self._patience = behave, note, hear, patience
         self._times: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
@@ -98,6 +100,7 @@ class Sink:
             behaviour = self._behave(key, before)
             clean = behaviour in ("AA", "slow-reader")
             self._note(Arrival(control_id=control_id, key=key, digest=digest(raw), at=at, clean=clean))
+            self._hear(raw)
         return behaviour, Header.read(raw)
 
     def answer_late(self, answer: Callable[[], None]) -> None:

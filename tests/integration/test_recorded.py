@@ -9,7 +9,11 @@ import pytest
 from tests.support.recorded import BLOCK, masked, replayed, steps
 from tests.support.shared import REPOSITORY
 
-PAGES = ("docs/new-device.md", "docs/queries.md")
+PAGES = (
+    "docs/new-device.md",
+    "docs/queries.md",
+    pytest.param("docs/drills.md", marks=pytest.mark.timeout(300)),
+)
 
 
 @pytest.mark.integration

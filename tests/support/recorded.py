@@ -2,7 +2,8 @@
 
 A page with `console` blocks is a session: `$ ` begins a command, `> ` goes on with it, the rest is what it printed, and
 `[2]` the exit code where it is not 0. The session runs from top to bottom beside a running broker with the shipped
-configuration in a folder of its own. Times and versions may differ; everything else may not.
+configuration in a folder of its own; ports that the page gives `broker run` are free ones here. Times and versions may
+differ; everything else may not.
 
     python -m tests.support.recorded docs/new-device.md      # writes the page anew
 """
@@ -21,12 +22,14 @@ from pathlib import Path
 
 from tests.support.broker import Broker
 from tests.support.configuration import changed
+from tests.support.ports import free_port
 
 FOLDER, HOST = "/srv/broker", "broker1"
 """What the page calls the folder and the machine."""
 
 BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
 RESTART = "systemctl restart broker"
+_OPENED = re.compile(r"(BROKER_\w+_PORT)=\d+ broker run\b")
 
 _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
@@ -67,7 +70,8 @@ def replayed(page: str) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         site = folder / "site"
-        broker = Broker(folder, settings=changed(site, {}))
+        ports = {name: str(free_port()) for name in _OPENED.findall(page)}
+        broker = Broker(folder, settings=changed(site, {}) | ports)
         broker.start()
         try:
             return BLOCK.sub(lambda match: "".join(map(str, _played(match[1], broker, site))), page)

@@ -148,5 +148,5 @@ def test_a_peer_without_a_worklist_is_a_lasting_failure(scu: Make, other: AE) ->
     other.add_supported_context(Verification)
     server = other.start_server(("127.0.0.1", 0), block=False)
 
-    with pytest.raises(PermanentDeliveryError, match="refuses the worklist"):
+    with pytest.raises(PermanentDeliveryError, match="refuses SOP class"):
         scu(server.socket.getsockname()[1]).find(QUERY)

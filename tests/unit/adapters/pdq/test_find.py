@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from adapters.pdq.find import FIND, PATIENT_ROOT, PatientRoot, PatientRootScp
+from adapters.pdq.find import FIND, PatientRoot, PatientRootScp
 from broker.dicom import status
 from broker.dicom.attributes import Attributes, from_dataset, to_dataset
-from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, PATIENT_ROOT_FIND
 from broker.errors import StoreError
 from broker.net.service import Answer, FindRequest, Peer
 from tests.support.dimse import decoded
@@ -22,7 +22,7 @@ WANTED: Attributes = {"QueryRetrieveLevel": "PATIENT", "PatientName": "", "Patie
 
 def ask(rig: Rig, keys: Attributes, **options: Any) -> list[Answer]:
     request = FindRequest(
-        sop_class=PATIENT_ROOT,
+        sop_class=PATIENT_ROOT_FIND,
         identifier=to_dataset({**WANTED, **keys}),
         transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         message_id=1,
@@ -121,4 +121,4 @@ def test_an_answer_holds_what_was_asked_for_and_nothing_else(rig: Rig) -> None:
 def test_it_lives_on_the_shared_association_server(rig: Rig) -> None:
     FIND.factory(PatientRoot(issuers=ISSUERS), rig.context())
 
-    assert [service.sop_classes for service in rig.services] == [(PATIENT_ROOT,)]
+    assert [service.sop_classes for service in rig.services] == [(PATIENT_ROOT_FIND,)]
