@@ -126,7 +126,7 @@ def test_a_response_with_a_data_set_is_read_however_it_is_cut(
         fragments = [b"".join(fragments)]
     *before, last = [reader.feed(fragment) for fragment in fragments]
     assert before == [None] * len(before)
-    assert last == pdu.Response(pdu.C_FIND_RSP, 9, 0xFF00, dataset)
+    assert last == pdu.Response(pdu.C_FIND_RSP, 9, 0xFF00, dataset=dataset)
 
 
 def test_a_response_of_a_query_may_have_no_data_set() -> None:

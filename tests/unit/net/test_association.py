@@ -36,7 +36,6 @@ from broker.dicom.attributes import to_dataset
 from broker.dicom.matching import Query
 from broker.errors import LocalProtocolError, RemoteProtocolError, StoreError, UnwritableError
 from broker.net import acceptor
-from broker.net.acceptor import _LONGEST_PDU
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
     Answer,
@@ -46,6 +45,7 @@ from broker.net.association import (
     StoreRequest,
 )
 from broker.net.incoming import PART
+from broker.net.upper_layer import LONGEST_ASSOCIATE
 from tests.support.dimse import IMPLICIT, VERIFICATION, RejectedError, Scu
 from tests.support.processes import wait_until
 
@@ -641,7 +641,7 @@ def test_silent_and_garbled_peers_do_not_hold_others(serve: Callable[..., Associ
     peers[1].sendall(b"\x01\x00\x00\x00")  # stops inside a PDU header
     peers[2].sendall(b"\x01\x00\x00\x00\x10\x00half")  # inside an A-ASSOCIATE-RQ
     peers[3].sendall(b"GET / HTTP/1.1\r\n\r\n")
-    peers[4].sendall(struct.pack(">BBI", 1, 0, _LONGEST_PDU + 1))
+    peers[4].sendall(struct.pack(">BBI", 1, 0, LONGEST_ASSOCIATE + 1))
     association = associate(server)
     assert association.send_c_echo().Status == status.SUCCESS
     assert len(find(association)) == 4
@@ -763,8 +763,8 @@ def test_nothing_of_a_data_set_is_logged_even_at_debug(
     serve: Callable[..., AssociationServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, "pynetdicom")  # the client's, which shows what it sends
     server = serve()
-    caplog.clear()
     association = associate(server, store=[ExplicitVRLittleEndian])
     find(association)
     association.send_c_store(instance())
