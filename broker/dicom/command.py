@@ -255,19 +255,19 @@ class MessageReader:
         return message
 
 
-def data_pdus(context_id: int, command: bytes, dataset: bytes | None, max_length: int) -> bytes:
-    """A message as P-DATA-TFs one after the other, none longer than the peer's `max_length` (0: no limit).
-
-    Fragments are of even length (PS3.8 Annex E.1), so `max_length` is at least 8.
-    """
-    size = (max_length or _UNLIMITED) - _PDV_OVERHEAD & ~1
-    parts = list(_fragments(context_id, command, _COMMAND, size))
-    if dataset is not None:
-        parts += _fragments(context_id, dataset, 0, size)
-    return b"".join(parts)
+def command_pdus(context_id: int, command: bytes, max_length: int) -> bytes:
+    """A command set as P-DATA-TFs one after the other, none longer than the peer's `max_length` (0: no limit)."""
+    return b"".join(_fragments(context_id, command, _COMMAND, max_length))
 
 
-def _fragments(context_id: int, content: bytes, control: int, size: int) -> Iterable[bytes]:
+def dataset_pdus(context_id: int, dataset: bytes, max_length: int) -> bytes:
+    """A data set, as `command_pdus`."""
+    return b"".join(_fragments(context_id, dataset, 0, max_length))
+
+
+def _fragments(context_id: int, content: bytes, control: int, max_length: int) -> Iterable[bytes]:
+    # Of even length (PS3.8 Annex E.1).
+    size = max((max_length or _UNLIMITED) - _PDV_OVERHEAD & ~1, 2)
     for start in range(0, len(content) or 1, size):
         part = content[start : start + size]
         last = _LAST if start + size >= len(content) else 0

@@ -118,6 +118,7 @@ class Association:
     def cancelled(self, message_id: int) -> bool:
         """Whether the peer wants no more answers to the message. Looks at what has come, and does not wait."""
         try:
+            self.layer.write()  # what the peer has not seen yet may be what it cancels after
             while not self.over:
                 if self._waiting and self._waiting[0].command.field == C_CANCEL:
                     self._cancelled.add(self._waiting.popleft().command.message_id)
@@ -136,7 +137,7 @@ class Association:
 
     def _run(self) -> None:
         accepted = self._negotiated()
-        serving = Serving(self._server, self._peer, accepted, self.layer.write, self)
+        serving = Serving(self._server, self._peer, accepted, self.layer, self)
         self._reader = MessageReader(serving.place)
         try:
             self.layer.write(accepted.answer)

@@ -1,7 +1,7 @@
 """What the requests of one association become: each is given to the server's services, and their answer is sent.
 
 Where data sets go while they arrive: of C-STORE into files of the spool folder, all others into memory, up to a limit.
-No service is known here, and no socket.
+No service is known here.
 
 PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 """
@@ -9,7 +9,6 @@ PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydicom.dataset import Dataset
@@ -23,6 +22,7 @@ from broker.dicom.uid import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
 from broker.net.incoming import Incoming
 from broker.net.service import ActionRequest, Answer, FindRequest, ObjectRequest, Peer, StoreRequest
+from broker.net.upper_layer import UpperLayer
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
@@ -50,21 +50,21 @@ class Line(Protocol):
 
 
 class Serving:
-    """The requests of one association, one after the other. `write` sends PDUs."""
+    """The requests of one association, one after the other."""
 
     def __init__(
         self,
         server: AssociationServer,
         peer: Peer,
         accepted: negotiation.Accepted,
-        write: Callable[[bytes], None],
+        layer: UpperLayer,
         line: Line,
     ) -> None:
         self._server = server
         self._peer = peer
         self._contexts = accepted.contexts
         self._max_length = accepted.max_length
-        self._write = write
+        self._layer = layer
         self._line = line
         self._incoming: set[Incoming] = set()
 
@@ -175,20 +175,26 @@ class Serving:
         except RemoteProtocolError as exc:
             self._respond(message, self._server.failed("C-FIND", self._peer, exc))
             return
+        stopped = False
+
+        def cancelled() -> bool:
+            nonlocal stopped
+            stopped = stopped or self._line.cancelled(message_id)
+            return stopped
+
         request = FindRequest(
             sop_class=message.command.sop_class_uid or context.abstract_syntax,
             identifier=identifier,
             transfer_syntax_uid=syntax,
             message_id=message_id,
-            cancelled=lambda: self._line.cancelled(message_id),
+            cancelled=cancelled,
         )
         final = Answer(status=status.SUCCESS)
         answers = self._server.find(request, self._peer)
+        heads: dict[int, bytes] = {}
         try:
             for answer in answers:
-                if request.cancelled():
-                    if self._line.over:
-                        return
+                if stopped:
                     final = Answer(status=status.CANCEL)
                     break
                 if not status.is_pending(answer.status):
@@ -199,10 +205,15 @@ class Serving:
                 except LocalProtocolError as exc:
                     final = self._server.failed("C-FIND", self._peer, exc)
                     break
-                self._send(message, answer, dataset)
+                if answer.status not in heads:
+                    heads[answer.status] = self._command(message, answer, has_dataset=True)
+                data = command.dataset_pdus(message.context_id, dataset or b"", self._max_length)
+                if self._layer.gather(heads[answer.status] + data):
+                    cancelled()
         finally:
             cast(Any, answers).close()
-        self._respond(message, final)
+        if not self._line.over:
+            self._respond(message, final)
 
     def _respond(self, message: Message, answer: Answer) -> None:
         """Sends a response that is no pending one."""
@@ -213,14 +224,20 @@ class Serving:
         self._send(message, answer, dataset)
 
     def _send(self, message: Message, answer: Answer, dataset: bytes | None) -> None:
+        data = self._command(message, answer, has_dataset=dataset is not None)
+        if dataset is not None:
+            data += command.dataset_pdus(message.context_id, dataset, self._max_length)
+        self._layer.write(data)
+
+    def _command(self, message: Message, answer: Answer, *, has_dataset: bool) -> bytes:
         response = message.command.response(
             answer.status,
-            has_dataset=dataset is not None,
+            has_dataset=has_dataset,
             comment=answer.comment,
             error_id=answer.error_id,
             sop_instance_uid=answer.sop_instance_uid,
         )
-        self._write(command.data_pdus(message.context_id, response, dataset, self._max_length))
+        return command.command_pdus(message.context_id, response, self._max_length)
 
 
 class _Held:

@@ -20,6 +20,12 @@ LONGEST_ASSOCIATE = 1 << 20
 # Linux would acknowledge only after 40 ms, for each message. The option does not last, so it is set for each read.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
+_GATHER, _GATHERED = 0.002, 64
+"""Seconds after a write in which others wait for company, and how many at most."""
+
+_FIRST_BUFFER = 1 << 14
+"""Bytes: enough for what a modality asks; who sends images gets a buffer of two PDUs."""
+
 _MARGIN = 16
 """Bytes: some peers count the PDU's or the PDV's header on top of the maximum that they were told."""
 
@@ -48,13 +54,18 @@ class UpperLayer:
 
     def __init__(self, transport: socket.socket, *, max_pdu: int, timeout: float) -> None:
         """`timeout`: seconds in which a PDU that has begun must be here, and in which what is written must be taken."""
+        # Waited for by `poll`: a time-out of `socket` takes one more turn through the interpreter's lock.
+        transport.setblocking(False)
         self._socket = transport
         self._timeout = timeout
         self._longest = max_pdu + _MARGIN
-        self._buffer = memoryview(bytearray(2 * (pdu.HEADER_LENGTH + self._longest)))
+        self._buffer = memoryview(bytearray(_FIRST_BUFFER))
         self._start = self._end = 0
-        self._poll = select.poll()
-        self._poll.register(transport, select.POLLIN)
+        self._gathered: list[bytes] = []
+        self._written = 0.0
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(transport, select.POLLIN)
+        self._writable.register(transport, select.POLLOUT)
         transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_request(self, deadline: float) -> bytes:
@@ -79,6 +90,8 @@ class UpperLayer:
         if length > self._longest:
             raise Violation(INVALID_PARAMETER, f"PDU of {length} bytes")
         if self._end - self._start < length:
+            if length > len(self._buffer) // 2:
+                self._grow()
             deadline = time.monotonic() + self._timeout
             while self._end - self._start < length:
                 self._fill(deadline)
@@ -87,18 +100,33 @@ class UpperLayer:
 
     def pending(self) -> bool:
         """Whether something has come: bytes, or the end of the connection."""
-        return self._start < self._end or bool(self._poll.poll(0))
+        return self._start < self._end or bool(self._readable.poll(0))
 
-    def write(self, data: bytes) -> None:
-        self._socket.settimeout(self._timeout)
-        self._socket.sendall(data)
+    def write(self, data: bytes = b"") -> None:
+        """Writes it after what has been gathered."""
+        self._gathered.append(data)
+        whole = b"".join(self._gathered)
+        self._gathered.clear()
+        self._send(whole, time.monotonic() + self._timeout)
+        self._written = time.monotonic()
+
+    def gather(self, data: bytes) -> bool:
+        """Writes it by itself unless other data has just been written: then it waits for what comes next.
+
+        So a hundred answers that take a moment are a few writes, and one that took its time is not kept waiting.
+        Whether anything was written. `write` is to follow sooner or later.
+        """
+        if time.monotonic() - self._written < _GATHER and len(self._gathered) < _GATHERED:
+            self._gathered.append(data)
+            return False
+        self.write(data)
+        return True
 
     def write_last(self, data: bytes) -> None:
         """Our last word; then the peer closes, or has it done for it."""
         deadline = time.monotonic() + _LINGER
         with contextlib.suppress(OSError):
-            self._socket.settimeout(_LINGER)
-            self._socket.sendall(data)
+            self._send(data, deadline)
             self._socket.shutdown(socket.SHUT_WR)
             while True:
                 self._start = self._end = 0
@@ -124,22 +152,40 @@ class UpperLayer:
         head = self._buffer[begin : self._start]
         return head[0], int.from_bytes(head[2:], "big")
 
+    def _grow(self) -> None:
+        """To twice the longest PDU, so that `_fill` finds room for any."""
+        rest = self._buffer[self._start : self._end]
+        self._buffer = memoryview(bytearray(2 * (pdu.HEADER_LENGTH + self._longest)))
+        self._buffer[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+
     def _fill(self, deadline: float) -> None:
         """Receives what is there, waiting for at least a byte. Only while there is too little for what is read."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start > len(self._buffer) // 2:
-            # A PDU fits in half of the buffer: with its begin in the other half there is room for all of it.
+            # What is read fits in half of the buffer: where it begins in the other half there is room for all of it.
             rest = self._end - self._start
             self._buffer[:rest] = self._buffer[self._start : self._end]
             self._start, self._end = 0, rest
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the peer took too long")
-        self._socket.settimeout(left)
         if _QUICKACK is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        _wait(self._readable, deadline)
         count = self._socket.recv_into(self._buffer[self._end :])
         if not count:
             raise ConnectionResetError("closed by the peer")
         self._end += count
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                _wait(self._writable, deadline)
+
+
+def _wait(poll: select.poll, deadline: float) -> None:
+    left = deadline - time.monotonic()
+    if left <= 0 or not poll.poll(left * 1000):
+        raise TimeoutError("the peer took too long")

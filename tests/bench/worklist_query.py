@@ -61,12 +61,12 @@ def measure(stage: Stage) -> Table:
     rows, targets = [], list[Target]()
     for count in (100, 1000):
         with stage.broker(f"worklist-{count}") as broker:
-            run(broker.orders_port, 8, (_order(number) for number in range(count + 8)), count)
+            run(broker.orders_port, 8, (order(number) for number in range(count + 8)), count)
             wait_until_routed(broker)
             ours = _timed(broker.dicom_port, "BROKER", stage.count(50))
-            found = _all_rows(broker)
+            found = all_rows(broker)
         assert len(found) == count, f"{len(found)} rows of {count}"
-        with _wlmscpfs(stage, count, found) as port:
+        with wlmscpfs(stage, count, found) as port:
             theirs = _timed(port, "BROKER", stage.count(50))
         for (name, how), (seconds, answers) in ours.items():
             other, other_answers = theirs[name, how]
@@ -128,7 +128,7 @@ def _median_of(ask: Callable[[], int], times: int) -> tuple[float, int]:
     return median(seconds), answers
 
 
-def _order(number: int) -> bytes:
+def order(number: int) -> bytes:
     """Order `number`: every station and day in turn; one patient in forty is called Hansen."""
     family = "HANSEN" if number % 40 == 0 else f"Prøve{number % 97}"
     person = Person(number=f"5{number:05d}", family=family, given="Åse")
@@ -144,13 +144,13 @@ def _order(number: int) -> bytes:
     )
 
 
-def _all_rows(broker: Broker) -> list[Dataset]:
+def all_rows(broker: Broker) -> list[Dataset]:
     with Scu(broker.dicom_port, CONTEXTS) as scu:
         return [decoded(answer) for answer in scu.find(encoded(worklist_query()))]
 
 
 @contextmanager
-def _wlmscpfs(stage: Stage, count: int, rows: list[Dataset]) -> Iterator[int]:
+def wlmscpfs(stage: Stage, count: int, rows: list[Dataset]) -> Iterator[int]:
     folder = stage.folder / f"wl-{count}" / "BROKER"
     folder.mkdir(parents=True)
     (folder / "lockfile").touch()

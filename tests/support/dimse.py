@@ -155,6 +155,25 @@ class Scu:
         return taken
 
 
+class Wire:
+    """The bytes of an association with one C-FIND, for a client that is too busy to make them."""
+
+    release = struct.pack(">BBII", 5, 0, 4, 0)
+
+    def __init__(self, contexts: Sequence[tuple[str, str]], identifier: bytes) -> None:
+        self.associate = _associate(contexts, "TESTSCU", "BROKER")
+        command = _command({0x0002: contexts[0][0], 0x0100: 0x0020, 0x0110: 1, 0x0700: 0, 0x0800: 1})
+        self.find = _pdv(1, _LAST_COMMAND, command) + _pdv(1, _LAST_DATA, identifier)
+
+    @staticmethod
+    def is_final(body: bytes) -> bool:
+        """Whether a P-DATA-TF begins with the command of a response that is not pending."""
+        length, flags = struct.unpack_from(">IxB", body)
+        if not flags & 1:
+            return False
+        return _number(_fields(body[6 : 4 + length])[0x0900]) not in (0xFF00, 0xFF01)
+
+
 def encoded(dataset: Dataset) -> bytes:
     """A data set in explicit VR little endian."""
     buffer = DicomBytesIO()
