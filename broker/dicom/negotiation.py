@@ -217,9 +217,16 @@ def _with_count(sop_class: str) -> bytes:
 
 
 def _items(data: bytes) -> list[tuple[int, bytes]]:
-    found = pdu.items(data)
-    if sum(4 + len(value) for _, value in found) != len(data):
-        raise RemoteProtocolError("A-ASSOCIATE-RQ with an item of a wrong length")
+    """(type, value) of each item."""
+    found: list[tuple[int, bytes]] = []
+    position = 0
+    while position < len(data):
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        end = position + 4 + length
+        if end > len(data):
+            raise RemoteProtocolError("A-ASSOCIATE-RQ with an item of a wrong length")
+        found.append((data[position], data[position + 4 : end]))
+        position = end
     return found
 
 

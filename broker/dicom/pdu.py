@@ -78,11 +78,11 @@ def read_associate_ac(body: bytes) -> Accepted:
     """Reads the variable items of an A-ASSOCIATE-AC (PS3.8 9.3.3); unknown items are passed over."""
     results: dict[int, int] = {}
     max_length = 0
-    for kind, value in items(body[68:]):
+    for kind, value in _items(body[68:]):
         if kind == 0x21 and len(value) >= 4:
             results[value[0]] = value[2]
         elif kind == 0x50:
-            for sub_kind, sub_value in items(value):
+            for sub_kind, sub_value in _items(value):
                 if sub_kind == 0x51 and len(sub_value) == 4:
                     max_length = struct.unpack(">L", sub_value)[0]
     return Accepted(results, max_length)
@@ -285,8 +285,7 @@ def item(kind: int, value: bytes) -> bytes:
     return struct.pack(">BBH", kind, 0, len(value)) + value
 
 
-def items(data: bytes) -> list[tuple[int, bytes]]:
-    """(type, value) of each item; the last value is as long as the data lasts, whatever its length says."""
+def _items(data: bytes) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     position = 0
     while position + 4 <= len(data):
