@@ -56,7 +56,7 @@ def measure(stage: Stage) -> Table:
             say(
                 f"  broker, {clients} clients: {rate(ours[clients].per_second)}, {ours[clients].refused} refused"
             )
-    with wlmscpfs(stage, ROWS, found) as port:
+    with wlmscpfs(stage, "wl-associations", found) as port:
         theirs = {}
         for clients in CLIENTS:
             theirs[clients] = _driven(port, clients, stage.count(100), query)

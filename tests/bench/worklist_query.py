@@ -66,7 +66,7 @@ def measure(stage: Stage) -> Table:
             ours = _timed(broker.dicom_port, "BROKER", stage.count(50))
             found = all_rows(broker)
         assert len(found) == count, f"{len(found)} rows of {count}"
-        with wlmscpfs(stage, count, found) as port:
+        with wlmscpfs(stage, f"wl-{count}", found) as port:
             theirs = _timed(port, "BROKER", stage.count(50))
         for (name, how), (seconds, answers) in ours.items():
             other, other_answers = theirs[name, how]
@@ -150,8 +150,8 @@ def all_rows(broker: Broker) -> list[Dataset]:
 
 
 @contextmanager
-def wlmscpfs(stage: Stage, count: int, rows: list[Dataset]) -> Iterator[int]:
-    folder = stage.folder / f"wl-{count}" / "BROKER"
+def wlmscpfs(stage: Stage, name: str, rows: list[Dataset]) -> Iterator[int]:
+    folder = stage.folder / name / "BROKER"
     folder.mkdir(parents=True)
     (folder / "lockfile").touch()
     for number, row in enumerate(rows):
