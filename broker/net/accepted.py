@@ -83,6 +83,7 @@ class Association:
         self._stopping = stopping
         self._peer = Peer(calling_aet="", called_aet="", host=address[0], port=address[1])
         self._established = False
+        self._reader: MessageReader  # of an association that is established
         self._waiting: deque[Message] = deque()
         self._cancelled: set[int] = set()
         self._released = False
@@ -105,7 +106,8 @@ class Association:
             self.layer.write_last(pdu.reject(*exc.refusal))
         except Violation as exc:
             # Before there is an association its user aborts (PS3.8 table 9-10, AA-1).
-            self._abort(*((_PROVIDER, exc.reason) if self._established else (_USER, 0)), why=str(exc))
+            source, reason = (_PROVIDER, exc.reason) if self._established else (_USER, 0)
+            self._abort(source, reason, why=str(exc))
         except RemoteProtocolError as exc:
             self._abort(_USER, 0, why=str(exc))
         except TimeoutError:
@@ -182,16 +184,16 @@ class Association:
             raise self._broken
         self._cancelled.clear()  # a C-CANCEL that came before the request it names belongs to an older one
         while not self._waiting and not self._released:
+            self.idle = not self._reader.midway
+            if self.idle and self._stopping():
+                raise ConnectionAbortedError("the server stops")
             self._read()
+            self.idle = False
         return self._waiting.popleft() if self._waiting else None
 
     def _read(self) -> None:
         """Takes one PDU."""
-        self.idle = not self._reader.midway and not self._waiting
-        if self.idle and self._stopping():
-            raise ConnectionAbortedError("the server stops")
         kind, body = self.layer.read(self._times.network)
-        self.idle = False
         if kind == pdu.P_DATA:
             self._waiting.extend(self._reader.feed(body))
         elif kind == pdu.RELEASE_RQ:

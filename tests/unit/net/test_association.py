@@ -46,10 +46,21 @@ from broker.net.association import (
 )
 from broker.net.incoming import PART
 from broker.net.upper_layer import LONGEST_ASSOCIATE
-from tests.support.dimse import IMPLICIT, VERIFICATION, RejectedError, Scu
+from tests.support.dimse import (
+    EXPLICIT,
+    IMPLICIT,
+    VERIFICATION,
+    WORKLIST,
+    RejectedError,
+    Scu,
+    command_set,
+    encoded,
+)
+from tests.support.ports import is_open
 from tests.support.processes import wait_until
 
 ECHO = [(VERIFICATION, IMPLICIT)]
+QUERY = encoded(to_dataset({"PatientName": "*"}))
 SECRET = "Hemmelig^Navn"
 FindFunction = Callable[[FindRequest, Peer], Iterator[Answer]]
 StoreFunction = Callable[[StoreRequest, Peer], Answer]
@@ -733,6 +744,36 @@ def test_stopping_lets_a_request_end(serve: Callable[..., AssociationServer], ke
     assert answers == [status.SUCCESS]
     assert not stopper.is_alive()
     assert len(keeper.taken) == 1
+
+
+def test_stopping_lets_a_query_end_whose_peer_goes_on_talking(
+    serve: Callable[..., AssociationServer],
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: FindRequest, peer: Peer) -> Iterator[Answer]:
+        yield from three_rows(request, peer)
+        begun.set()
+        assert go_on.wait(5)
+        assert not request.cancelled()
+        yield from three_rows(request, peer)
+
+    server = serve(slow)
+    port = server.port
+    scu = Scu(port, [*ECHO, (WORKLIST, EXPLICIT)])
+    answers: list[int] = []
+    sender = threading.Thread(target=lambda: answers.append(len(scu.find(QUERY))))
+    sender.start()
+    assert begun.wait(5)
+    scu.send_raw(pdata(3, 3, command_set({0x0100: 0x0FFF, 0x0120: 99, 0x0800: 0x0101})))
+    stopper = threading.Thread(target=server.stop, args=(5,))
+    stopper.start()
+    wait_for(lambda: not is_open(port))
+    go_on.set()
+    sender.join(5)
+    stopper.join(5)
+    assert answers == [6]
+    scu.drop()
 
 
 def test_stopping_does_not_wait_longer_than_it_may(
