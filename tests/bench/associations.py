@@ -28,8 +28,8 @@ more than 50 associations at once; refused ones are counted, and do not count as
 
 GOAL = 7.0
 LIMIT = (
-    "one interpreter answers for all of them: most of its time in a profile goes to reading, projecting and encoding"
-    " the rows"
+    "one interpreter answers for all of them, one thread at a time: a profile gives half of an association's time to"
+    " reading, choosing and encoding its rows"
 )
 
 

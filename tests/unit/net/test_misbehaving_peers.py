@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from broker.dicom import status
 from broker.dicom.attributes import to_dataset
+from broker.net.acceptor import REFUSALS
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
     ActionRequest,
@@ -326,6 +328,38 @@ def test_threads_do_not_grow_with_associations_that_are_over(serve: Callable[...
         Scu(server.port, ECHO).release()
         Scu(server.port, ECHO).drop()
     wait_until(lambda: threading.active_count() <= before + 2, "the threads are as many as before")
+
+
+def test_silent_connections_of_one_host_do_not_use_up_the_threads(
+    serve: Callable[..., AssociationServer],
+) -> None:
+    server = serve(max_associations=2, max_per_peer=1)
+    address = ("127.0.0.1", server.port)
+    with ExitStack() as stack:
+        for _ in range(1 + REFUSALS // 2):
+            stack.enter_context(socket.create_connection(address, timeout=10))
+        with socket.create_connection(address, timeout=10) as one_too_many:
+            assert one_too_many.recv(1) == b""
+        other = socket.create_connection(address, timeout=10, source_address=("127.0.0.2", 0))
+        stack.enter_context(other).sendall(associate_rq(ECHO))
+        assert other.recv(1) == b"\2", "A-ASSOCIATE-AC"
+
+
+def test_connections_wait_while_there_are_no_more_files(
+    serve: Callable[..., AssociationServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as peer:
+        peer.settimeout(10)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (peer.fileno() + 1, hard))
+        try:
+            peer.connect(("127.0.0.1", server.port))
+            wait_until(lambda: "no connection can be accepted" in caplog.text, "it is told")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        peer.sendall(associate_rq(ECHO))
+        assert peer.recv(1) == b"\2"
 
 
 # --- ways to end --------------------------------------------------------------------------------------------
