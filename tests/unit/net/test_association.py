@@ -21,12 +21,14 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLossless,
 )
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_FIND
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from pynetdicom.sop_class import (
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
@@ -38,6 +40,7 @@ from broker.errors import LocalProtocolError, RemoteProtocolError, StoreError, U
 from broker.net import acceptor
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
+    ActionRequest,
     Answer,
     AssociationServer,
     FindRequest,
@@ -53,6 +56,7 @@ from tests.support.dimse import (
     WORKLIST,
     RejectedError,
     Scu,
+    associate_rq,
     command_set,
     encoded,
 )
@@ -142,7 +146,7 @@ def associate(
     return connect(ae, server, called)
 
 
-def connect(ae: AE, server: AssociationServer, called: str = "BROKER", **options: int) -> Association:
+def connect(ae: AE, server: AssociationServer, called: str = "BROKER", **options: object) -> Association:
     association = ae.associate("127.0.0.1", server.port, ae_title=called, **options)  # type: ignore[arg-type]
     if association.dul.socket is not None and association.dul.socket.socket is not None:
         _sockets.append(association.dul.socket.socket)
@@ -811,3 +815,69 @@ def test_nothing_of_a_data_set_is_logged_even_at_debug(
     association.send_c_store(instance())
     association.release()
     assert SECRET not in caplog.text
+
+
+# --- negotiation with a client that is not ours ---------------------------------------------------------------
+
+
+class Told:
+    """Is told what an archive has committed to: the archive opens the association, and is its SCP."""
+
+    sop_classes = scu_classes = (str(StorageCommitmentPushModel),)
+
+    def __init__(self) -> None:
+        self.requests: list[ActionRequest] = []
+
+    def act(self, request: ActionRequest, peer: Peer) -> Answer:
+        self.requests.append(request)
+        return Answer(status=status.SUCCESS)
+
+
+def test_an_archive_reports_its_commitment_as_scp(tmp_path: Path) -> None:
+    server = AssociationServer("127.0.0.1", 0, spool=tmp_path / "spool", admit=lambda peer: True)
+    told = Told()
+    server.register(told)
+    server.start()
+    ae = AE("ARCHIVE")
+    ae.add_requested_context(StorageCommitmentPushModel)
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    association = connect(ae, server, ext_neg=[role])
+    [context] = association.accepted_contexts
+    assert (context.as_scp, context.as_scu) == (True, False)
+    answer, _ = association.send_n_event_report(
+        to_dataset({"TransactionUID": "1.2.3"}), 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+    )
+    assert answer.Status == status.SUCCESS
+    association.release()
+    server.stop(0)
+    _sockets.pop().close()
+    [request] = told.requests
+    assert (request.operation, request.type_id) == ("N-EVENT-REPORT", 1)
+    assert request.sop_instance_uid == "1.2.840.10008.1.20.1.1"
+    assert b"1.2.3" in request.dataset
+
+
+def test_ways_to_query_are_answered_where_asked(serve: Callable[..., AssociationServer]) -> None:
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid, item.service_class_application_information = (
+        ModalityWorklistInformationFind,
+        b"\1\1\1",
+    )
+    ae = AE("CAMERA")
+    ae.add_requested_context(ModalityWorklistInformationFind)
+    association = connect(ae, serve(), ext_neg=[item])
+    answered = association.acceptor.sop_class_extended
+    association.release()
+    assert answered == {ModalityWorklistInformationFind: b"\0\1\0"}
+
+
+def test_the_same_request_is_answered_from_memory_and_a_new_service_counts(tmp_path: Path) -> None:
+    server = AssociationServer("127.0.0.1", 0, spool=tmp_path / "spool", admit=lambda peer: True)
+    body = associate_rq([(WORKLIST, EXPLICIT)])[6:]
+    _, nothing = server.negotiate(body)
+    assert server.negotiate(body)[1] is nothing
+    assert nothing.contexts == {}
+    server.register(Finder(three_rows))
+    assert set(server.negotiate(body)[1].contexts) == {1}
+    long = body + bytes.fromhex("7f00fffb") + bytes(0xFFFB)
+    assert server.negotiate(long)[1] is not server.negotiate(long)[1], "nobody fills the memory with it"
