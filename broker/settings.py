@@ -52,6 +52,17 @@ class DicomSettings(Options):
     )
     peers: tuple[AeTitle, ...] = Field(default=(), description="Calling AE titles that are known.")
     max_associations: int = Field(default=200, ge=1, description="Associations at once.")
+    max_associations_per_peer: int = Field(
+        default=100,
+        ge=1,
+        description="How many of them one calling AE title may have, and one host: so that a device gone wild does not"
+        " shut the others out. More for a gateway that speaks for many devices.",
+    )
+    user_identity: Literal["ignore", "acknowledge"] = Field(
+        default="ignore",
+        description="What a device hears that names its user and wants that confirmed. Nobody checks it:"
+        " `acknowledge` is for devices that do not go on without an answer.",
+    )
 
 
 class HttpSettings(Options):

@@ -1,7 +1,8 @@
-"""Builds and reads the PDUs and command sets of an association requestor, as bytes.
+"""Builds and reads PDUs, and the command sets of an association requestor, as bytes.
 
-Only what a C-STORE, C-FIND, C-ECHO, N-CREATE and N-SET SCU needs: no acceptor side, no role selection, no extended
-negotiation, no user identity. No socket and no state; the order of things is `broker.net.requestor`'s.
+Only what a C-STORE, C-FIND, C-ECHO, N-CREATE and N-SET SCU needs: no role selection, no extended negotiation, no user
+identity. What an acceptor answers is in `broker.dicom.negotiation` and `broker.dicom.command`. No socket and no state;
+the order of things is `broker.net.requestor`'s.
 
 PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.2, 9.3.5, 10.3.3, 10.3.5 and Annex E
 (command sets).
@@ -13,11 +14,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from broker.dicom.command import decode, encode, uid, us
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
 from broker.errors import RemoteProtocolError
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
+ASSOCIATE_RQ = 0x01
 ASSOCIATE_AC = 0x02
 ASSOCIATE_RJ = 0x03
 P_DATA = 0x04
@@ -60,15 +63,15 @@ def associate_rq(
     *, called_aet: str, calling_aet: str, contexts: Mapping[int, Context], max_length: int
 ) -> bytes:
     """A-ASSOCIATE-RQ (PS3.8 9.3.2). `contexts` by odd id, 128 at most."""
-    items = [_item(0x10, APPLICATION_CONTEXT.encode())]
+    items = [item(0x10, APPLICATION_CONTEXT.encode())]
     for number, context in contexts.items():
         abstract, transfer = context.abstract_syntax.encode("ascii"), context.transfer_syntax.encode("ascii")
-        items.append(_item(0x20, bytes((number, 0, 0, 0)) + _item(0x30, abstract) + _item(0x40, transfer)))
-    user = _item(0x51, struct.pack(">L", max_length))
-    user += _item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
-    items.append(_item(0x50, user))
+        items.append(item(0x20, bytes((number, 0, 0, 0)) + item(0x30, abstract) + item(0x40, transfer)))
+    user = item(0x51, struct.pack(">L", max_length))
+    user += item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+    items.append(item(0x50, user))
     titles = called_aet.encode("ascii").ljust(16) + calling_aet.encode("ascii").ljust(16)
-    return _pdu(0x01, struct.pack(">HH", 1, 0) + titles + bytes(32) + b"".join(items))
+    return framed(ASSOCIATE_RQ, struct.pack(">HH", 1, 0) + titles + bytes(32) + b"".join(items))
 
 
 def read_associate_ac(body: bytes) -> Accepted:
@@ -108,17 +111,22 @@ def describe_abort(body: bytes) -> str:
 
 def release_rq() -> bytes:
     """A-RELEASE-RQ (PS3.8 9.3.6)."""
-    return _pdu(RELEASE_RQ, bytes(4))
+    return framed(RELEASE_RQ, bytes(4))
 
 
 def release_rp() -> bytes:
     """A-RELEASE-RP (PS3.8 9.3.7)."""
-    return _pdu(RELEASE_RP, bytes(4))
+    return framed(RELEASE_RP, bytes(4))
 
 
-def abort() -> bytes:
-    """A-ABORT by the service user (PS3.8 9.3.8)."""
-    return _pdu(ABORT, bytes(4))
+def abort(source: int = 0, reason: int = 0) -> bytes:
+    """A-ABORT (PS3.8 9.3.8), by the service user unless said otherwise."""
+    return framed(ABORT, bytes((0, 0, source, reason)))
+
+
+def reject(result: int, source: int, reason: int) -> bytes:
+    """A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+    return framed(ASSOCIATE_RJ, bytes((0, result, source, reason)))
 
 
 def store_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -126,12 +134,12 @@ def store_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_
     return _command(
         context_id,
         {
-            0x0002: _uid(sop_class_uid),
-            0x0100: _us(0x0001),
-            0x0110: _us(message_id),
-            0x0700: _us(0x0000),
-            0x0800: _us(_DATASET_PRESENT),
-            0x1000: _uid(sop_instance_uid),
+            0x0002: uid(sop_class_uid),
+            0x0100: us(0x0001),
+            0x0110: us(message_id),
+            0x0700: us(0x0000),
+            0x0800: us(_DATASET_PRESENT),
+            0x1000: uid(sop_instance_uid),
         },
     )
 
@@ -141,11 +149,11 @@ def find_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
     return _command(
         context_id,
         {
-            0x0002: _uid(sop_class_uid),
-            0x0100: _us(0x0020),
-            0x0110: _us(message_id),
-            0x0700: _us(0x0000),
-            0x0800: _us(_DATASET_PRESENT),
+            0x0002: uid(sop_class_uid),
+            0x0100: us(0x0020),
+            0x0110: us(message_id),
+            0x0700: us(0x0000),
+            0x0800: us(_DATASET_PRESENT),
         },
     )
 
@@ -155,11 +163,11 @@ def create_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance
     return _command(
         context_id,
         {
-            0x0002: _uid(sop_class_uid),
-            0x0100: _us(0x0140),
-            0x0110: _us(message_id),
-            0x0800: _us(_DATASET_PRESENT),
-            0x1000: _uid(sop_instance_uid),
+            0x0002: uid(sop_class_uid),
+            0x0100: us(0x0140),
+            0x0110: us(message_id),
+            0x0800: us(_DATASET_PRESENT),
+            0x1000: uid(sop_instance_uid),
         },
     )
 
@@ -169,11 +177,11 @@ def set_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_ui
     return _command(
         context_id,
         {
-            0x0003: _uid(sop_class_uid),
-            0x0100: _us(0x0120),
-            0x0110: _us(message_id),
-            0x0800: _us(_DATASET_PRESENT),
-            0x1001: _uid(sop_instance_uid),
+            0x0003: uid(sop_class_uid),
+            0x0100: us(0x0120),
+            0x0110: us(message_id),
+            0x0800: us(_DATASET_PRESENT),
+            0x1001: uid(sop_instance_uid),
         },
     )
 
@@ -183,10 +191,10 @@ def echo_rq(context_id: int, message_id: int) -> bytes:
     return _command(
         context_id,
         {
-            0x0002: _uid(VERIFICATION),
-            0x0100: _us(0x0030),
-            0x0110: _us(message_id),
-            0x0800: _us(_DATASET_ABSENT),
+            0x0002: uid(VERIFICATION),
+            0x0100: us(0x0030),
+            0x0110: us(message_id),
+            0x0800: us(_DATASET_ABSENT),
         },
     )
 
@@ -250,14 +258,11 @@ class ResponseReader:
 
 def _read_response(command: bytes) -> tuple[Response, bool]:
     """The response, and whether a data set follows."""
-    values: dict[int, int] = {}
-    position = 0
-    while position + 8 <= len(command):
-        group, element, length = struct.unpack_from("<HHL", command, position)
-        position += 8
-        if group == 0 and length == 2 and position + 2 <= len(command):
-            values[element] = struct.unpack_from("<H", command, position)[0]
-        position += length
+    values = {
+        number: int.from_bytes(value, "little")
+        for number, value in decode(command).items()
+        if len(value) == 2
+    }
     try:
         response = Response(values[0x0100], values[0x0120], values[0x0900], values.get(0x0903))
     except KeyError as error:
@@ -266,25 +271,17 @@ def _read_response(command: bytes) -> tuple[Response, bool]:
 
 
 def _command(context_id: int, elements: Mapping[int, bytes]) -> bytes:
-    body = b"".join(struct.pack("<HHL", 0, number, len(value)) + value for number, value in elements.items())
-    body = struct.pack("<HHLL", 0, 0, 4, len(body)) + body
-    return _pdu(P_DATA, struct.pack(">LBB", len(body) + 2, context_id, 3) + body)
+    body = encode(elements)
+    return framed(P_DATA, struct.pack(">LBB", len(body) + 2, context_id, 3) + body)
 
 
-def _uid(value: str) -> bytes:
-    raw = value.encode("ascii")
-    return raw + b"\0" * (len(raw) % 2)
-
-
-def _us(value: int) -> bytes:
-    return struct.pack("<H", value)
-
-
-def _pdu(kind: int, body: bytes) -> bytes:
+def framed(kind: int, body: bytes) -> bytes:
+    """A PDU of any kind."""
     return struct.pack(">BBL", kind, 0, len(body)) + body
 
 
-def _item(kind: int, value: bytes) -> bytes:
+def item(kind: int, value: bytes) -> bytes:
+    """A variable item or sub-item (PS3.8 9.3.2)."""
     return struct.pack(">BBH", kind, 0, len(value)) + value
 
 

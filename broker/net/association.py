@@ -1,8 +1,8 @@
 """The DICOM association server: one port, many services.
 
 Services (`broker.net.service`) get a request and the peer and give answers. What a query or an object means
-is their business, and so is durability. Nothing of the layer below (`broker.net.acceptor`, pynetdicom)
-shows through, so that it can be exchanged. Received objects are files: never held in memory, decoded or
+is their business, and so is durability. Nothing of the layer below (`broker.net.acceptor`) shows through, so that it
+can be exchanged. Received objects are files: never held in memory, decoded or
 transcoded. Data sets are not logged.
 
 PS3.7 9 (DIMSE-C services), 10 (DIMSE-N services), PS3.8 7 (association establishment).
@@ -14,17 +14,21 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from broker.dicom import status
+from broker.dicom import negotiation, status
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from broker.errors import BrokerError, LocalProtocolError, StoreError, UnwritableError
+from broker.net.accepted import Times
 from broker.net.acceptor import Acceptor
 from broker.net.incoming import PART
 from broker.net.service import (
     PRIVATE_STORAGE,
     STORAGE_SOP_CLASSES,
+    ActionRequest,
+    ActionService,
     Answer,
     FindRequest,
     FindService,
@@ -38,6 +42,8 @@ from broker.net.service import (
 
 __all__ = [
     "STORAGE_SOP_CLASSES",
+    "ActionRequest",
+    "ActionService",
     "Answer",
     "AssociationServer",
     "FindRequest",
@@ -55,6 +61,13 @@ logger = logging.getLogger(__name__)
 # What a query or a DIMSE-N service speaks, in order of liking; images are taken as proposed.
 _MESSAGE_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 
+# Bytes of the application information that a query service answers with: no relational queries (there is one level),
+# combined matching of dates and times, no fuzzy matching beyond case and accents.
+_FIND_EXTENDED = b"\0\1\0"
+
+_KNOWN, _LONGEST_KNOWN = 256, 1 << 16
+"""How many A-ASSOCIATE-RQs are remembered with their answers, and how many bytes they have at most."""
+
 
 class AssociationServer:
     """Accepts associations on one port and hands their requests to the registered services."""
@@ -70,6 +83,8 @@ class AssociationServer:
         check_room: Callable[[], None] = lambda: None,
         turned_away: Callable[[], None] = lambda: None,
         max_associations: int = 200,
+        max_per_peer: int = 100,
+        acknowledges_identity: bool = False,
         max_pdu: int = 131072,
         network_timeout: float = 60.0,
         negotiation_timeout: float = 30.0,
@@ -79,8 +94,9 @@ class AssociationServer:
 
         `admit`: whether a calling AE title may associate; called in the association's thread. `check_room`:
         asked while an object arrives, raises `StoreError` where nothing may be written. `turned_away`: called
-        for each object that is answered A700. Time-outs in seconds: of silence within an association, and from
-        connecting to the A-ASSOCIATE-RQ.
+        for each object that is answered A700. `max_per_peer`: of `max_associations`, for one calling AE title and
+        for one host. `acknowledges_identity`: a user identity, which nobody checks, is confirmed where the peer asks
+        for that. Time-outs in seconds: of silence within an association, and from connecting to the A-ASSOCIATE-RQ.
         """
         self.ae_title = ae_title
         self.spool = spool
@@ -91,14 +107,18 @@ class AssociationServer:
         self._finders: dict[str, FindService] = {}
         self._stores: dict[str, StoreService] = {}
         self._objects: dict[str, ObjectService] = {}
+        self._actions: dict[str, ActionService] = {}
+        self.max_pdu = max_pdu
+        self.acknowledges_identity = acknowledges_identity
+        self._known = lru_cache(maxsize=_KNOWN)(self._negotiated)
         self._acceptor = Acceptor(
             self,
             host,
             port,
             max_associations=max_associations,
+            max_per_peer=max_per_peer,
             max_pdu=max_pdu,
-            network_timeout=network_timeout,
-            negotiation_timeout=negotiation_timeout,
+            times=Times(negotiation=negotiation_timeout, network=network_timeout),
         )
 
     def register(self, service: Service) -> None:
@@ -107,12 +127,14 @@ class AssociationServer:
             "find": self._finders,
             "store": self._stores,
             "operate": self._objects,
+            "act": self._actions,
         }
         table = next(kinds[kind] for kind in kinds if hasattr(service, kind))
         for sop_class in service.sop_classes:
             if sop_class in table:
                 raise LocalProtocolError(f"{sop_class}: two services for one SOP class")
             table[sop_class] = service
+        self._known.cache_clear()
 
     @property
     def port(self) -> int:
@@ -145,8 +167,30 @@ class AssociationServer:
         """Transfer syntaxes to accept for a SOP class, the best first; none when it has no service."""
         if self._store_of(sop_class) is not None:
             return proposed
-        known = sop_class in self._finders or sop_class in self._objects or sop_class == VERIFICATION
-        return _MESSAGE_SYNTAXES if known else ()
+        known = any(sop_class in table for table in (self._finders, self._objects, self._actions))
+        return _MESSAGE_SYNTAXES if known or sop_class == VERIFICATION else ()
+
+    def peer_serves(self, sop_class: str) -> bool:
+        """See `broker.dicom.negotiation.Policy`."""
+        service = self._actions.get(sop_class)
+        return service is not None and sop_class in service.scu_classes
+
+    def extended(self, sop_class: str, proposed: bytes) -> bytes | None:
+        """What of the proposed ways to query there is (PS3.4 C.5.1.1, K.5.1.1); of other classes, nothing is said."""
+        if sop_class not in self._finders:
+            return None
+        return bytes(ours & theirs for ours, theirs in zip(_FIND_EXTENDED, proposed, strict=False))
+
+    def negotiate(self, body: bytes) -> tuple[negotiation.AssociateRequest, negotiation.Accepted]:
+        """An A-ASSOCIATE-RQ and its A-ASSOCIATE-AC. Raises `RemoteProtocolError`.
+
+        A device sends the same bytes every time, and the answer hangs on nothing else once the services are there.
+        """
+        return self._known(body) if len(body) <= _LONGEST_KNOWN else self._negotiated(body)
+
+    def _negotiated(self, body: bytes) -> tuple[negotiation.AssociateRequest, negotiation.Accepted]:
+        request = negotiation.read(body)
+        return request, negotiation.accept(body, request, self)
 
     def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
         """The service's answers; an exception ends them with a failure status."""
@@ -172,10 +216,20 @@ class AssociationServer:
     def operate(self, request: ObjectRequest, peer: Peer) -> Answer:
         """The service's answer; an exception becomes 0110 processing failure."""
         service = self._objects.get(request.sop_class_uid)
-        if service is None:
+        if service is None:  # the class is known to another kind of service, or it had not been negotiated
             return Answer(status=status.UNRECOGNISED_OPERATION)
         try:
             return service.operate(request, peer)
+        except Exception as exc:  # noqa: BLE001 - the edge of the service
+            return replace(_failed(request.operation, peer, exc), status=status.PROCESSING_FAILURE)
+
+    def act(self, request: ActionRequest, peer: Peer) -> Answer:
+        """The service's answer; an exception becomes 0110 processing failure."""
+        service = self._actions.get(request.sop_class_uid)
+        if service is None:
+            return Answer(status=status.UNRECOGNISED_OPERATION)
+        try:
+            return service.act(request, peer)
         except Exception as exc:  # noqa: BLE001 - the edge of the service
             return replace(_failed(request.operation, peer, exc), status=status.PROCESSING_FAILURE)
 

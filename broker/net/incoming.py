@@ -1,4 +1,4 @@
-"""The file that one object is received into. What receives it is `broker.net.provider`, what becomes of it
+"""The file that one object is received into. What receives it is `broker.net.accepted`, what becomes of it
 a service.
 
 A disk that is full, or nearly so, is remembered and not raised: what was written is removed at once, the rest of
@@ -33,20 +33,12 @@ class Incoming:
         try:
             check_room()
             # Closed by `close`, when the data set is complete.
-            self._file = open(self.path, "xb", buffering=1 << 20, opener=_private)  # noqa: SIM115
+            self._file = open(self.path, "xb", buffering=1 << 16, opener=_private)  # noqa: SIM115
         except (OSError, StoreError) as exc:
             self.error = exc
         self.write(head)
 
-    @property
-    def file(self) -> Incoming:
-        """pynetdicom flushes `.file` after each fragment; the buffer knows better."""
-        return self
-
-    def flush(self) -> None:
-        """Not yet."""
-
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._file is not None and self.error is None:
             try:
                 self._check_room()

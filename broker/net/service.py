@@ -1,8 +1,8 @@
 """What a DICOM service of the broker is: requests, answers, the Protocols it fulfils. Nothing runs here.
 
 Fixed early, so that the association layer (`broker.net.acceptor`) can be exchanged without touching a
-service. Of the DIMSE-N services those that make and change objects are here. PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND),
-9.3.2.3 (C-CANCEL), 10.1.5 (N-CREATE), 10.1.3 (N-SET).
+service. C-ECHO needs none. PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.3.2.3 (C-CANCEL), 10.1.1 (N-EVENT-REPORT), 10.1.2
+(N-GET), 10.1.3 (N-SET), 10.1.4 (N-ACTION), 10.1.5 (N-CREATE).
 """
 
 from __future__ import annotations
@@ -85,12 +85,28 @@ class ObjectRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRequest:
+    """An N-ACTION-RQ, N-EVENT-REPORT-RQ or N-GET-RQ."""
+
+    operation: Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]
+    sop_class_uid: str
+    sop_instance_uid: str
+    type_id: int
+    """Action or Event Type ID; 0 of N-GET."""
+    attributes: tuple[int, ...]
+    """Tags that an N-GET asks for; none: all."""
+    transfer_syntax_uid: str
+    dataset: bytes
+    """Action or event information as it came; empty: there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One response."""
 
     status: int
     identifier: Dataset | bytes | None = None
-    """Bytes are already in the negotiated transfer syntax."""
+    """The response's data set. Bytes are already in the negotiated transfer syntax."""
     comment: str = ""
     """Error Comment (0000,0902): names the place, never a value. Cut at its 64 characters."""
     error_id: int | None = None
@@ -142,4 +158,22 @@ class ObjectService(Protocol):
         """
 
 
-Service = FindService | StoreService | ObjectService
+class ActionService(Protocol):
+    """Does something with objects, tells of them, or is told: storage commitment from either side."""
+
+    @property
+    def sop_classes(self) -> tuple[str, ...]:
+        """Read once, by `AssociationServer.register`."""
+
+    @property
+    def scu_classes(self) -> tuple[str, ...]:
+        """Those of them that this side is the SCU of: the peer may take the role of the SCP (PS3.7 D.3.3.4)."""
+
+    def act(self, request: ActionRequest, peer: Peer) -> Answer:
+        """Called in the association's own thread. Returns success only when what it means is durable.
+
+        Any exception is answered 0110, so that the peer may try again.
+        """
+
+
+Service = FindService | StoreService | ObjectService | ActionService

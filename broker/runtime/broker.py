@@ -131,6 +131,8 @@ class Broker:
                 "broker_messages_turned_away_total", {"protocol": "dicom"}
             ),
             max_associations=settings.broker.dicom.max_associations,
+            max_per_peer=settings.broker.dicom.max_associations_per_peer,
+            acknowledges_identity=settings.broker.dicom.user_identity == "acknowledge",
         )
         self._intake = JournalIntake(self._database, self._committed, _alert, self._rooms[0].check)
         self._inbound: list[Inbound] = []

@@ -19,8 +19,7 @@ SETTLED = 10_000
 IDLE_SECONDS = 20.0
 
 LIBRARIES = (
-    "apsw, prometheus_client, pydantic, pydicom, pynetdicom, rich_click, starlette.applications, structlog, "
-    "uvicorn, yaml"
+    "apsw, prometheus_client, pydantic, pydicom, rich_click, starlette.applications, structlog, uvicorn, yaml"
 )
 
 TEXT = """Memory: resident size of the broker's process once everything is delivered, after the first {settled:,}

@@ -26,6 +26,7 @@ import apsw  # noqa: E402 - the repository's own modules come after the path to 
 from broker.telemetry import configure_logging  # noqa: E402
 from tests.bench import (  # noqa: E402
     acks,
+    associations,
     cluster,
     delivered,
     dropping,
@@ -52,6 +53,7 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Table]] = {
     "route-event": route_event.measure,
     "lint": lint_routes.measure,
     "worklist": worklist_query.measure,
+    "associations": associations.measure,
     "pdq": pdq.measure,
     "stores": stores.measure,
     "search": search.measure,

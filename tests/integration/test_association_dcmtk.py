@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -439,6 +440,49 @@ def test_memory_does_not_grow_with_the_object(
 
 def test_verification(server: AssociationServer, dcmtk: Dcmtk) -> None:
     assert dcmtk.echo(server.port).succeeded
+
+
+@pytest.mark.parametrize(
+    ("asks", "acknowledges", "succeeds"),
+    [(False, False, True), (True, False, False), (True, True, True)],
+)
+def test_a_user_identity_is_acknowledged_where_that_is_set(
+    tmp_path: Path,
+    store: Store,
+    dcmtk: Dcmtk,
+    shared_data: Path,
+    asks: bool,
+    acknowledges: bool,
+    succeeds: bool,
+) -> None:
+    """DCMTK gives up when it asked for a confirmation and gets none: what the setting is for."""
+    server = AssociationServer(
+        *("127.0.0.1", 0), spool=tmp_path / "in", admit=lambda _: True, acknowledges_identity=acknowledges
+    )
+    server.register(store)
+    server.start()
+    try:
+        image = shared_data / "dicom/pydicom/MR_small_implicit.dcm"
+        options = ["--user", "u", "--password", "p", *(["-rsp"] if asks else [])]
+        assert dcmtk.store(server.port, image, options=options).succeeded is succeeds
+    finally:
+        server.stop(1)
+
+
+def test_short_pdus_both_ways(
+    server: AssociationServer, store: Store, dcmtk: Dcmtk, shared_data: Path
+) -> None:
+    sizes = ["--max-pdu", "4096"]
+    image = shared_data / "dicom/pydicom/MR_small_implicit.dcm"
+    assert dcmtk.store(server.port, image, options=["--max-send-pdu", "4096", *sizes]).succeeded
+    answers = dcmtk.worklist(server.port, worklist_query(), *sizes)
+    assert len(answers) == len(ROWS)
+
+
+def test_many_clients_at_once(server: AssociationServer, dcmtk: Dcmtk) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        queries = [pool.submit(dcmtk.worklist, server.port, worklist_query(), "-xi") for _ in range(24)]
+        assert [len(query.result()) for query in queries] == [len(ROWS)] * 24
 
 
 def test_strangers_are_refused(server: AssociationServer) -> None:

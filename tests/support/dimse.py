@@ -51,7 +51,7 @@ class Scu:
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self._socket.sendall(_associate(contexts, calling, called))
+            self._socket.sendall(associate_rq(contexts, calling, called))
             kind, body = self._pdu()
             if kind != 2:
                 raise RejectedError(tuple(body[1:4]) if kind == 3 else kind)
@@ -64,6 +64,10 @@ class Scu:
     def send_raw(self, data: bytes) -> None:
         """Bytes as they are: the beginning of a PDU, for instance."""
         self._socket.sendall(data)
+
+    def read_pdu(self) -> tuple[int, bytes]:
+        """Type and body of the next PDU. `ConnectionError` when there is none any more."""
+        return self._pdu()
 
     def drop(self) -> None:
         """Closes the connection without a word."""
@@ -112,12 +116,12 @@ class Scu:
     def _send(self, context: int, command: Mapping[int, str | int], content: bytes | None) -> None:
         self._message_id = self._message_id % 0xFFFF + 1
         fields = {**command, 0x0110: self._message_id, 0x0800: _NO_DATA_SET if content is None else 1}
-        parts = [_pdv(context, _LAST_COMMAND, _command(fields))]
+        parts = [p_data(context, _LAST_COMMAND, command_set(fields))]
         size = self._longest - 6
         view = memoryview(content or b"")
         for start in range(0, len(view), size):
             last = start + size >= len(view)
-            parts.append(_pdv(context, _LAST_DATA if last else _DATA, view[start : start + size]))
+            parts.append(p_data(context, _LAST_DATA if last else _DATA, view[start : start + size]))
         self._socket.sendall(b"".join(parts))
 
     def _response(self) -> tuple[int, bytes]:
@@ -155,6 +159,25 @@ class Scu:
         return taken
 
 
+class Wire:
+    """The bytes of an association with one C-FIND, for a client that is too busy to make them."""
+
+    release = struct.pack(">BBII", 5, 0, 4, 0)
+
+    def __init__(self, contexts: Sequence[tuple[str, str]], identifier: bytes) -> None:
+        self.associate = associate_rq(contexts, "TESTSCU", "BROKER")
+        command = command_set({0x0002: contexts[0][0], 0x0100: 0x0020, 0x0110: 1, 0x0700: 0, 0x0800: 1})
+        self.find = p_data(1, _LAST_COMMAND, command) + p_data(1, _LAST_DATA, identifier)
+
+    @staticmethod
+    def is_final(body: bytes) -> bool:
+        """Whether a P-DATA-TF begins with the command of a response that is not pending."""
+        length, flags = struct.unpack_from(">IxB", body)
+        if not flags & 1:
+            return False
+        return _number(_fields(body[6 : 4 + length])[0x0900]) not in (0xFF00, 0xFF01)
+
+
 def encoded(dataset: Dataset) -> bytes:
     """A data set in explicit VR little endian."""
     buffer = DicomBytesIO()
@@ -172,7 +195,10 @@ def _numbered(contexts: Sequence[tuple[str, str]]) -> list[tuple[int, tuple[str,
     return [(2 * index + 1, context) for index, context in enumerate(contexts)]
 
 
-def _associate(contexts: Sequence[tuple[str, str]], calling: str, called: str) -> bytes:
+def associate_rq(
+    contexts: Sequence[tuple[str, str]], calling: str = "TESTSCU", called: str = "BROKER"
+) -> bytes:
+    """An A-ASSOCIATE-RQ."""
     items = [_item(0x10, b"1.2.840.10008.3.1.1.1")]
     for number, (abstract, transfer) in _numbered(contexts):
         syntaxes = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
@@ -201,11 +227,13 @@ def _item(kind: int, value: bytes) -> bytes:
     return struct.pack(">BxH", kind, len(value)) + value
 
 
-def _pdv(context: int, flags: int, value: bytes | memoryview) -> bytes:
+def p_data(context: int, flags: int, value: bytes | memoryview) -> bytes:
+    """A P-DATA-TF of one fragment; flags: 1 command, 2 last."""
     return struct.pack(">BxIIBB", 4, len(value) + 6, len(value) + 2, context, flags) + value
 
 
-def _command(fields: Mapping[int, str | int]) -> bytes:
+def command_set(fields: Mapping[int, str | int]) -> bytes:
+    """With its group length; UIDs as text, numbers as unsigned shorts."""
     content = b""
     for element, value in sorted(fields.items()):
         text = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from collections.abc import Mapping
 from io import BytesIO
@@ -21,10 +22,14 @@ AE_TITLE = "ORTHANC"
 class Orthanc:
     """A PACS that takes everything from everybody.
 
-    `modalities` names the AEs it can send to: name to (AE title, port), on loopback.
+    `modalities` names the AEs it can send to: name to (AE title, port), on loopback. `tuned`: for images as fast as it
+    can, with PDUs of 128 KiB and without Nagle.
     """
 
-    def __init__(self, folder: Path, modalities: Mapping[str, tuple[str, int]] | None = None) -> None:
+    def __init__(
+        self, folder: Path, modalities: Mapping[str, tuple[str, int]] | None = None, *, tuned: bool = False
+    ) -> None:
+        self._tuned = tuned
         self._program = needs("Orthanc")
         self._folder = folder
         self.port = free_port()
@@ -37,7 +42,8 @@ class Orthanc:
         """Returns when it answers. The same folder and ports after `stop`: what it held is still there."""
         configuration = self._folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration()))
-        self._process = Program([self._program, configuration], self._folder / "orthanc.log")
+        environment = {**os.environ, "TCP_NODELAY": "1"} if self._tuned else None
+        self._process = Program([self._program, configuration], self._folder / "orthanc.log", env=environment)
         self._process.wait_until(self._answers, "it answers on its REST API")
         self._process.wait_for_port(self.port)
 
@@ -99,6 +105,7 @@ class Orthanc:
             "RemoteAccessAllowed": True,
             "AuthenticationEnabled": False,
             "SaveJobs": False,
+            **({"MaximumPduLength": 131072} if self._tuned else {}),
         }
 
     def _answers(self) -> bool:

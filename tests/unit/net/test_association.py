@@ -21,12 +21,14 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLossless,
 )
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_FIND
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from pynetdicom.sop_class import (
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
@@ -36,9 +38,9 @@ from broker.dicom.attributes import to_dataset
 from broker.dicom.matching import Query
 from broker.errors import LocalProtocolError, RemoteProtocolError, StoreError, UnwritableError
 from broker.net import acceptor
-from broker.net.acceptor import _LONGEST_PDU
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
+    ActionRequest,
     Answer,
     AssociationServer,
     FindRequest,
@@ -47,10 +49,23 @@ from broker.net.association import (
     StoreRequest,
 )
 from broker.net.incoming import PART
-from tests.support.dimse import IMPLICIT, VERIFICATION, RejectedError, Scu
+from broker.net.upper_layer import LONGEST_ASSOCIATE
+from tests.support.dimse import (
+    EXPLICIT,
+    IMPLICIT,
+    VERIFICATION,
+    WORKLIST,
+    RejectedError,
+    Scu,
+    associate_rq,
+    command_set,
+    encoded,
+)
+from tests.support.ports import is_open
 from tests.support.processes import wait_until
 
 ECHO = [(VERIFICATION, IMPLICIT)]
+QUERY = encoded(to_dataset({"PatientName": "*"}))
 SECRET = "Hemmelig^Navn"
 FindFunction = Callable[[FindRequest, Peer], Iterator[Answer]]
 StoreFunction = Callable[[StoreRequest, Peer], Answer]
@@ -141,7 +156,7 @@ def associate(
     return connect(ae, server, called)
 
 
-def connect(ae: AE, server: AssociationServer, called: str = "BROKER", **options: int) -> Association:
+def connect(ae: AE, server: AssociationServer, called: str = "BROKER", **options: object) -> Association:
     association = ae.associate("127.0.0.1", server.port, ae_title=called, **options)  # type: ignore[arg-type]
     if association.dul.socket is not None and association.dul.socket.socket is not None:
         _sockets.append(association.dul.socket.socket)
@@ -651,7 +666,7 @@ def test_silent_and_garbled_peers_do_not_hold_others(serve: Callable[..., Associ
     peers[1].sendall(b"\x01\x00\x00\x00")  # stops inside a PDU header
     peers[2].sendall(b"\x01\x00\x00\x00\x10\x00half")  # inside an A-ASSOCIATE-RQ
     peers[3].sendall(b"GET / HTTP/1.1\r\n\r\n")
-    peers[4].sendall(struct.pack(">BBI", 1, 0, _LONGEST_PDU + 1))
+    peers[4].sendall(struct.pack(">BBI", 1, 0, LONGEST_ASSOCIATE + 1))
     association = associate(server)
     assert association.send_c_echo().Status == status.SUCCESS
     assert len(find(association)) == 4
@@ -814,6 +829,36 @@ def test_stopping_lets_a_request_end(serve: Callable[..., AssociationServer], ke
     assert len(keeper.taken) == 1
 
 
+def test_stopping_lets_a_query_end_whose_peer_goes_on_talking(
+    serve: Callable[..., AssociationServer],
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: FindRequest, peer: Peer) -> Iterator[Answer]:
+        yield from three_rows(request, peer)
+        begun.set()
+        assert go_on.wait(5)
+        assert not request.cancelled()
+        yield from three_rows(request, peer)
+
+    server = serve(slow)
+    port = server.port
+    scu = Scu(port, [*ECHO, (WORKLIST, EXPLICIT)])
+    answers: list[int] = []
+    sender = threading.Thread(target=lambda: answers.append(len(scu.find(QUERY))))
+    sender.start()
+    assert begun.wait(5)
+    scu.send_raw(pdata(3, 3, command_set({0x0100: 0x0FFF, 0x0120: 99, 0x0800: 0x0101})))
+    stopper = threading.Thread(target=server.stop, args=(5,))
+    stopper.start()
+    wait_for(lambda: not is_open(port))
+    go_on.set()
+    sender.join(5)
+    stopper.join(5)
+    assert answers == [6]
+    scu.drop()
+
+
 def test_stopping_does_not_wait_longer_than_it_may(
     serve: Callable[..., AssociationServer], keeper: Keeper
 ) -> None:
@@ -842,10 +887,76 @@ def test_nothing_of_a_data_set_is_logged_even_at_debug(
     serve: Callable[..., AssociationServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, "pynetdicom")  # the client's, which shows what it sends
     server = serve()
-    caplog.clear()
     association = associate(server, store=[ExplicitVRLittleEndian])
     find(association)
     association.send_c_store(instance())
     association.release()
     assert SECRET not in caplog.text
+
+
+# --- negotiation with a client that is not ours ---------------------------------------------------------------
+
+
+class Told:
+    """Is told what an archive has committed to: the archive opens the association, and is its SCP."""
+
+    sop_classes = scu_classes = (str(StorageCommitmentPushModel),)
+
+    def __init__(self) -> None:
+        self.requests: list[ActionRequest] = []
+
+    def act(self, request: ActionRequest, peer: Peer) -> Answer:
+        self.requests.append(request)
+        return Answer(status=status.SUCCESS)
+
+
+def test_an_archive_reports_its_commitment_as_scp(tmp_path: Path) -> None:
+    server = AssociationServer("127.0.0.1", 0, spool=tmp_path / "spool", admit=lambda peer: True)
+    told = Told()
+    server.register(told)
+    server.start()
+    ae = AE("ARCHIVE")
+    ae.add_requested_context(StorageCommitmentPushModel)
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    association = connect(ae, server, ext_neg=[role])
+    [context] = association.accepted_contexts
+    assert (context.as_scp, context.as_scu) == (True, False)
+    answer, _ = association.send_n_event_report(
+        to_dataset({"TransactionUID": "1.2.3"}), 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+    )
+    assert answer.Status == status.SUCCESS
+    association.release()
+    server.stop(0)
+    _sockets.pop().close()
+    [request] = told.requests
+    assert (request.operation, request.type_id) == ("N-EVENT-REPORT", 1)
+    assert request.sop_instance_uid == "1.2.840.10008.1.20.1.1"
+    assert b"1.2.3" in request.dataset
+
+
+def test_ways_to_query_are_answered_where_asked(serve: Callable[..., AssociationServer]) -> None:
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid, item.service_class_application_information = (
+        ModalityWorklistInformationFind,
+        b"\1\1\1",
+    )
+    ae = AE("CAMERA")
+    ae.add_requested_context(ModalityWorklistInformationFind)
+    association = connect(ae, serve(), ext_neg=[item])
+    answered = association.acceptor.sop_class_extended
+    association.release()
+    assert answered == {ModalityWorklistInformationFind: b"\0\1\0"}
+
+
+def test_the_same_request_is_answered_from_memory_and_a_new_service_counts(tmp_path: Path) -> None:
+    server = AssociationServer("127.0.0.1", 0, spool=tmp_path / "spool", admit=lambda peer: True)
+    body = associate_rq([(WORKLIST, EXPLICIT)])[6:]
+    _, nothing = server.negotiate(body)
+    assert server.negotiate(body)[1] is nothing
+    assert nothing.contexts == {}
+    server.register(Finder(three_rows))
+    assert set(server.negotiate(body)[1].contexts) == {1}
+    long = body + bytes.fromhex("7f00fffb") + bytes(0xFFFB)
+    assert server.negotiate(long)[1] is not server.negotiate(long)[1], "nobody fills the memory with it"
