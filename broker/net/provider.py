@@ -13,7 +13,7 @@ import io
 import logging
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -44,10 +44,15 @@ logger = logging.getLogger(__name__)
 
 # A-ASSOCIATE-RJ (PS3.8 9.3.4): result, source and reason.
 Refusal = tuple[int, int, int]
-_CALLING_UNKNOWN: Refusal = (1, 1, 3)
-_CALLED_UNKNOWN: Refusal = (1, 1, 7)
-_LIMIT_EXCEEDED: Refusal = (2, 3, 2)
-"""Transient, by the service provider, local limit exceeded: the peer may try again."""
+CALLED_UNKNOWN = "called AE title unknown"
+CALLING_UNKNOWN = "calling AE title unknown"
+LIMIT_EXCEEDED = "too many associations"
+REFUSALS: Mapping[str, Refusal] = {
+    CALLED_UNKNOWN: (1, 1, 7),
+    CALLING_UNKNOWN: (1, 1, 3),
+    LIMIT_EXCEEDED: (2, 3, 2),  # transient, by the service provider: the peer may try again
+}
+"""Why an association is refused, and how that is said."""
 IDLE_AFTER = 0.25
 """Seconds of silence after which an association is idle: pynetdicom's loops then wait, instead of polling."""
 
@@ -231,11 +236,11 @@ class ServedAssociation(Association):
         """What the A-ASSOCIATE-RJ says, None when the peer may come in."""
         peer = self.peer
         if peer.called_aet != self.server.ae_title:
-            refusal, why = _CALLED_UNKNOWN, "called AE title unknown"
+            why = CALLED_UNKNOWN
         elif not self.server.admits(peer):
-            refusal, why = _CALLING_UNKNOWN, "calling AE title unknown"
+            why = CALLING_UNKNOWN
         elif not cast("Seats", self._server).seat(self):
-            refusal, why = _LIMIT_EXCEEDED, "too many associations"
+            why = LIMIT_EXCEEDED
         else:
             return None
         logger.warning(
@@ -245,7 +250,7 @@ class ServedAssociation(Association):
             peer.called_aet,
             peer.host,
         )
-        return refusal
+        return REFUSALS[why]
 
     def run_reactor(self) -> None:
         try:
