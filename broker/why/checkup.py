@@ -153,7 +153,8 @@ def _came(check: str, types: Sequence[str], seen: Seen) -> Line:
     for one in mine:
         counts[one.verdict] = counts.get(one.verdict, 0) + one.number
     number = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
-    found = f"the last, {newest.type}, came at {moment(newest.last)} and was {newest.verdict}; {number} in {seen.days} days"
+    last = f"the last, {newest.type}, came at {moment(newest.last)} and was {newest.verdict}"
+    found = f"{last}; {number} in {seen.days} days"
     if newest.verdict == ACCEPTED:
         return Line(check=check, verdict="pass", found=found)
     return Line(
