@@ -40,7 +40,7 @@ STATES: Final[Mapping[str, frozenset[str]]] = {
 ANSWERED: Final[Mapping[int, str]] = {
     status.SUCCESS: "it is in the journal",
     status.INVALID_ATTRIBUTE_VALUE: "a status that may not be set then, or a date or time that is none",
-    status.PROCESSING_FAILURE: "no data set; or, with Error ID A710, the MPPS is completed or discontinued",
+    status.PROCESSING_FAILURE: "the data set cannot be read; with Error ID A710: the MPPS has ended",
     status.DUPLICATE_SOP_INSTANCE: "N-CREATE: an MPPS with this UID exists",
     status.NO_SUCH_SOP_INSTANCE: "N-SET: no MPPS with this UID exists",
     status.INVALID_OBJECT_INSTANCE: "the SOP Instance UID is none",

@@ -238,7 +238,9 @@ def _not_answered(header: Header) -> Refused:
 def statement(config: Demographics) -> Statement:
     """What a demographics listener with these options claims."""
     who = (
-        "everybody who reaches it" if config.askers is None else ", ".join(config.askers).replace("|", " of ")
+        "everybody while it is bound to loopback, else nobody"
+        if config.askers is None
+        else ", ".join(config.askers).replace("|", " of ")
     )
     return Statement(
         answers=ANSWERS,

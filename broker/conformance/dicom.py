@@ -6,18 +6,22 @@ Everything in it is declared elsewhere: SOP classes and statuses by the adapters
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
-from pydicom.uid import UID
-
+from broker.conformance.dicom_services import (
+    Served,
+    Used,
+    acceptor,
+    called,
+    name_of,
+    requestors,
+    shown_classes,
+)
 from broker.conformance.document import Document, Section, Table
 from broker.conformance.facts import Facts, options
-from broker.dicom import attributes, charset, matching, pdu, status, uid
-from broker.net import association
-from broker.net.provider import REFUSALS
-from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES
-from broker.settings import InboundSetting, OutboundSetting
+from broker.dicom import charset, uid
+from broker.net.service import STORAGE_SOP_CLASSES
 from broker.statement import DicomService
 
 VERIFICATION: Final = DicomService(
@@ -33,21 +37,18 @@ VERIFICATION: Final = DicomService(
 
 def statement(facts: Facts) -> Document:
     """The whole statement."""
-    served: Served = [(None, VERIFICATION)]
-    served += [(s, one) for s in facts.inbound for one in s.spec.statement(s.config).services]
-    used: Used = [(s, one) for s in facts.outbound for one in s.spec.statement(s.config).services]
+    every: list[Used] = [(s, one) for s in facts.on for one in s.spec.statement(s.config).services]
+    served: list[Served] = [(None, VERIFICATION), *(pair for pair in every if pair[1].role == "SCP")]
+    used = [pair for pair in every if pair[1].role == "SCU"]
     return Document(
         title="DICOM Conformance Statement",
-        text=(
-            f"HL7/DICOM integration broker {facts.version}, as configured."
-            f" Structure: PS3.2 annex A.{_off(facts)}",
-        ),
+        text=(f"{facts.product} Structure: PS3.2 annex A.",),
         sections=(
             Section(title="Network services", tables=(_overview(served, used),)),
             _model(facts, used),
             Section(
                 title="AE specifications",
-                sections=(_acceptor(facts, served), *_requestors(used)),
+                sections=(acceptor(facts, served), *requestors(used)),
             ),
             _network(facts),
             _configuration(facts),
@@ -58,22 +59,10 @@ def statement(facts: Facts) -> Document:
     )
 
 
-Served = list[tuple[InboundSetting | None, DicomService]]
-Used = list[tuple[OutboundSetting, DicomService]]
-
-
-def _off(facts: Facts) -> str:
-    return f" Switched off, and so not in it: {', '.join(facts.off)}." if facts.off else ""
-
-
-def _name(sop_class: str) -> str:
-    return str(UID(sop_class).name)
-
-
-def _overview(served: Served, used: Used) -> Table:
-    found: dict[tuple[str, str], set[str]] = {(_name(uid.VERIFICATION), uid.VERIFICATION): {"SCU"}}
+def _overview(served: Sequence[Served], used: Sequence[Used]) -> Table:
+    found: dict[tuple[str, str], set[str]] = {(name_of(uid.VERIFICATION), uid.VERIFICATION): {"SCU"}}
     for _, service in (*served, *used):
-        for shown in _shown_classes(service):
+        for shown in shown_classes(service):
             found.setdefault(shown, set()).add(service.role)
     rows = tuple(
         (name, number, "yes" if "SCU" in roles else "no", "yes" if "SCP" in roles else "no")
@@ -82,22 +71,10 @@ def _overview(served: Served, used: Used) -> Table:
     return Table(columns=("SOP class", "UID", "SCU", "SCP"), rows=rows)
 
 
-def _shown_classes(service: DicomService) -> Iterator[tuple[str, str]]:
-    """Name and UID of each class; those of storage are counted, and listed at the end."""
-    storage = [one for one in service.sop_classes if one in STORAGE_SOP_CLASSES]
-    if storage:
-        yield f"Storage: {len(storage)} classes", "see the last section"
-    for one in service.sop_classes:
-        if one == PRIVATE_STORAGE:
-            yield "Storage: every private class", "outside 1.2.840.10008"
-        elif one not in STORAGE_SOP_CLASSES:
-            yield _name(one), one
-
-
-def _model(facts: Facts, used: Used) -> Section:
+def _model(facts: Facts, used: Sequence[Used]) -> Section:
     title = facts.configured.settings.broker.dicom.ae_title
     flow = [f"`{title}` accepts associations for every service below, on one port."]
-    flow += [f"`{s.name}` opens associations to {_called(s)}: {service.name}." for s, service in used]
+    flow += [f"`{s.name}` opens associations to {called(s)}: {service.name}." for s, service in used]
     return Section(
         title="Implementation model",
         sections=(
@@ -112,132 +89,6 @@ def _model(facts: Facts, used: Used) -> Section:
             ),
         ),
     )
-
-
-def _called(setting: OutboundSetting) -> str:
-    return f"`{getattr(setting.config, 'called_aet', 'its peer')}`"
-
-
-def _acceptor(facts: Facts, served: Served) -> Section:
-    dicom = facts.configured.settings.broker.dicom
-    rejections = tuple((why, *map(str, code)) for why, code in REFUSALS.items())
-    contexts = tuple(
-        (name, number, _syntaxes(service), "SCP", "none")
-        for _, service in served
-        for name, number in _shown_classes(service)
-    )
-    policies = Section(
-        title="Association policies",
-        tables=(
-            Table(
-                columns=("policy", "value"),
-                rows=(
-                    ("application context", pdu.APPLICATION_CONTEXT),
-                    ("longest PDU", f"{pdu.MAX_PDU} bytes"),
-                    ("associations at once", str(dicom.max_associations)),
-                    ("asynchronous operations window", "not supported: one request at a time"),
-                    ("role selection, user identity, extended negotiation", "not supported"),
-                    ("implementation class UID", uid.IMPLEMENTATION_CLASS_UID),
-                    ("implementation version name", uid.IMPLEMENTATION_VERSION_NAME),
-                    ("silence within an association", f"{association.NETWORK_TIMEOUT:g} s, then an abort"),
-                    ("from connecting to A-ASSOCIATE-RQ", f"{association.NEGOTIATION_TIMEOUT:g} s"),
-                ),
-            ),
-            Table(columns=("rejected", "result", "source", "reason"), rows=rejections),
-        ),
-    )
-    accepted = Section(
-        title="Presentation contexts accepted",
-        text=(
-            "Of several transfer syntaxes in one context the first of this list is taken; of storage, the first that is"
-            " proposed.",
-        ),
-        tables=(
-            Table(
-                columns=("abstract syntax", "UID", "transfer syntaxes", "role", "extended negotiation"),
-                rows=contexts,
-            ),
-        ),
-    )
-    services = tuple(_service(facts, setting, service) for setting, service in served)
-    return Section(title=f"{dicom.ae_title}: the acceptor", sections=(policies, accepted, *services))
-
-
-def _syntaxes(service: DicomService) -> str:
-    if "C-STORE" in service.operations:
-        return "as proposed, any"
-    return ", ".join(f"{_name(one)} ({one})" for one in association.MESSAGE_SYNTAXES)
-
-
-def _service(facts: Facts, setting: InboundSetting | None, service: DicomService) -> Section:
-    tables = list(_statuses(service))
-    if service.required:
-        rows = tuple((keyword, _tag(keyword), attributes.vr_of(keyword)) for keyword in service.required)
-        tables.append(Table(columns=("needed in N-CREATE", "tag", "VR"), rows=rows))
-    if "C-FIND" in service.operations:
-        tables.append(_keys(service.returns or facts.row_keywords(), service.looked_up))
-    where = f" (listener `{setting.name}`)" if setting is not None else ""
-    return Section(title=f"{service.name} SCP{where}", points=service.remarks, tables=tuple(tables))
-
-
-def _statuses(service: DicomService) -> Iterator[Table]:
-    """The service's own and the association server's; operations that answer alike have one table."""
-    alike: dict[tuple[tuple[int, str], ...], list[str]] = {}
-    for operation in service.operations:
-        both = {**association.ANSWERED[operation], **service.statuses}
-        alike.setdefault(tuple(sorted(both.items())), []).append(operation)
-    for rows, operations in alike.items():
-        yield Table(
-            columns=(f"{', '.join(operations)} status", "when"),
-            rows=tuple((status.describe(code), when) for code, when in rows),
-        )
-
-
-def _keys(paths: tuple[str, ...], looked_up: tuple[str, ...]) -> Table:
-    """Of every key that an answer may hold: where it stands, and how it is matched."""
-    rows = []
-    for path in paths:
-        keyword = path.rpartition(".")[2]
-        kinds = ", ".join(matching.kinds(keyword)) or "none"
-        if path in looked_up:
-            kinds = "universal, looked up whole"
-        rows.append(("> " * path.count(".") + keyword, _tag(keyword), attributes.vr_of(keyword), kinds))
-    return Table(columns=("key, and attribute returned", "tag", "VR", "matching"), rows=tuple(rows))
-
-
-def _tag(keyword: str) -> str:
-    tag = attributes.tag_of(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def _requestors(used: Used) -> Iterator[Section]:
-    for setting, service in used:
-        contexts = tuple(
-            (
-                name,
-                number,
-                "as the object came" if "C-STORE" in service.operations else _syntaxes(service),
-                "SCU",
-            )
-            for name, number in _shown_classes(service)
-        )
-        rows = tuple((status.describe(code), what) for code, what in sorted(service.statuses.items()))
-        yield Section(
-            title=f"{getattr(setting.config, 'calling_aet', setting.name)} to {setting.name}: {service.name} SCU",
-            text=(
-                f"Called AE title {_called(setting)}. An association is opened when something is to be delivered, kept"
-                f" and used again; at most {setting.entry.connections} at once. Longest PDU {pdu.MAX_PDU} bytes; one"
-                " transfer syntax in each context. A peer that is away is tried again, less and less often.",
-            ),
-            points=service.remarks,
-            tables=(
-                Table(
-                    columns=("abstract syntax", "UID", "transfer syntaxes", "role"),
-                    rows=contexts,
-                ),
-                Table(columns=("status that comes back", "what becomes of it"), rows=rows),
-            ),
-        )
 
 
 def _network(facts: Facts) -> Section:
@@ -307,5 +158,5 @@ def _security(facts: Facts) -> Section:
 
 
 def _storage_classes() -> Section:
-    rows = tuple((_name(one), one) for one in STORAGE_SOP_CLASSES)
+    rows = tuple((name_of(one), one) for one in STORAGE_SOP_CLASSES)
     return Section(title="Storage SOP classes", tables=(Table(columns=("SOP class", "UID"), rows=rows),))

@@ -44,10 +44,16 @@ class Facts:
 
     @property
     def off(self) -> tuple[str, ...]:
-        """Names of what is switched off."""
+        """Names of listeners and destinations that are switched off."""
         on, settings = self.on, self.configured.settings
         every: tuple[Setting, ...] = (*settings.inbound, *settings.outbound)
         return tuple(s.name for s in every if s not in on)
+
+    @property
+    def product(self) -> str:
+        """Whose statement it is, and what is not in it: the first words of each."""
+        off = f" Switched off, and so not in it: {', '.join(self.off)}." if self.off else ""
+        return f"HL7/DICOM integration broker {self.version}, as configured.{off}"
 
     def row_keywords(self) -> tuple[str, ...]:
         """Attributes of the worklist rows that the tests made, by tag; of the step as `Sequence.Keyword`."""

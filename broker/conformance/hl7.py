@@ -31,10 +31,9 @@ def statement(facts: Facts) -> Document:
     overview = tuple(
         (s.name, s.spec.summary, f"MLLP, port {getattr(s.config, 'port', '')}") for s in listeners
     ) + tuple((s.name, s.spec.summary, "MLLP, sender") for s in destinations)
-    off = f" Switched off, and so not in it: {', '.join(facts.off)}." if facts.off else ""
     return Document(
         title="HL7 v2 profile",
-        text=(f"HL7/DICOM integration broker {facts.version}, as configured.{off}",),
+        text=(facts.product,),
         sections=(
             Section(
                 title="Interfaces",

@@ -29,7 +29,7 @@ def statement(facts: Facts) -> Document:
     return Document(
         title="IHE Integration Statement",
         text=(
-            f"HL7/DICOM integration broker {facts.version}, as configured. No Connectathon result stands behind it:"
+            f"{facts.product} No Connectathon result stands behind it:"
             " it says what is built and tested here, with its limits. What is not in it is not claimed.",
         ),
         sections=(
