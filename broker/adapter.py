@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from broker.dicom.matching import Query
 from broker.event import Event, EventType, Identifier, Patient
 from broker.identity import Environment
+from broker.statement import Statement
 
 if TYPE_CHECKING:
     from broker.device import Device
@@ -461,6 +462,8 @@ class InboundSpec(Generic[C]):
     """Message type (`ADT^A01`, `C-STORE`) to every event that may come of it; None: not said."""
     needs: Mapping[EventType, str] = field(default_factory=dict)
     """Events of `makes` that come only where the option of this name is set."""
+    statement: Callable[[C], Statement] = lambda _config: Statement()
+    """What a listener with these options is in the conformance statements, beside what stands here."""
     api_version: int = API_VERSION
 
     def made(self, config: C) -> Mapping[str, tuple[EventType, ...]] | None:
@@ -489,4 +492,6 @@ class OutboundSpec(Generic[C]):
     """None: the destination is one of the broker's own registers, written in commit 2 (the worklist)."""
     takes: tuple[str, ...] = ()
     """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
+    statement: Callable[[C], Statement] = lambda _config: Statement()
+    """What a destination with these options is in the conformance statements, beside what stands here."""
     api_version: int = API_VERSION

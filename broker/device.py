@@ -37,6 +37,11 @@ class Device(Options):
         " answer is taken, else the one in which least is transliterated (docs/charsets.md). A device that takes"
         " single-byte sets only does not list ISO_IR 192. Empty: what it asks in, else the listener's `charsets`.",
     )
+    host: Text = Field(
+        default="",
+        description="Where it answers a C-ECHO (`broker devices verify`): host name or address; empty: not known.",
+    )
+    port: int = Field(default=104, ge=1, le=65535, description="TCP port there.")
     name_length: int = Field(
         default=PN_GROUP,
         ge=1,

@@ -28,6 +28,7 @@ from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliv
 from broker.event import Patient
 from broker.net.object_scu import ObjectScu
 from broker.scalars import Duration, Text
+from broker.statement import DicomService, Statement
 from broker.view import View
 
 _PERMANENT: Final = frozenset(
@@ -130,6 +131,27 @@ def _encoded(dataset: Dataset, syntax: str) -> bytes:
     return buffer.getvalue()
 
 
+STATEMENT = Statement(
+    services=(
+        DicomService(
+            name="Modality Performed Procedure Step",
+            role="SCU",
+            sop_classes=(uid.PERFORMED_STEP,),
+            operations=("N-CREATE", "N-SET"),
+            statuses={
+                status.SUCCESS: "delivered; so is a warning (Bxxx, 0107, 0116)",
+                status.DUPLICATE_SOP_INSTANCE: "delivered: the N-CREATE stands there already",
+                **dict.fromkeys(sorted(_PERMANENT), "a lasting refusal: held for a person after a few tries"),
+            },
+            remarks=(
+                "Any other status is tried again. 0110 with Error ID A710 is held for a person; of a repeat it is"
+                " delivered.",
+                "The patient's module is PAS's where PAS knows the patient; all else is as the modality sent it.",
+            ),
+        ),
+    )
+)
+
 OUTBOUND = OutboundSpec(
     name="mpps",
     summary="MPPS SCU: forwards what modalities perform",
@@ -138,4 +160,5 @@ OUTBOUND = OutboundSpec(
     render=render_performed,
     factory=PerformedStepSender,
     takes=("step",),
+    statement=lambda _config: STATEMENT,
 )

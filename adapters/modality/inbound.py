@@ -14,11 +14,10 @@ from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
 from broker.dicom.encode import encode
 from broker.dicom.matching import Query
-from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.service import Answer, FindRequest, Peer
 from broker.scalars import Switch
-
-MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
+from broker.statement import DicomService, IheClaim, Statement
 
 
 class WorklistService(Options):
@@ -39,7 +38,7 @@ class WorklistService(Options):
 class WorklistScp:
     """Answers C-FIND from the register (`broker.net.service.FindService`)."""
 
-    sop_classes = (MODALITY_WORKLIST,)
+    sop_classes = (WORKLIST_FIND,)
 
     def __init__(self, config: WorklistService, context: InboundContext) -> None:
         self._charsets = config.charsets
@@ -107,6 +106,42 @@ class _Worklist:
         """The association server stops with the broker."""
 
 
+def statement(config: WorklistService) -> Statement:
+    """What a worklist SCP with these options claims."""
+    shown = (
+        "also those that it has in progress itself"
+        if config.started
+        else "those that have begun are not shown"
+    )
+    service = DicomService(
+        name="Modality Worklist",
+        role="SCP",
+        sop_classes=WorklistScp.sop_classes,
+        operations=("C-FIND",),
+        statuses={
+            status.PENDING: "a row; every key was supported",
+            status.PENDING_UNSUPPORTED_KEYS: "a row; a key with a value is private or unknown, and narrowed nothing",
+        },
+        remarks=(
+            f"A device is shown steps that are scheduled or have arrived; {shown}.",
+            "Rows without a station, a time or a modality are held, and shown to nobody.",
+            "Letter case and accents do not count in names (PN), and in nothing else. No fuzzy matching by sound, no"
+            " relational queries, no matching by time zone.",
+            "A requested sequence without keys gives its whole items; every requested key is returned, empty where it"
+            " is not known. Study Instance UID is always returned.",
+            "A C-CANCEL is seen between two answers. The number of answers has no limit.",
+        ),
+    )
+    claim = IheClaim(
+        transaction="RAD-5",
+        name="Query Modality Worklist",
+        profile="SWF.b",
+        actor="Department System Scheduler/Order Filler",
+        limits="the worklist part: rows come from orders of another Order Filler, or from visits",
+    )
+    return Statement(services=(service,), claims=(claim,))
+
+
 INBOUND = InboundSpec(
     name="modality",
     summary="Modality Worklist SCP",
@@ -114,4 +149,5 @@ INBOUND = InboundSpec(
     factory=_Worklist,
     role="worklist",
     makes={},
+    statement=statement,
 )

@@ -37,6 +37,18 @@ STATES: Final[Mapping[str, frozenset[str]]] = {
 }
 """From the state of an MPPS to those that may follow (PS3.4 F.7.1.2); `""`: it does not exist."""
 
+ANSWERED: Final[Mapping[int, str]] = {
+    status.SUCCESS: "it is in the journal",
+    status.INVALID_ATTRIBUTE_VALUE: "a status that may not be set then, or a date or time that is none",
+    status.PROCESSING_FAILURE: "the data set cannot be read; with Error ID A710: the MPPS has ended",
+    status.DUPLICATE_SOP_INSTANCE: "N-CREATE: an MPPS with this UID exists",
+    status.NO_SUCH_SOP_INSTANCE: "N-SET: no MPPS with this UID exists",
+    status.INVALID_OBJECT_INSTANCE: "the SOP Instance UID is none",
+    status.MISSING_ATTRIBUTE: "an attribute of type 1 is missing, or there is no data set",
+    status.MISSING_ATTRIBUTE_VALUE: "an attribute of type 1 has no value",
+}
+"""What a request is answered, and when: the conformance statement, and the tests, say the same."""
+
 EVENTS: Final[Mapping[PerformedStatus, EventType]] = {
     "IN PROGRESS": "step.changed",
     "COMPLETED": "step.completed",

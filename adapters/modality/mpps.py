@@ -23,6 +23,7 @@ from broker.hl7.demographics import Issuers, read_issuer
 from broker.ids import message_id
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, ObjectRequest, Peer
+from broker.statement import DicomService, IheClaim, Statement
 
 
 class PerformedStepService(Options):
@@ -149,11 +150,49 @@ class _PerformedSteps:
         """The association server stops with the broker."""
 
 
+STATEMENT = Statement(
+    services=(
+        DicomService(
+            name="Modality Performed Procedure Step",
+            role="SCP",
+            sop_classes=PerformedStepScp.sop_classes,
+            operations=("N-CREATE", "N-SET"),
+            statuses=mapping.ANSWERED,
+            required=mapping.CREATED_WITH,
+            remarks=(
+                "An N-CREATE without SOP Instance UID is given one.",
+                *(
+                    f"{state or 'Not there'}: {', '.join(sorted(after)) or 'final, nothing'} may follow."
+                    for state, after in mapping.STATES.items()
+                ),
+                "Attributes of type 2 that are missing refuse nothing. What a request changes, it says; nothing is"
+                " coerced in the answer.",
+                "N-GET and N-EVENT-REPORT of the MPPS are not supported.",
+            ),
+        ),
+    ),
+    claims=tuple(
+        IheClaim(
+            transaction=number,
+            name=name,
+            profile="SWF.b, PIR",
+            actor="Performed Procedure Step Manager",
+            limits="forwarded where a destination `mpps` is switched on, in order, and kept until it is taken",
+        )
+        for number, name in (
+            ("RAD-6", "Modality Procedure Step In Progress"),
+            ("RAD-7", "Modality Procedure Step Completed/Discontinued"),
+        )
+    ),
+)
+
+
 INBOUND = InboundSpec(
     name="mpps",
     summary="MPPS SCP: steps that modalities perform",
     config=PerformedStepService,
     factory=_PerformedSteps,
     reader=PerformedStepReader,
+    statement=lambda _config: STATEMENT,
     makes={"N-CREATE": ("step.started",), "N-SET": tuple(mapping.EVENTS.values())},
 )

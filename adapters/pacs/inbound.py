@@ -26,6 +26,7 @@ from broker.identity import Rules
 from broker.ids import message_id
 from broker.net.hl7_listener import Issuer, count_flags, issuer_names
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
+from broker.statement import DicomService, IheClaim, Statement
 
 
 class StorageService(Options):
@@ -165,6 +166,37 @@ class _Storage:
         """The association server stops with the broker."""
 
 
+STATEMENT = Statement(
+    services=(
+        DicomService(
+            name="Storage",
+            role="SCP",
+            sop_classes=StorageScp.sop_classes,
+            operations=("C-STORE",),
+            statuses={
+                status.SUCCESS: "the object is synced to disk and in the journal; a repeat is answered so too",
+                status.DATA_SET_MISMATCH: "the file cannot be read, or (0008,0018) is not the UID of the request",
+            },
+            remarks=(
+                "Level 2 (full) of PS3.4 B.4.1; digital signatures: level 1. Objects are kept as they came, never"
+                " transcoded, and sent on to the destinations of the routes.",
+                "The broker is no archive: objects cannot be queried or retrieved here, and storage commitment is not"
+                " supported.",
+            ),
+        ),
+    ),
+    claims=(
+        IheClaim(
+            transaction="RAD-8",
+            name="Modality Images Stored",
+            profile="SWF.b",
+            actor="Image Manager/Image Archive",
+            how="relayed",
+            limits="store and forward: the archive behind the broker plays the actor's part",
+        ),
+    ),
+)
+
 INBOUND = InboundSpec(
     name="pacs",
     summary="Storage SCP (store and forward)",
@@ -172,4 +204,5 @@ INBOUND = InboundSpec(
     factory=_Storage,
     reader=InstanceReader,
     makes={"C-STORE": ("instance.received",)},
+    statement=lambda _config: STATEMENT,
 )

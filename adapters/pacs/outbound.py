@@ -14,13 +14,15 @@ from adapters.pacs.render import render_hl7, render_instance
 from adapters.pacs.spool import FOLDER
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import attributes as dicom
-from broker.dicom import coerce
+from broker.dicom import coerce, status
 from broker.dicom.aet import AeTitle
 from broker.dicom.charset import Term
 from broker.errors import AskPersonError, RemoteProtocolError, TransientDeliveryError
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender
-from broker.net.store_scu import StoreScu
+from broker.net.service import STORAGE_SOP_CLASSES
+from broker.net.store_scu import PERMANENT, StoreScu
 from broker.scalars import Duration, Text
+from broker.statement import DicomService, IheClaim, Statement
 
 
 class StorageDestination(Options):
@@ -100,6 +102,30 @@ class PacsSender:
             raise TransientDeliveryError(f"the instance cannot be copied: {type(exc).__name__}") from exc
 
 
+STATEMENT = Statement(
+    services=(
+        DicomService(
+            name="Storage",
+            role="SCU",
+            sop_classes=STORAGE_SOP_CLASSES,
+            operations=("C-STORE",),
+            statuses={
+                status.SUCCESS: "delivered; so is a warning (Bxxx)",
+                **dict.fromkeys(
+                    sorted({*PERMANENT, status.DATA_SET_MISMATCH}),
+                    "a lasting refusal: held for a person after a few tries",
+                ),
+            },
+            remarks=(
+                "Any other status is tried again (A7xx, Cxxx, 0110, 0124, 0213). The classes of the objects that wait"
+                " are proposed, private ones too, each in the transfer syntax that the object came in.",
+                "Where PAS knows the patient, the Patient Module says what PAS says, and (0400,0561) keeps what the"
+                " object said; address, telephone and the like are removed. Pixel data is never touched.",
+            ),
+        ),
+    )
+)
+
 OUTBOUND = OutboundSpec(
     name="pacs",
     summary="Storage SCU to a PACS",
@@ -107,6 +133,20 @@ OUTBOUND = OutboundSpec(
     config=StorageDestination,
     render=render_instance,
     factory=PacsSender,
+    statement=lambda _config: STATEMENT,
+)
+
+HL7_STATEMENT = Statement(
+    claims=(
+        IheClaim(
+            transaction="RAD-12",
+            name="Patient Update",
+            profile="SWF.b, PIR",
+            actor="Department System Scheduler/Order Filler",
+            how="relayed",
+            limits="PAS's own ADT passed on, without contact data",
+        ),
+    )
 )
 
 HL7_OUTBOUND = OutboundSpec(
@@ -116,4 +156,5 @@ HL7_OUTBOUND = OutboundSpec(
     config=Hl7Destination,
     render=render_hl7,
     factory=Hl7Sender,
+    statement=lambda _config: HL7_STATEMENT,
 )

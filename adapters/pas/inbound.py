@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from adapters.pas import clinics
+from adapters.pas import clinics, triggers
 from adapters.pas.mapping import MAKES, mappers
 from broker.adapter import InboundSpec, ListenerPlace, Options
 from broker.hl7.er7 import parse_path
@@ -16,6 +16,7 @@ from broker.hl7.protection import Rule
 from broker.net.hl7_listener import Hl7Listener, Listener, profile
 from broker.reception import Hl7Reader
 from broker.scalars import Text
+from broker.statement import IheClaim, Statement
 
 
 def _path(text: str) -> str:
@@ -76,6 +77,59 @@ def reader(config: PasListener, place: ListenerPlace) -> Hl7Reader:
     return Hl7Reader(profile=reads, mappers=mappers(table))
 
 
+def statement(config: PasListener) -> Statement:
+    """What a PAS listener with these options claims."""
+    claims = [
+        IheClaim(
+            transaction="ITI-30",
+            name="Patient Identity Management",
+            profile="PAM",
+            actor="Patient Demographics Consumer",
+            limits="options Merge and Link/Unlink; a person is never deleted by message (A29)",
+        ),
+        IheClaim(
+            transaction="ITI-31",
+            name="Patient Encounter Management",
+            profile="PAM",
+            actor="Patient Encounter Consumer",
+            limits="the historic movement option (Z99) is refused",
+        ),
+        IheClaim(
+            transaction="ITI-8",
+            name="Patient Identity Feed",
+            profile="PIX",
+            actor="Patient Identifier Cross-reference Manager",
+            limits="nothing is cross-referenced by demographics: only PAS links and merges; no ITI-10 is sent",
+        ),
+        IheClaim(
+            transaction="RAD-1",
+            name="Patient Registration",
+            profile="SWF.b",
+            actor="Department System Scheduler/Order Filler",
+            limits="the receiver's part only: what worklist rows, images and HL7 destinations are told of the patient",
+        ),
+        IheClaim(
+            transaction="RAD-12",
+            name="Patient Update",
+            profile="SWF.b, PIR",
+            actor="Department System Scheduler/Order Filler",
+            limits="worklist rows follow; objects that were stored before are not sent again",
+        ),
+    ]
+    if config.clinics:
+        claims.append(
+            IheClaim(
+                transaction="RAD-130",
+                name="Get Encounter Imaging Context",
+                profile="EBIW (trial implementation 2019)",
+                actor="Encounter Manager",
+                limits="by Modality Worklist only, no UPS-RS; for the places that `clinics` names",
+            )
+        )
+    refuses = {f"ADT^{trigger}": why for trigger, why in triggers.REFUSED.items()}
+    return Statement(means=triggers.means(), refuses=refuses, claims=tuple(claims))
+
+
 INBOUND = InboundSpec(
     name="pas",
     summary="ADT and SIU from the patient administration system",
@@ -84,4 +138,5 @@ INBOUND = InboundSpec(
     reader=reader,
     makes=MAKES,
     needs={"step.scheduled": "clinics"},
+    statement=statement,
 )

@@ -126,6 +126,8 @@ TWO: Final[Mapping[str, Person]] = MappingProxyType(
 SWAP: Final = "A17"
 """Two patients change beds: two PIDs, each with its PV1."""
 
+SWAP_MEANS: Final = "two patients change places; of each"
+
 REASSIGNED: Final[Mapping[str, Reassigned]] = MappingProxyType(
     {
         "A35": Reassigned(prior=3, means="the visits of account MRG-3 go on under PID-18"),
@@ -175,11 +177,21 @@ REFUSED: Final[Mapping[str, str]] = MappingProxyType(
 """Answered AE with this text."""
 
 
+def means() -> dict[str, str]:
+    """Message type to what it is taken to mean, of all that is not refused."""
+    found = {
+        f"ADT^{t}": m.means for group in (VISITS, PERSONS, PAIRS, TWO, REASSIGNED) for t, m in group.items()
+    }
+    found |= {f"ADT^{SWAP}": SWAP_MEANS}
+    found |= {f"SIU^{t}": v.means for t, v in APPOINTMENTS.items()}
+    return found | {f"ADT^{t}": f"nothing: {why}" for t, why in NOTHING.items()}
+
+
 def rows() -> list[tuple[str, str, str]]:
     """Trigger, events and meaning of everything that is known here: the table of docs/pas.md."""
     found = {t: (f"{v.patient}, {v.event}", v.means) for t, v in VISITS.items()}
     found |= {t: (p.event, p.means) for group in (PERSONS, PAIRS, TWO) for t, p in group.items()}
-    found[SWAP] = ("patient.updated, encounter.moved", "two patients change places; of each")
+    found[SWAP] = ("patient.updated, encounter.moved", SWAP_MEANS)
     found |= {t: ("patient.updated, encounter.reassigned", r.means) for t, r in REASSIGNED.items()}
     found |= {t: (v.event, v.means) for t, v in APPOINTMENTS.items()}
     found |= {t: ("none: answered AA", why) for t, why in NOTHING.items()}

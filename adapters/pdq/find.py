@@ -24,6 +24,7 @@ from broker.hl7.demographics import read_issuer
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, FindRequest, Peer
 from broker.scalars import Text
+from broker.statement import DicomService, Statement
 
 _WILD: Final = re.compile(r"[*?]")
 _NAMED: Final = (
@@ -234,6 +235,39 @@ class _PatientRoot:
         """The association server stops with the broker."""
 
 
+_ANYBODY: Final = Patient(
+    identifiers=(Identifier(value="1", namespace="A", oid="2.999"), Identifier(value="2"))
+)
+
+
+def statement(config: PatientRoot) -> Statement:
+    """What a Patient Root SCP with these options claims."""
+    who = "every calling AE title that is let in" if config.askers is None else ", ".join(config.askers)
+    service = DicomService(
+        name="Patient Root Query",
+        role="SCP",
+        sop_classes=PatientRootScp.sop_classes,
+        operations=("C-FIND",),
+        statuses={
+            status.PENDING: "a patient; every key was supported",
+            status.PENDING_UNSUPPORTED_KEYS: "a patient; a key with a value is private or unknown, it narrowed nothing",
+            status.NOT_AUTHORISED: "the calling AE title may not ask",
+            status.DATA_SET_MISMATCH: "the level is not PATIENT",
+            status.CANNOT_UNDERSTAND: "it names no id, family name or birth date; or a wildcard stands where none may",
+            status.RESPONSE_LIMIT: f"more than {config.max_hits} patients match: these are the first",
+        },
+        returns=tuple(_row(_ANYBODY, ())),
+        looked_up=_NAMED,
+        remarks=(
+            f"May ask: {who}. Who was told of whom is in the audit before the answer leaves.",
+            f"A name needs {config.min_letters} letters before its first wildcard; Patient ID takes none, and finds by"
+            " every number that the patient ever had.",
+            "Only the PATIENT level is answered. C-MOVE and C-GET are not supported.",
+        ),
+    )
+    return Statement(services=(service,))
+
+
 FIND = InboundSpec(
     name="patient-root",
     summary="Patient Root C-FIND at PATIENT level",
@@ -241,4 +275,5 @@ FIND = InboundSpec(
     factory=_PatientRoot,
     role="worklist",
     makes={},
+    statement=statement,
 )

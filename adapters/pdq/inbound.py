@@ -35,11 +35,13 @@ from broker.net.hl7_listener import Issuer
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import acknowledge, check_header
 from broker.scalars import Duration, Text
+from broker.statement import IheClaim, Statement
 
 log = structlog.get_logger("broker.pdq")
 
 CANCEL: Final = "QCN^J01"
 QUERIES: Final = {"QBP^Q22": query.read_pdq, "QBP^Q23": query.read_pix}
+ANSWERS: Final = {"QBP^Q22": "RSP^K22^RSP_K21", "QBP^Q23": "RSP^K23^RSP_K23", CANCEL: "ACK^J01"}
 
 
 def _asker(text: str) -> str:
@@ -233,6 +235,43 @@ def _not_answered(header: Header) -> Refused:
     return Refused(text, error_code=UNSUPPORTED_MESSAGE_TYPE, location=where)
 
 
+def statement(config: Demographics) -> Statement:
+    """What a demographics listener with these options claims."""
+    who = (
+        "everybody while it is bound to loopback, else nobody"
+        if config.askers is None
+        else ", ".join(config.askers).replace("|", " of ")
+    )
+    return Statement(
+        answers=ANSWERS,
+        remarks=(
+            f"QPD-3 takes {', '.join(query.searched())}; all of them must be true. Any other is refused (AE).",
+            f"`*` stands at the end of a name, behind {config.min_letters} letters at least. Case and accents do not"
+            " count.",
+            f"At most {config.max_hits} patients are told of, {config.page} in one answer; DSC continues. RCP-2 may ask"
+            " for fewer.",
+            "Never answered, for anyone: address, telephone, next of kin, employer.",
+            f"May ask: {who}.",
+        ),
+        claims=(
+            IheClaim(
+                transaction="ITI-21",
+                name="Patient Demographics Query",
+                profile="PDQ",
+                actor="Patient Demographics Supplier",
+                limits="no address, telephone, mother's name or account is searched or answered; no ITI-22 (visits)",
+            ),
+            IheClaim(
+                transaction="ITI-9",
+                name="PIX Query",
+                profile="PIX",
+                actor="Patient Identifier Cross-reference Manager",
+                limits="domains are those of `issuers`",
+            ),
+        ),
+    )
+
+
 INBOUND = InboundSpec(
     name="pdq",
     summary="Patient demographics and identifier queries (IHE ITI-21, ITI-9)",
@@ -240,4 +279,5 @@ INBOUND = InboundSpec(
     factory=DemographicsListener,
     role="worklist",
     makes={},
+    statement=statement,
 )

@@ -110,6 +110,20 @@ def read_pix(message: Message, rules: Rules) -> Query:
     return Query(tag=qpd.get(2), wanted=wanted, domains=domains)
 
 
+def searched() -> tuple[str, ...]:
+    """Parameters of QPD-3 that a demographics query is answered by: found by trying each."""
+    message, where = Message.parse(b"MSH|^~\\&\r"), Location(segment="QPD", field=3)
+    found = []
+    for field in range(1, 40):
+        for part in ("", ".1", ".2", ".3", ".4", ".4.1", ".4.2", ".4.3", ".5"):
+            faults: list[AckError] = []
+            parameter = f"@PID.{field}{part}"
+            _Criteria(Rules(known=()), faults).take(Repetition(message, f"{parameter}^"), where)
+            if not any(fault.code == TABLE_VALUE_NOT_FOUND for fault in faults):
+                found.append(parameter)
+    return tuple(found)
+
+
 def unknown_identifier() -> Unanswerable:
     """What a PIX query is answered whose identifier nobody has."""
     where = Location(segment="QPD", field=3, repetition=1, component=1)

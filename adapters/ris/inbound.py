@@ -10,6 +10,7 @@ from broker.adapter import InboundSpec, ListenerPlace
 from broker.net.hl7_listener import Hl7Listener, Listener, profile, read_table
 from broker.reception import Hl7Reader
 from broker.scalars import Text
+from broker.statement import IheClaim, Statement
 
 
 class OrderListener(Hl7Listener):
@@ -36,6 +37,32 @@ def reader(config: OrderListener, place: ListenerPlace) -> Hl7Reader:
     return Hl7Reader(profile=profile(config, place, tables), mappers=MAPPERS)
 
 
+STATEMENT = Statement(
+    means={
+        "ORM^O01": "orders; each OBR a step; the Study Instance UID in ZDS",
+        "OMG^O19": "orders; each OBR a step; its time in TQ1",
+        "OMI^O23": "imaging orders; each IPC a step",
+    },
+    claims=(
+        IheClaim(
+            transaction="RAD-4",
+            name="Procedure Scheduled",
+            profile="SWF.b",
+            actor="Image Manager (what is scheduled)",
+            limits="ORM with or without ZDS, OMG and OMI; a Study Instance UID that the order lacks is derived from"
+            " its numbers and never changes; no RAD-42 or RAD-48",
+        ),
+        IheClaim(
+            transaction="RAD-13",
+            name="Procedure Update",
+            profile="SWF.b",
+            actor="Image Manager (what is scheduled)",
+            limits="what ORC-1 and ORC-5 mean stands in the table `order_status`; objects that were stored are not"
+            " changed by it",
+        ),
+    ),
+)
+
 INBOUND = InboundSpec(
     name="ris",
     summary="Orders (ORM, OMG, OMI) from RIS or EPJ",
@@ -43,4 +70,5 @@ INBOUND = InboundSpec(
     factory=lambda config, context: Listener(config, context, reader),
     reader=reader,
     makes=dict.fromkeys(MAPPERS, EVENTS),
+    statement=lambda _config: STATEMENT,
 )

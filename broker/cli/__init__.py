@@ -42,6 +42,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters: those that are installed, and writing a new one.",
         "devices": "Devices: those that the configuration knows, and adding one.",
+        "conformance": "The DICOM, HL7 and IHE statements of this configuration.",
         "schema": "JSON Schemas of settings, routes and events.",
         "docs": "Write the reference pages and schemas anew from the code.",
     }

@@ -1,4 +1,4 @@
-"""`broker devices`: the devices that the configuration knows, what stands on their lists, and adding one."""
+"""`broker devices`: the devices that the configuration knows, their lists, whether they work, and adding one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import get_args
 
 import rich_click as click
 
-from broker.cli import charsets
+from broker.cli import charsets, checkup
 from broker.cli.options import (
     config_option,
     format_option,
@@ -40,6 +40,8 @@ def command() -> None:
 
 
 command.add_command(charsets.command)
+command.add_command(checkup.verify)
+command.add_command(checkup.coverage)
 
 
 @command.command("list")

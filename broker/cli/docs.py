@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from pydantic_core import PydanticUndefined
 from broker import device, event, registry, settings
 from broker.cli import COMMANDS
 from broker.cli import broker as root
+from broker.cli.conformance import STATEMENTS, facts
+from broker.conformance.document import markdown
 from broker.graph.model import graph
 from broker.graph.text import mermaid
 from broker.routing import rules, schema
 from broker.runtime.offline import configure
+from broker.runtime.trial import Trial
 from broker.telemetry import METRICS
 
 MADE = "<!-- Made by `broker docs`. Change the declaration in the code, not this page. -->\n"
@@ -144,6 +148,7 @@ def pages(folder: Path) -> Mapping[str, str]:
         "docs/metrics.md": _metrics(),
         "docs/commands.md": _commands(),
         "docs/graph.md": _graph(folder),
+        **_conformance(folder),
         "config/broker.schema.json": _json(settings.json_schema()),
         "config/route.schema.json": schema.schema_text(),
         "config/shared.schema.json": schema.shared_schema_text(),
@@ -233,6 +238,15 @@ def _graph(folder: Path) -> str:
     """The shipped configuration, as it is where no variable is set."""
     made = graph(configure(settings.load(folder / "config" / "broker.yaml", env={}), {}))
     return f"{MADE}\n{GRAPH}```mermaid\n{mermaid(made)}```\n"
+
+
+def _conformance(folder: Path) -> Mapping[str, str]:
+    """The statements of the shipped configuration, as it is where no variable is set."""
+    configured = configure(settings.load(folder / "config" / "broker.yaml", env={}), {})
+    found = facts(configured, Trial(configured=configured, clock=lambda: datetime.now(UTC)))
+    return {
+        f"docs/conformance-{which}.md": MADE + "\n" + markdown(of(found)) for which, of in STATEMENTS.items()
+    }
 
 
 def _commands() -> str:

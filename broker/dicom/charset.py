@@ -50,6 +50,11 @@ _MULTI_BYTE: Mapping[str, str] = MappingProxyType(
         "ISO_IR 58": "iso_ir_58",
     }
 )
+TERMS: tuple[str, ...] = tuple(_CODECS)
+"""Defined terms that the broker writes, and reads."""
+READ_ONLY_TERMS: tuple[str, ...] = tuple(_MULTI_BYTE)
+"""Multi-byte sets of code extensions: read, never written."""
+
 # Other ways in which senders write a term: ISO IR 100, ISO-IR 100, ISO 2022 IR 100, ISO_IR100, UTF-8.
 _SPELLINGS = re.compile(r"ISO[ _-]?(?:2022[ _-]?)?IR[ _-]?(\d+)", re.IGNORECASE)
 _ALIASES = {"": DEFAULT_REPERTOIRE, "UTF-8": UTF_8, "UTF8": UTF_8}

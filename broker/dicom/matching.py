@@ -47,6 +47,21 @@ _DATE_OF = {time: date for date, time in _TIME_OF.items()}
 _EARLIEST, _LATEST = "000000.000000", "235960.999999"
 
 
+def kinds(keyword: str) -> tuple[str, ...]:
+    """How a key of this keyword is matched (PS3.4 C.2.2.2), universal matching first, which every key has."""
+    vr = vr_of(keyword)
+    if keyword in _NOT_KEYS:
+        return ()
+    if vr == "SQ":
+        return ("universal", "sequence")
+    found = ["universal", "single value", "list"]
+    if vr in _WILDCARD_VRS:
+        found.append("wildcard")
+    if vr in _RANGE_VRS:
+        found.append("range")
+    return tuple(found)
+
+
 class KeyVerdict(NamedTuple):
     """One key of a query, held against one row."""
 

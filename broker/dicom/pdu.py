@@ -34,6 +34,9 @@ C_ECHO_RSP = 0x8030
 N_SET_RSP = 0x8120
 N_CREATE_RSP = 0x8140
 
+MAX_PDU = 131072
+"""Bytes of the longest PDU that the broker takes or sends, where nobody says otherwise."""
+
 HEADER_LENGTH = 6
 PDV_OVERHEAD = 6
 """What a PDV adds inside its PDU: length, context id, control header (PS3.8 9.3.5.1, Annex E.2)."""

@@ -15,10 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from broker.dicom import pdu, status, uid
 from broker.doctor.judge import Port
-from broker.errors import DeliveryError
-from broker.net.requestor import Requestor
+from broker.net import echo_scu
 
 _SYNCS: Final = 31
 _LISTEN: Final = "0A"
@@ -112,27 +110,8 @@ def connects(host: str, port_: int) -> str:
 
 
 def echoes(host: str, port_: int, *, called_aet: str, calling_aet: str) -> str:
-    """C-ECHO (PS3.7 9.1.5) on an association of its own; what went wrong, or nothing."""
-    context = pdu.Context(uid.VERIFICATION, uid.IMPLICIT_LITTLE_ENDIAN)
-    try:
-        association = Requestor(
-            host,
-            port_,
-            called_aet=called_aet,
-            calling_aet=calling_aet,
-            contexts=[context],
-            connect_timeout=_PATIENCE,
-            response_timeout=_PATIENCE,
-            max_pdu=16384,
-        )
-        if context not in association.accepted:
-            association.release()
-            return f"{called_aet} takes the association, but no C-ECHO"
-        code = association.echo(association.accepted[context])
-    except DeliveryError as exc:
-        return str(exc)
-    association.release()
-    return "" if code == status.SUCCESS else f"C-ECHO answered with status {status.describe(code)}"
+    """C-ECHO; what went wrong, or nothing."""
+    return echo_scu.echo(host, port_, called_aet=called_aet, calling_aet=calling_aet, patience=_PATIENCE)
 
 
 def _listening(number: int) -> int | None:

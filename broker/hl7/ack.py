@@ -22,7 +22,7 @@ DEFAULT_VERSION = "2.5.1"
 
 _CONDITIONS = ("AL", "NE", "ER", "SU")  # table 0155
 _CODES = ("AA", "AE", "AR", "CA", "CE", "CR")  # table 0008
-_TABLE_0357 = {
+TABLE_0357 = {
     "0": "Message accepted",
     "100": "Segment sequence error",
     "101": "Required field missing",
@@ -223,7 +223,7 @@ def _type(header: Header, version: tuple[int, int] | None) -> str:
 def error_segment(error: AckError, header: Header) -> list[str]:
     """ERR-2, 3, 4 and 8 from version 2.5 on, ERR-1 alone before, plain text in 2.1; split at the field separator."""
     signs, version = header.separators, _version(header.version) or (2, 5)
-    where, meaning = error.location, _TABLE_0357.get(error.code, "")
+    where, meaning = error.location, TABLE_0357.get(error.code, "")
     if version < (2, 2):
         return ["ERR", escape(f"{where or ''} {error.code}".strip(), signs)]
     place = [where.segment, str(where.sequence), str(where.field or "")] if where else ["", "", ""]

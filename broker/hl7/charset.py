@@ -67,6 +67,9 @@ _CODECS = {
         for part in (*range(1, 12), 13, 14, 15, 16)
     },
 }
+NAMES: Final = tuple(_CODECS.items())
+"""Names that MSH-18 may have, without blanks and signs, with their codecs."""
+
 # With code extension (ISO 2022) these rule whatever stands beside them in MSH-18.
 _EXTENDED = frozenset({"iso2022_jp_2"})
 

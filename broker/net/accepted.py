@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,25 +28,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A-ASSOCIATE-RJ (PS3.8 9.3.4): result, source and reason.
 Refusal = tuple[int, int, int]
-_APPLICATION_UNKNOWN: Refusal = (1, 1, 2)
-_CALLING_UNKNOWN: Refusal = (1, 1, 3)
-_CALLED_UNKNOWN: Refusal = (1, 1, 7)
-_VERSION_UNKNOWN: Refusal = (1, 2, 2)
-_LIMIT_EXCEEDED: Refusal = (2, 3, 2)
-"""Transient, by the service provider, local limit exceeded: the peer may try again."""
+"""Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+
+APPLICATION_UNKNOWN = "application context name not supported"
+CALLING_UNKNOWN = "calling AE title unknown"
+CALLED_UNKNOWN = "called AE title unknown"
+VERSION_UNKNOWN = "protocol version not supported"
+LIMIT_EXCEEDED = "too many associations"
+REFUSALS: Mapping[str, Refusal] = {
+    CALLED_UNKNOWN: (1, 1, 7),
+    CALLING_UNKNOWN: (1, 1, 3),
+    APPLICATION_UNKNOWN: (1, 1, 2),
+    VERSION_UNKNOWN: (1, 2, 2),
+    LIMIT_EXCEEDED: (2, 3, 2),  # transient, by the service provider: the peer may try again
+}
+"""Why an association is refused, and how that is said."""
 
 _USER, _PROVIDER = 0, 2
 """Sources of an A-ABORT (PS3.8 9.3.8)."""
 
 
 class _RefusedError(Exception):
-    """The association is rejected, for the reason in the text."""
+    """The association is rejected for one of `REFUSALS`, which `detail` may say more closely."""
 
-    def __init__(self, refusal: Refusal, why: str) -> None:
-        super().__init__(why)
-        self.refusal = refusal
+    def __init__(self, why: str, detail: str = "") -> None:
+        super().__init__(detail or why)
+        self.refusal = REFUSALS[why]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,20 +164,20 @@ class Association:
         peer = Peer(calling_aet=calling, called_aet=called, host=self._peer.host, port=self._peer.port)
         self._peer = peer
         if called != self._server.ae_title:
-            raise _RefusedError(_CALLED_UNKNOWN, "called AE title unknown")
+            raise _RefusedError(CALLED_UNKNOWN)
         if not self._server.admits(peer):
-            raise _RefusedError(_CALLING_UNKNOWN, "calling AE title unknown")
+            raise _RefusedError(CALLING_UNKNOWN)
         # Read only now: what a stranger sends takes no time, and is not kept.
         request, accepted = self._server.negotiate(body)
         if not request.protocol_version & 1:
-            raise _RefusedError(_VERSION_UNKNOWN, "protocol version not supported")
+            raise _RefusedError(VERSION_UNKNOWN)
         if request.application_context != pdu.APPLICATION_CONTEXT:
-            raise _RefusedError(_APPLICATION_UNKNOWN, "application context name not supported")
+            raise _RefusedError(APPLICATION_UNKNOWN)
         if 0 < accepted.max_length < negotiation.SHORTEST_PDU:
             raise Violation(INVALID_PARAMETER, f"it takes PDUs of {accepted.max_length} bytes at most")
         full = self._take_seat(peer)
         if full:
-            raise _RefusedError(_LIMIT_EXCEEDED, full)
+            raise _RefusedError(LIMIT_EXCEEDED, full)
         self._established = True
         return accepted
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from broker.dicom import negotiation, status
+from broker.dicom.pdu import MAX_PDU
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, VERIFICATION
 from broker.errors import BrokerError, LocalProtocolError, StoreError, UnwritableError
 from broker.net.accepted import Times
@@ -58,8 +59,36 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# What a query or a DIMSE-N service speaks, in order of liking; images are taken as proposed.
-_MESSAGE_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+MESSAGE_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+"""What a query or a DIMSE-N service speaks, in order of liking; images are taken as proposed."""
+
+NETWORK_TIMEOUT = 60.0
+"""Seconds of silence within an association."""
+NEGOTIATION_TIMEOUT = 30.0
+"""Seconds from connecting to the A-ASSOCIATE-RQ."""
+
+_NOT_SERVED = {status.SOP_CLASS_NOT_SUPPORTED: "the request names an SOP class that is not served"}
+_LATER = {status.OUT_OF_RESOURCES: "the disk is nearly full, or the journal cannot be used: try again later"}
+_BROKEN = {status.CANNOT_UNDERSTAND: "the request cannot be read, or an error of this side, which is logged"}
+_OBJECT = {
+    status.NO_SUCH_SOP_CLASS: "the SOP class of the request is not the negotiated one",
+    status.PROCESSING_FAILURE: "this side could not do it: try again later",
+    status.UNRECOGNISED_OPERATION: "the SOP class is not served by this request",
+}
+ANSWERED: Mapping[str, Mapping[int, str]] = {
+    "C-ECHO": {status.SUCCESS: "always"},
+    "C-FIND": {
+        status.SUCCESS: "all matches were sent",
+        status.CANCEL: "the peer sent a C-CANCEL",
+        **_NOT_SERVED,
+        **_LATER,
+        **_BROKEN,
+    },
+    "C-STORE": {**_NOT_SERVED, **_LATER, **_BROKEN},
+    "N-CREATE": _OBJECT,
+    "N-SET": _OBJECT,
+}
+"""What the server itself answers, whatever the service; any other request is answered 0211."""
 
 # Bytes of the application information that a query service answers with: no relational queries (there is one level),
 # combined matching of dates and times, no fuzzy matching beyond case and accents.
@@ -85,9 +114,9 @@ class AssociationServer:
         max_associations: int = 200,
         max_per_peer: int = 100,
         acknowledges_identity: bool = False,
-        max_pdu: int = 131072,
-        network_timeout: float = 60.0,
-        negotiation_timeout: float = 30.0,
+        max_pdu: int = MAX_PDU,
+        network_timeout: float = NETWORK_TIMEOUT,
+        negotiation_timeout: float = NEGOTIATION_TIMEOUT,
     ) -> None:
         """`port` 0 takes a free one. `spool`: a folder of this server alone, on the file system of the
         archive.
@@ -168,7 +197,7 @@ class AssociationServer:
         if self._store_of(sop_class) is not None:
             return proposed
         known = any(sop_class in table for table in (self._finders, self._objects, self._actions))
-        return _MESSAGE_SYNTAXES if known or sop_class == VERIFICATION else ()
+        return MESSAGE_SYNTAXES if known or sop_class == VERIFICATION else ()
 
     def peer_serves(self, sop_class: str) -> bool:
         """See `broker.dicom.negotiation.Policy`."""

@@ -87,6 +87,6 @@ class ObjectScu:
             contexts=self._contexts,
             connect_timeout=self._connect_timeout,
             response_timeout=self._response_timeout,
-            max_pdu=131072,
+            max_pdu=pdu.MAX_PDU,
         )
         return self._association

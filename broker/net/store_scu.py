@@ -36,9 +36,10 @@ from broker.dicom import elements, pdu, status, uid
 from broker.errors import AskPersonError, PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
 from broker.net.requestor import MAX_CONTEXTS, Requestor
 
-_PERMANENT = frozenset(
+PERMANENT = frozenset(
     (0x0106, 0x0111, 0x0112, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0121, 0x0122, 0x0210, 0x0211, 0x0212)
 )
+"""Statuses that speak of these bytes, beside A9xx: the table above."""
 
 _VERIFICATION = pdu.Context(uid.VERIFICATION, uid.IMPLICIT_LITTLE_ENDIAN)
 
@@ -56,7 +57,7 @@ class StoreScu:
         connect_timeout: float = 5.0,
         response_timeout: float = 60.0,
         idle_timeout: float = 30.0,
-        max_pdu: int = 131072,
+        max_pdu: int = pdu.MAX_PDU,
     ) -> None:
         """Times in seconds. `response_timeout` bounds each wait for the peer to read or to answer,
         `idle_timeout` the life of an association nobody uses. `max_pdu` is the longest PDU either way."""
@@ -120,7 +121,7 @@ class StoreScu:
         if code == status.SUCCESS or code >> 12 == 0xB:
             return code
         text = f"C-STORE answered with status {status.describe(code)}"
-        if code in _PERMANENT or code >> 8 == 0xA9:
+        if code in PERMANENT or code >> 8 == 0xA9:
             raise PermanentDeliveryError(text)
         raise TransientDeliveryError(text)
 

@@ -34,6 +34,8 @@ class Output:
     kind: Kind
     read: Callable[[str], Field]
     """An HL7 path, or a DICOM keyword, to what stands there."""
+    payload: bytes = b""
+    """As it was rendered; empty: it is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

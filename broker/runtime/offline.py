@@ -290,7 +290,11 @@ def _output(row: tuple[Any, ...], received: bytes) -> Output:
     if kind == "hl7":
         message = Message.parse(payload) if payload else None
         return Output(
-            route=route, destination=destination, kind=kind, read=lambda path: _hl7_field(message, path)
+            route=route,
+            destination=destination,
+            kind=kind,
+            read=lambda path: _hl7_field(message, path),
+            payload=payload or b"",
         )
     attributes: Mapping[str, Any] = from_json(payload.decode()) if payload and kind == "worklist" else {}
     if kind == "dicom" and payload:
@@ -298,7 +302,11 @@ def _output(row: tuple[Any, ...], received: bytes) -> Output:
         sent = from_dataset(dcmread(BytesIO(received), stop_before_pixels=True))
         attributes = {**sent, **(json.loads(payload)["coerce"] or {})}
     return Output(
-        route=route, destination=destination, kind=kind, read=lambda path: _attribute(attributes, path)
+        route=route,
+        destination=destination,
+        kind=kind,
+        read=lambda path: _attribute(attributes, path),
+        payload=payload or b"",
     )
 
 

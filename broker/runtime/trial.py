@@ -44,10 +44,10 @@ class Trial:
         at = case.at
         bench = Bench(replace(self.configured, routes=routes), self.clock if at is None else lambda: at)
         for given in case.before:
-            bench.feed(given.source, self._bytes(given, case.folder))
-        return bench.feed(case.given.source, self._bytes(case.given, case.folder))
+            bench.feed(given.source, self.message(given, case.folder))
+        return bench.feed(case.given.source, self.message(case.given, case.folder))
 
-    def _bytes(self, given: Given, folder: Path) -> bytes:
+    def message(self, given: Given, folder: Path) -> bytes:
         """The message as it would come in: a file, inline ER7 a segment a line, an instance without pixels."""
         if given.file:
             return (folder / given.file).read_bytes()

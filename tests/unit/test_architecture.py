@@ -19,13 +19,13 @@ LAYERS = (
     {"event", "yamlfile"},
     {"identity"},
     {"hl7", "dicom", "csvfile"},
-    {"view", "store", "telemetry"},
+    {"view", "statement", "store", "telemetry"},
     {"adapter"},
     {"device", "dicom_identity", "reception", "registry"},
     {"journal", "bus", "registers", "routing", "delivery", "net"},
     {"settings", "simulate", "testing"},
     {"runtime"},
-    {"create", "doctor", "graph", "plan", "tap", "why"},
+    {"conformance", "create", "doctor", "graph", "plan", "tap", "why"},
     {"cli"},
     {"__main__"},
 )
@@ -59,7 +59,7 @@ ADAPTER_API = {
         "nationalid",
         "net",
     ),
-    *("reception", "scalars", "testing", "text", "view"),
+    *("reception", "scalars", "statement", "testing", "text", "view"),
 }
 
 

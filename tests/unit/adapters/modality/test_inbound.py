@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from adapters.modality.inbound import MODALITY_WORKLIST, WorklistScp, WorklistService
+from adapters.modality.inbound import WorklistScp, WorklistService
 from broker.adapter import InboundContext, WorklistQuery, WorklistRow
 from broker.device import Device
 from broker.dicom.attributes import Attributes, to_dataset
-from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.service import Answer, FindRequest, Peer
 
 NOW = datetime(2026, 3, 9, 8, tzinfo=UTC)
@@ -53,7 +53,7 @@ def find(
         note_query=noted.append,
     )
     request = FindRequest(
-        sop_class=MODALITY_WORKLIST,
+        sop_class=WORKLIST_FIND,
         identifier=to_dataset(keys),
         transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         message_id=1,
@@ -103,7 +103,7 @@ def shown(device: Device | None, keys: Attributes) -> tuple[list[tuple[str, str]
         device=lambda _aet: device,
     )
     request = FindRequest(
-        sop_class=MODALITY_WORKLIST,
+        sop_class=WORKLIST_FIND,
         identifier=to_dataset(keys, charset="ISO_IR 100"),
         transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         message_id=1,

@@ -1,0 +1,138 @@
+"""Each line of a device's sheet, and the five ticks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from broker.journal.devices import Sent
+from broker.why.checkup import Covered, Line, Listed, Seen, Verdict, coverage, sheet
+from broker.why.facts import Device
+from broker.why.showable import Peer
+
+NO_ROWS = Listed(query="a query", stand=0, matched=0)
+ASKED = Device(at="2026-03-09T08:00:00+00:00", answers=1)
+
+
+def seen(**fields: Any) -> Seen:
+    given: dict[str, Any] = {
+        "ae": "CT1",
+        "days": 7,
+        "listed": True,
+        "admitted": True,
+        "echo": "",
+        "rows": NO_ROWS,
+    }
+    return Seen(**(given | fields))
+
+
+def sent(type: str = "C-STORE", verdict: str = "accepted", last: str = "1", **fields: Any) -> Sent:
+    return Sent(**{"aet": "CT1", "type": type, "verdict": verdict, "number": 1, "last": last} | fields)
+
+
+def line(check: str, **fields: Any) -> Line:
+    (found,) = (one for one in sheet(seen(**fields)) if one.check == check)
+    return found
+
+
+def peer(rows: int, unshown: int) -> Peer:
+    return Peer(
+        name="CT1",
+        kind="device",
+        charsets=("ISO_IR 100",),
+        declared=True,
+        rows=rows,
+        rows_unshown=unshown,
+    )
+
+
+@pytest.mark.parametrize(
+    ("check", "fields", "verdict"),
+    [
+        ("association", {}, "pass"),
+        ("association", {"listed": False}, "pass"),
+        ("association", {"listed": False, "admitted": False}, "fail"),
+        ("echo", {}, "pass"),
+        ("echo", {"echo": "no connection"}, "fail"),
+        ("echo", {"echo": None}, "not known"),
+        ("query", {}, "not known"),
+        ("query", {"silent": "no broker answers"}, "not known"),
+        ("query", {"asked": (ASKED,)}, "pass"),
+        ("worklist", {}, "not known"),
+        ("worklist", {"rows": Listed(query="q", stand=2, matched=1, excluded_by=("Modality",))}, "pass"),
+        ("worklist", {"rows": Listed(query="q", stand=2, matched=0, excluded_by=("Modality",))}, "fail"),
+        ("charset", {}, "not known"),
+        ("charset", {"peer": peer(0, 0)}, "not known"),
+        ("charset", {"peer": peer(2, 0)}, "pass"),
+        ("charset", {"peer": peer(2, 1)}, "fail"),
+        ("store", {}, "not known"),
+        ("store", {"sent": (sent("N-SET"),)}, "not known"),
+        ("store", {"sent": (sent(),)}, "pass"),
+        ("store", {"sent": (sent(last="2"), sent(verdict="rejected", last="1"))}, "pass"),
+        ("store", {"sent": (sent(last="1"), sent(verdict="rejected", last="2"))}, "fail"),
+        ("mpps", {"sent": (sent("N-CREATE", last="1"), sent("N-SET", last="2"))}, "pass"),
+        ("mpps", {"sent": (sent("N-CREATE", last="1"), sent("N-SET", "rejected", last="2"))}, "fail"),
+        ("commitment", {}, "-"),
+    ],
+)
+def test_a_line_is_judged_by_what_was_seen(check: str, fields: dict[str, Any], verdict: Verdict) -> None:
+    assert line(check, **fields).verdict == verdict
+
+
+def test_what_fails_says_what_to_do() -> None:
+    lines = sheet(
+        seen(
+            admitted=False,
+            echo="no connection",
+            rows=Listed(query="q", stand=1, matched=0, excluded_by=("Modality",)),
+            peer=peer(1, 1),
+            sent=(sent(verdict="rejected"), sent("N-SET", "rejected")),
+        )
+    )
+
+    failed = [one for one in lines if one.verdict == "fail"]
+    assert [one.check for one in failed] == ["association", "echo", "worklist", "charset", "store", "mpps"]
+    assert all(one.do for one in failed)
+    assert "Modality" in failed[2].do
+
+
+def test_messages_are_counted_by_verdict() -> None:
+    found = line("store", sent=(sent(number=3, last="2"), sent(verdict="rejected", last="1"))).found
+
+    assert "3 accepted, 1 rejected in 7 days" in found
+
+
+def test_a_device_that_does_everything() -> None:
+    messages = [sent(), sent("N-CREATE", scheduled=1)]
+
+    (found,) = coverage(["CT1"], messages, {"CT1": ("epj",)}, frozenset(), frozenset())
+
+    assert found == Covered(ae="CT1", demographics=True, worklist=True, delivers=True, notifies=("epj",))
+    assert found.committed is None
+
+
+@pytest.mark.parametrize(
+    ("messages", "told", "answered", "expected"),
+    [
+        ([], (), (), (False, False, False)),
+        ([], ("CT1",), (), (True, False, False)),
+        ([], (), ("CT1",), (True, True, False)),
+        ([sent("N-CREATE", scheduled=0)], (), (), (False, False, False)),
+        ([sent("N-CREATE", "rejected", scheduled=1)], (), (), (False, False, False)),
+        ([sent(verdict="rejected")], (), (), (False, False, False)),
+        ([sent()], (), (), (False, False, True)),
+    ],
+)
+def test_each_tick_has_its_own_evidence(
+    messages: list[Sent], told: tuple[str, ...], answered: tuple[str, ...], expected: tuple[bool, bool, bool]
+) -> None:
+    (found,) = coverage(["CT1"], messages, {}, frozenset(told), frozenset(answered))
+
+    assert (found.demographics, found.worklist, found.delivers) == expected
+
+
+def test_who_sends_without_being_known_is_listed_behind_the_others() -> None:
+    found = coverage(["CT1", "CT2"], [sent(aet="GUEST")], {}, frozenset(), frozenset())
+
+    assert [one.ae for one in found] == ["CT1", "CT2", "GUEST"]
