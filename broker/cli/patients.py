@@ -47,7 +47,8 @@ def command() -> None:
     """
 
 
-command.add_command(patients_list.command)
+for verb in (patients_list, patients_disclosures, patients_recall):
+    command.add_command(verb.command)
 
 
 @command.command("show")
@@ -314,8 +315,3 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "work": [asdict(one) for one in plan.work],
         "told": [asdict(one) for one in plan.told],
     }
-
-
-command.add_command(patients_list.command)
-command.add_command(patients_disclosures.command)
-command.add_command(patients_recall.command)
