@@ -100,6 +100,21 @@ def test_two_national_numbers_are_two_persons_whether_they_are_known_here_or_not
     assert renumbered.view is not None, "one record under another number: the authorities do that"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "waits"), [("1", "2", True), ("1", "1", False), ("1", None, False)]
+)
+def test_twins_are_two_though_name_day_and_mother_are_one(
+    registers: Registers, first: str, second: str | None, waits: bool
+) -> None:
+    """PID-25; that of a child that two hospitals registered is the same."""
+    for identifier, place in ((OLD, first), (NEW, second)):
+        child = patient(identifier).model_copy(update={"multiple_birth": "Y", "birth_order": place})
+        registers.said("patient.registered", patient=child)
+
+    assert (merged(registers, patient(NEW), OLD).view is None) is waits
+    assert ("merge-held" in {e["kind"] for e in exceptions.listed(registers.tx)}) is waits
+
+
 def test_the_birth_date_of_an_unknown_is_a_guess(registers: Registers) -> None:
     unknown = patient(OLD, birth_date="19800101").model_copy(update={"unknown": "Y"})
     registers.said("patient.registered", patient=unknown)
