@@ -1,7 +1,7 @@
 """An instance on its way to the PACS: which file, and what PAS says of its patient. Pure.
 
-An instance whose patient PAS does not know goes unchanged: what is not known cannot be corrected. Of the others the sender
-also takes contact data out (`broker.dicom.coerce`).
+An instance whose patient PAS does not know goes unchanged: what is not known cannot be corrected. Of the others the
+sender also takes contact data out (`broker.dicom.coerce`).
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Instances that were received: whose they are as far as PAS can tell, keyed by SOP Instance UID.
 
 It opens no file. An object's patient is found by id and issuer; without an issuer by the step it was made for,
-else by the site's own domain, else by a number of that length under a national issuer. Never by name.
+else by the site's own domain, else by a number of that length under a national issuer. Never by name. What a device
+goes on sending for a visit that was moved (A45), under the id that it was given, is the visit's patient's.
 """
 
 from __future__ import annotations
 
 from broker.event import Event, Instance, Patient
-from broker.registers import exceptions, patients
+from broker.registers import exceptions, ledger, patients
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 
@@ -76,7 +77,9 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
 
 def owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The verified patient the object belongs to; an id that fits two patients fits none."""
-    made_for = None if instance.issuer_stated else _by_step(tx, instance, patient)
+    made_for = _of_moved_visit(tx, instance, patient)
+    if made_for is None and not instance.issuer_stated:
+        made_for = _by_step(tx, instance, patient)
     if made_for is not None:
         return made_for
     keys = patients.find(tx, patient.identifiers)
@@ -94,6 +97,22 @@ def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | N
     return None
 
 
+def _of_moved_visit(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+    """The patient to whom the object's step went with its visit, from the identifier that the object still has."""
+    keys = {identifier.key for identifier in patient.identifiers}
+    for step, owner in tx.rows(
+        "SELECT key, patient FROM step WHERE study_uid=? ORDER BY key", (instance.study_uid,)
+    ):
+        if owner in patients.find(tx, patient.identifiers):
+            continue
+        for change in ledger.of_patient(tx, owner):
+            if change.kind == "visit-move" and change.state == "applied":
+                moved = {(issuer, value) for _, key, _, value, issuer in change.before.moved if key == step}
+                if moved & keys:
+                    return patients.get(tx, owner)
+    return None
+
+
 def _said(tx: Transaction, patient: Patient, known: Known | None) -> tuple[str, str]:
     """(value, issuer) under which the object came: where it names no issuer, the patient's own with its value."""
     if known is None:
@@ -108,7 +127,9 @@ def _said(tx: Transaction, patient: Patient, known: Known | None) -> tuple[str, 
         for owned in patients.under(tx, i.value)
         if owned.patient == known.key
     ]
-    return bare[0]
+    return (
+        bare[0] if bare else known.patient.identifiers[0].key[::-1]
+    )  # a moved visit's: under its patient's own
 
 
 def _owns(tx: Transaction, key: str, value: str) -> bool:

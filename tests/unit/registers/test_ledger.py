@@ -388,6 +388,26 @@ def test_a_visit_that_is_anothers_takes_its_steps_and_their_objects_alone(regist
     assert everything(registers) == stood
 
 
+def test_a_late_object_of_a_moved_visit_is_its_patients(registers: Registers) -> None:
+    """The device goes on with the id that its worklist had; a new study of that id is still the other's."""
+    for one in (OLD, NEW):
+        registers.said("patient.registered", patient=patient(one))
+    source, target = registers.known(OLD).key, registers.known(NEW).key
+    of_visit = step("RIS|F1|S1", study_uid="2.25.7")
+    registers.said("step.scheduled", patient=patient(OLD), order=order("F1"), step=of_visit, encounter=VISIT)
+    visits = (Identifier(value="V1", namespace="STO"),)
+    registers.said("encounter.reassigned", patient=patient(NEW), prior=(OLD,), prior_visits=visits)
+    for uid, study in (("2.25.1", "2.25.7"), ("2.25.2", "2.25.8")):
+        said = instance(uid, study_uid=study, issuer_stated=True)
+        registers.said("instance.received", patient=patient(OLD), instance=said)
+
+    owners = "SELECT sop_instance_uid, patient FROM instance"
+    assert dict(registers.tx.rows(owners)) == {"2.25.1": target, "2.25.2": source}
+    decided(registers, last(registers).id)
+    registers.said("instance.received", patient=patient(OLD), instance=instance("2.25.3", study_uid="2.25.7"))
+    assert dict(registers.tx.rows(owners))["2.25.3"] == source, "the move was undone"
+
+
 # --- links ---
 
 
