@@ -59,6 +59,12 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
         )
         return None
     exceptions.clear(tx, "instance-unverified", instance.sop_instance_uid)
+    owners = {one for (one,) in tx.rows("SELECT patient FROM step WHERE study_uid=?", (instance.study_uid,))}
+    if owners and known.key not in owners:
+        reason = "its study is an examination of another patient than its id names; filed under its id"
+        exceptions.report(tx, "instance-patient-differs", instance.sop_instance_uid, reason, event)
+    else:
+        exceptions.clear(tx, "instance-patient-differs", instance.sop_instance_uid)
     if len(patients.differences(known.patient, patient)) > 1:
         exceptions.report(
             tx,
