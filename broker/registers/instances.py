@@ -105,17 +105,12 @@ def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | N
 
 def _of_moved_visit(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The patient to whom the object's step went with its visit, from the identifier that the object still has."""
-    keys = {identifier.key for identifier in patient.identifiers}
     for step, owner in tx.rows(
         "SELECT key, patient FROM step WHERE study_uid=? ORDER BY key", (instance.study_uid,)
     ):
-        if owner in patients.find(tx, patient.identifiers):
-            continue
-        for change in ledger.of_patient(tx, owner):
-            if change.kind == "visit-move" and change.state == "applied":
-                moved = {(issuer, value) for _, key, _, value, issuer in change.before.moved if key == step}
-                if moved & keys:
-                    return patients.get(tx, owner)
+        own = owner in patients.find(tx, patient.identifiers)
+        if not own and ledger.moved_with_visit(tx, step, owner, patient.identifiers):
+            return patients.get(tx, owner)
     return None
 
 
