@@ -30,6 +30,7 @@ Kind = Literal[
     "demographics-differ",
     "instance-unverified",
     "instance-differs",
+    "instance-patient-differs",
     "temporary-id-reissued",
     "mother-for-child",
     "event-failed",

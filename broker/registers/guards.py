@@ -33,6 +33,8 @@ def objection(
             return "both records have a national number, and the numbers differ"
         if _born_differently(said, survivor, record):
             return "the birth dates of the two records differ"
+        if _siblings(said, survivor, record):
+            return "the birth orders of the two records differ: twins"
     return ""
 
 
@@ -51,6 +53,12 @@ def _two_persons(one: Iterable[Identifier], other: Iterable[Identifier]) -> bool
         if mine and theirs - mine:
             return True
     return False
+
+
+def _siblings(said: Patient, survivor: Patient | None, absorbed: Patient) -> bool:
+    """Children of one birth share day, sex and mother, and often all of the name: PID-25 tells them apart."""
+    here = said.birth_order or (survivor.birth_order if survivor else None)
+    return bool(here and absorbed.birth_order) and here != absorbed.birth_order
 
 
 def _born_differently(said: Patient, survivor: Patient | None, absorbed: Patient) -> bool:

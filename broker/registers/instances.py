@@ -1,13 +1,14 @@
 """Instances that were received: whose they are as far as PAS can tell, keyed by SOP Instance UID.
 
 It opens no file. An object's patient is found by id and issuer; without an issuer by the step it was made for,
-else by the site's own domain, else by a number of that length under a national issuer. Never by name.
+else by the site's own domain, else by a number of that length under a national issuer. Never by name. What a device
+goes on sending for a visit that was moved (A45), under the id that it was given, is the visit's patient's.
 """
 
 from __future__ import annotations
 
 from broker.event import Event, Instance, Patient
-from broker.registers import exceptions, patients
+from broker.registers import exceptions, ledger, patients
 from broker.registers.patients import Known
 from broker.store.database import Transaction
 
@@ -58,6 +59,12 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
         )
         return None
     exceptions.clear(tx, "instance-unverified", instance.sop_instance_uid)
+    owners = {one for (one,) in tx.rows("SELECT patient FROM step WHERE study_uid=?", (instance.study_uid,))}
+    if owners and known.key not in owners:
+        reason = "its study is an examination of another patient than its id names; filed under its id"
+        exceptions.report(tx, "instance-patient-differs", instance.sop_instance_uid, reason, event)
+    else:
+        exceptions.clear(tx, "instance-patient-differs", instance.sop_instance_uid)
     if len(patients.differences(known.patient, patient)) > 1:
         exceptions.report(
             tx,
@@ -76,7 +83,9 @@ def move(tx: Transaction, absorbed: str, survivor: str) -> None:
 
 def owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The verified patient the object belongs to; an id that fits two patients fits none."""
-    made_for = None if instance.issuer_stated else _by_step(tx, instance, patient)
+    made_for = _of_moved_visit(tx, instance, patient)
+    if made_for is None and not instance.issuer_stated:
+        made_for = _by_step(tx, instance, patient)
     if made_for is not None:
         return made_for
     keys = patients.find(tx, patient.identifiers)
@@ -94,6 +103,17 @@ def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | N
     return None
 
 
+def _of_moved_visit(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+    """The patient to whom the object's step went with its visit, from the identifier that the object still has."""
+    for step, owner in tx.rows(
+        "SELECT key, patient FROM step WHERE study_uid=? ORDER BY key", (instance.study_uid,)
+    ):
+        own = owner in patients.find(tx, patient.identifiers)
+        if not own and ledger.moved_with_visit(tx, step, owner, patient.identifiers):
+            return patients.get(tx, owner)
+    return None
+
+
 def _said(tx: Transaction, patient: Patient, known: Known | None) -> tuple[str, str]:
     """(value, issuer) under which the object came: where it names no issuer, the patient's own with its value."""
     if known is None:
@@ -108,7 +128,9 @@ def _said(tx: Transaction, patient: Patient, known: Known | None) -> tuple[str, 
         for owned in patients.under(tx, i.value)
         if owned.patient == known.key
     ]
-    return bare[0]
+    return (
+        bare[0] if bare else known.patient.identifiers[0].key[::-1]
+    )  # a moved visit's: under its patient's own
 
 
 def _owns(tx: Transaction, key: str, value: str) -> bool:

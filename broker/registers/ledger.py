@@ -176,6 +176,17 @@ def of_patient(tx: Transaction, key: str) -> list[Change]:
     return _read(tx, f"survivor IN ({marks}) OR absorbed IN ({marks})", (*keys, *keys))
 
 
+def moved_with_visit(tx: Transaction, step: str, owner: str, said: Iterable[Identifier]) -> bool:
+    """Whether a step went to its owner with its visit (A45), from one of these identifiers."""
+    keys = {identifier.key for identifier in said}
+    return any(
+        key == step and (issuer, value) in keys
+        for change in of_patient(tx, owner)
+        if change.kind == "visit-move" and change.state == "applied"
+        for _, key, _, value, issuer in change.before.moved
+    )
+
+
 def of_event(tx: Transaction, event: str) -> list[Change]:
     """The changes that an event made."""
     return _read(tx, "event=?", (event,))

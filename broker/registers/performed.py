@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.event import Event, Identifier, PerformedStatus, PerformedStep, StepReference, StepStatus
-from broker.registers import exceptions, patients, steps
+from broker.registers import exceptions, ledger, patients, steps
 from broker.store.database import Transaction
 
 WRONG_ENTRY: Final = "110514"
@@ -189,7 +189,7 @@ def _linked(
         held = _named(tx, reference)
         if held is None:
             unknown = True
-        elif own and not _is_of(tx, held.patient_key, own, stated=whole.issuer_stated):
+        elif own and not _is_of(tx, held, own, stated=whole.issuer_stated):
             foreign = True
         elif held.step.key not in found:
             found.append(held.step.key)
@@ -220,9 +220,11 @@ def _named(tx: Transaction, reference: StepReference) -> steps.Held | None:
     return found[0] if len(found) == 1 else None
 
 
-def _is_of(tx: Transaction, patient_key: str, own: tuple[Identifier, ...], *, stated: bool) -> bool:
-    """Whether an identifier is the patient's; one whose issuer the device left out, by its value."""
-    if patient_key in patients.find(tx, own):
+def _is_of(tx: Transaction, held: steps.Held, own: tuple[Identifier, ...], *, stated: bool) -> bool:
+    """Whether an identifier is that of the step's patient, or was until its visit was moved (A45); one whose issuer
+    the device left out, by its value."""
+    patient_key = held.patient_key
+    if patient_key in patients.find(tx, own) or ledger.moved_with_visit(tx, held.step.key, patient_key, own):
         return True
     return not stated and bool({one.value for one in own} & set(patients.values_of(tx, patient_key)))
 
@@ -241,13 +243,14 @@ def _came_under(
     tx: Transaction, own: tuple[Identifier, ...], owner: str, linked: tuple[str, ...]
 ) -> tuple[str, str]:
     """(issuer, value) that decides whose it is when a patient's identifiers part: its own, else that of its step."""
-    if own:
-        return (patients.said_under(tx, own, owner) or own[0]).key
+    under = patients.said_under(tx, own, owner)
+    if under is not None:
+        return under.key
     for key in linked:
         row = tx.one("SELECT said_issuer, said_value FROM step WHERE key=?", (key,))
         if row is not None:
             return row[0], row[1]
-    return "", ""
+    return own[0].key if own else ("", "")
 
 
 def _lane(uid: str, own: tuple[Identifier, ...]) -> str:

@@ -71,10 +71,11 @@ def _patient(facts: Facts) -> str:
 def _message(came: Came, version: str) -> Iterator[Link]:
     why = f": {came.reason}" if came.reason else ""
     answered = f"answered {came.answer}" if came.answer else "not answered"
+    what = f"{came.type or 'bytes'} {came.control_id}".strip()
+    peer = f" from {came.peer}" if came.peer else ""  # what the broker and its people say comes from nowhere
     yield Link(
         stage="message",
-        text=f"{came.at} {came.source} got {came.type or 'bytes'} {came.control_id} from {came.peer}:"
-        f" {came.verdict}, {answered}{why} (message {came.id})",
+        text=f"{came.at} {came.source} got {what}{peer}: {came.verdict}, {answered}{why} (message {came.id})",
     )
     for event in came.events:
         match event.routed:

@@ -133,6 +133,8 @@ class StepFacts:
     """Of a clinic's step: accession number or step id of the order that took over."""
     came: tuple[Came, ...] = ()
     """Messages that speak of it, the oldest first."""
+    changed_by: Came | None = None
+    """The message whose event wrote the step last; None: it is not among those that were found."""
     said: tuple[Said, ...] = ()
     unmappable: str = ""
     """Why no row can be made of it; empty: one can."""

@@ -93,6 +93,9 @@ class Reading:
             clinic=held.step.clinic,
             adopted_by=self._adopted_by(held),
             came=tuple(m.came for m in self.messages if speaks_of(it, m, held)),
+            changed_by=next(
+                (m.came for m in self.messages if any(e.event.id == one.event for e in m.logged)), None
+            ),
             said=tuple(self._said(seen.view)),
             unmappable=seen.unmappable,
             lacking=tuple(worklist.lacking(row)) if row is not None else (),

@@ -88,7 +88,7 @@ class Case:
         refusals = "; ".join(
             f"{said.route} ({said.place}): {said.reason}" for said in step.said if said.worklist
         )
-        taken = self.any(lambda one: one.verdict == "accepted")
+        taken = step.changed_by or self.any(lambda one: one.verdict == "accepted")
         return {
             "status": step.status,
             "clinic": step.clinic,

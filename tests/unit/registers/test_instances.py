@@ -72,6 +72,18 @@ def test_an_object_of_another_issuers_number_waits_on(registers: Registers) -> N
     assert registers.reported("instance-unverified") == ["2.25.1.1"]
 
 
+def test_a_study_of_another_patients_examination_is_reported(registers: Registers) -> None:
+    """Somebody typed another id on the device, and the row's Study Instance UID stayed."""
+    for one in (FNR, LOCAL):
+        registers.said("patient.registered", patient=patient(one))
+    registers.said("step.scheduled", patient=patient(FNR), order=order(), step=step(study_uid="2.25.9"))
+    arrived(registers, FNR, uid="2.25.1.1", study_uid="2.25.9")
+    arrived(registers, LOCAL, uid="2.25.1.2", study_uid="2.25.9")
+
+    assert owner(registers, "2.25.1.2") == registers.known(LOCAL).key
+    assert registers.reported("instance-patient-differs") == ["2.25.1.2"]
+
+
 def test_objects_of_nobody_keep_their_order_among_themselves(registers: Registers) -> None:
     first, second = arrived(registers, LOCAL, uid="2.25.1.1"), arrived(registers, LOCAL, uid="2.25.1.2")
     other = arrived(registers, uid="2.25.1.3")

@@ -100,6 +100,21 @@ def test_two_national_numbers_are_two_persons_whether_they_are_known_here_or_not
     assert renumbered.view is not None, "one record under another number: the authorities do that"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "waits"), [("1", "2", True), ("1", "1", False), ("1", None, False)]
+)
+def test_twins_are_two_though_name_day_and_mother_are_one(
+    registers: Registers, first: str, second: str | None, waits: bool
+) -> None:
+    """PID-25; that of a child that two hospitals registered is the same."""
+    for identifier, place in ((OLD, first), (NEW, second)):
+        child = patient(identifier).model_copy(update={"multiple_birth": "Y", "birth_order": place})
+        registers.said("patient.registered", patient=child)
+
+    assert (merged(registers, patient(NEW), OLD).view is None) is waits
+    assert ("merge-held" in {e["kind"] for e in exceptions.listed(registers.tx)}) is waits
+
+
 def test_the_birth_date_of_an_unknown_is_a_guess(registers: Registers) -> None:
     unknown = patient(OLD, birth_date="19800101").model_copy(update={"unknown": "Y"})
     registers.said("patient.registered", patient=unknown)
@@ -371,6 +386,26 @@ def test_a_visit_that_is_anothers_takes_its_steps_and_their_objects_alone(regist
     assert held.patient_key == target
     decided(registers, last(registers).id)
     assert everything(registers) == stood
+
+
+def test_a_late_object_of_a_moved_visit_is_its_patients(registers: Registers) -> None:
+    """The device goes on with the id that its worklist had; a new study of that id is still the other's."""
+    for one in (OLD, NEW):
+        registers.said("patient.registered", patient=patient(one))
+    source, target = registers.known(OLD).key, registers.known(NEW).key
+    of_visit = step("RIS|F1|S1", study_uid="2.25.7")
+    registers.said("step.scheduled", patient=patient(OLD), order=order("F1"), step=of_visit, encounter=VISIT)
+    visits = (Identifier(value="V1", namespace="STO"),)
+    registers.said("encounter.reassigned", patient=patient(NEW), prior=(OLD,), prior_visits=visits)
+    for uid, study in (("2.25.1", "2.25.7"), ("2.25.2", "2.25.8")):
+        said = instance(uid, study_uid=study, issuer_stated=True)
+        registers.said("instance.received", patient=patient(OLD), instance=said)
+
+    owners = "SELECT sop_instance_uid, patient FROM instance"
+    assert dict(registers.tx.rows(owners)) == {"2.25.1": target, "2.25.2": source}
+    decided(registers, last(registers).id)
+    registers.said("instance.received", patient=patient(OLD), instance=instance("2.25.3", study_uid="2.25.7"))
+    assert dict(registers.tx.rows(owners))["2.25.3"] == source, "the move was undone"
 
 
 # --- links ---

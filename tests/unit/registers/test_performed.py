@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.event import Patient, PerformedStatus, PerformedStep, StepReference, StepStatus
+from broker.event import Encounter, Patient, PerformedStatus, PerformedStep, StepReference, StepStatus
 from broker.registers import filing, performed
 from broker.registers.fold import Folded, look
 from broker.registers.performed import WRONG_ENTRY, outcome
@@ -236,6 +236,24 @@ def test_what_was_not_scheduled_is_kept_and_found_when_its_order_comes(registers
 
 
 # --- whose ---
+
+
+def test_an_mpps_under_the_old_id_of_a_moved_visit_is_its_patients(registers: Registers) -> None:
+    """The device took the row before A45 came."""
+    visit = local("V1")
+    said = step(ONE)
+    for one in (WHO, OTHER):
+        registers.said("patient.registered", patient=one)
+    encounter = Encounter(visit_number=visit)
+    registers.said("step.scheduled", patient=WHO, order=order(), step=said, encounter=encounter)
+    registers.said("encounter.reassigned", patient=OTHER, prior=WHO.identifiers, prior_visits=(visit,))
+    begun(registers, reference(), issuer_stated=True)
+
+    assert registers.status(ONE) == "STARTED"
+    assert owner(registers) == registers.known(*OTHER.identifiers).key
+    assert registers.reported() == []
+    registers.said("patient.merged", patient=patient(local("700999")), prior=WHO.identifiers)
+    assert owner(registers) == registers.known(*OTHER.identifiers).key, "nothing of the old id any more"
 
 
 def test_another_patients_mpps_begins_no_step(registers: Registers) -> None:

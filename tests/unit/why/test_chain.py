@@ -58,11 +58,13 @@ def test_a_message_says_when_from_whom_and_what_became_of_it() -> None:
     told = [
         came("rejected", reason="PID-3: no id", answer="AE"),
         came("junk", type="", answer="", control_id=""),
+        came(source="clock", type="EXPIRE", answer="", control_id="", peer=""),
     ]
 
     assert texts(facts(came=tuple(told)), None, "message") == [
         "2026-03-09T08 orders got ORM^O01 C1 from 10.0.0.1: rejected, answered AE: PID-3: no id (message M1)",
-        "2026-03-09T08 orders got bytes  from 10.0.0.1: junk, not answered (message M1)",
+        "2026-03-09T08 orders got bytes from 10.0.0.1: junk, not answered (message M1)",
+        "2026-03-09T08 clock got EXPIRE: accepted, not answered (message M1)",
     ]
 
 

@@ -18,7 +18,7 @@ from broker.why.desk import WhyError, desk
 from broker.why.facts import Question
 from broker.why.gather import tags
 from broker.why.query import typed
-from tests.support.messages import Person, adt, merge, omi, orm
+from tests.support.messages import Person, adt, merge, message, omi, orm
 from tests.unit.runtime.conftest import House
 from tests.unit.why.conftest import Ask, asking
 
@@ -340,3 +340,14 @@ def test_a_number_that_a_merge_ended_says_which(house: House, ask: Ask) -> None:
     assert ended.startswith("merge ")
     assert links(answer, "patient")[1].startswith(f"700123 ended by {ended}: ")
     assert ask("700888")[0].ended == ()
+
+
+def test_what_came_after_a_visit_left_did_not_end_it(house: House, ask: Ask) -> None:
+    pv1 = f"PV1|1|O|{{}}{'|' * 16}V1^^^STO"
+    for number, (trigger, place) in enumerate((("A04", "FOTO"), ("A02", "SKOPI"), ("A03", "SKOPI")), 1):
+        evn = f"EVN||2026030908{number:02}00"
+        taken(house, ("pas", message(f"ADT^{trigger}", f"P{number}", evn, ANNA.pid(), pv1.format(place))))
+    because = {answer.step: answer.because for answer in ask("700123")[1]}
+
+    assert "ADT^A02 P2" in because["XC"]
+    assert "ADT^A03 P3" in because["ES"]
