@@ -10,7 +10,7 @@ from typing import get_args
 
 import rich_click as click
 
-from broker.cli import charsets
+from broker.cli import charsets, profiles
 from broker.cli.options import (
     config_option,
     format_option,
@@ -40,6 +40,7 @@ def command() -> None:
 
 
 command.add_command(charsets.command)
+command.add_command(profiles.command)
 
 
 @command.command("list")

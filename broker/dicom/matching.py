@@ -10,7 +10,7 @@ matching.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -104,6 +104,42 @@ class Query:
             study = uid.derive("\n".join(str(attributes.get(key, "")) for key in _STUDY_SEED))
         return dict(sorted({**answer, STUDY_UID: study}.items(), key=lambda pair: tag_of(pair[0])))
 
+    def of_one_device(self, titles: tuple[str, ...]) -> Query:
+        """The query of a device that has several AE titles: who asks for one of them asks for all."""
+        asked = self.stations
+        if not set(asked) & set(titles):
+            return self
+        step = {**self._step, "ScheduledStationAETitle": tuple(dict.fromkeys((*asked, *titles)))}
+        return Query({**self.attributes, STEPS: (step,)}, self.unsupported)
+
+    def also_asking(self, keys: Iterable[str], step_keys: Iterable[str]) -> Query:
+        """The query with more return keys, beside the step and in it, where it does not ask for them itself."""
+        whole = dict.fromkeys(keys, "") | dict(self.attributes)
+        if not (STEPS in self.attributes and not self._step):  # the step is not asked for whole
+            step = dict.fromkeys(step_keys, "") | dict(self._step)
+            if step:
+                whole[STEPS] = (step,)
+        return Query(whole, self.unsupported)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether it names a patient, an order, a step or a visit by number: whoever scans a barcode means that one."""
+        asked = {**self._step, **self.attributes}
+        return any(_narrows(key, asked.get(key, "")) for key in _NUMBERS)
+
+    @property
+    def dated(self) -> bool:
+        """Whether it names a day or a time for the step to start."""
+        return any(
+            _narrows(key, self._step.get(key, ""))
+            for key in ("ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime")
+        )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Path of every key that it asks for, those that are not supported too; no value."""
+        return tuple(sorted({*_paths(self.attributes), *self.unsupported}))
+
     @property
     def stations(self) -> tuple[str, ...]:
         """The scheduled station AE titles, when the query names exact ones; else none."""
@@ -136,6 +172,12 @@ class Query:
 
 # Stable names of what is ordered, should a row ever come without its Study Instance UID.
 _STUDY_SEED = ("PatientID", "IssuerOfPatientID", "AccessionNumber", "RequestedProcedureID")
+
+
+_NUMBERS = (
+    *("PatientID", "AccessionNumber", "RequestedProcedureID", "ScheduledProcedureStepID", "StudyInstanceUID"),
+    *("AdmissionID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +262,17 @@ class _Item:
                 # Of several items only those that match: a device takes the first one for its own.
                 result[key] = tuple(item.answer(i) for i in _items(value) if not item.excluded_by(i))
         return result
+
+
+def _narrows(key: str, value: Value) -> bool:
+    return any(not _universal(vr_of(key), wanted) for wanted in _values(value))
+
+
+def _paths(keys: Attributes) -> Iterator[str]:
+    for key, value in keys.items():
+        yield key
+        for item in _items(value):
+            yield from (f"{key}.{path}" for path in _paths(item))
 
 
 def _known(keys: Attributes, prefix: str, dropped: list[str]) -> Attributes:

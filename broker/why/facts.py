@@ -110,6 +110,10 @@ class Device:
     whole: bool = True
     lossy: int = 0
     """Of the answers: transliterated, or with a name cut."""
+    limited: bool = False
+    """More rows matched than it may be answered with."""
+    asked: tuple[str, ...] = ()
+    """Path of every key that it asked for, without its value."""
     charset: str = ""
     keys: tuple[Mapping[str, Any], ...] = ()
     """As `runtime.queries.described` gives them: key, wanted, matches."""
