@@ -6,7 +6,7 @@ answer is the worklist service's; which quirks a kind of device is known for is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
@@ -58,9 +58,13 @@ Description = Annotated[Text, AfterValidator(_description)]
 class Window(Options):
     """Which steps a device is answered with that asks without a day."""
 
-    back: Duration = Field(default=4 * 3600.0, description="So long ago a step may have been to start.")
+    back: Duration = Field(
+        default="4h", validate_default=True, description="So long ago a step may have been to start."
+    )
     ahead: Duration = Field(
-        default=24 * 3600.0, description="So far ahead it may start: wards run past midnight."
+        default="24h",
+        validate_default=True,
+        description="So far ahead it may start: wards run past midnight.",
     )
 
 
@@ -155,6 +159,16 @@ def find(devices: Mapping[str, Device], aet: str) -> Device | None:
             others = tuple(alias for alias in (title, *device.aliases) if alias != aet)
             return device.model_copy(update={"aliases": others})
     return next((device for pattern, device in devices.items() if fnmatchcase(aet, pattern)), None)
+
+
+def stands_for(device: Device | None, aet: str) -> tuple[str, ...]:
+    """Whose rows are the device's own: AE titles, its calling one first, and patterns of them."""
+    return (aet,) if device is None else (aet, *device.aliases, *device.stations)
+
+
+def is_own(stations: Iterable[str], own: Iterable[str]) -> bool:
+    """Whether one of a row's stations is among these titles and patterns."""
+    return any(fnmatchcase(station, pattern) for station in stations for pattern in own)
 
 
 def merged(device: Device, profile: Device) -> Device:

@@ -116,4 +116,4 @@ def _say(ae: str, found: list[Likeness], habits: list[str], queries: int) -> Non
             f"next: in the settings, `devices: {{ {ae}: {{ profile: {found[0].name} }} }}`; then start anew"
         )
     else:
-        click.echo("no profile shows any of its signs")
+        click.echo("it shows most signs of no profile")

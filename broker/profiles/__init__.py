@@ -87,11 +87,10 @@ def load(folder: Path) -> Mapping[str, Profile]:
 
 
 def alike(profiles: Mapping[str, Profile], asked: Sequence[Asked]) -> list[Likeness]:
-    """The profiles that a device shows a sign of, the nearest first: by share of signs, then by their number."""
+    """The profiles most of whose signs a device shows, the nearest first: by share of signs, then by their number."""
     found = [_likeness(name, profile.signs, asked) for name, profile in profiles.items()]
-    return sorted(
-        (one for one in found if one.shown), key=lambda one: (-one.share, -len(one.shown), one.name)
-    )
+    most = [one for one in found if len(one.shown) > len(one.missed)]
+    return sorted(most, key=lambda one: (-one.share, -len(one.shown), one.name))
 
 
 def _likeness(name: str, signs: Signs, asked: Sequence[Asked]) -> Likeness:

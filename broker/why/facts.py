@@ -172,6 +172,8 @@ class Facts:
     """The device gets an association."""
     listed: bool
     """The settings name it among their peers."""
+    own: tuple[str, ...] = ()
+    """The AE titles, and patterns of them, whose rows are the device's; empty: its own title."""
     near: str = ""
     """`Did you mean …?` for an AE title that they do not name."""
     patient: PatientIs

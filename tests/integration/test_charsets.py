@@ -28,7 +28,7 @@ devices:
 def configured(tmp_path: Path) -> Path:
     """The shipped settings with two devices more, and an EPJ that reads 8859/1 and 8859/4."""
     text = (REPOSITORY / "config" / "broker.yaml").read_text(encoding="utf-8")
-    for name in ("stations.csv", "order-status.csv", "modalities.csv"):
+    for name in ("stations.csv", "order-status.csv", "modalities.csv", "clinics.csv"):
         text = text.replace(f": {name}", f": {REPOSITORY / 'config' / name}")
     text = text.replace("../routes", str(REPOSITORY / "routes"))
     text = text.replace("    adapter: epj\n", "    adapter: epj\n    charsets: [8859/1, 8859/4]\n")
