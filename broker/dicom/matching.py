@@ -2,9 +2,9 @@
 
 Single value, list of UID, wildcard, range, sequence and universal matching (PS3.4 C.2.2.2, K.6.1.2). Reads
 whatever modalities send: group lengths, private keys, zero-length sequences, one empty item. Private and
-unknown keys are not supported for matching: they exclude nothing, are not returned, and are named in
-`Query.unsupported` so that the service can answer FF01 (PS3.4 K.4.1.1.4). No relational, fuzzy or time-zone
-matching.
+unknown keys are not supported for matching: they say something of rows only that carry them, are returned of
+these only, and are named in `Query.unsupported` so that the service can answer FF01 (PS3.4 K.4.1.1.4). No
+relational, fuzzy or time-zone matching.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Query:
     """A query identifier, read once, matched against many rows."""
 
     attributes: Attributes
-    """What the identifier holds, private and unknown keys left out."""
+    """What the identifier holds, unknown keys of even groups left out."""
     unsupported: tuple[str, ...] = ()
-    """Keys with a value that no row is matched on; a service that has any answers FF01 instead of FF00."""
+    """Private and unknown keys with a value; a service that has any answers FF01 instead of FF00."""
 
     @classmethod
     def read(cls, identifier: Dataset, *, charset: str = "") -> Query:
@@ -185,6 +185,7 @@ class _Item:
     """The keys of the query or of one of its sequence items, compiled."""
 
     keys: Attributes
+    """Private ones too: they say something of a row only where it has them, an imported one, say."""
     tests: tuple[tuple[str, Test], ...]
     """Keyword, and what one of the attribute's values must pass."""
     periods: tuple[tuple[str, str, str, str], ...]
@@ -219,7 +220,7 @@ class _Item:
 
     def excluded_by(self, row: Attributes) -> str:
         for key, test in self.tests:
-            if not any(test(value) for value in _values(row.get(key, ""))):
+            if _counts(key, row) and not any(test(value) for value in _values(row.get(key, ""))):
                 return key
         for date_key, time_key, first, last in self.periods:
             if not _within(row.get(date_key, ""), row.get(time_key, ""), first, last):
@@ -236,6 +237,7 @@ class _Item:
         found = [
             KeyVerdict(key, self._wanted(key), any(test(value) for value in _values(row.get(key, ""))))
             for key, test in self.tests
+            if _counts(key, row)
         ]
         for date_key, time_key, first, last in self.periods:
             wanted = (*self._wanted(date_key), *self._wanted(time_key))
@@ -254,6 +256,8 @@ class _Item:
         nested = dict(self.sequences)
         result: dict[str, Value] = {}
         for key in self.keys:
+            if not _counts(key, row):
+                continue
             item = nested.get(key)
             value = row.get(key, "")
             if item is None:
@@ -262,6 +266,11 @@ class _Item:
                 # Of several items only those that match: a device takes the first one for its own.
                 result[key] = tuple(item.answer(i) for i in _items(value) if not item.excluded_by(i))
         return result
+
+
+def _counts(key: str, row: Attributes) -> bool:
+    """Every attribute of the dictionary; a private one where the row has it."""
+    return "," not in key or key in row
 
 
 def _narrows(key: str, value: Value) -> bool:
@@ -280,9 +289,11 @@ def _known(keys: Attributes, prefix: str, dropped: list[str]) -> Attributes:
     known: dict[str, Value] = {}
     for key, value in keys.items():
         if "," in key:  # no keyword: private, or not in the dictionary
-            is_creator = tag_of(key) >> 16 & 1 and tag_of(key) & 0xFFFF <= 0xFF
-            if value and not is_creator:
+            private, creator = tag_of(key) >> 16 & 1, tag_of(key) & 0xFFFF <= 0xFF
+            if value and not (private and creator):
                 dropped.append(prefix + key)
+            if private and isinstance(value, str):
+                known[key] = value
         elif vr_of(key) == "SQ":
             known[key] = tuple(_known(item, f"{prefix}{key}.", dropped) for item in _items(value))
         else:

@@ -223,7 +223,7 @@ def test_a_device_that_knows_no_other_status_is_told_none() -> None:
 def test_what_the_settings_add_to_a_query_is_noted_beside_it() -> None:
     statuses, _, noted, _ = ended(Device(worklist="own", stations=("MR1",), window=Window()))
 
-    assert (statuses, noted.query.attributes) == ([0xFF01], {"AccessionNumber": ""})
+    assert (statuses, noted.query.stations) == ([0xFF01], ())
     step = noted.narrowed.attributes["ScheduledProcedureStepSequence"][0]
     assert step["ScheduledStationAETitle"] == ("CT2_STO", "MR1")
     assert step["ScheduledProcedureStepStartDate"] == "20260309-20260310"
