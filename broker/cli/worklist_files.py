@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ from broker.journal import audit
 from broker.registers.worklist import SERVED, Reader
 from broker.runtime import imports
 from broker.settings import Settings
+from broker.store.database import Transaction
 
 WORKLIST = "1.2.840.10008.5.1.4.31"
+CHUNK = 100
+"""Rows taken in by one transaction: between them a running broker takes messages."""
 
 reason_option = click.option("--reason", required=True, help="Why; kept for ever in the audit.")
 
@@ -78,15 +82,15 @@ def import_rows(paths: tuple[Path, ...], dry_run: bool, reason: str, config: Pat
 
 def _write(settings: Settings, rows: list[imports.Item], reason: str, files: int) -> None:
     now, site = datetime.now(UTC), settings.broker.site
-
-    def work(tx: Any) -> None:
-        for row in rows:
-            imports.write(tx, row, site=site, now=now)
-        detail = {"files": files, "rows": len(rows)}
-        audit.note(tx, at=now, who=login(), action="worklist import", reason=reason.strip(), detail=detail)
-
+    audited(settings, "worklist import", reason, {"files": files, "rows": len(rows)})
     with open_desk(settings) as desk:
-        desk.write(work).result()
+        for first in range(0, len(rows), CHUNK):
+            desk.write(partial(_taken, rows=rows[first : first + CHUNK], site=site, now=now)).result()
+
+
+def _taken(tx: Transaction, *, rows: list[imports.Item], site: str, now: datetime) -> None:
+    for row in rows:
+        imports.write(tx, row, site=site, now=now)
 
 
 @click.command("withdraw")
@@ -104,7 +108,7 @@ def withdraw_row(key: str, reason: str, config: Path, as_json: bool) -> None:
     _said(reason)
     settings, now = load_settings(config), datetime.now(UTC)
 
-    def work(tx: Any) -> str:
+    def work(tx: Transaction) -> str:
         message = imports.withdraw(tx, key, site=settings.broker.site, now=now)
         detail = {"message": message}
         audit.note(tx, at=now, who=login(), action="worklist withdraw", reason=reason.strip(), detail=detail)

@@ -210,7 +210,9 @@ class _Item:
                 if key in _TIME_OF:
                     time = _TIME_OF[key]
                     periods.append((key, time, *_period(wanted[0], _values(keys[time])[0])))
-            elif wanted and not all(_universal(vr_of(key), value) for value in wanted):
+            elif (
+                wanted and not _is_creator(key) and not all(_universal(vr_of(key), value) for value in wanted)
+            ):
                 tests.append((key, _any(tuple(_test(vr_of(key), value) for value in wanted))))
         return cls(keys, tuple(tests), tuple(periods), tuple(sequences))
 
@@ -220,7 +222,7 @@ class _Item:
 
     def excluded_by(self, row: Attributes) -> str:
         for key, test in self.tests:
-            if _counts(key, row) and not any(test(value) for value in _values(row.get(key, ""))):
+            if _counts(key, self.keys, row) and not any(test(value) for value in _values(row.get(key, ""))):
                 return key
         for date_key, time_key, first, last in self.periods:
             if not _within(row.get(date_key, ""), row.get(time_key, ""), first, last):
@@ -237,7 +239,7 @@ class _Item:
         found = [
             KeyVerdict(key, self._wanted(key), any(test(value) for value in _values(row.get(key, ""))))
             for key, test in self.tests
-            if _counts(key, row)
+            if _counts(key, self.keys, row)
         ]
         for date_key, time_key, first, last in self.periods:
             wanted = (*self._wanted(date_key), *self._wanted(time_key))
@@ -256,7 +258,7 @@ class _Item:
         nested = dict(self.sequences)
         result: dict[str, Value] = {}
         for key in self.keys:
-            if not _counts(key, row):
+            if not _counts(key, self.keys, row):
                 continue
             item = nested.get(key)
             value = row.get(key, "")
@@ -268,9 +270,21 @@ class _Item:
         return result
 
 
-def _counts(key: str, row: Attributes) -> bool:
-    """Every attribute of the dictionary; a private one where the row has it."""
-    return "," not in key or key in row
+def _counts(key: str, keys: Attributes, row: Attributes) -> bool:
+    """Every attribute of the dictionary; a private one where the row has it, of the same creator (PS3.5 7.8.1)."""
+    if "," not in key:
+        return True
+    creator = _creator(key)
+    return key in row and row.get(creator, "") == keys.get(creator, "")
+
+
+def _is_creator(key: str) -> bool:
+    return "," in key and _creator(key) == key
+
+
+def _creator(key: str) -> str:
+    """The key of who reserved a private one: of (8001,1001) it is (8001,0010)."""
+    return f"{key[:5]}00{key[5:7]}" if key[5:7] != "00" else key
 
 
 def _narrows(key: str, value: Value) -> bool:

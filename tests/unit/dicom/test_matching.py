@@ -301,6 +301,35 @@ def test_a_device_s_usual_disorder_is_read() -> None:
     to_dataset(answer)
 
 
+def private(vr: str, value: str | bytes) -> Query:
+    identifier = to_dataset({"PatientID": ""})
+    identifier.add_new(0x80010010, "LO", "LIAC")
+    identifier.add_new(0x80011001, vr, value)
+    return Query.read(identifier)
+
+
+@pytest.mark.parametrize(("vr", "value"), [("LO", "Plan"), ("UN", b"Plan"), ("UN", b"Plan ")])
+def test_a_private_key_says_something_of_rows_that_have_it_only(vr: str, value: str | bytes) -> None:
+    """Explicit VR says what it is; over Implicit VR nobody knows."""
+    asked = private(vr, value)
+    same: Attributes = {"PatientID": "T1", "8001,0010": "LIAC", "8001,1001": "Plan"}
+    other = {**same, "8001,1001": "Other"}
+
+    assert asked.unsupported == ("8001,1001",)
+    assert (asked.matches(same), asked.matches(other), asked.matches({"PatientID": "T1"})) == (
+        True,
+        False,
+        True,
+    )
+    assert asked.excluded_by(other) == "8001,1001"
+    assert [verdict.matches for verdict in asked.verdicts(other)] == [False]
+    assert asked.answer(same)["8001,1001"] == "Plan"
+    assert "8001,1001" not in asked.answer({"PatientID": "T1"})
+    assert asked.matches({**other, "8001,0010": "ANOTHER"}), (
+        "the same tag of another maker is another attribute"
+    )
+
+
 def test_the_query_s_own_character_set_counts() -> None:
     identifier = to_dataset({"PatientName": "Kåre*"}, charset="ISO_IR 100")
     assert Query.read(identifier).matches({"PatientName": "KÅRE^X"})
