@@ -1,7 +1,8 @@
 """`broker.dicom.matching` beside DCMTK's worklist server over the same rows: any query of the keys that both match.
 
 Not asked: where the two differ on purpose. DCMTK (3.6) takes wildcards in names only and folds neither case nor accents
-of them; the broker takes them wherever PS3.4 C.2.2.2.4 does, and folds names (C.2.2.2.1).
+of them; the broker takes them wherever PS3.4 C.2.2.2.4 does, and folds names (C.2.2.2.1). Of a date and a time range of
+which only one is open at an end, PS3.4 does not say what they are together; the broker takes the open end for open.
 """
 
 from __future__ import annotations
@@ -82,6 +83,17 @@ def ranges(*values: str) -> st.SearchStrategy[str]:
     return st.just("") | st.sampled_from(values) | closed | opened
 
 
+def is_clear(step: dict[str, str]) -> bool:
+    """Date and time of the start are not both ranges, or are open at the same ends."""
+    date, time = (
+        step.get("ScheduledProcedureStepStartDate", ""),
+        step.get("ScheduledProcedureStepStartTime", ""),
+    )
+    if "-" not in date or "-" not in time:
+        return True
+    return [bool(end) for end in date.split("-")] == [bool(end) for end in time.split("-")]
+
+
 STEP = st.fixed_dictionaries(
     {},
     optional={
@@ -91,7 +103,7 @@ STEP = st.fixed_dictionaries(
         "Modality": exact("CT", "MR"),
         "ScheduledPerformingPhysicianName": patterns(*NAMES),
     },
-)
+).filter(is_clear)
 KEYS = st.fixed_dictionaries(
     {"AccessionNumber": exact("A01", "A12", "A30"), STEPS: STEP.map(lambda item: (item,))},
     optional={
