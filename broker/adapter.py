@@ -236,7 +236,11 @@ class WorklistQuery:
     whole: bool
     """Every row that matched was sent; False: the device cancelled or went."""
     lossy: int = 0
-    """Of the answers: those with other letters than the row has, or with a name cut short."""
+    """Of the answers: those with other letters than the row has, or with a name or a description cut short."""
+    narrowed: Query | None = None
+    """What the settings of the device ask of a row besides; None: nothing."""
+    limited: bool = False
+    """More rows matched than the device may be answered with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

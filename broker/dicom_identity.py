@@ -31,7 +31,7 @@ def stated(head: Attributes, profile: Profile) -> Patient:
     name, sex = text(head, "PatientName"), text(head, "PatientSex").upper()
     return Patient(
         identifiers=_identifiers(head, profile),
-        name=_person_name(name) if name else None,
+        name=person_name(name) if name else None,
         birth_date=text(head, "PatientBirthDate") or None,
         sex=SEX.get(sex, "") if sex else None,
     )
@@ -78,7 +78,7 @@ def remarks(said: Patient | None, profile: Profile) -> tuple[str, ...]:
     return identity.flags(own, profile.issuers.rules, birth_date=said.birth_date or "")
 
 
-def _person_name(text: str) -> PersonName:
+def person_name(text: str) -> PersonName:
     """The alphabetic group of a PN (PS3.5 6.2.1)."""
     family, given, middle, prefix, suffix = (*text.split("=")[0].split("^"), "", "", "", "", "")[:5]
     return PersonName(family=family, given=given, middle=middle, prefix=prefix, suffix=suffix)

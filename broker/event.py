@@ -70,8 +70,8 @@ VisitStatus = Literal["PLANNED", "ACTIVE", "ENDED", "CANCELED"]
 
 Restorable = Literal["status", "location", "temporary_location", "on_leave", "attending", "discharged"]
 
-CONFIDENTIAL = frozenset({"protected"})
-"""Fields of a patient that stay inside: not published, and no expression can read them."""
+CONFIDENTIAL = frozenset({"protected", "imported"})
+"""Fields of a patient and of a step that stay inside: not published, and no expression can read them."""
 
 
 class Payload(BaseModel):
@@ -236,6 +236,9 @@ class Step(Payload):
     performing_physician: PersonName | None = None
     priority: str = ""
     """DICOM CS of (0040,1003): STAT, HIGH, ROUTINE, MEDIUM, LOW or empty."""
+    imported: str = ""
+    """Attributes of a row that came as one (`broker worklist import`), as JSON; they fill what nothing else says. Stays
+    inside: it is not published."""
 
 
 class StepReference(Payload):
@@ -378,7 +381,8 @@ class Event(Payload):
             "dataschema": f"urn:hl7-dicom-broker:event:{self.type}:{SCHEMA_VERSION}",
             "eventtime": self.event_time,
             "data": self.data.model_dump(
-                exclude_none=True, exclude={"patient": set(CONFIDENTIAL), "decision": True}
+                exclude_none=True,
+                exclude={"patient": set(CONFIDENTIAL), "step": set(CONFIDENTIAL), "decision": True},
             ),
         } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 

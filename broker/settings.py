@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, create_model, model_validator
 
-from broker import registry, yamlfile
+from broker import profiles, registry, yamlfile
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
-from broker.device import AePattern, Device, find
+from broker.device import AePattern, Device, find, merged
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
 from broker.event import OPERATOR
@@ -361,9 +361,40 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
             faults.append(
                 document.fault(("steps", "idle", name), f"no worklist is called '{name}'", hint, key=True)
             )
+    devices = _with_profiles(document, path, broker.devices, faults) if broker is not None else {}
     if faults or broker is None:
         raise ConfigError(sorted(faults, key=lambda f: (f.line, f.column)))
+    broker = broker.model_copy(update={"devices": devices})
     return Settings(file=path.resolve(), broker=broker, inbound=tuple(inbound), outbound=tuple(outbound))
+
+
+def profiles_folder(file: Path) -> Path:
+    """Where a site's own profiles of devices stand: beside its settings."""
+    return file.parent / "profiles"
+
+
+def _with_profiles(
+    document: Document, file: Path, devices: Mapping[str, Device], faults: list[Fault]
+) -> dict[str, Device]:
+    """The devices with their profiles' options; profiles are read only where one is named."""
+    found = dict(devices)
+    if all(device.profile is None for device in devices.values()):
+        return found
+    try:
+        known = profiles.load(profiles_folder(file))
+    except ConfigError as exc:
+        faults.extend(exc.faults)
+        return found
+    for aet, device in devices.items():
+        if device.profile is None:
+            continue
+        if profile := known.get(device.profile):
+            found[aet] = merged(device, profile.device)
+        else:
+            hint = did_you_mean(device.profile, known) or f"There are {', '.join(known)}."
+            what = f"no profile is called '{device.profile}'"
+            faults.append(document.fault(("devices", aet, "profile"), what, hint, code="wrong-value"))
+    return found
 
 
 def _entries(

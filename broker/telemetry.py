@@ -60,6 +60,11 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
             help="Times that the leader asked again for a destination to be delivered to, because no node did.",
             labels=("destination",),
         ),
+        "broker_worklist_limited_total": Name(
+            help="Worklist queries that more rows matched than the device may be answered with (`max_answers`), by"
+            " calling AE title where the settings name it, else `other`.",
+            labels=("calling_aet",),
+        ),
         "broker_worklist_lossy_total": Name(
             help="Rows in which a device was shown other letters than the patient's, or a name cut short, by calling AE"
             " title where the settings name it, else `other`.",

@@ -5,11 +5,14 @@ Matching and the answer's shape are `broker.dicom.matching`'s; associations are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from broker.adapter import InboundContext, InboundSpec, Options, WorklistQuery
+from adapters.modality.asking import Asking, nearest
+from broker.adapter import InboundContext, InboundSpec, Options, WorklistQuery, WorklistRow
+from broker.device import Device
 from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
 from broker.dicom.encode import encode
@@ -46,46 +49,69 @@ class WorklistScp:
         self._context = context
 
     def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
-        """Every row that matches, narrowed by index first."""
-        device = self._context.device(peer.calling_aet)
-        declared = device.charsets if device is not None else ()
-        limit = device.name_length if device is not None else dicom.PN_GROUP
-        query = Query.read(request.identifier, charset=declared[0] if declared else "")
+        """Every row that matches and that the device may see, narrowed by index first."""
+        device = self._context.device(peer.calling_aet) or Device()
+        query = Query.read(request.identifier, charset=device.charsets[0] if device.charsets else "")
+        now = self._context.clock().astimezone(ZoneInfo(self._context.time_zone))
+        asking = Asking.read(device, peer.calling_aet, query, now)
         asked = query.attributes.get(dicom.SPECIFIC_CHARACTER_SET, "")
-        terms = charset.ladder(asked if isinstance(asked, str) else "", declared, self._charsets)
-        pending = status.PENDING_UNSUPPORTED_KEYS if query.unsupported else status.PENDING
+        terms = charset.ladder(asked if isinstance(asked, str) else "", device.charsets, self._charsets)
+        unsupported = query.unsupported and not device.hide_unsupported
+        pending = status.PENDING_UNSUPPORTED_KEYS if unsupported else status.PENDING
         explicit = request.transfer_syntax_uid == EXPLICIT_LITTLE_ENDIAN
         self._context.count("broker_worklist_queries_total", {"calling_aet": self._known(peer)})
-        answers, lossy, whole = 0, 0, False
+        answers, lossy, whole, limited = 0, 0, False, False
+        rows = self._matching(asking, request, peer)
         try:
-            for row in self._context.worklist.candidates(
-                stations=query.stations,
-                patient_id=query.patient_id,
-                dates=query.dates,
-                started_by=peer.calling_aet if self._started else "",
-            ):
-                if query.matches(row.attributes):
-                    answer = query.answer(row.attributes)
-                    term = charset.choose(dicom.texts(answer), terms)
-                    shown, replaced = dicom.transliterated(answer, term)
-                    shown, cut = dicom.with_short_names(shown, limit)
-                    yield Answer(status=pending, identifier=encode(shown, charset=term, explicit=explicit))
-                    answers += 1
-                    lossy += bool(replaced or cut)
-            whole = True
+            if device.max_answers is not None:
+                rows, limited = nearest(rows, device.max_answers, now)
+            for row in rows:
+                answer = asking.answer(row.attributes)
+                term = charset.choose(dicom.texts(answer), terms)
+                shown, replaced = dicom.transliterated(answer, term)
+                shown, cut = asking.fitted(shown)
+                yield Answer(status=pending, identifier=encode(shown, charset=term, explicit=explicit))
+                answers += 1
+                lossy += bool(replaced or cut)
+            if request.cancelled():
+                yield Answer(status=status.CANCEL)
+                return
+            whole = not limited
+            if limited and not device.hide_limit:
+                yield Answer(
+                    status=status.OUT_OF_RESOURCES, comment=f"more than {answers} rows match: ask for less"
+                )
         finally:  # also where the device cancels or goes
             if lossy:
                 self._context.count("broker_worklist_lossy_total", {"calling_aet": self._known(peer)}, lossy)
+            if limited:
+                self._context.count("broker_worklist_limited_total", {"calling_aet": self._known(peer)})
             self._context.note_query(
                 WorklistQuery(
                     calling_aet=peer.calling_aet,
                     at=self._context.clock(),
-                    query=query,
+                    query=asking.query,
                     answers=answers,
                     whole=whole,
                     lossy=lossy,
+                    narrowed=asking.narrowed,
+                    limited=limited,
                 )
             )
+
+    def _matching(self, asking: Asking, request: FindRequest, peer: Peer) -> Iterable[WorklistRow]:
+        if asking.nobody:
+            return
+        for row in self._context.worklist.candidates(
+            stations=asking.stations,
+            patient_id=asking.query.patient_id,
+            dates=asking.dates,
+            started_by=peer.calling_aet if self._started else "",
+        ):
+            if request.cancelled():
+                return
+            if asking.matches(row.attributes):
+                yield row
 
     def _known(self, peer: Peer) -> str:
         return peer.calling_aet if peer.calling_aet in self._context.known_aets else "other"
@@ -129,7 +155,7 @@ def statement(config: WorklistService) -> Statement:
             " relational queries, no matching by time zone.",
             "A requested sequence without keys gives its whole items; every requested key is returned, empty where it"
             " is not known. Study Instance UID is always returned.",
-            "A C-CANCEL is seen between two answers. The number of answers has no limit.",
+            "A C-CANCEL is seen between two answers. The number of answers is limited where `devices` says so (`max_answers`): A700.",
         ),
     )
     claim = IheClaim(

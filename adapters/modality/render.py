@@ -6,7 +6,7 @@ because there is nothing here that would read it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from broker.adapter import Rendered, Target
 from broker.dicom import attributes as dicom
@@ -48,6 +48,8 @@ def render_row(view: View, target: Target) -> Rendered:
     shortened: list[str] = []
     row: dict[str, Value] = {**patient_module(view.patient), **_request(view, view.step, shortened)}
     item = _step(view.step, shortened)
+    if view.step.imported:
+        _fill(row, item, dicom.from_json(view.step.imported))
     for keyword, value in target.set.items():
         (item if keyword in STEP_KEYWORDS else row)[keyword] = value
     row["ScheduledProcedureStepSequence"] = (item,)
@@ -59,6 +61,15 @@ def render_row(view: View, target: Target) -> Rendered:
     if shortened:
         summary += f"; shortened to fit: {', '.join(shortened)}"
     return Rendered(payload=dicom.to_json(row).encode(), summary=summary)
+
+
+def _fill(row: dict[str, Value], item: dict[str, Value], imported: Attributes) -> None:
+    """What a row that came as one has besides: it fills what is empty, so that PAS and orders go before."""
+    steps = imported.get("ScheduledProcedureStepSequence", ())
+    for into, other in ((row, imported), (item, cast(tuple[Attributes, ...], steps or ({},))[0])):
+        for keyword, value in other.items():
+            if keyword != "ScheduledProcedureStepSequence" and not into.get(keyword):
+                into[keyword] = value
 
 
 def patient_module(patient: Patient) -> Attributes:

@@ -10,7 +10,7 @@ from typing import get_args
 
 import rich_click as click
 
-from broker.cli import charsets, checkup
+from broker.cli import charsets, checkup, profiles
 from broker.cli.options import (
     config_option,
     format_option,
@@ -42,6 +42,7 @@ def command() -> None:
 command.add_command(charsets.command)
 command.add_command(checkup.verify)
 command.add_command(checkup.coverage)
+command.add_command(profiles.command)
 
 
 @command.command("list")

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from broker import device, event, registry, settings
+from broker import device, event, profiles, registry, settings
 from broker.cli import COMMANDS
 from broker.cli import broker as root
 from broker.cli.conformance import STATEMENTS, facts
@@ -171,6 +171,9 @@ def _settings() -> str:
         *_table("The file", settings.BrokerSettings),
         *_table("`dicom`", settings.DicomSettings),
         *_table("`devices`: each entry", device.Device),
+        *_table("`devices`: `window` of an entry", device.Window),
+        *_table("Profiles of devices: `profiles/*.yaml`", profiles.Profile),
+        *_table("Profiles of devices: `signs`", profiles.Signs),
         *_table("`http`", settings.HttpSettings),
         *_table("`limits`", settings.LimitsSettings),
         *_table("`tap`", settings.TapSettings),

@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from broker.cli import worklist_files
 from broker.cli.options import audited, config_option, format_option, load_settings, open_journal, print_json
 from broker.registers.worklist import Reader
 
@@ -51,6 +52,10 @@ def list_rows(
             f" {row['accession']:<16} {row['status']}{who}" + (f"  {row['held']}" if row["held"] else "")
         )
     click.echo(f"{len(rows)} rows")
+
+
+for _one in (worklist_files.import_rows, worklist_files.export_rows, worklist_files.withdraw_row):
+    command.add_command(_one)
 
 
 def _row(key: str, status: str, attributes: Any, names: bool) -> dict[str, Any]:

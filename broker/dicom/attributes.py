@@ -82,8 +82,8 @@ def vr_of(key: str) -> str:
 def from_dataset(ds: Dataset, *, charset: str = "") -> Attributes:
     """The data set's attributes, text decoded, padding trimmed; group lengths and binary values left out.
 
-    `charset` is the defined term that holds where the data set names none. `RemoteProtocolError` names a
-    value that cannot be read.
+    `charset` is the defined term that holds where the data set names none. A private value whose VR nobody says (UN:
+    Implicit VR) is text where it can be. `RemoteProtocolError` names a value that cannot be read.
     """
     return _from_dataset(ds, (charset,))
 
@@ -106,6 +106,10 @@ def _from_dataset(ds: Dataset, terms: tuple[str, ...]) -> Attributes:
         elif vr in vr_rules.BINARY:
             if not element.value:
                 attributes[key_of(tag)] = ""
+            elif vr == "UN" and (tag >> 16) % 2 and isinstance(element.value, bytes):
+                text = charsets.decode(element.value, encodings).strip(" \0")
+                if text and text.isprintable():
+                    attributes[key_of(tag)] = text
         else:
             attributes[key_of(tag)] = _value_of(ds, tag, element, vr, encodings)
     return attributes

@@ -82,10 +82,12 @@ def _content(key: str, vr: str, value: Value, codec: str, explicit: bool) -> byt
         parts = [part.rstrip("=") for part in parts]  # delimiters of empty groups at the end (PS3.5 6.2.1.1)
     if vr in _NUMBERS:
         return b"".join(_number(key, vr, part) for part in parts)
-    if vr in vr_rules.BINARY:
+    # The VR of a private text is its maker's: nobody here knows it (PS3.5 6.2.2).
+    private = vr == "UN" and bool(tag_of(key) >> 16 & 1)
+    if vr in vr_rules.BINARY and not private:
         raise LocalProtocolError(f"{key}: a value of VR {vr} cannot be written as text")
     try:
-        raw = "\\".join(parts).encode(codec if vr in vr_rules.TEXT else "ascii")
+        raw = "\\".join(parts).encode(codec if private or vr in vr_rules.TEXT else "ascii")
     except UnicodeEncodeError:
         raise LocalProtocolError(f"{key}: a value of VR {vr} is not ASCII") from None
     return raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)

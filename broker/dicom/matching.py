@@ -2,15 +2,15 @@
 
 Single value, list of UID, wildcard, range, sequence and universal matching (PS3.4 C.2.2.2, K.6.1.2). Reads
 whatever modalities send: group lengths, private keys, zero-length sequences, one empty item. Private and
-unknown keys are not supported for matching: they exclude nothing, are not returned, and are named in
-`Query.unsupported` so that the service can answer FF01 (PS3.4 K.4.1.1.4). No relational, fuzzy or time-zone
-matching.
+unknown keys are not supported for matching: they say something of rows only that carry them, are returned of
+these only, and are named in `Query.unsupported` so that the service can answer FF01 (PS3.4 K.4.1.1.4). No
+relational, fuzzy or time-zone matching.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -77,9 +77,9 @@ class Query:
     """A query identifier, read once, matched against many rows."""
 
     attributes: Attributes
-    """What the identifier holds, private and unknown keys left out."""
+    """What the identifier holds, unknown keys of even groups left out."""
     unsupported: tuple[str, ...] = ()
-    """Keys with a value that no row is matched on; a service that has any answers FF01 instead of FF00."""
+    """Private and unknown keys with a value; a service that has any answers FF01 instead of FF00."""
 
     @classmethod
     def read(cls, identifier: Dataset, *, charset: str = "") -> Query:
@@ -119,6 +119,42 @@ class Query:
             study = uid.derive("\n".join(str(attributes.get(key, "")) for key in _STUDY_SEED))
         return dict(sorted({**answer, STUDY_UID: study}.items(), key=lambda pair: tag_of(pair[0])))
 
+    def of_one_device(self, titles: tuple[str, ...]) -> Query:
+        """The query of a device that has several AE titles: who asks for one of them asks for all."""
+        asked = self.stations
+        if not set(asked) & set(titles):
+            return self
+        step = {**self._step, "ScheduledStationAETitle": tuple(dict.fromkeys((*asked, *titles)))}
+        return Query({**self.attributes, STEPS: (step,)}, self.unsupported)
+
+    def also_asking(self, keys: Iterable[str], step_keys: Iterable[str]) -> Query:
+        """The query with more return keys, beside the step and in it, where it does not ask for them itself."""
+        whole = dict.fromkeys(keys, "") | dict(self.attributes)
+        if not (STEPS in self.attributes and not self._step):  # the step is not asked for whole
+            step = dict.fromkeys(step_keys, "") | dict(self._step)
+            if step:
+                whole[STEPS] = (step,)
+        return Query(whole, self.unsupported)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether it names a patient, an order, a step or a visit by number: whoever scans a barcode means that one."""
+        asked = {**self._step, **self.attributes}
+        return any(_narrows(key, asked.get(key, "")) for key in _NUMBERS)
+
+    @property
+    def dated(self) -> bool:
+        """Whether it names a day or a time for the step to start."""
+        return any(
+            _narrows(key, self._step.get(key, ""))
+            for key in ("ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime")
+        )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Path of every key that it asks for, those that are not supported too; no value."""
+        return tuple(sorted({*_paths(self.attributes), *self.unsupported}))
+
     @property
     def stations(self) -> tuple[str, ...]:
         """The scheduled station AE titles, when the query names exact ones; else none."""
@@ -153,11 +189,18 @@ class Query:
 _STUDY_SEED = ("PatientID", "IssuerOfPatientID", "AccessionNumber", "RequestedProcedureID")
 
 
+_NUMBERS = (
+    *("PatientID", "AccessionNumber", "RequestedProcedureID", "ScheduledProcedureStepID", "StudyInstanceUID"),
+    *("AdmissionID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
     """The keys of the query or of one of its sequence items, compiled."""
 
     keys: Attributes
+    """Private ones too: they say something of a row only where it has them, an imported one, say."""
     tests: tuple[tuple[str, Test], ...]
     """Keyword, and what one of the attribute's values must pass."""
     periods: tuple[tuple[str, str, str, str], ...]
@@ -182,7 +225,9 @@ class _Item:
                 if key in _TIME_OF:
                     time = _TIME_OF[key]
                     periods.append((key, time, *_period(wanted[0], _values(keys[time])[0])))
-            elif wanted and not all(_universal(vr_of(key), value) for value in wanted):
+            elif (
+                wanted and not _is_creator(key) and not all(_universal(vr_of(key), value) for value in wanted)
+            ):
                 tests.append((key, _any(tuple(_test(vr_of(key), value) for value in wanted))))
         return cls(keys, tuple(tests), tuple(periods), tuple(sequences))
 
@@ -192,7 +237,7 @@ class _Item:
 
     def excluded_by(self, row: Attributes) -> str:
         for key, test in self.tests:
-            if not any(test(value) for value in _values(row.get(key, ""))):
+            if _counts(key, self.keys, row) and not any(test(value) for value in _values(row.get(key, ""))):
                 return key
         for date_key, time_key, first, last in self.periods:
             if not _within(row.get(date_key, ""), row.get(time_key, ""), first, last):
@@ -209,6 +254,7 @@ class _Item:
         found = [
             KeyVerdict(key, self._wanted(key), any(test(value) for value in _values(row.get(key, ""))))
             for key, test in self.tests
+            if _counts(key, self.keys, row)
         ]
         for date_key, time_key, first, last in self.periods:
             wanted = (*self._wanted(date_key), *self._wanted(time_key))
@@ -227,6 +273,8 @@ class _Item:
         nested = dict(self.sequences)
         result: dict[str, Value] = {}
         for key in self.keys:
+            if not _counts(key, self.keys, row):
+                continue
             item = nested.get(key)
             value = row.get(key, "")
             if item is None:
@@ -237,14 +285,44 @@ class _Item:
         return result
 
 
+def _counts(key: str, keys: Attributes, row: Attributes) -> bool:
+    """Every attribute of the dictionary; a private one where the row has it, of the same creator (PS3.5 7.8.1)."""
+    if "," not in key:
+        return True
+    creator = _creator(key)
+    return key in row and row.get(creator, "") == keys.get(creator, "")
+
+
+def _is_creator(key: str) -> bool:
+    return "," in key and _creator(key) == key
+
+
+def _creator(key: str) -> str:
+    """The key of who reserved a private one: of (8001,1001) it is (8001,0010)."""
+    return f"{key[:5]}00{key[5:7]}" if key[5:7] != "00" else key
+
+
+def _narrows(key: str, value: Value) -> bool:
+    return any(not _universal(vr_of(key), wanted) for wanted in _values(value))
+
+
+def _paths(keys: Attributes) -> Iterator[str]:
+    for key, value in keys.items():
+        yield key
+        for item in _items(value):
+            yield from (f"{key}.{path}" for path in _paths(item))
+
+
 def _known(keys: Attributes, prefix: str, dropped: list[str]) -> Attributes:
     """The keys that the broker supports; those with a value that it does not are added to `dropped`."""
     known: dict[str, Value] = {}
     for key, value in keys.items():
         if "," in key:  # no keyword: private, or not in the dictionary
-            is_creator = tag_of(key) >> 16 & 1 and tag_of(key) & 0xFFFF <= 0xFF
-            if value and not is_creator:
+            private, creator = tag_of(key) >> 16 & 1, tag_of(key) & 0xFFFF <= 0xFF
+            if value and not (private and creator):
                 dropped.append(prefix + key)
+            if private and isinstance(value, str):
+                known[key] = value
         elif vr_of(key) == "SQ":
             known[key] = tuple(_known(item, f"{prefix}{key}.", dropped) for item in _items(value))
         else:

@@ -74,10 +74,21 @@ class Queries:
                 "whole": one.whole,
                 "lossy": one.lossy,
                 "charset": _charset(one.query),
-                "keys": [described(verdict, row) for verdict in one.query.verdicts(row or {})],
+                "limited": one.limited,
+                "asked": list(one.query.asked),
+                "keys": [
+                    *(described(verdict, row) for verdict in one.query.verdicts(row or {})),
+                    *_by_settings(one.narrowed, row),
+                ],
             }
             for one in reversed(asked)
         ]
+
+
+def _by_settings(narrowed: Query | None, row: Attributes | None) -> list[dict[str, Any]]:
+    """What the settings of the device ask besides, as further keys."""
+    found = [described(verdict, row) for verdict in narrowed.verdicts(row or {})] if narrowed else []
+    return [{**key, "wanted": f"{key['wanted']}, as `devices` says", "by_settings": True} for key in found]
 
 
 def tried(query: Query, row: Attributes | None) -> list[dict[str, Any]]:

@@ -123,6 +123,8 @@ def _key(key: Mapping[str, Any]) -> str:
 def _device(one: Device, *, held: bool) -> Link:
     asked = ", ".join(f"{short(key['key'])}={key['wanted']}" for key in one.keys) or "everything"
     end = "" if one.whole else ", then it cancelled or went"
+    if one.limited:
+        end = ", the nearest of more (max_answers)"
     why = ""
     if held:
         why = f"; excludes this row by {keys(one)}" if one.excluding else "; this row matches"

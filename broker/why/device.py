@@ -35,6 +35,8 @@ def asking(settings: Settings, until: str = "") -> AskDevice:
                 answers=one["answers"],
                 whole=one["whole"],
                 lossy=one["lossy"],
+                limited=one["limited"],
+                asked=tuple(one["asked"]),
                 charset=one["charset"],
                 keys=tuple(one["keys"]),
             )

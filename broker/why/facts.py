@@ -110,6 +110,10 @@ class Device:
     whole: bool = True
     lossy: int = 0
     """Of the answers: transliterated, or with a name cut."""
+    limited: bool = False
+    """More rows matched than it may be answered with."""
+    asked: tuple[str, ...] = ()
+    """Path of every key that it asked for, without its value."""
     charset: str = ""
     keys: tuple[Mapping[str, Any], ...] = ()
     """As `runtime.queries.described` gives them: key, wanted, matches."""
@@ -170,6 +174,8 @@ class Facts:
     """The device gets an association."""
     listed: bool
     """The settings name it among their peers."""
+    own: tuple[str, ...] = ()
+    """The AE titles, and patterns of them, whose rows are the device's; empty: its own title."""
     near: str = ""
     """`Did you mean …?` for an AE title that they do not name."""
     patient: PatientIs

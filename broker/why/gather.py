@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from broker.device import is_own, stands_for
 from broker.dicom.matching import Query
 from broker.journal import log, search
 from broker.registers import exceptions, ledger, patients, steps
@@ -37,6 +38,7 @@ def gather(it: Desk, question: Question, typed: Query | None, ask: AskDevice) ->
         version=it.configured.routes.version,
         admitted=settings.open_ae or question.ae in peers,
         listed=question.ae in peers,
+        own=stands_for(settings.device(question.ae), question.ae),
         near="" if question.ae in peers else did_you_mean(question.ae, peers),
         patient=_is(it, known),
         issuers=issuers,
@@ -61,7 +63,8 @@ def tags(it: Desk, question: Question, keyword: str) -> list[Tag]:
     reading = Reading(it, _messages(it, question, known, [one.held for one in found]))
     rows = [(one.held, look(it, one.held, one.event)) for one in found[:STEPS]]
     rows = [row for row in rows if row[1].attributes is not None]
-    own = [row for row in rows if question.ae in stations(row[1].attributes or {})]
+    titles = stands_for(it.configured.settings.device(question.ae), question.ae)
+    own = [row for row in rows if is_own(stations(row[1].attributes or {}), titles)]
     return [
         Tag(
             accession=held.step.accession_number,

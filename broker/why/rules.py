@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from broker.device import is_own
 from broker.registers.steps import ENDED, OPEN
 from broker.why.facts import Came, Device, Facts, StepFacts
 
@@ -204,7 +205,7 @@ OF_STEP: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "other-station",
-        lambda case: case.facts.question.ae not in case.of_step.stations,
+        lambda case: not is_own(case.of_step.stations, case.facts.own or (case.facts.question.ae,)),
         "the row is for {stations}, not for {ae}",
         "if {ae} shall have it, the order names it, or the row of the station table does (see `value`)",
     ),

@@ -22,7 +22,7 @@ LAYERS = (
     {"view", "statement", "store", "telemetry"},
     {"adapter"},
     {"device", "dicom_identity", "reception", "registry"},
-    {"journal", "bus", "registers", "routing", "delivery", "net"},
+    {"journal", "bus", "registers", "routing", "delivery", "net", "profiles"},
     {"settings", "simulate", "testing"},
     {"runtime"},
     {"conformance", "create", "doctor", "graph", "plan", "tap", "why"},
@@ -49,6 +49,7 @@ ADAPTER_API = {
     *(
         "adapter",
         "csvfile",
+        "device",
         "dicom",
         "dicom_identity",
         "errors",

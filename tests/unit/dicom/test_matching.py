@@ -209,6 +209,70 @@ def test_component_groups_of_a_name() -> None:
         assert not query({"PatientName": wanted}).matches(row), wanted
 
 
+WIDE: Attributes = {
+    "AccessionNumber": "A1",
+    "AdmissionID": "V1",
+    "IssuerOfAccessionNumberSequence": ({"LocalNamespaceEntityID": "RIS"},),
+    "IssuerOfAdmissionIDSequence": ({"UniversalEntityID": "1.2.9", "UniversalEntityIDType": "ISO"},),
+    "InstitutionName": "Øyeavdelingen",
+    "InstitutionCodeSequence": ({"CodeValue": "4204082", "CodingSchemeDesignator": "99RESH"},),
+    "InstitutionalDepartmentName": "OYE",
+    "InstitutionalDepartmentTypeCodeSequence": ({"CodeValue": "309988001", "CodingSchemeDesignator": "SCT"},),
+    "PatientID": "T1",
+    "IssuerOfPatientID": "STO",
+    "PatientSex": "F",
+    "PatientWeight": "70",
+    "PregnancyStatus": "4",
+    "ResponsiblePerson": "Hansen^Mor",
+    "ResponsiblePersonRole": "MOTHER",
+    "ReferringPhysicianName": "Berg^Ås",
+    "RequestingPhysician": "Lund^Per",
+    "RequestedProcedureID": "P1",
+    "RequestedProcedurePriority": "STAT",
+    "RequestedProcedureCodeSequence": ({"CodeValue": "F1", "CodingSchemeDesignator": "NCRP"},),
+    "StudyInstanceUID": "1.2.3",
+    "CurrentPatientLocation": "5A^501",
+    "WorklistLabel": "eye",
+    STEPS: (
+        {
+            "Modality": "OP",
+            "ScheduledStationAETitle": "FUNDUS1",
+            "ScheduledStationName": "OYE-LAB1",
+            "ScheduledProcedureStepLocation": "Øye 2. etg",
+            "ScheduledProcedureStepStatus": "ARRIVED",
+            "ScheduledPerformingPhysicianName": "Moe^Eli",
+            "ScheduledProtocolCodeSequence": ({"CodeValue": "FU2", "CodingSchemeDesignator": "99LOCAL"},),
+        },
+    ),
+}
+"""A row with every attribute that other worklist servers match, and those that they do not."""
+
+
+def leaves(attributes: Attributes) -> list[Attributes]:
+    """A query for each value of the row: that value as its only key."""
+    found: list[Attributes] = []
+    for key, value in attributes.items():
+        if isinstance(value, str):
+            found.append({key: value})
+        else:
+            found += [{key: (leaf,)} for item in value if not isinstance(item, str) for leaf in leaves(item)]
+    return found
+
+
+def other(attributes: Attributes) -> Attributes:
+    """The query with another value, of the same kind."""
+    ((key, value),) = attributes.items()
+    if not isinstance(value, str):
+        return {key: tuple(other(item) for item in value if not isinstance(item, str))}
+    return {key: "9" if value.isdigit() else "1.9" if value[0] == "1" else "NOBODY"}
+
+
+@pytest.mark.parametrize("key", leaves(WIDE), ids=str)
+def test_whatever_a_row_holds_can_be_asked_for(key: Attributes) -> None:
+    assert query(key).matches(WIDE)
+    assert not query(other(key)).matches(WIDE)
+
+
 # --- what devices send --------------------------------------------------------------------------------------
 
 
@@ -235,6 +299,35 @@ def test_a_device_s_usual_disorder_is_read() -> None:
         "PatientName", "PregnancyStatus", "RequestedProcedureCodeSequence", "StudyInstanceUID", STEPS,
     }  # fmt: skip
     to_dataset(answer)
+
+
+def private(vr: str, value: str | bytes) -> Query:
+    identifier = to_dataset({"PatientID": ""})
+    identifier.add_new(0x80010010, "LO", "LIAC")
+    identifier.add_new(0x80011001, vr, value)
+    return Query.read(identifier)
+
+
+@pytest.mark.parametrize(("vr", "value"), [("LO", "Plan"), ("UN", b"Plan"), ("UN", b"Plan ")])
+def test_a_private_key_says_something_of_rows_that_have_it_only(vr: str, value: str | bytes) -> None:
+    """Explicit VR says what it is; over Implicit VR nobody knows."""
+    asked = private(vr, value)
+    same: Attributes = {"PatientID": "T1", "8001,0010": "LIAC", "8001,1001": "Plan"}
+    other = {**same, "8001,1001": "Other"}
+
+    assert asked.unsupported == ("8001,1001",)
+    assert (asked.matches(same), asked.matches(other), asked.matches({"PatientID": "T1"})) == (
+        True,
+        False,
+        True,
+    )
+    assert asked.excluded_by(other) == "8001,1001"
+    assert [verdict.matches for verdict in asked.verdicts(other)] == [False]
+    assert asked.answer(same)["8001,1001"] == "Plan"
+    assert "8001,1001" not in asked.answer({"PatientID": "T1"})
+    assert asked.matches({**other, "8001,0010": "ANOTHER"}), (
+        "the same tag of another maker is another attribute"
+    )
 
 
 def test_the_query_s_own_character_set_counts() -> None:

@@ -34,6 +34,8 @@ def test_a_device_is_told_of_newest_first_with_each_key_held_against_the_row() -
             "whole": True,
             "lossy": 0,
             "charset": "",
+            "limited": False,
+            "asked": ["AccessionNumber"],
             "keys": [{"key": "AccessionNumber", "wanted": "A1", "matches": True}],
         },
         {
@@ -42,6 +44,8 @@ def test_a_device_is_told_of_newest_first_with_each_key_held_against_the_row() -
             "whole": True,
             "lossy": 0,
             "charset": "",
+            "limited": False,
+            "asked": [STEPS, f"{STEPS}.Modality"],
             "keys": [{"key": f"{STEPS}.Modality", "wanted": "MR", "matches": False}],
         },
     ]

@@ -24,6 +24,8 @@ QUERY = {
     "whole": True,
     "lossy": 0,
     "charset": "",
+    "limited": False,
+    "asked": [],
     "keys": [],
 }
 

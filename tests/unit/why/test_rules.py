@@ -181,3 +181,12 @@ def test_the_shape_of_an_answer_is_stable() -> None:
     assert set(told) == {"verdict", "served", "accession", "step", "because", "chain", "keys", "next"}
     assert {key for link in told["chain"] for key in link} == {"stage", "text", "place"}
     assert told["keys"] == ({"key": "S.Modality", "wanted": "CT", "matches": True},)
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict"), [((), "other-station"), (("CT2", "MR1"), "served"), (("CT2", "MR*"), "served")]
+)
+def test_a_device_has_the_rows_of_its_other_titles_too(own: tuple[str, ...], verdict: str) -> None:
+    (answer,) = judge(facts(step(stations=("MR1",)), own=own))
+
+    assert answer.verdict == verdict

@@ -14,9 +14,9 @@ from pydicom import dcmread
 
 from adapters.modality.inbound import WorklistScp, WorklistService
 from broker.adapter import InboundContext, WorklistQuery, WorklistRow
-from broker.device import Device
+from broker.device import Device, Window
 from broker.dicom.attributes import Attributes, to_dataset
-from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
+from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.service import Answer, FindRequest, Peer
 
 NOW = datetime(2026, 3, 9, 8, tzinfo=UTC)
@@ -101,6 +101,7 @@ def shown(device: Device | None, keys: Attributes) -> tuple[list[tuple[str, str]
         count=lambda name, labels, number=1: told.append((name, labels, number)),
         note_query=lambda query: told.append(query.lossy),
         device=lambda _aet: device,
+        time_zone="Europe/Oslo",
     )
     request = FindRequest(
         sop_class=WORKLIST_FIND,
@@ -158,3 +159,101 @@ def test_a_device_is_shown_what_it_has_in_progress_where_settings_say_so(started
     list(find({"AccessionNumber": ""}, [], rows, started=started))
 
     assert rows.asked == [asked]
+
+
+DAYS = ("20260301", "20260309", "20260311")
+
+
+def ended(device: Device, keys: Attributes | None = None) -> tuple[list[int], str, Any, list[str]]:
+    """Statuses, the last one's comment, what is noted and what is counted, of three rows of three days."""
+    noted: list[Any] = []
+    counted: list[str] = []
+    rows = [
+        WorklistRow(
+            key=day,
+            status="SCHEDULED",
+            attributes={
+                "AccessionNumber": day,
+                "ScheduledProcedureStepSequence": (
+                    {"ScheduledProcedureStepStartDate": day, "ScheduledStationAETitle": "CT2_STO"},
+                ),
+            },
+        )
+        for day in DAYS
+    ]
+    context: Any = SimpleNamespace(
+        worklist=SimpleNamespace(candidates=lambda **_: rows),
+        clock=lambda: NOW,
+        known_aets=frozenset({PEER.calling_aet}),
+        count=lambda name, _labels, _number=1: counted.append(name),
+        note_query=noted.append,
+        device=lambda _aet: device,
+        time_zone="Europe/Oslo",
+    )
+    identifier = to_dataset(keys or {"AccessionNumber": ""})
+    identifier.add_new(0x80011001, "LO", "X")
+    request = FindRequest(
+        sop_class=WORKLIST_FIND,
+        identifier=identifier,
+        transfer_syntax_uid=IMPLICIT_LITTLE_ENDIAN,
+        message_id=1,
+        cancelled=lambda: False,
+    )
+    answers = list(WorklistScp(WorklistService(), context).find(request, PEER))
+    return [answer.status for answer in answers], answers[-1].comment, noted[0], counted
+
+
+def test_a_list_that_is_cut_says_so_at_its_end() -> None:
+    statuses, comment, noted, counted = ended(Device(max_answers=2))
+
+    assert statuses == [0xFF01, 0xFF01, 0xA700]
+    assert comment == "more than 2 rows match: ask for less"
+    assert (noted.answers, noted.whole, noted.limited) == (2, False, True)
+    assert "broker_worklist_limited_total" in counted
+    whole = ended(Device(max_answers=3))
+    assert (whole[0], whole[2].whole, whole[2].limited) == ([0xFF01] * 3, True, False)
+
+
+def test_a_device_that_knows_no_other_status_is_told_none() -> None:
+    statuses, _, noted, _ = ended(Device(max_answers=2, hide_limit=True, hide_unsupported=True))
+
+    assert (statuses, noted.limited) == ([0xFF00, 0xFF00], True)
+
+
+def test_what_the_settings_add_to_a_query_is_noted_beside_it() -> None:
+    statuses, _, noted, _ = ended(Device(worklist="own", stations=("MR1",), window=Window()))
+
+    assert (statuses, noted.query.stations) == ([0xFF01], ())
+    step = noted.narrowed.attributes["ScheduledProcedureStepSequence"][0]
+    assert step["ScheduledStationAETitle"] == ("CT2_STO", "MR1")
+    assert step["ScheduledProcedureStepStartDate"] == "20260309-20260310"
+
+
+def test_a_device_that_cancels_ends_the_search_too() -> None:
+    looked: list[int] = []
+    rows: Any = SimpleNamespace(
+        candidates=lambda **_: (
+            looked.append(number)
+            or WorklistRow(key="", status="SCHEDULED", attributes={"AccessionNumber": "B"})
+            for number in range(9)
+        )
+    )
+    context: Any = SimpleNamespace(
+        worklist=rows,
+        clock=lambda: NOW,
+        known_aets=frozenset(),
+        count=lambda *_: None,
+        note_query=lambda _query: None,
+        device=lambda _aet: None,
+        time_zone="Europe/Oslo",
+    )
+    request = FindRequest(
+        sop_class=WORKLIST_FIND,
+        identifier=to_dataset({"AccessionNumber": "A"}),
+        transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
+        message_id=1,
+        cancelled=lambda: len(looked) == 3,
+    )
+
+    assert [a.status for a in WorklistScp(WorklistService(), context).find(request, PEER)] == [0xFE00]
+    assert looked == [0, 1, 2]
