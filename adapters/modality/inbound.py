@@ -155,7 +155,8 @@ def statement(config: WorklistService) -> Statement:
             " relational queries, no matching by time zone.",
             "A requested sequence without keys gives its whole items; every requested key is returned, empty where it"
             " is not known. Study Instance UID is always returned.",
-            "A C-CANCEL is seen between two answers. The number of answers is limited where `devices` says so (`max_answers`): A700.",
+            "A C-CANCEL is seen between two answers. The number of answers is limited where `devices` says so"
+            " (`max_answers`): A700.",
         ),
     )
     claim = IheClaim(
