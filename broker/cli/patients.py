@@ -24,10 +24,11 @@ from broker.cli.options import (
 from broker.errors import ConfigError
 from broker.event import Identifier, PersonName
 from broker.journal import audit
-from broker.registers import ledger, links, patients
+from broker.registers import ledger, links, patients, visits
 from broker.registers.changes import Change
 from broker.registers.patients import Known
 from broker.registers.versions import VALUES
+from broker.registers.visits import Visit
 from broker.runtime import decisions, splitplan
 from broker.runtime.decisions import Verb
 from broker.runtime.splitplan import Plan
@@ -262,20 +263,45 @@ def _described(tx: Transaction, known: Known, *, phi: bool, history: bool) -> di
         "key": known.key,
         "verified": known.verified,
         "identifiers": [
-            {"value": value if phi else hidden(value), "issuer": issuer, "current": bool(current)}
-            for value, issuer, current in tx.rows(
-                "SELECT value, issuer, current FROM patient_identifier WHERE patient=?"
+            {
+                "value": value if phi else hidden(value),
+                "issuer": issuer,
+                "current": bool(current),
+                "source": source,
+                "at": since,
+                "event": event,
+            }
+            for value, issuer, current, source, since, event in tx.rows(
+                "SELECT value, issuer, current, source, since, event FROM patient_identifier WHERE patient=?"
                 " ORDER BY current DESC, issuer, value",
                 (known.key,),
             )
         ],
         "values": values,
+        "visits": [_visit(visit, phi=phi) for visit in visits.of_patient(tx, known.key)],
         "related": links.related(tx, known.key),
         "worklists": dict(splitplan.lists_of(tx, known.key)),
     }
     if history:
         described["history"] = [_brief(change) for change in ledger.of_patient(tx, known.key)]
     return described
+
+
+def _visit(visit: Visit, *, phi: bool) -> dict[str, Any]:
+    """A visit or appointment; where somebody lies is shown with --phi only."""
+    state, bed = visit.state, visit.place
+    number = state.visit_number.value if state.visit_number else ""
+    return {
+        "number": number if phi else hidden(number),
+        "status": state.status or "",
+        "class": state.patient_class or "",
+        "location": (state.location or "") if phi else hidden(state.location or ""),
+        "in_bed": bed is not None,
+        "said": visit.at,
+        "ended": visit.ended,
+        "source": visit.source,
+        "site": visit.site,
+    }
 
 
 def _shown(value: object, *, phi: bool) -> str:

@@ -17,10 +17,17 @@ def patient(shown: dict[str, Any]) -> None:
     for one in shown["identifiers"]:
         click.echo(
             f"  {one['value']:<14} of {one['issuer']}{'' if one['current'] else '  (ended, leads here)'}"
+            f"  {one['source']}, {one['at'][:19]}Z, {one['event']}"
         )
     for name, one in shown["values"].items():
         click.echo(
             f"  {name:<14} {one['value'] or '(cleared)':<24} {one['source']}, {one['at'][:19]}Z, {one['event']}"
+        )
+    for visit in shown["visits"]:
+        bed = "  in a bed" if visit["in_bed"] else ""
+        click.echo(
+            f"  visit          {visit['number']}  {visit['status']} {visit['class']} at {visit['location']}{bed}"
+            f"  {visit['source']}, said {visit['said']}"
         )
     for other in shown["related"]:
         click.echo(f"  related        {other}")

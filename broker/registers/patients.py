@@ -232,7 +232,7 @@ def end_identifiers(
     for key in absorbed:
         _absorb(tx, event, key, survivor.key)
     for identifier in prior:
-        _own(tx, survivor.key, identifier, current=False)
+        _own(tx, event, survivor.key, identifier, current=False)
     ended = {identifier.key for identifier in prior}
     remaining = tuple(i for i in whole.identifiers if i.key not in ended)
     if remaining != survivor.patient.identifiers:
@@ -254,9 +254,10 @@ def take_identifiers(
     sources = _each_once(owners.values())
     for identifier in moved:
         tx.execute(
-            "INSERT INTO patient_identifier (value, issuer, patient, current) VALUES (?,?,?,1)"
-            " ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1",
-            (identifier.value, identifier.issuer, target.key),
+            "INSERT INTO patient_identifier (value, issuer, patient, current, source, since, event)"
+            " VALUES (?,?,?,1,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1,"
+            " source=excluded.source, since=excluded.since, event=excluded.event",
+            (identifier.value, identifier.issuer, target.key, *_heard(event)),
         )
     came = {identifier.key for identifier in moved}
     absorbed = []
@@ -320,7 +321,7 @@ def _say(
     write(tx, event, told)
     for identifier in identifiers:
         if owners.get(identifier.key) != (known.key, True):
-            _own(tx, known.key, identifier, current=True)
+            _own(tx, event, known.key, identifier, current=True)
     return told
 
 
@@ -341,11 +342,17 @@ def write(tx: Transaction, event: Event, known: Known) -> None:
     demographic_search.put(tx, known.key, known.patient)
 
 
-def _own(tx: Transaction, key: str, identifier: Identifier, *, current: bool) -> None:
+def _own(tx: Transaction, event: Event, key: str, identifier: Identifier, *, current: bool) -> None:
     """Binds an identifier that is still free, or ends one of our own; another patient's stays with that patient."""
     tx.execute(
-        "INSERT INTO patient_identifier (value, issuer, patient, current) VALUES (?,?,?,?)"
-        " ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current"
+        "INSERT INTO patient_identifier (value, issuer, patient, current, source, since, event)"
+        " VALUES (?,?,?,?,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current,"
+        " source=excluded.source, since=excluded.since, event=excluded.event"
         " WHERE patient_identifier.patient=excluded.patient",
-        (identifier.value, identifier.issuer, key, int(current)),
+        (identifier.value, identifier.issuer, key, int(current), *_heard(event)),
     )
+
+
+def _heard(event: Event) -> tuple[str, str, str]:
+    """From whom, when and by which event."""
+    return event.source, event.time.isoformat(), event.id

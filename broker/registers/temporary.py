@@ -76,8 +76,8 @@ def unreconciled(tx: Transaction) -> list[Unreconciled]:
     """Who is still known by a temporary identifier alone, or is called unknown; the longest first."""
     found: dict[str, Unreconciled] = {}
     for key, *first in tx.rows(
-        "SELECT patient, since, source, site, event FROM temporary_id"
-        " JOIN patient_identifier USING (value, issuer) WHERE current=1 ORDER BY since, value, issuer"
+        "SELECT patient, first.since, first.source, first.site, first.event FROM temporary_id AS first"
+        " JOIN patient_identifier USING (value, issuer) WHERE current=1 ORDER BY first.since, value, issuer"
     ):
         known = patients.get(tx, key)
         if known.key not in found and _is_open(known.patient):

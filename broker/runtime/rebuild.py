@@ -28,6 +28,8 @@ SINCE_8: Final = {
     "visit_history": "SELECT visit, number, body, event FROM visit_history ORDER BY 1, 2",
     "bed": "SELECT site, place, visit, since, said, until, event FROM bed ORDER BY 1, 2, 4, 3",
     "step's order": "SELECT key, adopted_by, event FROM step WHERE adopted_by<>'' ORDER BY 1",
+    "identifier's origin": "SELECT value, issuer, source, since, event FROM patient_identifier WHERE event<>''"
+    " ORDER BY 1, 2",
     "provenance": "SELECT key, provenance, event FROM patient WHERE provenance<>'{}' ORDER BY 1",
     "step's identifier": "SELECT key, said_value, said_issuer, event FROM step WHERE said_value<>'' ORDER BY 1",
     "step's visit": "SELECT key, visit, event FROM step WHERE visit<>'' ORDER BY 1",

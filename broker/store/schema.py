@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from broker.errors import StoreError
 
-CURRENT: Final = 13
+CURRENT: Final = 14
 """Number of the schema that this version reads and writes."""
 
 

@@ -227,6 +227,7 @@ def test_the_tally_begins_with_what_there_is(tx: Transaction) -> None:
 def test_the_registers_are_not_touched(tx: Transaction) -> None:
     added = {
         "patient": ("{}",),
+        "patient_identifier": ("", "", ""),
         "step": ("", "", "", ""),
         "instance": ("", ""),
         "worklist": ("",),
