@@ -255,8 +255,7 @@ def take_identifiers(
     for identifier in moved:
         tx.execute(
             "INSERT INTO patient_identifier (value, issuer, patient, current, source, since, event)"
-            " VALUES (?,?,?,1,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1,"
-            " source=excluded.source, since=excluded.since, event=excluded.event",
+            " VALUES (?,?,?,1,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1",
             (identifier.value, identifier.issuer, target.key, *_heard(event)),
         )
     came = {identifier.key for identifier in moved}
@@ -346,13 +345,12 @@ def _own(tx: Transaction, event: Event, key: str, identifier: Identifier, *, cur
     """Binds an identifier that is still free, or ends one of our own; another patient's stays with that patient."""
     tx.execute(
         "INSERT INTO patient_identifier (value, issuer, patient, current, source, since, event)"
-        " VALUES (?,?,?,?,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current,"
-        " source=excluded.source, since=excluded.since, event=excluded.event"
+        " VALUES (?,?,?,?,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET current=excluded.current"
         " WHERE patient_identifier.patient=excluded.patient",
         (identifier.value, identifier.issuer, key, int(current), *_heard(event)),
     )
 
 
 def _heard(event: Event) -> tuple[str, str, str]:
-    """From whom, when and by which event."""
+    """From whom, when and by which event an identifier came first."""
     return event.source, event.time.isoformat(), event.id

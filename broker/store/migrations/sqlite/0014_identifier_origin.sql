@@ -1,4 +1,4 @@
--- From whom, when and by which event an identifier came to stand as it does.
+-- From whom, when and by which event an identifier came first.
 
 ALTER TABLE patient_identifier ADD COLUMN source TEXT NOT NULL DEFAULT ''; -- listener; '': it came before this schema
 ALTER TABLE patient_identifier ADD COLUMN since TEXT NOT NULL DEFAULT '';  -- when it was heard, ISO 8601 in UTC
