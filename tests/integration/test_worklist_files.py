@@ -77,6 +77,9 @@ def test_imported_rows_are_rows(broker: Broker, folder: Path) -> None:
     wait_until_routed(broker)
     assert {str(row.PatientName).split("^")[0] for row in rows_of(broker)} == {"Nordgård"}, "PAS goes before"
 
+    told = broker.command_json("why", "mwl", "--ae", "LIAC1", "--patient", "700123", "--accession", "A901")
+    assert [answer["verdict"] for answer in told["answers"]] == ["served"]
+    assert broker.command("trace", "A901").returncode == 0
     rebuilt = broker.command("reconcile", "--registers")
     assert rebuilt.returncode == 0, rebuilt.stdout
     withdrawn = broker.command("worklist", "withdraw", "import|STO|A901|S901", *why)
