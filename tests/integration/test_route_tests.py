@@ -203,7 +203,7 @@ def test_tables_are_listed_shown_and_found_where_they_are_used(idle: Broker, edi
         return idle.command("codes", *arguments, "--config", edited).stdout
 
     (listed,) = json.loads(run("list", "--format", "json"))
-    assert (listed["table"], listed["codes"], listed["rows"], listed["uses"]) == ("stations", 23, 24, 1)
+    assert (listed["table"], listed["codes"], listed["rows"], listed["uses"]) == ("stations", 24, 25, 1)
     old, new = json.loads(run("show", "stations", "MR-LAB1", "--at", "2026-03-31", "--format", "json"))
     assert (old["values"], old["to"], old["holds"]) == (["MR1_STO"], "2026-04-01", True)
     assert (new["values"], new["from"], new["holds"]) == (["MR2_STO"], "2026-04-01", False)
