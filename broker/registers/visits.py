@@ -353,7 +353,7 @@ def renumber(tx: Transaction, event: Event, patient_key: str) -> None:
             continue
         if old.patient_key != patient_key:
             _report_patient(tx, event)
-        elif number is not None and _key(number) != old.key:
+        elif number is not None and _key(number) != _key(old.state.visit_number):
             _renumber(tx, event, old, number, patient)
 
 
@@ -363,17 +363,22 @@ def _renumber(tx: Transaction, event: Event, old: Visit, number: Identifier, pat
     if survivor is not None and survivor.patient_key != old.patient_key:
         _report_patient(tx, event)
         return
-    tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (event.time.isoformat(), old.key))
-    if survivor is None:
-        state = old.state.model_copy(update={"visit_number": number})
-        survivor = replace(old, key=_key(number), visit=_key(number), state=state)
-        _store(tx, event, survivor, patient, None)
-    tx.execute(
-        "UPDATE visit SET merged_into=? WHERE key=? OR merged_into=?", (survivor.key, old.key, old.key)
-    )
-    tx.execute("UPDATE visit SET visit=? WHERE visit=? AND key<>?", (survivor.key, old.key, old.key))
+    state = old.state.model_copy(update={"visit_number": number})
+    if survivor is not None and survivor.key == old.key:
+        # It gets a number back that it had: it keeps its key, or it would lead to itself.
+        _store(tx, event, replace(old, state=state), patient, old)
+    else:
+        tx.execute("UPDATE bed SET until=? WHERE visit=? AND until=''", (event.time.isoformat(), old.key))
+        if survivor is None:
+            survivor = replace(old, key=_key(number), visit=_key(number), state=state)
+            _store(tx, event, survivor, patient, None)
+        tx.execute(
+            "UPDATE visit SET merged_into=? WHERE key=? OR merged_into=?", (survivor.key, old.key, old.key)
+        )
+        tx.execute("UPDATE visit SET visit=? WHERE visit=? AND key<>?", (survivor.key, old.key, old.key))
     for held in steps.of_visit(tx, old.key):
-        if held.encounter is not None and _key(held.encounter.visit_number) == old.key:
+        named = get(tx, _key(held.encounter.visit_number)) if held.encounter is not None else None
+        if held.encounter is not None and named is not None and named.key == survivor.key:
             encounter = held.encounter.model_copy(update={"visit_number": number})
             steps.rewrite(tx, event, replace(held, encounter=encounter))
     tx.execute("UPDATE step SET visit=? WHERE visit=?", (survivor.key, old.key))

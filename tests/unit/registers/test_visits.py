@@ -396,6 +396,20 @@ def test_a_new_number_leads_to_the_same_visit_for_ever(registers: Registers) -> 
     assert [one.step.key for one in steps.of_visit(registers.tx, "2.999.7001|V2")] == ["RIS|F1|S1"]
 
 
+def test_a_number_that_it_had_may_be_given_back(registers: Registers) -> None:
+    a_visit_with_an_order(registers)
+    renumbered(registers)
+    for number, prior in ((V1, V2), (V2, V1), (V1, V2)):
+        said(registers, "reassigned", number=number, prior_visits=(prior,))
+
+        assert visit(registers, V1) == visit(registers, V2), "both lead to it, and none to itself"
+        assert visit(registers, V1).state.visit_number == number
+        held = steps.get(registers.tx, "RIS|F1|S1")
+        assert held is not None
+        assert held.encounter is not None
+        assert held.encounter.visit_number == number
+
+
 def test_a_number_that_is_another_patients_is_not_taken(registers: Registers) -> None:
     said(registers, "started", status="ACTIVE", location=BED)
     said(registers, "started", number=V2, who=OTHER, status="ACTIVE", location=OTHER_BED)

@@ -166,6 +166,7 @@ def test_the_shipped_stations() -> None:
         "CT2_STO",
         "DX1_STO",
         "ES1_STO",
+        "FOTO1",
         "FUNDUS1",
         "MG1_STO",
         "MR1_STO",
