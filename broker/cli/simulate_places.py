@@ -40,6 +40,11 @@ def drill(settings: Settings) -> DrillPlaces:
                 f"{settings.file}: outbound.{setting.name} is off, so no merge reaches the PACS: set"
                 " BROKER_PACS_HL7_PORT for the broker and for the drill"
             )
+    if not inbound["pdq"].port:
+        raise ConfigError(
+            f"{settings.file}: inbound: the port of demographics queries is not fixed: set BROKER_PDQ_PORT for the"
+            " broker and for the drill"
+        )
     return DrillPlaces(
         region=region(settings),
         demographics=inbound["pdq"].port,

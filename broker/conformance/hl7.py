@@ -29,7 +29,8 @@ def statement(facts: Facts) -> Document:
     listeners = [s for s in facts.inbound if _takes_hl7(facts, s)]
     destinations = [s for s in facts.outbound if s.spec.kind == "hl7"]
     overview = tuple(
-        (s.name, s.spec.summary, f"MLLP, port {getattr(s.config, 'port', '')}") for s in listeners
+        (s.name, s.spec.summary, f"MLLP, port {getattr(s.config, 'port', '') or 'as the start prints it'}")
+        for s in listeners
     ) + tuple((s.name, s.spec.summary, "MLLP, sender") for s in destinations)
     return Document(
         title="HL7 v2 profile",

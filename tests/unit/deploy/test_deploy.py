@@ -50,7 +50,8 @@ def expressions() -> list[str]:
 
 def listening() -> set[int]:
     """The ports of the shipped settings, with nothing in the environment."""
-    shipped = settings.load(REPOSITORY / "config" / "broker.yaml", env={})
+    image = dict(re.findall(r"^    (BROKER_PDQ_PORT)=(\d+)$", CONTAINERFILE, re.MULTILINE))
+    shipped = settings.load(REPOSITORY / "config" / "broker.yaml", env=image)
     own = {shipped.broker.dicom.port, shipped.broker.http.port}
     return own | {s.config.port for s in shipped.inbound if hasattr(s.config, "port")}
 
