@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, timedelta
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ VALUES: Final = (
     *("name", "birth_date", "sex", "mother", "multiple_birth", "birth_order", "deceased", "unknown"),
     "protected",
 )
-"""Fields of `Patient` that have a version each; identifiers have none: only messages about identity end them."""
+"""Fields of `Patient` that have a version each; identifiers have none (the register keeps who said one first): only
+messages about identity end them."""
 
 SKEW: Final = timedelta(minutes=5)
 """A time further ahead of its arrival is a clock that goes wrong."""
@@ -79,9 +80,14 @@ def _after(later: Origin, known: Origin) -> bool:
     return later.at >= known.at or not (later.said or known.said)
 
 
+_PARTS: Final = tuple(part.name for part in fields(Origin))
+
+
 def written(origins: Origins) -> str:
     """As the register keeps them."""
-    return json.dumps({name: asdict(origins[name]) for name in sorted(origins)}, ensure_ascii=False)
+    # `dataclasses.asdict` copies deeply, which took a quarter of a fold.
+    told = {name: {part: getattr(origins[name], part) for part in _PARTS} for name in sorted(origins)}
+    return json.dumps(told, ensure_ascii=False)
 
 
 def read(text: str) -> Origins:
