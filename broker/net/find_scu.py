@@ -11,11 +11,11 @@ from io import BytesIO
 from pydicom.filereader import read_dataset
 
 from broker.dicom import attributes as dicom
-from broker.dicom import pdu, status, uid
+from broker.dicom import status, uid
 from broker.dicom.attributes import Attributes
 from broker.dicom.encode import encode
-from broker.errors import PermanentDeliveryError, TransientDeliveryError
-from broker.net.requestor import Requestor
+from broker.errors import TransientDeliveryError
+from broker.net.kept import KeptAssociation
 
 
 class FindScu:
@@ -33,15 +33,15 @@ class FindScu:
         response_timeout: float = 60.0,
     ) -> None:
         """Times in seconds; `response_timeout` bounds the wait for each answer."""
-        self._host, self._port = host, port
-        self._called_aet, self._calling_aet = called_aet, calling_aet
-        self._connect_timeout, self._response_timeout = connect_timeout, response_timeout
-        self._sop_class = sop_class_uid
-        self._contexts = tuple(
-            pdu.Context(sop_class_uid, syntax)
-            for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
+        self._kept = KeptAssociation(
+            host,
+            port,
+            sop_class_uid=sop_class_uid,
+            called_aet=called_aet,
+            calling_aet=calling_aet,
+            connect_timeout=connect_timeout,
+            response_timeout=response_timeout,
         )
-        self._association: Requestor | None = None
 
     def find(self, query: Attributes) -> list[Attributes]:
         """The rows that match. Raises as `count` does."""
@@ -57,52 +57,25 @@ class FindScu:
 
     def close(self) -> None:
         """Releases the association. Idempotent."""
-        if self._association is not None:
-            self._association.release()
-            self._association = None
+        self._kept.close()
 
     def _answers(self, query: Attributes) -> Iterator[tuple[bytes, bool]]:
-        association = self._open()
-        context = next((context for context in self._contexts if context in association.accepted), None)
-        if context is None:
-            self.close()
-            raise PermanentDeliveryError(f"{self._called_aet} refuses SOP class {self._sop_class}")
-        explicit = context.transfer_syntax == uid.EXPLICIT_LITTLE_ENDIAN
         found, final = [], status.SUCCESS
-        try:
+        with self._kept.request() as (association, context):
+            explicit = context.transfer_syntax == uid.EXPLICIT_LITTLE_ENDIAN
             for response in association.find(
                 encode(query, explicit=explicit),
                 context_id=association.accepted[context],
-                sop_class_uid=self._sop_class,
+                sop_class_uid=self._kept.sop_class_uid,
             ):
                 if status.is_pending(response.status):
                     found.append(response.dataset)
                 else:
                     final = response.status
-        except BaseException:
-            association.abort()
-            self._association = None
-            raise
         if not status.is_success(final):
             raise TransientDeliveryError(f"C-FIND answered with status {status.describe(final)}")
         for raw in found:
             yield raw, explicit
-
-    def _open(self) -> Requestor:
-        if self._association is not None and self._association.usable():
-            return self._association
-        self._association = None
-        self._association = Requestor(
-            self._host,
-            self._port,
-            called_aet=self._called_aet,
-            calling_aet=self._calling_aet,
-            contexts=self._contexts,
-            connect_timeout=self._connect_timeout,
-            response_timeout=self._response_timeout,
-            max_pdu=pdu.MAX_PDU,
-        )
-        return self._association
 
 
 def _decoded(raw: bytes, explicit: bool) -> Attributes:

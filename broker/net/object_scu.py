@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from broker.dicom import pdu, uid
-from broker.errors import PermanentDeliveryError
-from broker.net.requestor import Requestor
+from broker.dicom import pdu
+from broker.net.kept import KeptAssociation
 
 
 class ObjectScu:
@@ -27,14 +26,14 @@ class ObjectScu:
         response_timeout: float = 60.0,
     ) -> None:
         """Times in seconds; `response_timeout` bounds the wait for each answer."""
-        self._host, self._port = host, port
-        self._sop_class = sop_class_uid
-        self._called_aet, self._calling_aet = called_aet, calling_aet
-        self._connect_timeout, self._response_timeout = connect_timeout, response_timeout
-        self._association: Requestor | None = None
-        self._contexts = tuple(
-            pdu.Context(sop_class_uid, syntax)
-            for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
+        self._kept = KeptAssociation(
+            host,
+            port,
+            sop_class_uid=sop_class_uid,
+            called_aet=called_aet,
+            calling_aet=calling_aet,
+            connect_timeout=connect_timeout,
+            response_timeout=response_timeout,
         )
 
     def syntax(self) -> str:
@@ -42,51 +41,22 @@ class ObjectScu:
 
         Raises `TransientDeliveryError` (no association) or `PermanentDeliveryError` (it refuses the SOP class).
         """
-        return self._context(self._open()).transfer_syntax
+        with self._kept.request() as (_, context):
+            return context.transfer_syntax
 
     def send(
         self, operation: Literal["N-CREATE", "N-SET"], sop_instance_uid: str, dataset: bytes
     ) -> pdu.Response:
         """The answer, whatever its status. `dataset` in `syntax()`. Raises as `syntax`, also where it breaks off."""
-        association = self._open()
-        request = association.create if operation == "N-CREATE" else association.set
-        try:
+        with self._kept.request() as (association, context):
+            request = association.create if operation == "N-CREATE" else association.set
             return request(
                 dataset,
-                context_id=association.accepted[self._context(association)],
-                sop_class_uid=self._sop_class,
+                context_id=association.accepted[context],
+                sop_class_uid=self._kept.sop_class_uid,
                 sop_instance_uid=sop_instance_uid,
             )
-        except BaseException:
-            association.abort()
-            self._association = None
-            raise
 
     def close(self) -> None:
         """Releases the association. Idempotent."""
-        if self._association is not None:
-            self._association.release()
-            self._association = None
-
-    def _context(self, association: Requestor) -> pdu.Context:
-        for context in self._contexts:
-            if context in association.accepted:
-                return context
-        self.close()
-        raise PermanentDeliveryError(f"{self._called_aet} refuses SOP class {self._sop_class}")
-
-    def _open(self) -> Requestor:
-        if self._association is not None and self._association.usable():
-            return self._association
-        self._association = None
-        self._association = Requestor(
-            self._host,
-            self._port,
-            called_aet=self._called_aet,
-            calling_aet=self._calling_aet,
-            contexts=self._contexts,
-            connect_timeout=self._connect_timeout,
-            response_timeout=self._response_timeout,
-            max_pdu=pdu.MAX_PDU,
-        )
-        return self._association
+        self._kept.close()
