@@ -52,11 +52,11 @@ class DicomSettings(Options):
     )
     peers: tuple[AeTitle, ...] = Field(default=(), description="Calling AE titles that are known.")
     max_associations: int = Field(default=200, ge=1, description="Associations at once.")
-    max_associations_per_peer: int = Field(
-        default=100,
+    max_associations_per_peer: int | None = Field(
+        default=None,
         ge=1,
         description="How many of them one calling AE title may have, and one host: so that a device gone wild does not"
-        " shut the others out. More for a gateway that speaks for many devices.",
+        " shut the others out. Unset: as many as there may be, because behind a proxy all devices are one host.",
     )
     user_identity: Literal["ignore", "acknowledge"] = Field(
         default="ignore",

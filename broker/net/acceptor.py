@@ -47,14 +47,15 @@ class Acceptor:
         port: int,
         *,
         max_associations: int,
-        max_per_peer: int,
+        max_per_peer: int | None,
         max_pdu: int,
         times: Times,
     ) -> None:
-        """`max_per_peer`: associations at once of one calling AE title, and of one host."""
+        """`max_per_peer`: associations at once of one calling AE title, and of one host; None: as many as there are."""
         self._server = server
         self._host, self._wanted_port = host, port
-        self._most, self._most_of_one = max_associations, max_per_peer
+        # Without one, a limit that nobody can reach: there are no more connections.
+        self._most, self._most_of_one = max_associations, max_per_peer or max_associations + REFUSALS
         self._max_pdu = max_pdu
         self._times = times
         self._listener: socket.socket | None = None

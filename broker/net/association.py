@@ -112,7 +112,7 @@ class AssociationServer:
         check_room: Callable[[], None] = lambda: None,
         turned_away: Callable[[], None] = lambda: None,
         max_associations: int = 200,
-        max_per_peer: int = 100,
+        max_per_peer: int | None = None,
         acknowledges_identity: bool = False,
         max_pdu: int = MAX_PDU,
         network_timeout: float = NETWORK_TIMEOUT,
@@ -124,8 +124,9 @@ class AssociationServer:
         `admit`: whether a calling AE title may associate; called in the association's thread. `check_room`:
         asked while an object arrives, raises `StoreError` where nothing may be written. `turned_away`: called
         for each object that is answered A700. `max_per_peer`: of `max_associations`, for one calling AE title and
-        for one host. `acknowledges_identity`: a user identity, which nobody checks, is confirmed where the peer asks
-        for that. Time-outs in seconds: of silence within an association, and from connecting to the A-ASSOCIATE-RQ.
+        for one host; None: all of them. `acknowledges_identity`: a user identity, which nobody checks, is confirmed
+        where the peer asks for that. Time-outs in seconds: of silence within an association, and from connecting to
+        the A-ASSOCIATE-RQ.
         """
         self.ae_title = ae_title
         self.spool = spool
