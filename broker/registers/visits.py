@@ -17,9 +17,6 @@ from broker.hl7.demographics import date_and_time
 from broker.registers import exceptions, patients, steps
 from broker.store.database import Transaction
 
-GRACE: Final = timedelta(hours=24)
-"""How long after its end a visit is still taken for that of an image."""
-
 AHEAD: Final = timedelta(days=1)
 """A time further ahead of its arrival is a wrong clock, in whatever zone: the arrival counts."""
 
