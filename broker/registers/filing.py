@@ -18,6 +18,12 @@ FILED: Final = ("step", "instance", "visit", "mpps")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""
 
 
+def move(tx: Transaction, absorbed: str, survivor: str) -> None:
+    """A merge: all that is filed with the absorbed patient is the survivor's."""
+    for table in FILED:
+        tx.execute(f"UPDATE {table} SET patient=? WHERE patient=?", (survivor, absorbed))
+
+
 def refile(tx: Transaction, key: Key, patient: str) -> None:
     """What came under an identifier belongs to this patient from now on; what is nobody's stays so."""
     issuer, value = key

@@ -250,10 +250,7 @@ def _whole(
     temporary.fold(tx, event, said)
     newborns.fold(tx, event, said, known)
     for key in absorbed:
-        steps.move(tx, key, known.key)
-        instances.move(tx, key, known.key)
-        visits.move(tx, key, known.key)
-        performed.move(tx, key, known.key)
+        filing.move(tx, key, known.key)
     return Folded(
         view=_view(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),

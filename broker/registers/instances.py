@@ -76,11 +76,6 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
     return known
 
 
-def move(tx: Transaction, absorbed: str, survivor: str) -> None:
-    """A merge: the absorbed patient's instances are the survivor's."""
-    tx.execute("UPDATE instance SET patient=? WHERE patient=?", (survivor, absorbed))
-
-
 def owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The verified patient the object belongs to; an id that fits two patients fits none."""
     made_for = _of_moved_visit(tx, instance, patient)

@@ -94,11 +94,6 @@ def look(tx: Transaction, uid: str) -> Folded | None:
     )
 
 
-def move(tx: Transaction, absorbed: str, survivor: str) -> None:
-    """A merge: the absorbed patient's MPPS are the survivor's."""
-    tx.execute("UPDATE mpps SET patient=? WHERE patient=?", (survivor, absorbed))
-
-
 def overdue(tx: Transaction, before: str) -> list[str]:
     """UIDs of those that were created before (ISO 8601, UTC), never ended, and are not reported yet."""
     rows = tx.rows(

@@ -145,11 +145,6 @@ def _number(number: Identifier | None) -> str:
     return f"{number.issuer}|{number.value}" if number else ""
 
 
-def move(tx: Transaction, absorbed: str, survivor: str) -> None:
-    """A merge: the absorbed patient's steps are the survivor's."""
-    tx.execute("UPDATE step SET patient=? WHERE patient=?", (survivor, absorbed))
-
-
 def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | None:
     """Folds one step event. None: refused and reported, nothing changed."""
     data = event.data

@@ -331,11 +331,6 @@ def _bind(tx: Transaction, event: Event, visit: Visit, *, put: bool) -> None:
 # --- whose it is ---
 
 
-def move(tx: Transaction, absorbed: str, survivor: str) -> None:
-    """A merge: the absorbed patient's visits are the survivor's."""
-    tx.execute("UPDATE visit SET patient=? WHERE patient=?", (survivor, absorbed))
-
-
 def renumber(tx: Transaction, event: Event, patient_key: str) -> None:
     """A45, A42, A50 and kin, behind `filing.reassign`, which made the visits this patient's.
 

@@ -11,9 +11,9 @@ from tests.support.shared import REPOSITORY
 STEPS_STAY: Final = "steps-stay"
 
 _STAY: Final = """
-from broker.registers import steps
+from broker.registers import filing
 
-steps.move = lambda tx, absorbed, survivor: None
+filing.FILED = tuple(table for table in filing.FILED if table != "step")
 """
 
 
