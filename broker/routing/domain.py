@@ -15,10 +15,11 @@ from broker.routing.tables import Table
 from broker.view import catalogue
 
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "step": ("step",),
+    "step": ("step", "study"),
     "instance": ("instance",),
+    "study": ("study", "commitment"),
     "result": ("result",),
-    "order": ("order", "step", "result"),
+    "order": ("order", "step", "result", "study"),
 }
 """Which events fill a part of the facts; parts that are not listed may stand in any."""
 
