@@ -106,8 +106,8 @@ STATEMENT = Statement(
                 " it is complete, and one more for what came later. Any other status is tried again.",
                 "The association is released after the answer: the archive reports on one that it opens itself, and is"
                 " the SCP on by role selection. Its report is taken on port and AE title of all DICOM services.",
-                "A Transaction UID stands for `studies.commitment_retry`: unanswered by then, what is not committed to is"
-                " asked for under another one. A report that comes later still counts.",
+                "A Transaction UID stands for `studies.commitment_retry`: unanswered by then, what is not committed to"
+                " is asked for under another one. A report that comes later still counts.",
                 "What an archive says it has not (0112) is sent to it again and asked for again; what fails otherwise"
                 " is told to a person (`commitment-failed`).",
             ),

@@ -132,8 +132,8 @@ STATEMENT = Statement(
                 "As invoker. Event Type ID 1 where all instances are committed to, else 2; every instance of the"
                 " request stands in one of the two sequences.",
                 "On a new association to the address that `devices` has for the AE title, with role selection (we are"
-                " the SCP); with `commitment: same` on the association on which the device asked, as long as it is open and"
-                " ends at this node.",
+                " the SCP); with `commitment: same` on the association on which the device asked, as long as it is open"
+                " and ends at this node.",
                 "Any other status is held for a person, as is a device whose address is not known. A device that cannot"
                 " be reached is tried again; others are told meanwhile.",
             ),
