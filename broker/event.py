@@ -336,7 +336,7 @@ class Study(Payload):
     requester: str = ""
     """AE title of the device that asked for the commitment."""
     reason: Code | None = None
-    """Title of a rejection note (PS3.16 CID 7011), or of one that takes another back."""
+    """Title of a rejection note (PS3.16 CID 7010), or of one that takes another back."""
     note: str = ""
     """SOP Instance UID of that note."""
     retrieve_aet: str = ""
