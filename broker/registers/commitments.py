@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.dicom import commitment, status
+from broker.dicom import commitment
 from broker.event import Event, Study
 from broker.registers import exceptions
 from broker.store.database import Transaction
@@ -45,45 +45,37 @@ def stored(tx: Transaction, event: Event, said: Study) -> None:
 def answered(tx: Transaction, event: Event, said: Study) -> Study | None:
     """An archive's N-EVENT-REPORT: what it commits to and what not. With the archive and the study that were asked for.
 
-    None, and nothing is believed, where nobody asked: that is reported. A transaction is over with its first report
-    (PS3.4 J.3.3.1.2), so that one that comes again changes nothing.
+    None, and nothing is believed, where nobody asked: that is reported. A transaction is over once it is answered whole
+    (PS3.4 J.3.3.1.2), so that a report that comes again changes nothing.
     """
     asked = tx.one(
-        "SELECT archive, study_uid, answered, event FROM commitment WHERE transaction_uid=?",
+        "SELECT archive, study_uid, event, answered FROM commitment WHERE transaction_uid=?",
         (said.transaction_uid,),
     )
     if asked is None:
         reason = "an archive commits under a Transaction UID that was not given out"
         exceptions.report(tx, "commitment-unknown", said.transaction_uid, reason, event)
         return None
-    archive, study_uid, before, request = asked
+    archive, study_uid, request, before = asked
     if before:
         return None
     at = event.time.isoformat()
     tx.each(
         "UPDATE copy SET state=?, failure=?, since=?, event=? WHERE archive=? AND sop_instance_uid=?",
         [
-            (
-                FAILED if one.failure else COMMITTED,
-                one.failure,
-                at,
-                event.id,
-                archive,
-                one.sop_instance_uid,
-            )
+            (FAILED if one.failure else COMMITTED, one.failure, at, event.id, archive, one.sop_instance_uid)
             for one in said.instances
         ],
     )
-    # All of the request is to stand in the report: what does not is not committed to.
-    tx.execute(
-        "UPDATE copy SET state=?, failure=?, since=?, event=? WHERE archive=? AND study_uid=? AND state=? AND event=?",
-        (FAILED, status.PROCESSING_FAILURE, at, event.id, archive, study_uid, STORED, request),
+    owed = tx.one(
+        "SELECT 1 FROM copy WHERE archive=? AND study_uid=? AND event=? AND state=? LIMIT 1",
+        (archive, study_uid, request, STORED),
     )
-    tx.execute(
-        "UPDATE commitment SET answered=?, event=? WHERE transaction_uid=?",
-        (at, event.id, said.transaction_uid),
-    )
-    exceptions.clear(tx, "commitment-overdue", said.transaction_uid)
+    if owed is None:  # else it said nothing of some, and still owes that
+        tx.execute(
+            "UPDATE commitment SET answered=?, event=? WHERE transaction_uid=?",
+            (at, event.id, said.transaction_uid),
+        )
     return said.model_copy(update={"archive": archive, "study_uid": study_uid})
 
 
