@@ -126,7 +126,7 @@ class Broker:
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
             spool=settings.node_folder / spool.INCOMING,
-            admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
+            admit=lambda peer: settings.open_ae or peer.calling_aet in settings.callers,
             check_room=self._check_rooms,
             turned_away=lambda: self._telemetry.count(
                 "broker_messages_turned_away_total", {"protocol": "dicom"}
