@@ -105,6 +105,12 @@ def reported(tx: Transaction, event: Event, said: Study) -> None:
     )
 
 
+def came_again(tx: Transaction, sop_instance_uid: str) -> None:
+    """Its file is here, whether it was given up before or not."""
+    tx.execute("DELETE FROM freed WHERE sop_instance_uid=?", (sop_instance_uid,))
+    tx.execute("UPDATE copy SET freed=0 WHERE sop_instance_uid=? AND freed=1", (sop_instance_uid,))
+
+
 def copies(tx: Transaction, sop_instance_uid: str) -> int:
     """How many archives have committed to an instance."""
     row = tx.one(
