@@ -171,7 +171,6 @@ def requestors(used: Sequence[Used]) -> Iterator[Section]:
             text=(
                 f"Called AE title {called(setting)}. An association is opened when something is to be delivered,"
                 f" {then}; at most {ways} at once. Longest PDU {pdu.MAX_PDU} bytes; one transfer syntax a context."
-                f" {then}; at most {ways} at once. Longest PDU {pdu.MAX_PDU} bytes; one transfer syntax in each context."
                 " A peer that is away is tried again, less and less often.",
             ),
             points=service.remarks,
