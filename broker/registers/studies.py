@@ -107,6 +107,27 @@ def counted(tx: Transaction, study_uid: str) -> Counted:
     )
 
 
+def waiting(tx: Transaction) -> dict[str, int]:
+    """How many studies go on, and how many requests of devices for commitment are not reported on yet."""
+    return {
+        name: (tx.one(f"SELECT count(*) FROM {what}") or (0,))[0]
+        for name, what in (
+            ("receiving", f"study WHERE state='{RECEIVING}'"),
+            ("requests", "commitment_request WHERE reported=''"),
+        )
+    }
+
+
+def completed_of(tx: Transaction, mpps: str) -> bool:
+    """Whether the study that an MPPS is of has images here, and nothing of it came for long."""
+    row = tx.one(
+        "SELECT 1 FROM mpps_step JOIN step ON step.key=mpps_step.step JOIN study ON study.study_uid=step.study_uid"
+        " JOIN instance ON instance.study_uid=study.study_uid WHERE mpps_step.mpps=? AND study.state=? LIMIT 1",
+        (mpps, COMPLETE),
+    )
+    return row is not None
+
+
 def owner(tx: Transaction, study_uid: str) -> str:
     """Key of the patient whose instances it has, where that is one; else empty."""
     found = tx.rows("SELECT DISTINCT patient FROM instance WHERE study_uid=? AND patient<>''", (study_uid,))

@@ -334,6 +334,7 @@ class Broker:
         yield from figures.gauges(tx, now)
         if last := journal.newest(tx, self._patient_feed):
             yield "broker_patient_feed_age_seconds", {}, age(last, now)
+        yield from self._studies.gauges(tx)
         yield from self._routes.gauges()
         if self._feed is not None:
             yield "broker_bus_connected", {}, float(self._feed.connected)
