@@ -130,6 +130,12 @@ def test_what_a_device_asks_again_it_asks_anew_and_the_newer_list_counts(registe
     asked = registers.tx.rows("SELECT requester, reported, asked FROM commitment_request ORDER BY 1")
     assert [(device, reported) for device, reported, _ in asked] == [("CT1_STO", ""), ("MR1_STO", "")]
     assert asked[0][2] > asked[1][2], "and waits from then on"
+    said("commitment.reported", 5, 1, 2)
+    assert registers.tx.rows("SELECT reported FROM commitment_request") == [("",)] * 2, (
+        "decided before it asked"
+    )
+    said("commitment.reported", 6, 3)
+    assert registers.tx.rows("SELECT requester FROM commitment_request WHERE reported=''") == [("MR1_STO",)]
 
 
 def test_a_device_asks_and_is_told(registers: Registers) -> None:
