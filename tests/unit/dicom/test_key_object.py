@@ -68,7 +68,7 @@ def test_dciodvfy_and_dcmtk_read_it(tmp_path: Path, code: str) -> None:
         [needs("dciodvfy"), "-new", str(path)], capture_output=True, text=True, check=False
     ).stderr
     assert not [line for line in judged.splitlines() if line.startswith("Error")], judged
-    dump = subprocess.run([needs("dsrdump"), "+Pi", str(path)], capture_output=True, text=True, check=True)
+    dump = subprocess.run([needs("dsrdump"), "+Pu", str(path)], capture_output=True, text=True, check=True)
     assert "Key Object Selection Document" in dump.stdout
     assert key_object.TITLES[code] in dump.stdout
     assert "2.25.4.1" in dump.stdout
