@@ -322,7 +322,7 @@ class Study(Payload):
     basis: Literal["", "mpps", "quiet"] = ""
     """Why it counts as complete: everything that its MPPS list is here, or nothing came for a while."""
     number: int = 0
-    """Instances of it that were received."""
+    """Instances of it that are here; of a rejection, and of one that is taken back: that stay in use."""
     archive: str = ""
     """The destination that has them (stored), or answers for them (committed)."""
     transaction_uid: str = ""

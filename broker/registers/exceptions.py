@@ -27,6 +27,8 @@ Kind = Literal[
     "commitment-unknown",
     "commitment-overdue",
     "commitment-failed",
+    "rejection-patient-differs",
+    "wrong-entry-images",
     "identity-conflict",
     "merge-held",
     "split-refused",

@@ -1,7 +1,7 @@
-"""Studies: how much of each is here, what its MPPS list, what was rejected, what archives notify of (IAN).
+"""Studies: how much of each is here, what its MPPS list, what archives notify of (IAN).
 
 When a study counts as complete is decided by the clock (`broker.runtime.studies`) and comes as an event; what archives
-commit to is `commitments`'. Whose a study is, its instances say.
+commit to is `commitments`', what was rejected `rejections`'. Whose a study is, its instances say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.event import Event, Instance, PerformedStep, Study
-from broker.registers import commitments, exceptions
+from broker.registers import commitments, exceptions, rejections
 from broker.store.database import Transaction
 
 RECEIVING: Final = "receiving"
@@ -48,6 +48,7 @@ def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
         )
         if made:
             _go_on(tx, event, study_uid, accession)
+        rejections.wrong_entries(tx, event, study_uid)
 
 
 def fold(tx: Transaction, event: Event, said: Study) -> None:
@@ -59,12 +60,13 @@ def fold(tx: Transaction, event: Event, said: Study) -> None:
         )
         if said.basis == "mpps":
             exceptions.clear(tx, "study-incomplete", said.study_uid)
+        rejections.wrong_entries(tx, event, said.study_uid)
     elif event.type == "study.stored":
         commitments.stored(tx, event, said)
     elif event.type == "study.committed":
         commitments.answered(tx, event, said)
     elif event.type in ("study.rejected", "study.restored"):
-        _reject(tx, event, said)
+        rejections.fold(tx, event, said)
     elif event.type == "study.available":
         tx.execute(
             "INSERT INTO availability (study_uid, retrieve_aet, availability, instances, since, event)"
@@ -114,23 +116,4 @@ def _go_on(tx: Transaction, event: Event, study_uid: str, accession: str) -> Non
         " ON CONFLICT (study_uid) DO UPDATE SET last=excluded.last, state=excluded.state, event=excluded.event,"
         " accession=CASE WHEN study.accession='' THEN excluded.accession ELSE study.accession END",
         (study_uid, accession, at, at, RECEIVING, event.id),
-    )
-
-
-def _reject(tx: Transaction, event: Event, said: Study) -> None:
-    uids = [one.sop_instance_uid for one in said.instances]
-    if not uids:
-        rows = tx.rows(
-            "SELECT sop_instance_uid FROM instance WHERE study_uid=? ORDER BY 1", (said.study_uid,)
-        )
-        uids = [uid for (uid,) in rows]
-    if event.type == "study.restored":
-        tx.each("DELETE FROM rejection WHERE sop_instance_uid=?", [(uid,) for uid in uids])
-        return
-    code = said.reason.code if said.reason else ""
-    tx.each(
-        "INSERT INTO rejection (sop_instance_uid, study_uid, code, note, since, event) VALUES (?,?,?,?,?,?)"
-        " ON CONFLICT (sop_instance_uid) DO UPDATE SET code=excluded.code, note=excluded.note,"
-        " since=excluded.since, event=excluded.event",
-        [(uid, said.study_uid, code, said.note, event.time.isoformat(), event.id) for uid in uids],
     )
