@@ -50,6 +50,7 @@ __all__ = [
     "Reception",
     "Rendered",
     "Renderer",
+    "Send",
     "Stored",
     "Target",
     "Verdict",
@@ -66,6 +67,11 @@ REPEAT_WINDOW: Final = timedelta(days=7)
 
 Kind = Literal["worklist", "hl7", "dicom"]
 """What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
+
+
+Send = Literal["source", "ORM^O01", "ORU^R01"]
+"""What a route sends to an HL7 destination: the message that caused the event as it came, or one that is built: an
+order's status (ORM^O01), what was rejected (ORU^R01)."""
 
 
 class Options(BaseModel):
