@@ -65,6 +65,12 @@ EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 OPERATOR = "operator"
 """Source of what people decide about patients: no listener may have this name."""
 
+CLOCK = "clock"
+"""Source of what time brings about: no listener may have this name."""
+
+BY_TIME: tuple[EventType, ...] = ("step.expired", "study.completed", "study.stored", "commitment.reported")
+"""Events that the clock makes."""
+
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
 
 PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]

@@ -22,7 +22,7 @@ from broker.delivery.pace import Window
 from broker.device import AePattern, Device, find, merged
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
-from broker.event import OPERATOR
+from broker.event import CLOCK, OPERATOR
 from broker.identity import Environment
 from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
@@ -410,8 +410,9 @@ def _entries(
     entries = document.value.get(section) if isinstance(document.value, dict) else None
     for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
-        if section == "inbound" and name == OPERATOR:
-            what = f"no listener may be called '{OPERATOR}': that is the source of what people decide"
+        if section == "inbound" and name in (OPERATOR, CLOCK):
+            whose = "people decide" if name == OPERATOR else "time brings about"
+            what = f"no listener may be called '{name}': that is the source of what {whose}"
             faults.append(document.fault(at, what, key=True, code="wrong-value"))
             continue
         if not isinstance(value, dict) or "adapter" not in value:

@@ -199,8 +199,8 @@ STATEMENT = Statement(
             remarks=(
                 "Level 2 (full) of PS3.4 B.4.1; digital signatures: level 1. Objects are kept as they came, never"
                 " transcoded, and sent on to the destinations of the routes.",
-                "Rejection notes (key objects titled 113001, 113037, 113038 or 113039) are sent on like any object, and the"
-                " instances that they name count as withdrawn here where they are the note's own patient's.",
+                "Rejection notes (key objects titled 113001, 113037, 113038 or 113039) are sent on like any object, and"
+                " the instances that they name count as withdrawn here where they are the note's own patient's.",
                 "The broker is no archive: objects cannot be queried or retrieved here, and storage commitment is not"
                 " supported.",
             ),
@@ -221,7 +221,7 @@ STATEMENT = Statement(
             profile="IOCM",
             actor="Image Manager/Image Archive",
             how="relayed",
-            limits="the note reaches the archive, which hides what it names; the broker tells the EPJ and shows nothing",
+            limits="the note reaches the archive, which hides what it names; the broker tells the EPJ",
         ),
     ),
 )

@@ -86,7 +86,7 @@ WORKLIST = "to: [{ worklist: worklist, set: { %s } }]"
         (route("to: [{ hl7: epj }]"), "3:6: $.to[0]: 'send' is missing"),
         (
             route("to: [{ dicom: pacs }]"),
-            "3:6: $.to[0]: a dicom is made of instance.* events, not of step.sch",
+            "3:6: $.to[0]: a dicom is made of instance.* and study.* events, not of step.sch",
         ),
         (
             route("to: [{ worklist: worklist }]", on="patient.*"),
@@ -229,6 +229,27 @@ tests:
             "{ source: images, dicom: { Nope: x } }",
             "{}",
             "7:39: $.tests[0].given.dicom.Nope: there is no DICOM keyword",
+        ),
+        ("{ hl7: x }", "{}", "7:5: $.tests[0].given: 'source' is missing"),
+        (
+            "{ type: study.stored }",
+            "{}",
+            "7:5: $.tests[0].given: an event is given by type and study together",
+        ),
+        (
+            "{ type: study.stored, study: { study_uid: 1.2.3 }, hl7: x }",
+            "{}",
+            "7:5: $.tests[0].given: a message is given by one of",
+        ),
+        (
+            "{ type: step.started, study: { study_uid: 1.2.3 } }",
+            "{}",
+            "7:20: $.tests[0].given.type: only study.* and commitment.* are given so",
+        ),
+        (
+            "{ type: study.stored, study: { archiv: pacs } }",
+            "{}",
+            "7:43: $.tests[0].given.study.archiv: unknown key 'archiv'. Did you mean 'archive'?",
         ),
     ],
 )
