@@ -124,6 +124,39 @@ class StepsSettings(Options):
     )
 
 
+class StudiesSettings(Options):
+    """When a study is complete, when archives keep it safely, and when its files are given up (docs/studies.md)."""
+
+    quiet: Duration = Field(
+        default="5m",
+        validate_default=True,
+        description="A study without an MPPS that lists its instances is complete when nothing of it came for so long.",
+    )
+    copies: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="How many archives must have committed to an object before it is safe: then devices that ask for"
+        " storage commitment are told so, and its file may be given up.",
+    )
+    keep: Duration | None = Field(
+        default="7d",
+        validate_default=True,
+        description="How long the file of an object stays after it became safe; `null`: for ever.",
+    )
+    commitment_retry: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="An archive that did not answer is asked again after so long, and then ever more seldom.",
+    )
+    commitment_overdue: Duration = Field(
+        default="24h",
+        validate_default=True,
+        description="How long an archive may owe its commitment before it is reported (`commitment-overdue`), and how"
+        " long a device that asks for one waits until what is undecided is told to have failed.",
+    )
+
+
 class TapSettings(Options):
     """What `broker tap` may show."""
 
@@ -243,6 +276,7 @@ class BrokerSettings(Options):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     steps: StepsSettings = Field(default_factory=StepsSettings)
+    studies: StudiesSettings = Field(default_factory=StudiesSettings)
     tap: TapSettings = Field(default_factory=TapSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")

@@ -86,7 +86,7 @@ WORKLIST = "to: [{ worklist: worklist, set: { %s } }]"
         (route("to: [{ hl7: epj }]"), "3:6: $.to[0]: 'send' is missing"),
         (
             route("to: [{ dicom: pacs }]"),
-            "3:6: $.to[0]: a dicom is made of instance.* and study.* events, not of step.sch",
+            "3:6: $.to[0]: a dicom is made of instance.* events, not of step.sch",
         ),
         (
             route("to: [{ worklist: worklist }]", on="patient.*"),

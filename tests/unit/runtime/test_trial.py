@@ -84,7 +84,12 @@ to: [{ dicom: pacs }]
 
 
 def test_what_is_said_of_a_study(configured: Configured) -> None:
-    routed = with_texts(configured.settings, ENV, {"stored.yaml": SAID})
+    settings = configured.settings
+    taking = [
+        replace(one, spec=replace(one.spec, takes=("instance", "study"))) if one.name == "pacs" else one
+        for one in settings.outbound
+    ]
+    routed = with_texts(replace(settings, outbound=tuple(taking)), ENV, {"stored.yaml": SAID})
 
     def render(view: View, target: Target) -> Rendered:
         if view.event.data.study is None:
