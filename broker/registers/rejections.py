@@ -92,7 +92,7 @@ def wrong_entries(tx: Transaction, event: Event, study_uid: str) -> None:
         if left:
             reason = (
                 f"the worklist entry was the wrong one (110514) and {left} instances came of it; reject them:"
-                f" broker studies reject {study_uid} --mpps {uid} --reason wrong-entry"
+                f" broker studies reject {study_uid} --title wrong-entry --mpps {uid}"
             )
             exceptions.report(tx, "wrong-entry-images", uid, reason, event)
         else:

@@ -27,6 +27,7 @@ from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
+from broker.net.service import Peer
 from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
@@ -125,7 +126,7 @@ class Broker:
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
             spool=settings.node_folder / spool.INCOMING,
-            admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
+            admit=self._admits,
             check_room=self._check_rooms,
             turned_away=lambda: self._telemetry.count(
                 "broker_messages_turned_away_total", {"protocol": "dicom"}
@@ -256,6 +257,13 @@ class Broker:
             partial(self._telemetry.count, "broker_bus_published_total", {}),
             leads=lambda: self._leader.leads,
         )
+
+    def _admits(self, peer: Peer) -> bool:
+        """Known devices, all where the settings say so, and this machine's own commands."""
+        settings = self._configured.settings
+        dicom = settings.broker.dicom
+        own = peer.calling_aet == dicom.ae_title and peer.host in ("127.0.0.1", "::1", settings.broker.bind)
+        return own or settings.open_ae or peer.calling_aet in dicom.peers
 
     def _check_rooms(self) -> None:
         for room in self._rooms:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from broker.dicom import uid
-from broker.event import Code, InstanceReference, Patient, PerformedSeries, PerformedStep, StepReference, Study
+from broker.event import (
+    Code,
+    InstanceReference,
+    Patient,
+    PerformedSeries,
+    PerformedStep,
+    StepReference,
+    Study,
+)
 from broker.registers import rejections
 from broker.registers.fold import Folded, look
 from broker.registers.performed import WRONG_ENTRY
