@@ -1,4 +1,4 @@
-"""`broker studies reject` and `revoke`: notes that take images out of use, and back. Commands of the `studies` group."""
+"""`broker studies reject` and `revoke`: notes that take images out of use, and back. Part of the `studies` group."""
 
 from __future__ import annotations
 

@@ -305,9 +305,7 @@ def _study(tx: Transaction, event: Event, message: Message | None, said: Study) 
         commitments.requested(tx, event, said)
     elif event.type == "commitment.reported":
         commitments.reported(tx, event, said)
-    elif event.type in ("study.rejected", "study.restored") and rejections.foreign(
-        tx, event, said, studies.owner(tx, said.study_uid)
-    ):
+    elif event.type in ("study.rejected", "study.restored") and rejections.foreign(tx, event, said):
         return Folded(view=None)
     else:
         studies.fold(tx, event, said)

@@ -29,13 +29,16 @@ class Rejected:
     since: str
 
 
-def foreign(tx: Transaction, event: Event, said: Study, owner: str) -> bool:
-    """Whether a note names another patient than the study has: reported, and it changes nothing."""
+def foreign(tx: Transaction, event: Event, said: Study) -> bool:
+    """Whether a note names another patient than one of its instances has: reported, and it changes nothing."""
     stated = event.data.patient.identifiers if event.data.patient is not None else ()
-    if not owner or not stated or owner in patients.find(tx, stated):
+    named = {one.sop_instance_uid for one in said.instances}
+    rows = tx.rows("SELECT sop_instance_uid, patient FROM instance WHERE study_uid=?", (said.study_uid,))
+    owners = {patient for uid, patient in rows if patient and uid in named}
+    found, values = set(patients.find(tx, stated)), {one.value for one in stated}
+    # By its number alone, because devices leave the issuer out.
+    if not stated or all(key in found or values & set(patients.values_of(tx, key)) for key in owners):
         return False
-    if {one.value for one in stated} & set(patients.values_of(tx, owner)):
-        return False  # it names no issuer, or left it out
     reason = "a rejection note names another patient than its study has; nothing is rejected by it"
     exceptions.report(tx, "rejection-patient-differs", said.note or said.study_uid, reason, event)
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from broker.dicom import uid
 from broker.event import Event, Instance, PerformedStep, Study
 from broker.registers import commitments, exceptions, rejections
 from broker.store.database import Transaction
@@ -104,8 +105,11 @@ def counted(tx: Transaction, study_uid: str) -> Counted:
 
 
 def owner(tx: Transaction, study_uid: str) -> str:
-    """Key of the patient whose instances it has, where that is one; else empty."""
-    found = tx.rows("SELECT DISTINCT patient FROM instance WHERE study_uid=? AND patient<>''", (study_uid,))
+    """Key of the patient whose instances it has, key objects apart, where that is one; else empty."""
+    found = tx.rows(
+        "SELECT DISTINCT patient FROM instance WHERE study_uid=? AND patient<>'' AND sop_class_uid<>?",
+        (study_uid, uid.KEY_OBJECT_SELECTION),
+    )
     return str(found[0][0]) if len(found) == 1 else ""
 
 

@@ -103,16 +103,23 @@ def _made_by(tx: Transaction, mpps: str) -> set[str]:
 
 
 def _patient(tx: Transaction, study_uid: str, instances: Sequence[InstanceReference]) -> Attributes:
-    """As PAS has the patient; where PAS knows nobody, as the first instance said."""
+    """As PAS has the patient, under the number that the images have in the archive; where PAS knows nobody, as the
+    first instance said."""
     key = studies.owner(tx, study_uid)
     if key:
-        return patient_module(patients.get(tx, key).patient)
+        patient = patients.get(tx, key).patient
+        said = tx.one(
+            "SELECT said_issuer, said_value FROM instance WHERE sop_instance_uid=?",
+            (instances[0].sop_instance_uid,),
+        )
+        first = sorted(patient.identifiers, key=lambda one: one.key != said)
+        return patient_module(patient.model_copy(update={"identifiers": tuple(first)}))
     row = tx.one(
         "SELECT event.body FROM event JOIN instance ON instance.event=event.id WHERE sop_instance_uid=?",
         (instances[0].sop_instance_uid,),
     )
-    said = Event.model_validate_json(row[0]).data.patient if row else None
-    return _as_said(said) if said is not None else {"PatientName": "", "PatientID": ""}
+    stated = Event.model_validate_json(row[0]).data.patient if row else None
+    return _as_said(stated) if stated is not None else {"PatientName": "", "PatientID": ""}
 
 
 def _as_said(said: Patient) -> Attributes:
