@@ -112,6 +112,9 @@ class StorageScp:
             head, arrived, self._profile, message_id=message_id(now), now=now, restore=self._restore
         )
         stored = context.intake.accept_blocking(reception)
+        if stored.refused is not None:
+            self._count(Verdict.REJECTED.value)
+            return Answer(status=status.DUPLICATE_SOP_INSTANCE, comment=stored.refused.reason)
         self._count("repeat" if stored.repeat else Verdict.ACCEPTED.value)
         if not stored.repeat:
             count_flags(context, reception)
@@ -194,6 +197,7 @@ STATEMENT = Statement(
             operations=("C-STORE",),
             statuses={
                 status.SUCCESS: "the object is synced to disk and in the journal; a repeat is answered so too",
+                status.DUPLICATE_SOP_INSTANCE: "another object came under this SOP Instance UID before; it is kept",
                 status.DATA_SET_MISMATCH: "the file cannot be read, or (0008,0018) is not the UID of the request",
             },
             remarks=(

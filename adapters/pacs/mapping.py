@@ -7,11 +7,11 @@ whose it is, and whether a note may reject that, the registers say.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from broker.adapter import Reception, Verdict
+from broker.adapter import Claim, Reception, Verdict
 from broker.dicom import key_object, status
 from broker.dicom.attributes import Attributes
 from broker.dicom_identity import Profile, issuer, remarks, stated, text
@@ -90,13 +90,47 @@ def receive(
         flags=(*remarks(event.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
         keys=search_keys((event, *others)),
         events=(event, *others),
+        claim=_claim(event, arrived, profile),
+    )
+
+
+def _claim(event: Event, arrived: Arrived, profile: Profile) -> Claim:
+    """One SOP Instance UID is one object for ever: another under it is refused, and a person asked."""
+    instance = event.data.instance
+    assert instance is not None, "map_instance made it"
+
+    def otherwise(_state: str) -> Reception:
+        refusal = refused(
+            "another object came under this SOP Instance UID before: the first one stays",
+            profile,
+            message_id=event.message_id,
+            now=event.time,
+            peer=arrived.calling_aet,
+            code=status.DUPLICATE_SOP_INSTANCE,
+        )
+        return replace(refusal, blob=arrived.path, keys=search_keys((event,)))
+
+    return Claim(
+        uid=instance.sop_instance_uid,
+        after=frozenset({"", arrived.sha256}),
+        state=arrived.sha256,
+        otherwise=otherwise,
+        again=True,
+        alert=True,
     )
 
 
 def refused(
-    reason: str, profile: Profile, *, message_id: str, now: datetime, peer: str = "", raw: bytes = b""
+    reason: str,
+    profile: Profile,
+    *,
+    message_id: str,
+    now: datetime,
+    peer: str = "",
+    raw: bytes = b"",
+    code: int = status.DATA_SET_MISMATCH,
 ) -> Reception:
-    """What is no DICOM object, or not the one that was announced."""
+    """What is no DICOM object, not the one that was announced, or another than came before."""
     return Reception(
         message_id=message_id,
         source=profile.name,
@@ -108,7 +142,7 @@ def refused(
         sender=peer,
         verdict=Verdict.REJECTED,
         reason=reason,
-        answer_code=f"{status.DATA_SET_MISMATCH:04X}",
+        answer_code=f"{code:04X}",
         raw=raw,
     )
 

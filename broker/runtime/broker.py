@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pydicom.config
 import structlog
 
-from broker.adapter import Inbound, InboundContext, Reception
+from broker.adapter import Inbound, InboundContext, Reception, Verdict
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.hl7.garbled import MOJIBAKE
 from broker.journal import cursor
@@ -349,8 +349,11 @@ def _opening(address: str) -> Iterator[None]:
 
 
 def _alert(tx: Transaction, reception: Reception) -> None:
-    """What a person at the sender must know: its control id came before with other content, or its text is garbled."""
+    """What a person at the sender must know: what it sent came before with other content, or its text is garbled."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
+    if reception.protocol == "dicom" and reception.verdict is Verdict.REJECTED:
+        exceptions.note(tx, "instance-differs", dict(reception.keys)["instance"], reception.reason, at=at)
+        return
     if MOJIBAKE in reception.flags:
         exceptions.note(tx, "mojibake", subject, "its names are UTF-8 that was read as Latin-1", at=at)
     else:
