@@ -59,6 +59,7 @@ EventType = Literal[
     "observation.recorded",
     "document.received",
     "consent.changed",
+    "exception.closed",
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
@@ -369,6 +370,15 @@ class Decision(Payload):
     """What they were shown: a digest."""
 
 
+class Closing(Payload):
+    """That somebody has seen to what a person had to look at (`broker.registers.exceptions`)."""
+
+    kind: str
+    subject: str
+    by: str
+    reason: str
+
+
 class EventData(Payload):
     """What the event is about. Which parts stand depends on the event's type."""
 
@@ -386,6 +396,8 @@ class EventData(Payload):
     result: Result | None = None
     decision: Decision | None = None
     """Of a split, and of a merge that was held and then released. Stays inside: it is not published."""
+    closing: Closing | None = None
+    """Stays inside: it is not published."""
 
 
 class Draft(Payload):
@@ -431,7 +443,12 @@ class Event(Payload):
             "eventtime": self.event_time,
             "data": self.data.model_dump(
                 exclude_none=True,
-                exclude={"patient": set(CONFIDENTIAL), "step": set(CONFIDENTIAL), "decision": True},
+                exclude={
+                    "patient": set(CONFIDENTIAL),
+                    "step": set(CONFIDENTIAL),
+                    "decision": True,
+                    "closing": True,
+                },
             ),
         } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "why": "Say why a row is, or is not, on a list; where a value came from; why a delivery.",
         "tap": "Watch messages, events and deliveries as they pass, without patient data.",
         "status": "Show what came in, what waits, and what a person must look at.",
+        "exceptions": "What a person must look at: list it, and close what was seen to.",
         "parked": "Deliveries that wait for a person: list, show, edit, release, drop.",
         "replay": "Send again what was delivered, or take messages in again.",
         "reconcile": "Account for every message, and rebuild the registers from the log.",

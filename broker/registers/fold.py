@@ -54,6 +54,9 @@ class Folded:
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
     said = event.data.patient
+    if event.data.closing is not None:
+        exceptions.close(tx, event.data.closing)
+        return Folded(view=None)
     if (
         said is not None
         and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
