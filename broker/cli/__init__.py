@@ -18,7 +18,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "run": "Start the broker.",
         "check": "Read settings, tables and routes; say what is wrong, and where.",
         "test": "Run the tests that stand in the route files.",
-        "doctor": "Look at ports, disk, journal, clock, versions, AE titles and destinations.",
+        "doctor": "Look at ports, disk, journal, bus, clock, versions, AE titles and destinations.",
         "plan": "Show what the folder's routes would change: files, deliveries, rows, past traffic.",
         "apply": "Make the folder's routes the live ones, on all nodes at once, or change nothing.",
         "routes": "Route sets that were live: list, show, roll back; and writing a new route.",
