@@ -69,6 +69,8 @@ class StoreRequest:
 
     The service owns it: it renames it away when it takes the object. The server removes what is left behind.
     """
+    sha256: str
+    """`broker.dicom.part10.digest` of the object, made while it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
