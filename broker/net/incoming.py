@@ -65,7 +65,11 @@ class Incoming:
 
     def _look(self, file: BinaryIO) -> None:
         self._check_room()
-        if _WRITE_OUT is not None:
+        self._write_out(file)
+
+    def _write_out(self, file: BinaryIO) -> None:
+        if _WRITE_OUT is not None and self._since_look:
+            file.flush()
             os.posix_fadvise(file.fileno(), file.tell() - self._since_look, self._since_look, _WRITE_OUT)
         self._since_look = 0
 
@@ -73,6 +77,7 @@ class Incoming:
         """Completes the file. Idempotent."""
         if self._file is not None:
             try:
+                self._write_out(self._file)
                 self._file.close()
             except OSError as exc:
                 self.error = self.error or exc
