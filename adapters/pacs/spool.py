@@ -1,8 +1,9 @@
 """Received objects on disk: moved out of the association layer's folder, durable, named by what they hold.
 
-A file is where its name says only after it, its name and its folder are synced. The name is a digest of transfer
-syntax and data set (`broker.dicom.part10.digest`), so that the same object received twice is one file and no name
-tells of a patient.
+What `keep` has returned stands whole after a power cut: its bytes, its name and its folder were synced. The name is a
+digest of transfer syntax and data set (`broker.dicom.part10.digest`), so that the same object received twice is one
+file and no name tells of a patient. A name that no journal entry knows may stand over bytes that a power cut tore; the
+next object of that name takes its place.
 """
 
 from __future__ import annotations
@@ -29,24 +30,38 @@ class Spool:
         self._preparing = threading.Lock()
 
     def keep(self, received: Path, sha256: str) -> tuple[str, int]:
-        """Takes a received file in: (path relative to the spool, size)."""
-        handle = os.open(received, os.O_RDONLY)
-        try:
-            size = os.fstat(handle).st_size
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        """Takes a received file in: (path relative to the spool, size). It may be left under its old name too."""
         relative = path_of(sha256)
         target = self._folder / relative
         if not self._prepared:
             self._prepare()
+        handle = os.open(received, os.O_RDONLY)
         try:
-            received.replace(target)
+            if self._named(received, target):
+                # Its bytes are being written meanwhile: together they take little longer than one of them.
+                sync_folder(target.parent)
+                os.fsync(handle)
+            else:
+                os.fsync(handle)
+                received.replace(target)
+                sync_folder(target.parent)
+            return relative.as_posix(), os.fstat(handle).st_size
+        finally:
+            os.close(handle)
+
+    def _named(self, received: Path, target: Path) -> bool:
+        """Gives the file its name before it is synced, unless that must not or cannot be.
+
+        Where another has the name, it may be an acknowledged object's: that gives way only to what is synced.
+        """
+        try:
+            os.link(received, target)
         except FileNotFoundError:  # somebody removed its folder
             self._prepare()
-            received.replace(target)
-        sync_folder(target.parent)
-        return relative.as_posix(), size
+            return False
+        except OSError:  # the name is taken, or the file system has no links
+            return False
+        return True
 
     def _prepare(self) -> None:
         """Every folder that an object may stand in, made and synced at once: so none costs an object a sync.

@@ -56,6 +56,7 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Table]] = {
     "associations": associations.measure,
     "pdq": pdq.measure,
     "stores": stores.measure,
+    "large-stores": stores.measure_large,
     "search": search.measure,
     "retention": dropping.measure,
     "recovery": recovery.measure,

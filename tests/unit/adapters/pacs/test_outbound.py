@@ -91,7 +91,7 @@ class Node:
             sha256=sha256(path.read_bytes()).hexdigest(),
         )
         assert scp.store(request, Peer(calling_aet="CT1", called_aet="B", host="h", port=1)).status == 0
-        assert not path.exists(), "moved, not copied"
+        assert path.samefile(context.spool / kept[0].blob), "not copied"
         return kept[0].blob
 
     def forward(

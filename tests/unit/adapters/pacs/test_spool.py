@@ -34,36 +34,68 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def contents(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in (folder / "instances").rglob("*.dcm")]
+
+
 def test_an_object_is_named_by_its_digest(tmp_path: Path) -> None:
     path, size = spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
 
     assert path == f"instances/ab/{SHA256}.dcm" == spool.path_of(SHA256).as_posix()
     assert size == len(OBJECT)
     assert (tmp_path / path).read_bytes() == OBJECT
-    assert not (tmp_path / "incoming").exists()
 
 
-def test_the_same_object_twice_is_one_file(tmp_path: Path) -> None:
+def test_the_same_object_twice_is_one_file_the_newer_one(tmp_path: Path) -> None:
     """Also under another head: the file meta information names who sent it last."""
     kept = spool.Spool(tmp_path)
     first = kept.keep(received(tmp_path), SHA256)
+    (tmp_path / "incoming").unlink()  # as the association server does
     second = kept.keep(received(tmp_path, b"other" + OBJECT), SHA256)
 
     assert first[0] == second[0]
-    assert len(list((tmp_path / "instances").rglob("*.dcm"))) == 1
+    assert contents(tmp_path) == [b"other" + OBJECT]
 
 
-def test_the_file_then_its_name_are_synced_and_the_folders_only_once(
-    tmp_path: Path, synced: list[str]
-) -> None:
+def test_file_and_name_are_synced_and_the_folders_only_once(tmp_path: Path, synced: list[str]) -> None:
     """That a folder exists does not say that its name was synced: another node may have made it a moment ago."""
     (tmp_path / "instances" / "ab").mkdir(parents=True)
     kept = spool.Spool(tmp_path)
     for sha256 in (SHA256, "cd" + SHA256[2:]):
-        path, _ = kept.keep(received(tmp_path), sha256)
-        assert (tmp_path / path).exists()
+        kept.keep(received(tmp_path), sha256)
+        (tmp_path / "incoming").unlink()
 
-    assert synced == ["incoming", "instances", tmp_path.name, "ab", "incoming", "cd"]
+    assert synced == ["instances", tmp_path.name, "ab", "incoming", "cd", "incoming"]
+
+
+def test_an_object_gives_way_only_to_one_that_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be acknowledged."""
+    kept = spool.Spool(tmp_path)
+    kept.keep(received(tmp_path), SHA256)
+    (tmp_path / "incoming").unlink()
+
+    def fails(handle: int) -> None:
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="input/output error"):
+        kept.keep(received(tmp_path, b"newer"), SHA256)
+    assert contents(tmp_path) == [OBJECT]
+
+
+def test_a_file_system_without_links_is_served_too(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(old: Path, new: Path) -> None:
+        raise PermissionError(1, "operation not permitted")
+
+    monkeypatch.setattr(os, "link", fails)
+    spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
+
+    assert contents(tmp_path) == [OBJECT]
+    assert synced == ["instances", tmp_path.name, "incoming", "ab"]
 
 
 def test_objects_that_come_at_once_find_their_folders(tmp_path: Path) -> None:
@@ -87,4 +119,4 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     (tmp_path / path).parent.rmdir()
 
     assert kept.keep(received(tmp_path), SHA256)[0] == path
-    assert (tmp_path / path).exists()
+    assert (tmp_path / path).read_bytes() == OBJECT
