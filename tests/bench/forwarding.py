@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,11 @@ from tests.support.storescp import Storescp
 GOAL: Final = 1.0
 _AET: Final = "called_aet: ${env:BROKER_PACS_AET:-ORTHANC}"
 
-TEXT = """CT slices that are at the broker already when the PACS, which was stopped, goes on: the clock runs from then to
-the last object at the PACS. storescu (`TCP_NODELAY=1`) sends the same files to the same PACS; for four connections four
-of it run, a quarter of the files each. storescp runs with `--fork +B`, PDUs of 128 KiB and `TCP_NODELAY=1`, Orthanc as
-tuned above. Objects of one patient leave in order, each once the outcome of the one before is on disk, so that a second
-connection is of use for other patients only. "Coerced": PAS knows the patient, so that each object leaves as a copy
+TEXT = """CT slices that are at the broker already when the PACS, which was stopped, goes on: the clock runs from then
+to the last object at the PACS. storescu (`TCP_NODELAY=1`) sends the same files to the same PACS; for four connections
+four of it run, a quarter of the files each. storescp runs with `--fork +B`, PDUs of 128 KiB and `TCP_NODELAY=1`,
+Orthanc as tuned above. Objects of one patient leave in order, each once the outcome of the one before is on disk, so
+that more connections are of use for several patients only. "Coerced": PAS knows the patient, so that each object leaves
 with what PAS says. "Processor" and memory are the broker's."""
 
 LIMIT = (
@@ -116,7 +116,7 @@ def _both(stage: Stage, name: str, case: _Case) -> tuple[float, float, float, in
         receiver.start()
         stack.callback(receiver.stop)
         with _Stopped(receiver):
-            parts = [files[number :: case.connections] for number in range(case.connections)]
+            parts = [list(files)[number :: case.connections] for number in range(case.connections)]
             for number, part in enumerate(parts):
                 program = _storescu(folder / f"storescu-{number}.log", receiver.port, part)
                 stack.callback(program.kill)
@@ -179,17 +179,17 @@ def _until(held: Callable[[], int], count: int) -> float:
     return time.perf_counter() - began
 
 
-def _files(folder: Path, case: _Case) -> Sequence[Path]:
-    """One patient after the other, as they come from a modality."""
+def _files(folder: Path, case: _Case) -> dict[Path, str]:
+    """With their SOP Instance UIDs; one patient after the other, as they come from a modality."""
     (folder / "files").mkdir()
-    paths = []
+    paths: dict[Path, str] = {}
     for number in range(case.count):
         path = folder / "files" / f"{number:05}.dcm"
         image = write_image(path, pixels=512, PatientID=_person(number, case).number)
         assert len(image.PixelData) == SMALL
         if case.size > SMALL:
             _lengthen(path, case.size)
-        paths.append(path)
+        paths[path] = image.SOPInstanceUID
     return paths
 
 
@@ -211,15 +211,13 @@ def _storescu(log: Path, port: int, files: Sequence[Path]) -> Program:
     return Program(command, log, env={**os.environ, "TCP_NODELAY": "1"})
 
 
-def _feed(broker: Broker, files: Sequence[Path], case: _Case) -> None:
+def _feed(broker: Broker, files: Mapping[Path, str], case: _Case) -> None:
     if case.coerced:
         with broker.pas() as pas:
             people = {_person(number, case).number: _person(number, case) for number in range(case.count)}
             accepted(pas, *(adt("A04", f"F{number}", person) for number, person in people.items()))
     with Scu(broker.dicom_port, [CT]) as scu:
-        for path in files:
-            content = path.read_bytes()
-            uid = content[content.index(b"\x08\x00\x18\x00UI") + 8 :][:64].split(b"\x08\x00")[0].rstrip(b"\0")
-            status = scu.store_parts(CT, uid.decode(), [dataset_bytes(content)])
+        for path, uid in files.items():
+            status = scu.store_parts(CT, uid, [dataset_bytes(path.read_bytes())])
             assert status == 0, f"answered {status:04X}"
     wait_until_routed(broker)

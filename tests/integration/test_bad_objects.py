@@ -60,7 +60,6 @@ PIXELS = long(0x7FE00010, "OW", bytes(512))
 ITEM = b"\xfe\xff\x00\xe0"
 
 BROKEN = {
-    "nothing": b"",
     "no element": b"\x08\x00",
     "a head that is cut": head()[:-3],
     "pixels that end early": head() + PIXELS[:-100],
