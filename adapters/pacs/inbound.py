@@ -10,12 +10,11 @@ from io import BytesIO
 from typing import BinaryIO
 
 from pydantic import Field
-from pydicom import dcmread
 
 from adapters.pacs import mapping, spool
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
-from broker.dicom import attributes as dicom
-from broker.dicom import elements, status
+from broker.dicom import elements, part10, status
+from broker.dicom import head as dicom_head
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
@@ -93,18 +92,16 @@ class StorageScp:
         now = context.clock()  # before anything may take its time: whether it was overtaken is told by this
         try:
             with request.path.open("rb") as file:
-                layout, head = _head(file)
+                _, head = _head(file)
         except RemoteProtocolError as exc:
             return self._refused(str(exc), peer)
         if text(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
-        path, sha256, size = self._spool.keep(
-            request.path, layout.dataset_offset, request.transfer_syntax_uid
-        )
+        path, size = self._spool.keep(request.path, request.sha256)
         arrived = mapping.Arrived(
             path=path,
             size=size,
-            sha256=sha256,
+            sha256=request.sha256,
             transfer_syntax_uid=request.transfer_syntax_uid,
             calling_aet=peer.calling_aet,
         )
@@ -149,7 +146,7 @@ class InstanceReader:
             return mapping.refused(
                 str(exc), self._profile, message_id=message_id, now=now, peer=peer, raw=raw
             )
-        digest = spool.digest_of(layout.transfer_syntax_uid)
+        digest = part10.digest(layout.transfer_syntax_uid)
         digest.update(raw[layout.dataset_offset :])
         sha256 = digest.hexdigest()
         arrived = mapping.Arrived(
@@ -165,12 +162,9 @@ class InstanceReader:
 
 
 def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
-    """Where the data set begins, and the attributes that are read of it. Raises `RemoteProtocolError`."""
+    """Where the elements stand, and the attributes that are read of them. Raises `RemoteProtocolError`."""
     layout = elements.scan(file)
-    file.seek(0)
-    return layout, dicom.from_dataset(
-        dcmread(file, stop_before_pixels=True, specific_tags=list(mapping.HEAD))
-    )
+    return layout, dicom_head.read(file, layout, mapping.HEAD)
 
 
 class _Storage:
