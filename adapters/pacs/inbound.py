@@ -13,7 +13,7 @@ from pydantic import Field
 
 from adapters.pacs import mapping, spool
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
-from broker.dicom import elements, part10, status
+from broker.dicom import elements, key_object, part10, status, uid
 from broker.dicom import head as dicom_head
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
@@ -164,7 +164,12 @@ class InstanceReader:
 def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
     """Where the elements stand, and the attributes that are read of them. Raises `RemoteProtocolError`."""
     layout = elements.scan(file)
-    return layout, dicom_head.read(file, layout, mapping.HEAD)
+    head = dicom_head.read(file, layout, mapping.HEAD)
+    if (
+        text(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION
+    ):  # of others its evidence may be long, and says nothing
+        head = {**head, **dicom_head.read(file, layout, key_object.READ)}
+    return layout, head
 
 
 class _Storage:

@@ -33,7 +33,6 @@ HEAD: Final = (
     "IssuerOfPatientIDQualifiersSequence",
     "PatientBirthDate",
     "PatientSex",
-    *key_object.READ[1:],
 )
 """What is read of an object."""
 
