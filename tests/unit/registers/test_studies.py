@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.event import Code, Event, InstanceReference, PerformedSeries, PerformedStep, StepReference, Study
+from broker.event import Event, PerformedSeries, PerformedStep, StepReference, Study
 from broker.registers import studies
 from broker.registers.studies import Counted
 from tests.support import events
@@ -104,23 +104,6 @@ def test_the_view_of_a_study_is_its_patients(registers: Registers) -> None:
     nobody = registers.fold(event("study.completed", 4, study=Study(study_uid="2.25.404"))).view
     assert nobody is not None
     assert (nobody.verified, nobody.patient_key) == (False, "unverified|2.25.404")
-
-
-def test_what_is_rejected_and_restored(registers: Registers) -> None:
-    for number in (1, 2, 3):
-        registers.fold(image(number, number))
-    one = InstanceReference(sop_class_uid="1.2", sop_instance_uid=f"{STUDY}.1")
-    quality = Code(code="113001", system="DCM")
-
-    def said(kind: str, at: int, *instances: InstanceReference) -> list[str]:
-        study = Study(study_uid=STUDY, reason=quality, note="2.25.66", instances=instances)
-        registers.fold(event(kind, at, study=study))
-        return [uid for (uid,) in registers.tx.rows("SELECT sop_instance_uid FROM rejection ORDER BY 1")]
-
-    assert said("study.rejected", 4, one) == [f"{STUDY}.1"]
-    assert said("study.rejected", 5) == [f"{STUDY}.{n}" for n in (1, 2, 3)], "no instances: all of it"
-    assert said("study.restored", 6, one) == [f"{STUDY}.2", f"{STUDY}.3"]
-    assert said("study.restored", 7) == []
 
 
 def test_what_an_archive_notifies_of_is_what_it_said_last(registers: Registers) -> None:
