@@ -9,6 +9,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 missing=
 command -v dcmdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
+[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 # gcc alone brings no headers.
 { command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || missing="$missing gcc libc6-dev"
