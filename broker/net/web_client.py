@@ -170,8 +170,8 @@ class WebClient:
                 raise _NotFoundError("QIDO-RS: HTTP 404")
             if answer.status not in (200, 204, 206):
                 raise answer.failure()
-            text = answer.whole()
-            return web.read_json(text) if text else (), answer.header("Warning").startswith("299")
+            found = web.read_json(answer.whole()) if answer.status != 204 else ()
+            return found, answer.header("Warning").startswith("299")
 
 
 class _NotFoundError(TransientDeliveryError):

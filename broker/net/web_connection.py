@@ -147,7 +147,10 @@ class Answer:
     def read(self, size: int) -> bytes:
         """At most so many bytes of the body, none at its end. Raises `TransientDeliveryError`."""
         with _waiting():
-            return self._response.read(size)
+            data = self._response.read(size)
+        if len(data) < size and self._response.length:
+            raise TransientDeliveryError("broke off while waiting: the answer ends early")
+        return data
 
     def whole(self) -> bytes:
         """The body. Raises `TransientDeliveryError`, also where it is longer than `LONGEST_ANSWER`."""

@@ -1,0 +1,150 @@
+"""Images to an archive that speaks DICOMweb: a real Orthanc with its plugin, behind a running broker and by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from broker.errors import PermanentDeliveryError
+from broker.net.web_client import WebClient
+from broker.net.web_connection import WebPeer
+from tests.conftest import StartBroker
+from tests.support.configuration import changed
+from tests.support.dcmtk import Dcmtk
+from tests.support.flows import accepted, wait_until_idle, wait_until_routed
+from tests.support.images import dataset_bytes, differing_tags, write_image
+from tests.support.messages import Person, adt
+from tests.support.orthanc import Orthanc
+from tests.support.webserver import Request, WebServer, stored
+
+pytestmark = pytest.mark.integration
+
+BEGIN = """  pacs:                                      # images
+    adapter: pacs
+    host: ${env:BROKER_PACS_HOST:-127.0.0.1}
+    port: ${env:BROKER_PACS_PORT:-4242}
+    called_aet: ${env:BROKER_PACS_AET:-ORTHANC}
+"""
+
+
+def pointed_at(folder: Path, url: str) -> dict[str, str]:
+    """Variables for a broker whose PACS is taken by STOW-RS: three lines of its settings are others."""
+    return changed(folder, {BEGIN: f"  pacs:\n    adapter: stow\n    url: {url}\n"})
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    server = Orthanc(tmp_path_factory.mktemp("orthanc-web"), web=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def web(archive: Orthanc) -> Iterator[WebClient]:
+    archive.clear()
+    client = WebClient(WebPeer.model_validate({"url": archive.url}))
+    yield client
+    client.close()
+
+
+def test_images_reach_the_archive_with_what_pas_says(
+    start_broker: StartBroker, archive: Orthanc, web: WebClient, tmp_path: Path
+) -> None:
+    broker = start_broker(settings=pointed_at(tmp_path, archive.url))
+    known = Person(number="700123", family="Sørby", given="Áile", birth_date="19821030")
+    with broker.pas() as pas:
+        accepted(pas, adt("A04", "W1", known))
+    wait_until_routed(broker)
+    study, paths = generate_uid(), [tmp_path / f"{number}.dcm" for number in range(4)]
+    for path in paths:
+        write_image(path, PatientID="700123", PatientName="Feil^Navn", StudyInstanceUID=study)
+        assert Dcmtk().store(broker.dicom_port, path).succeeded
+    wait_until_idle(broker)
+
+    sent = {pydicom.dcmread(path).SOPInstanceUID: path.read_bytes() for path in paths}
+    assert web.instances_of(study) == sent.keys()
+    for uid, content in sent.items():
+        arrived = archive.by_uid(uid)
+        assert (str(arrived.PatientName), arrived.PatientBirthDate) == ("Sørby^Áile", "19821030")
+        assert arrived.PixelData == pydicom.dcmread(BytesIO(content)).PixelData
+    said = broker.command("doctor").stdout
+    assert "answers QIDO-RS" in said
+
+
+def test_what_is_stored_is_found_and_fetched_byte_for_byte(web: WebClient, tmp_path: Path) -> None:
+    study, sent = generate_uid(), dict[str, bytes]()
+    for number in range(3):
+        image = write_image(
+            tmp_path / f"{number}.dcm", pixels=64 << number, StudyInstanceUID=study, PatientID="X7"
+        )
+        assert web.store(tmp_path / f"{number}.dcm") == 0
+        sent[image.SOPInstanceUID] = (tmp_path / f"{number}.dcm").read_bytes()
+    web.verify()
+
+    (found,) = web.search("studies", {"PatientID": "X7"}, fields=("NumberOfStudyRelatedInstances",))
+    assert (found["StudyInstanceUID"], found["PatientName"]) == (study, "TEST^BILDE")
+    assert found["NumberOfStudyRelatedInstances"] == "3"
+    assert len(list(web.search("series", study_uid=study))) == 3
+    assert web.instances_of(study) == sent.keys()
+    assert web.instances_of(generate_uid()) == frozenset()
+
+    (tmp_path / "back").mkdir()
+    back = [path.read_bytes() for path in web.retrieve(tmp_path / "back", study_uid=study)]
+    by_uid = {pydicom.dcmread(BytesIO(content)).SOPInstanceUID: dataset_bytes(content) for content in back}
+    assert by_uid == {uid: dataset_bytes(content) for uid, content in sent.items()}
+    with pytest.raises(PermanentDeliveryError, match="not there"):
+        web.retrieve(tmp_path / "back", study_uid=generate_uid())
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_objects_of_other_makers_are_taken_as_they_are(
+    web: WebClient, archive: Orthanc, shared_data: Path
+) -> None:
+    for name in (
+        "dcm4che/YBR_FULL-RLE.dcm",
+        "us/US1_J2KI.dcm",
+        "pydicom/MR_small_implicit.dcm",
+        "sr/sr_document.dcm",
+    ):
+        path = shared_data / "dicom" / name
+        assert web.store(path) == 0, name
+        (instance,) = archive.instances()
+        assert differing_tags(path.read_bytes(), archive.file(instance)) == set(), name
+        archive.clear()
+
+
+def test_what_an_archive_does_to_us_costs_only_time(start_broker: StartBroker, tmp_path: Path) -> None:
+    """It is busy, hangs up, wants another password, and takes one object of two: all of them arrive, each once."""
+    trouble = [
+        lambda request: request.answer(503, Retry_After="0"),
+        lambda request: False,
+        lambda request: request.answer(401),
+        lambda request: request.answer(202, stored(failed={uid_of(request): 0xA700})),
+    ]
+    taken: list[str] = []
+
+    def uid_of(request: Request) -> str:
+        return str(pydicom.dcmread(BytesIO(request.object())).SOPInstanceUID)
+
+    def behave(request: Request) -> object:
+        if trouble:
+            return trouble.pop(0)(request)
+        taken.append(uid_of(request))
+        return request.answer(200, stored(taken[-1]))
+
+    with WebServer(behave) as server:
+        broker = start_broker(settings=pointed_at(tmp_path, server.url))
+        paths = [tmp_path / f"{number}.dcm" for number in range(3)]
+        sent = [write_image(path, PatientID="700124").SOPInstanceUID for path in paths]
+        for path in paths:
+            assert Dcmtk().store(broker.dicom_port, path).succeeded
+        wait_until_idle(broker)
+
+    assert taken == sent, "in the patient's order, too"
+    assert trouble == []
