@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -16,15 +16,16 @@ from broker.net.web_connection import WebPeer
 from tests.conftest import StartBroker
 from tests.support.configuration import changed
 from tests.support.dcmtk import Dcmtk
-from tests.support.flows import accepted, wait_until_idle, wait_until_routed
+from tests.support.flows import accepted, status, wait_until_idle, wait_until_routed
 from tests.support.images import dataset_bytes, differing_tags, write_image
 from tests.support.messages import Person, adt
+from tests.support.mllp import MllpSink
 from tests.support.orthanc import Orthanc
 from tests.support.webserver import Request, WebServer, stored
 
 pytestmark = pytest.mark.integration
 
-BEGIN = """  pacs:                                      # images
+SHIPPED = """  pacs:                                      # images
     adapter: pacs
     host: ${env:BROKER_PACS_HOST:-127.0.0.1}
     port: ${env:BROKER_PACS_PORT:-4242}
@@ -33,8 +34,12 @@ BEGIN = """  pacs:                                      # images
 
 
 def pointed_at(folder: Path, url: str) -> dict[str, str]:
-    """Variables for a broker whose PACS is taken by STOW-RS: three lines of its settings are others."""
-    return changed(folder, {BEGIN: f"  pacs:\n    adapter: stow\n    url: {url}\n"})
+    """Variables for a broker whose PACS speaks DICOMweb, and is tried again soon."""
+    return changed(
+        folder,
+        {SHIPPED: f"  pacs:\n    adapter: stow\n    url: {url}\n"},
+        {"first: 2s, factor: 2, max: 10m": "first: 100ms, factor: 1, max: 1s"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +59,9 @@ def web(archive: Orthanc) -> Iterator[WebClient]:
 
 
 def test_images_reach_the_archive_with_what_pas_says(
-    start_broker: StartBroker, archive: Orthanc, web: WebClient, tmp_path: Path
+    start_broker: StartBroker, archive: Orthanc, web: WebClient, epj_sink: MllpSink, tmp_path: Path
 ) -> None:
-    broker = start_broker(settings=pointed_at(tmp_path, archive.url))
+    broker = start_broker(epj_port=epj_sink.port, settings=pointed_at(tmp_path, archive.url))
     known = Person(number="700123", family="Sørby", given="Áile", birth_date="19821030")
     with broker.pas() as pas:
         accepted(pas, adt("A04", "W1", known))
@@ -120,9 +125,9 @@ def test_objects_of_other_makers_are_taken_as_they_are(
 
 
 def test_what_an_archive_does_to_us_costs_only_time(start_broker: StartBroker, tmp_path: Path) -> None:
-    """It is busy, hangs up, wants another password, and takes one object of two: all of them arrive, each once."""
-    trouble = [
-        lambda request: request.answer(503, Retry_After="0"),
+    """It is busy, hangs up, wants another password, has no room: all arrive, in order, and nobody is asked."""
+    trouble: list[Callable[[Request], object]] = [
+        lambda request: request.answer(503, Retry_After="1"),
         lambda request: False,
         lambda request: request.answer(401),
         lambda request: request.answer(202, stored(failed={uid_of(request): 0xA700})),
@@ -133,6 +138,7 @@ def test_what_an_archive_does_to_us_costs_only_time(start_broker: StartBroker, t
         return str(pydicom.dcmread(BytesIO(request.object())).SOPInstanceUID)
 
     def behave(request: Request) -> object:
+        request.body()
         if trouble:
             return trouble.pop(0)(request)
         taken.append(uid_of(request))
@@ -146,5 +152,6 @@ def test_what_an_archive_does_to_us_costs_only_time(start_broker: StartBroker, t
             assert Dcmtk().store(broker.dicom_port, path).succeeded
         wait_until_idle(broker)
 
-    assert taken == sent, "in the patient's order, too"
-    assert trouble == []
+        parked = sum(row["parked"] for row in status(broker)["destinations"])
+
+    assert (taken, trouble, parked) == (sent, [], 0)

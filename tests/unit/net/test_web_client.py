@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,13 +131,19 @@ def test_a_lease_is_looked_at_before_the_first_and_before_the_last_bytes(tmp_pat
 def test_what_another_node_may_be_sending_by_now_does_not_arrive(tmp_path: Path) -> None:
     path, looks, bodies = tmp_path / "a.dcm", list[int](), list[bytes]()
     write_image(path, SOPInstanceUID=UID, pixels=1024)
+    begun = threading.Event()
+
+    def behave(request: Request) -> None:
+        begun.set()
+        bodies.append(request.body())
 
     def confirm() -> None:
         looks.append(0)
         if len(looks) == 2:
+            begun.wait(10)
             raise LostLeaseError("way pacs 0")
 
-    with client(lambda request: bodies.append(request.body())) as (server, web):
+    with client(behave) as (server, web):
         with pytest.raises(LostLeaseError):
             web.store(path, confirm)
         server.join()
