@@ -64,8 +64,8 @@ STATEMENT = Statement(
                 "any other": "tried again",
             },
             remarks=(
-                "TLS 1.2 or newer where `url` says https; the server's certificate is checked against the authorities of"
-                " `ca_file` or of the machine. Client certificates are not supported, redirects not followed.",
+                "TLS 1.2 or newer where `url` says https; the server's certificate is checked against the authorities"
+                " of `ca_file` or of the machine. Client certificates are not supported, redirects not followed.",
                 "Where PAS knows the patient, the Patient Module says what PAS says, as for C-STORE.",
             ),
         ),

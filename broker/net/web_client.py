@@ -32,6 +32,8 @@ _UID: Final[Mapping[Level, str]] = {
     "series": "SeriesInstanceUID",
     "instances": "SOPInstanceUID",
 }
+_TOLD: Final = (200, 202, 409)
+"""Statuses of a Store request with which the answer says what became of each object (PS3.18 table 10.5.3-1)."""
 _CHUNK: Final = 1 << 18
 _PAGE: Final = 1000
 """Matches that are asked for at a time."""
@@ -61,7 +63,8 @@ class WebClient:
             )
             headers = {"Content-Type": multipart.content_type(boundary), "Accept": web.JSON}
             with self._connection.exchange("POST", "/studies", headers, body) as answer:
-                return _stored(answer, instance.meta.sop_instance_uid)
+                said = answer.whole() if answer.status in _TOLD else b""
+            return _stored(answer, said, instance.meta.sop_instance_uid)
 
     def search(
         self,
@@ -106,9 +109,10 @@ class WebClient:
         self, into: Path, *, study_uid: str, series_uid: str = "", sop_instance_uid: str = ""
     ) -> tuple[Path, ...]:
         """Fetches a study, a series or an instance, in the transfer syntaxes that it is kept in, to numbered files of
-        an existing folder. Of what ends early nothing is left there.
+        an empty folder. Of what ends early nothing is left there.
 
-        Raises `DeliveryError`; `PermanentDeliveryError`: the server does not have it.
+        Raises `DeliveryError` (`PermanentDeliveryError`: the server does not have it), and `OSError` where the files
+        cannot be written.
         """
         path = (
             _path("studies", study_uid) + _path("series", series_uid) + _path("instances", sop_instance_uid)
@@ -126,8 +130,8 @@ class WebClient:
                     raise answer.failure()
                 boundary = multipart.boundary_of(answer.header("Content-Type"))
                 for part in multipart.parts(answer.read, boundary):
-                    written.append(into / f"{len(written) + 1:06}.dcm")
-                    with written[-1].open("xb") as file:
+                    with (into / f"{len(written) + 1:06}.dcm").open("xb") as file:
+                        written.append(Path(file.name))
                         file.writelines(part.content)
                 while answer.read(_CHUNK):  # what stands behind the last boundary
                     pass
@@ -196,12 +200,12 @@ def _framed(
     yield before + chunk + after
 
 
-def _stored(answer: Answer, sop_instance_uid: str) -> int:
+def _stored(answer: Answer, text: bytes, sop_instance_uid: str) -> int:
     """The warning of what was stored. Only an answer that names the object says that it was."""
-    if answer.status not in (200, 202, 409):
+    if answer.status not in _TOLD:
         raise answer.failure()
     try:
-        said = web.read_store_answer(answer.whole()).of(sop_instance_uid)
+        said = web.read_store_answer(text).of(sop_instance_uid)
     except RemoteProtocolError:
         said = None
     if said is None:

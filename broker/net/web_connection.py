@@ -122,7 +122,7 @@ class WebPeer(Options):
     def place(self) -> str:
         """Host and port, for errors."""
         parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        return parts.netloc if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +301,9 @@ class WebConnection:
         """Whether it was used lately, and the server has neither closed it nor said anything unasked."""
         if connection.sock is None or time.monotonic() - self._last_use > _IDLE:
             return False
-        readable, _, _ = select.select([connection.sock], [], [], 0)
-        return not readable
+        heard = select.poll()  # not `select`, which has no place for a file number above 1023
+        heard.register(connection.sock, select.POLLIN)
+        return not heard.poll(0)
 
 
 class _BrokenWriteError(Exception):

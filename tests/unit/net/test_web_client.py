@@ -317,6 +317,14 @@ def test_of_what_ends_early_nothing_is_left(tmp_path: Path, body: bytes, kind: s
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_was_there_before_stays(tmp_path: Path) -> None:
+    (tmp_path / "000002.dcm").write_bytes(b"mine")
+    with client(serve(whole(b"one", b"two"))) as (_, web), pytest.raises(FileExistsError):
+        web.retrieve(tmp_path, study_uid="1.2")
+
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
+
+
 @pytest.mark.parametrize(("status", "kind"), [(404, PermanentDeliveryError), (503, UnreachableError)])
 def test_what_is_not_to_be_had(tmp_path: Path, status: int, kind: type[DeliveryError]) -> None:
     with client(lambda request: request.answer(status)) as (_, web), pytest.raises(kind):

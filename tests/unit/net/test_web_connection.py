@@ -324,7 +324,7 @@ def test_a_server_without_tls() -> None:
     [
         ("https://pacs.example/dicom-web/", "pacs.example:443"),
         ("http://pacs.example", "pacs.example:80"),
-        ("https://[2001:db8::1]:8443/x", "2001:db8::1:8443"),
+        ("https://[2001:db8::1]:8443/x", "[2001:db8::1]:8443"),
     ],
 )
 def test_an_address(url: str, place: str) -> None:
