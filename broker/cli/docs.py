@@ -81,7 +81,8 @@ A test stands in the route's file: messages that came `before`, the message that
 file, the message itself, attributes of an image, or a message of this site's journal), and what to `expect`. It runs
 through everything but the sending, with empty registers; `tables` and `at` give it rows and a time of its own.
 
-- What is not as expected is told by its smallest place: `epj[0] PID-5.1 expected BERG, got Berg`.
+- What is not as expected is told by its smallest place: `epj[0] PID-5.1 expected BERG, got Berg`. An output that is
+  held counts as one without fields: `epj: [{{ ORC-1: "" }}]`.
 - `broker test --update` writes what came out as what is expected; comments and layout stay. Another number of outputs,
   and what stands in a block or comes from the environment, is left to a person.
 - `broker test --coverage` lists what no test exercised: targets, and the ways an expression can go (each operand that

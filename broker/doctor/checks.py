@@ -1,7 +1,7 @@
 """The checks of `broker doctor`, in the order of the report: each looks (`look.py`) and has it judged (`judge.py`).
 
-Nothing is sent to a destination but a TCP connect, a C-ECHO or a search for a study that nobody has, and nothing is
-written but a file that is gone again. One more check is one more function in `CHECKS`.
+Nothing is sent to a destination but a TCP connect, a C-ECHO or a search for a study that nobody has, nothing is put on the
+bus, and nothing is written but a file that is gone again. One more check is one more function in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final
 import apsw
 
 import broker
+from broker.bus.connection import unanswered
 from broker.doctor import cluster, judge, look
 from broker.doctor.cluster import Holder
 from broker.doctor.finding import Finding, fault, ok, warning
@@ -167,6 +168,12 @@ def clock(it: Scene) -> Iterator[Finding]:
     )
 
 
+def bus(it: Scene) -> Iterator[Finding]:
+    """Where events are published and Celery is woken; `memory://` is this process."""
+    if it.settings.bus.shared:
+        yield cluster.bus(str(it.settings.bus), unanswered(it.settings.bus))
+
+
 def nodes(it: Scene) -> Iterator[Finding]:
     """What nodes that share a journal need; of a broker that has its journal to itself only the executor."""
     shared = bool(it.settings.broker.store.get_secret_value())
@@ -258,6 +265,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     spool,
     schema,
     clock,
+    bus,
     nodes,
     open_files,
     certificates,

@@ -64,6 +64,11 @@ class Orthanc:
             self._process.kill()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def clear(self) -> None:
         """Forgets every patient."""
         for patient in self._get_json("/patients"):

@@ -129,6 +129,19 @@ def test_a_broker_that_has_its_journal_to_itself_is_no_cluster(scene: Scene) -> 
     assert list(checks.nodes(scene)) == []
 
 
+def test_a_bus_that_does_not_answer_is_told_without_its_password(tmp_path: Path) -> None:
+    port = free_port()
+    away = scene_of(tmp_path, BROKER_BUS=f"amqp://broker:secret@127.0.0.1:{port}//")
+
+    finding = only(list(checks.bus(away)))
+
+    assert (finding.check, finding.state) == ("bus", "warning")
+    assert f"127.0.0.1:{port}" in finding.found
+    assert "ConnectionRefusedError" in finding.found
+    assert "secret" not in finding.found
+    assert list(checks.bus(scene_of(tmp_path))) == [], "memory:// is this process"
+
+
 def test_celery_without_what_it_needs_is_a_fault_before_the_start(tmp_path: Path) -> None:
     finding = only(list(checks.nodes(scene_of(tmp_path, BROKER_EXECUTOR="celery"))))
 
@@ -176,6 +189,7 @@ def test_nodes_without_a_spool_and_a_journal_that_is_away(tmp_path: Path, postgr
         ("shared spool", "warning"),
     ]
     assert [f.check for f in checks.nodes(away)] == ["executor"], "`schema` tells the rest"
+    assert only(list(checks.schema(away))).found.endswith("cannot be reached: Connection refused")
 
 
 def scene_of(folder: Path, **env: str) -> Scene:

@@ -11,10 +11,12 @@ import pytest
 from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
 from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
+from broker.dicom import part10
 from broker.errors import StoreError
 from broker.net.service import Peer, StoreRequest
 from broker.runtime.offline import instance
 from tests.support.golden import MESSAGE_ID, NOW
+from tests.support.images import dataset_bytes
 
 CONFIG = StorageService(issuer="STO&2.999.7001&ISO", national=("NNNOR&2.16.578.1.12.4.1.4.1&ISO",))
 PEER = Peer(calling_aet="CT1", called_aet="BROKER", host="192.0.2.1", port=1)
@@ -74,11 +76,14 @@ class Rig:
     def store(self, content: bytes, uid: str = "2.25.3") -> int:
         path = self.folder / "incoming"
         path.write_bytes(content)
+        digest = part10.digest("1.2.840.10008.1.2.1")
+        digest.update(dataset_bytes(OBJECT))  # of all that is kept
         request = StoreRequest(
             sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
             sop_instance_uid=uid,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
+            sha256=digest.hexdigest(),
         )
         return self.scp.store(request, PEER).status
 
