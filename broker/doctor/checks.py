@@ -1,7 +1,7 @@
 """The checks of `broker doctor`, in the order of the report: each looks (`look.py`) and has it judged (`judge.py`).
 
-Nothing is sent to a destination but a TCP connect, a C-ECHO or a search for a study that nobody has, nothing is put on the
-bus, and nothing is written but a file that is gone again. One more check is one more function in `CHECKS`.
+Nothing is sent to a destination but a TCP connect, a C-ECHO or a search for a study that nobody has, nothing is put on
+the bus, and nothing is written but a file that is gone again. One more check is one more function in `CHECKS`.
 """
 
 from __future__ import annotations
