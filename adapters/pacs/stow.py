@@ -10,8 +10,9 @@ from adapters.pacs.coerced import CHARSETS, CoercedObjects
 from adapters.pacs.render import render_instance
 from broker.adapter import Delivery, OutboundContext, OutboundSpec, Receipt
 from broker.dicom.charset import Term
+from broker.net.web_answer import BUSY, ELSEWHERE, PERMANENT
 from broker.net.web_client import WebClient
-from broker.net.web_connection import BUSY, ELSEWHERE, PERMANENT, WebPeer
+from broker.net.web_peer import WebPeer
 from broker.statement import IheClaim, Statement, WebService
 
 

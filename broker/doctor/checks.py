@@ -27,7 +27,7 @@ from broker.doctor import cluster, judge, look
 from broker.doctor.cluster import Holder
 from broker.doctor.finding import Finding, fault, ok, warning
 from broker.errors import BrokerError, ConfigError, StoreError
-from broker.net.web_connection import WebPeer
+from broker.net.web_peer import WebPeer
 from broker.routing import tables
 from broker.routing.lint import lint
 from broker.runtime import leader

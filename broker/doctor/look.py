@@ -19,7 +19,7 @@ from broker.doctor.judge import Port
 from broker.errors import DeliveryError
 from broker.net import echo_scu
 from broker.net.web_client import WebClient
-from broker.net.web_connection import WebPeer
+from broker.net.web_peer import WebPeer
 
 _SYNCS: Final = 31
 _LISTEN: Final = "0A"

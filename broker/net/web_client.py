@@ -23,7 +23,9 @@ from broker.errors import (
 )
 from broker.net.instance_file import opened
 from broker.net.store_scu import failure
-from broker.net.web_connection import Answer, Body, WebConnection, WebPeer
+from broker.net.web_answer import Answer
+from broker.net.web_connection import Body, WebConnection
+from broker.net.web_peer import WebPeer
 
 Level = Literal["studies", "series", "instances"]
 
@@ -52,7 +54,7 @@ class WebClient:
         nothing. What it raises passes; the connection is reset then.
 
         Raises `TransientDeliveryError` or `PermanentDeliveryError` as HTTP status and Failure Reason say (the tables
-        of `web_connection` and `store_scu`), or as `broker.net.instance_file.opened` does.
+        of `web_answer` and `store_scu`), or as `broker.net.instance_file.opened` does.
         """
         with opened(path) as instance:
             boundary = secrets.token_hex(16)  # nobody who makes an object can know it

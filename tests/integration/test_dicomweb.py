@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 
 from broker.errors import PermanentDeliveryError
 from broker.net.web_client import WebClient
-from broker.net.web_connection import WebPeer
+from broker.net.web_peer import WebPeer
 from tests.conftest import StartBroker
 from tests.support.configuration import changed
 from tests.support.dcmtk import Dcmtk

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.doctor import look
-from broker.net.web_connection import WebPeer
+from broker.net.web_peer import WebPeer
 from tests.support.ports import free_port
 from tests.support.webserver import WebServer
 

@@ -24,7 +24,7 @@ from broker.errors import (
 from broker.net import web_client
 from broker.net.store_scu import PERMANENT
 from broker.net.web_client import WebClient
-from broker.net.web_connection import WebPeer
+from broker.net.web_peer import WebPeer
 from broker.store.lease import LostLeaseError
 from tests.support.images import write_image
 from tests.support.webserver import Request, WebServer, stored

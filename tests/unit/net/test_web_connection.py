@@ -1,4 +1,4 @@
-"""One HTTP connection against a server that does what it is told: kept, bounded, judged, and never talkative."""
+"""One HTTP connection and its answers, against a server that does what it is told: kept, bounded, judged, discreet."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
-from broker.net import web_connection
-from broker.net.web_connection import Body, WebConnection, WebPeer
+from broker.net import web_answer, web_connection
+from broker.net.web_connection import Body, WebConnection
+from broker.net.web_peer import WebPeer
 from tests.support.ports import free_port
 from tests.support.webserver import Request, WebServer, certificate
 
@@ -226,7 +226,7 @@ def test_of_a_stream_each_read_has_its_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_answer_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_connection, "LONGEST_ANSWER", 1000)
+    monkeypatch.setattr(web_answer, "LONGEST_ANSWER", 1000)
     with (
         connected(lambda request: request.answer(200, bytes(1001))) as (_, connection),
         pytest.raises(TransientDeliveryError, match="longer than 1000"),
@@ -314,74 +314,3 @@ def test_a_server_without_tls() -> None:
         )
         with pytest.raises(UnreachableError, match="no connection to localhost"):
             get(connection)
-
-
-# --- options
-
-
-@pytest.mark.parametrize(
-    ("url", "place"),
-    [
-        ("https://pacs.example/dicom-web/", "pacs.example:443"),
-        ("http://pacs.example", "pacs.example:80"),
-        ("https://[2001:db8::1]:8443/x", "[2001:db8::1]:8443"),
-    ],
-)
-def test_an_address(url: str, place: str) -> None:
-    peer = WebPeer(url=url)
-
-    assert (peer.url, peer.place) == (url.rstrip("/"), place)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        *(
-            "",
-            "pacs.example",
-            "ftp://pacs.example",
-            "https://",
-            "https://pacs.example:port/",
-            "https://pacs example",
-        ),
-        *(
-            "https://u:p@pacs.example",
-            "https://pacs.example?x=1",
-            "https://pacs.example#x",
-            "https://påcs.example",
-        ),
-        *("https://pacs.example:0", "https://pacs.example/\n"),
-    ],
-)
-def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(ValidationError, match="must be "):
-        WebPeer(url=url)
-
-
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"user": "u"}, "either"),
-        ({"password": "p4ssw0rd"}, "either"),
-        ({"user": "u", "password": "p4ssw0rd", "token": "t0ken"}, "either"),
-        ({"user": "u:v", "password": "p4ssw0rd"}, "no colon"),
-        ({"token": "t0ken\r\nX: y"}, "ASCII"),
-        ({"token": "t0ken", "url": "http://pacs.example"}, "https only"),
-        ({"ca_file": "missing.pem"}, "not there"),
-    ],
-)
-def test_what_does_not_go_together(options: dict[str, str], why: str) -> None:
-    with pytest.raises(ValidationError, match=why) as told:
-        WebPeer(**{"url": "https://pacs.example", **options})
-
-    assert "t0ken" not in str(told.value)
-    assert "p4ssw0rd" not in str(told.value)
-
-
-def test_a_file_is_sought_beside_the_settings(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").touch()
-    peer = WebPeer.model_validate(
-        {"url": "https://pacs.example", "ca_file": "ca.pem"}, context={"folder": tmp_path}
-    )
-
-    assert peer.ca_file == str(tmp_path / "ca.pem")
