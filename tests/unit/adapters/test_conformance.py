@@ -61,6 +61,7 @@ VALUES: dict[str, Any] = {
     "port": 0,
     "called_aet": "NOBODY",
     "archive": "pacs",
+    "url": "http://127.0.0.1:9/web",
 }
 """A value for each option that has no default, by its name. A new adapter's may have to be added."""
 
