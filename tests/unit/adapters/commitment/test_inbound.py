@@ -186,6 +186,7 @@ def test_the_reader_judges_what_is_kept_as_the_service_did(
 
     assert again.message_type == operation
     assert [one.data for one in again.events] == [kept.event.data]
+    assert again.keys == (("instance", information["TransactionUID"]),), "a person finds it by that"
 
 
 def test_the_reader_takes_a_file_that_does_not_say_what_it_was_for_a_request() -> None:
