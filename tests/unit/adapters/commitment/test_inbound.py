@@ -153,6 +153,10 @@ def test_a_request_that_speaks_of_failures_asks_all_the_same(rig: Rig) -> None:
         ({"information": {**REQUEST, "TransactionUID": "x"}}, status.INVALID_ARGUMENT_VALUE),
         ({"dataset": b""}, status.INVALID_ARGUMENT_VALUE),
         ({"dataset": encode(REQUEST)[:-3]}, status.INVALID_ARGUMENT_VALUE),
+        (
+            {"operation": "N-EVENT-REPORT", "dataset": encode(REPORT)[:-3]},
+            status.INVALID_ARGUMENT_VALUE,
+        ),
     ],
 )
 def test_what_cannot_be_taken_is_answered_as_the_standard_says_and_kept(
