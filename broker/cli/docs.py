@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -217,7 +217,7 @@ def _table(title: str, model: type[BaseModel], *, level: str = "##", text: str =
 def _default(info: FieldInfo) -> str:
     if info.default is PydanticUndefined:
         return "needed" if info.default_factory is None else "none"
-    if info.default in (None, (), ""):
+    if info.default in (None, (), "", SecretStr("")):
         return "unset"
     if isinstance(info.default, tuple):
         return ", ".join(f"`{item}`" for item in info.default)

@@ -20,6 +20,7 @@ from broker.store.sqlite import SqliteDatabase, journal_file
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.shared import REPOSITORY
+from tests.support.webserver import WebServer
 
 SETTINGS = REPOSITORY / "config" / "broker.yaml"
 
@@ -105,6 +106,23 @@ def test_a_node_is_asked_for_the_ports_of_its_roles(scene: Scene, role: Role, op
     found = checks.ports(replace(scene, roles=frozenset({role})))
 
     assert {finding.check.removeprefix("port ") for finding in found} == opens
+
+
+@pytest.mark.parametrize(("status", "state"), [(204, "ok"), (403, "warning")])
+def test_a_destination_that_speaks_dicomweb_is_asked_for_nobody(
+    tmp_path: Path, status: int, state: str
+) -> None:
+    with WebServer(lambda request: request.answer(status)) as server:
+        file = SETTINGS.read_text(encoding="utf-8").partition("outbound:")[0]
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "broker.yaml").write_text(
+            f"{file}outbound:\n  web:\n    adapter: stow\n    url: {server.url}\n", encoding="utf-8"
+        )
+        read = settings.load(tmp_path / "config" / "broker.yaml", env={})
+        finding = only(list(checks.destinations(Scene(settings=read, env={}, now=datetime.now(UTC)))))
+
+    assert (finding.check, finding.state) == ("destination web", state)
+    assert [request.path.partition("?")[0] for request in server.requests] == ["/web/studies"]
 
 
 def test_a_broker_that_has_its_journal_to_itself_is_no_cluster(scene: Scene) -> None:
