@@ -65,10 +65,10 @@ def free(
 def _safe(tx: Transaction, before: datetime, after: Safe) -> list[Safe]:
     since, uid, archive = after
     rows = tx.rows(
-        "SELECT since, sop_instance_uid, archive FROM copy WHERE state=? AND freed=0 AND since<=?"
-        " AND (since>? OR (since=? AND (sop_instance_uid>? OR (sop_instance_uid=? AND archive>?))))"
+        f"SELECT since, sop_instance_uid, archive FROM copy WHERE state='{COMMITTED}' AND freed=0 AND since<=?"
+        " AND since>=? AND (since>? OR (since=? AND (sop_instance_uid>? OR (sop_instance_uid=? AND archive>?))))"
         " ORDER BY since, sop_instance_uid, archive LIMIT ?",
-        (COMMITTED, before.isoformat(), since, since, uid, uid, archive, CHUNK),
+        (before.isoformat(), since, since, since, uid, uid, archive, CHUNK),
     )
     return [(one, two, three) for one, two, three in rows]
 

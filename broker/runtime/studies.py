@@ -118,8 +118,9 @@ class Studies:
     def _complete(self, tx: Transaction, now: datetime) -> Iterable[Said]:
         routed = _routed_until(tx, now)
         for study_uid, accession, last in tx.rows(
-            "SELECT study_uid, accession, last FROM study WHERE state=? AND last<=? ORDER BY last, study_uid",
-            (studies.RECEIVING, (routed - studyrules.SETTLES).isoformat()),
+            f"SELECT study_uid, accession, last FROM study WHERE state='{studies.RECEIVING}' AND last<=?"
+            " ORDER BY last, study_uid",
+            ((routed - studyrules.SETTLES).isoformat(),),
         ):
             counted = studies.counted(tx, study_uid)
             basis = studyrules.completes(counted, routed - datetime.fromisoformat(last), self._limits.quiet)
@@ -141,8 +142,8 @@ class Studies:
         if since is None or self._whole is None or now - self._whole >= WHOLE or now - since >= SLOWLY:
             since, self._whole = now - LATELY, now  # another node may have led meanwhile
         for (study_uid,) in tx.rows(
-            "SELECT study_uid FROM study WHERE state=? AND completed>=? ORDER BY completed",
-            (studies.COMPLETE, since.isoformat()),
+            f"SELECT study_uid FROM study WHERE state='{studies.COMPLETE}' AND completed>=? ORDER BY completed",
+            (since.isoformat(),),
         ):
             self._watched |= {(archive.name, study_uid): None for archive in self._archives}
         for key in list(islice(self._watched, WATCHED)):
