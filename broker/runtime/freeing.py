@@ -23,6 +23,8 @@ log = structlog.get_logger("broker.studies")
 
 CHUNK: Final = 200
 """Files that are given up in one transaction."""
+ROUND: Final = 2000
+"""And about so many in one round: the others wait for the next, as other rounds wait for this one."""
 
 ALONE: Final = "broker: files"
 """Held by whoever gives files up, and by whoever queues what needs one."""
@@ -47,7 +49,7 @@ def free(
     _remove(database, spool)  # what a node that died left
     before, freed = now - keep, 0
     after: Safe = ("", "", "")
-    while not stopping.is_set() and (found := _safe(database.read(), before, after)):
+    while freed < ROUND and not stopping.is_set() and (found := _safe(database.read(), before, after)):
         after = found[-1]
         tx = database.read()
         old = [
