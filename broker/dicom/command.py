@@ -15,7 +15,9 @@ from typing import Protocol
 from broker.errors import RemoteProtocolError
 
 C_STORE = 0x0001
+C_GET = 0x0010
 C_FIND = 0x0020
+C_MOVE = 0x0021
 C_ECHO = 0x0030
 N_EVENT_REPORT = 0x0100
 N_GET = 0x0110
@@ -90,10 +92,10 @@ class Command:
 
     @classmethod
     def read(cls, data: bytes) -> Command:
-        """Of a command set that is a request: with a command field, a message id, and whether a data set follows."""
+        """Of a whole command set: with a command field, a message id, and whether a data set follows."""
         command = cls(decode(data))
         command._number(_DATASET_TYPE)
-        command._number(_RESPONDED_ID if command.field == C_CANCEL else _MESSAGE_ID)
+        command._number(command._id_element)
         return command
 
     @property
@@ -103,8 +105,8 @@ class Command:
 
     @property
     def message_id(self) -> int:
-        """Message ID (0000,0110); of C-CANCEL, the one that it is about (0000,0120)."""
-        return self._number(_RESPONDED_ID if self.field == C_CANCEL else _MESSAGE_ID)
+        """Message ID (0000,0110); of C-CANCEL and of responses, the one that they are about (0000,0120)."""
+        return self._number(self._id_element)
 
     @property
     def has_dataset(self) -> bool:
@@ -163,6 +165,10 @@ class Command:
             if element in self.fields:
                 fields[element] = self.fields[element]
         return encode(fields)
+
+    @property
+    def _id_element(self) -> int:
+        return _RESPONDED_ID if self.field == C_CANCEL or self.field & RESPONSE else _MESSAGE_ID
 
     def _number(self, element: int) -> int:
         raw = self.fields.get(element)

@@ -1,20 +1,20 @@
 """Builds and reads PDUs, and the command sets of an association requestor, as bytes.
 
-Only what a C-STORE, C-FIND, C-ECHO, N-CREATE and N-SET SCU needs: no role selection, no extended negotiation, no user
+Only what a C-STORE, C-FIND, C-MOVE, C-GET, C-ECHO, N-CREATE and N-SET SCU needs: no extended negotiation, no user
 identity. What an acceptor answers is in `broker.dicom.negotiation` and `broker.dicom.command`. No socket and no state;
 the order of things is `broker.net.requestor`'s.
 
-PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.2, 9.3.5, 10.3.3, 10.3.5 and Annex E
-(command sets).
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1 to 9.3.5, 10.3.3, 10.3.5 and Annex E (command
+sets), D.3.3.4 (roles).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from broker.dicom.command import decode, encode, uid, us
+from broker.dicom.command import C_CANCEL, C_FIND, C_GET, C_MOVE, decode, encode, uid, us
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
 from broker.errors import RemoteProtocolError
 
@@ -29,7 +29,9 @@ RELEASE_RP = 0x06
 ABORT = 0x07
 
 C_STORE_RSP = 0x8001
+C_GET_RSP = 0x8010
 C_FIND_RSP = 0x8020
+C_MOVE_RSP = 0x8021
 C_ECHO_RSP = 0x8030
 N_SET_RSP = 0x8120
 N_CREATE_RSP = 0x8140
@@ -63,15 +65,24 @@ class Accepted:
 
 
 def associate_rq(
-    *, called_aet: str, calling_aet: str, contexts: Mapping[int, Context], max_length: int
+    *,
+    called_aet: str,
+    calling_aet: str,
+    contexts: Mapping[int, Context],
+    max_length: int,
+    scp_of: Iterable[str] = (),
 ) -> bytes:
-    """A-ASSOCIATE-RQ (PS3.8 9.3.2). `contexts` by odd id, 128 at most."""
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2). `contexts` by odd id, 128 at most; `scp_of`: SOP classes of which the requestor
+    shall be the SCP, and not the SCU."""
     items = [item(0x10, APPLICATION_CONTEXT.encode())]
     for number, context in contexts.items():
         abstract, transfer = context.abstract_syntax.encode("ascii"), context.transfer_syntax.encode("ascii")
         items.append(item(0x20, bytes((number, 0, 0, 0)) + item(0x30, abstract) + item(0x40, transfer)))
     user = item(0x51, struct.pack(">L", max_length))
-    user += item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+    user += item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+    for sop_class in scp_of:
+        user += item(0x54, struct.pack(">H", len(sop_class)) + sop_class.encode("ascii") + bytes((0, 1)))
+    user += item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
     items.append(item(0x50, user))
     titles = called_aet.encode("ascii").ljust(16) + calling_aet.encode("ascii").ljust(16)
     return framed(ASSOCIATE_RQ, struct.pack(">HH", 1, 0) + titles + bytes(32) + b"".join(items))
@@ -149,16 +160,39 @@ def store_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_
 
 def find_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
     """P-DATA-TF with the command set of a C-FIND-RQ, priority medium (PS3.7 9.3.2.1); its identifier follows."""
+    return _query(context_id, message_id, sop_class_uid, C_FIND, {})
+
+
+def get_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
+    """P-DATA-TF with the command set of a C-GET-RQ, as `find_rq` (PS3.7 9.3.3.1)."""
+    return _query(context_id, message_id, sop_class_uid, C_GET, {})
+
+
+def move_rq(context_id: int, message_id: int, sop_class_uid: str, destination: str) -> bytes:
+    """P-DATA-TF with the command set of a C-MOVE-RQ to an AE title, as `find_rq` (PS3.7 9.3.4.1)."""
+    title = destination.encode("ascii")
+    return _query(context_id, message_id, sop_class_uid, C_MOVE, {0x0600: title + b" " * (len(title) % 2)})
+
+
+def _query(
+    context_id: int, message_id: int, sop_class_uid: str, field: int, more: Mapping[int, bytes]
+) -> bytes:
     return _command(
         context_id,
         {
             0x0002: uid(sop_class_uid),
-            0x0100: us(0x0020),
+            0x0100: us(field),
             0x0110: us(message_id),
+            **more,
             0x0700: us(0x0000),
             0x0800: us(_DATASET_PRESENT),
         },
     )
+
+
+def cancel_rq(context_id: int, message_id: int) -> bytes:
+    """P-DATA-TF with the command set of a C-CANCEL-RQ of the request with this message id (PS3.7 9.3.2.3)."""
+    return _command(context_id, {0x0100: us(C_CANCEL), 0x0120: us(message_id), 0x0800: us(_DATASET_ABSENT)})
 
 
 def create_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -208,6 +242,16 @@ def fragment_header(context_id: int, length: int, *, last: bool) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class SubOperations:
+    """How far a C-MOVE or C-GET is: (0000,1020) to (0000,1023). None: the peer does not say."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """A DIMSE response."""
 
@@ -218,6 +262,7 @@ class Response:
     """(0000,0903), of DIMSE-N."""
     dataset: bytes = b""
     """As it stands, in the context's transfer syntax; only of a reader that takes data sets."""
+    sub_operations: SubOperations = SubOperations()
 
 
 class ResponseReader:
@@ -252,22 +297,29 @@ class ResponseReader:
                 raise RemoteProtocolError("data set fragment where a response was due, or the reverse")
             self._command += fragment
             if last:
-                response, has_dataset = _read_response(self._command)
+                response, has_dataset = _read_response(decode(self._command))
                 if not (self._datasets and has_dataset):
                     return response
                 self._response = response
         return None
 
 
-def _read_response(command: bytes) -> tuple[Response, bool]:
+def response(fields: Mapping[int, bytes], dataset: bytes = b"") -> Response:
+    """The response that a command set is. Raises `RemoteProtocolError`."""
+    return replace(_read_response(fields)[0], dataset=dataset)
+
+
+def _read_response(fields: Mapping[int, bytes]) -> tuple[Response, bool]:
     """The response, and whether a data set follows."""
-    values = {
-        number: int.from_bytes(value, "little")
-        for number, value in decode(command).items()
-        if len(value) == 2
-    }
+    values = {number: int.from_bytes(value, "little") for number, value in fields.items() if len(value) == 2}
     try:
-        response = Response(values[0x0100], values[0x0120], values[0x0900], values.get(0x0903))
+        response = Response(
+            values[0x0100],
+            values[0x0120],
+            values[0x0900],
+            values.get(0x0903),
+            sub_operations=SubOperations(*map(values.get, (0x1020, 0x1021, 0x1022, 0x1023))),
+        )
     except KeyError as error:
         raise RemoteProtocolError(f"response without (0000,{error.args[0]:04X})") from None
     return response, values.get(0x0800, _DATASET_ABSENT) != _DATASET_ABSENT
