@@ -65,6 +65,12 @@ EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 OPERATOR = "operator"
 """Source of what people decide about patients: no listener may have this name."""
 
+CLOCK = "clock"
+"""Source of what time brings about: no listener may have this name."""
+
+BY_TIME: tuple[EventType, ...] = ("step.expired", "study.completed", "study.stored", "commitment.reported")
+"""Events that the clock makes."""
+
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
 
 PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
@@ -330,7 +336,7 @@ class Study(Payload):
     requester: str = ""
     """AE title of the device that asked for the commitment."""
     reason: Code | None = None
-    """Title of a rejection note (PS3.16 CID 7011), or of one that takes another back."""
+    """Title of a rejection note (PS3.16 CID 7010), or of one that takes another back."""
     note: str = ""
     """SOP Instance UID of that note."""
     retrieve_aet: str = ""

@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "codes": "Code tables: what is in them, where they are used, which codes they lack.",
         "patients": "Who a patient is here; what merges changed, and undoing a wrong one.",
         "worklist": "Rows that modalities see.",
+        "studies": "What is here of each study, and which archive keeps it.",
         "graph": "Draw listeners, events, routes and destinations, with what waits.",
         "simulate": "Play the systems around a broker: a whole region with a score, or one of them.",
         "adapters": "Adapters: those that are installed, and writing a new one.",

@@ -92,10 +92,12 @@ class Command:
 
     @classmethod
     def read(cls, data: bytes) -> Command:
-        """Of a whole command set: with a command field, a message id, and whether a data set follows."""
+        """Of a command set with a command field, a message id, and whether a data set follows."""
         command = cls(decode(data))
         command._number(_DATASET_TYPE)
-        command._number(command._id_element)
+        _ = command.message_id
+        if command.is_response:
+            _ = command.status
         return command
 
     @property
@@ -105,8 +107,19 @@ class Command:
 
     @property
     def message_id(self) -> int:
-        """Message ID (0000,0110); of C-CANCEL and of responses, the one that they are about (0000,0120)."""
-        return self._number(self._id_element)
+        """Message ID (0000,0110); of C-CANCEL and of a response, the one that it is about (0000,0120)."""
+        about = self.field == C_CANCEL or self.is_response
+        return self._number(_RESPONDED_ID if about else _MESSAGE_ID)
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return bool(self.field & RESPONSE)
+
+    @property
+    def status(self) -> int:
+        """Status (0000,0900), of a response."""
+        return self._number(_STATUS)
 
     @property
     def has_dataset(self) -> bool:
@@ -165,10 +178,6 @@ class Command:
             if element in self.fields:
                 fields[element] = self.fields[element]
         return encode(fields)
-
-    @property
-    def _id_element(self) -> int:
-        return _RESPONDED_ID if self.field == C_CANCEL or self.field & RESPONSE else _MESSAGE_ID
 
     def _number(self, element: int) -> int:
         raw = self.fields.get(element)

@@ -78,6 +78,6 @@ class KeptAssociation:
             connect_timeout=self._connect_timeout,
             response_timeout=self._response_timeout,
             max_pdu=pdu.MAX_PDU,
-            scp_of=tuple(dict.fromkeys(context.abstract_syntax for context in self._storing)),
+            serves=tuple(dict.fromkeys(context.abstract_syntax for context in self._storing)),
         )
         return self._association

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.dicom import uid
+from broker.dicom import commitment
 from broker.event import Event, Study
 from broker.registers import exceptions
 from broker.store.database import Transaction
@@ -20,7 +20,7 @@ FAILED: Final = "failed"
 
 def transaction_of(event: Event) -> str:
     """The Transaction UID under which an archive is asked: the same for a repeat of the request."""
-    return uid.derive(f"commitment|{event.id}")
+    return commitment.transaction_of(event.id)
 
 
 def stored(tx: Transaction, event: Event, said: Study) -> None:

@@ -101,6 +101,7 @@ class Broker:
             unanswered=lambda destination: self._telemetry.count(
                 "broker_wakeups_unanswered_total", {"destination": destination}
             ),
+            report=lambda *told: self._dicom.report(*told),
         )
         self._feed = self._made_feed()
         self._router = Router(

@@ -16,18 +16,16 @@ from typing import Final, cast
 from pydicom import dcmread
 
 from broker import contact, nationalid
-from broker.adapter import Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import dump, uid
 from broker.dicom.attributes import Attributes, Value
 from broker.dicom.matching import STEPS
 from broker.dicom_identity import Profile, person_name, stated, text
 from broker.errors import BrokerError
-from broker.event import OPERATOR, Code, Event, EventData, EventType, Patient, Step
-from broker.ids import message_id
+from broker.event import OPERATOR, Code, EventData, EventType, Patient, Step
 from broker.journal import intake
-from broker.reception import search_keys
 from broker.registers import patients, steps
+from broker.runtime.decided import decided
 from broker.store.database import Transaction
 
 PREFIX: Final = "import|"
@@ -132,32 +130,10 @@ def withdraw(tx: Transaction, key: str, *, site: str, now: datetime) -> str:
 def _insert(
     tx: Transaction, kind: EventType, patient: Patient, step: Step, *, site: str, now: datetime, raw: bytes
 ) -> str:
-    identity = message_id(now)
-    event = Event(
-        id=f"{identity}.0",
-        type=kind,
-        source=OPERATOR,
-        site=site,
-        time=now,
-        message_id=identity,
-        data=EventData(patient=patient, step=step),
-    )
-    reception = Reception(
-        message_id=identity,
-        source=OPERATOR,
-        site=site,
-        peer="",
-        protocol="operator",
-        received=now,
-        message_type="IMPORT",
-        sender=OPERATOR,
-        verdict=Verdict.ACCEPTED,
-        raw=raw,
-        keys=search_keys((event,)),
-        events=(event,),
-    )
+    data = EventData(patient=patient, step=step)
+    reception = decided(kind, data, source=OPERATOR, site=site, now=now, raw=raw, message_type="IMPORT")
     intake.insert(tx, reception)
-    return identity
+    return reception.message_id
 
 
 def _without_contact(attributes: Attributes) -> Attributes:

@@ -87,7 +87,7 @@ def test_roles_are_what_pynetdicom_understands() -> None:
     decoded = A_ASSOCIATE_RQ()
     decoded.decode(
         pdu.associate_rq(
-            called_aet="A", calling_aet="B", contexts=contexts, max_length=16384, scp_of=[CT, "2.25.7"]
+            called_aet="A", calling_aet="B", contexts=contexts, max_length=16384, serves=[CT, "2.25.7"]
         )
     )
     roles = decoded.user_information.role_selection

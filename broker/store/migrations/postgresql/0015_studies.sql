@@ -74,7 +74,7 @@ CREATE TABLE commitment_item (
 CREATE TABLE rejection (
   sop_instance_uid TEXT COLLATE "C" PRIMARY KEY,
   study_uid TEXT COLLATE "C" NOT NULL,
-  code      TEXT COLLATE "C" NOT NULL,                  -- title of the note (PS3.16 CID 7011)
+  code      TEXT COLLATE "C" NOT NULL,                  -- title of the note (PS3.16 CID 7010)
   note      TEXT COLLATE "C" NOT NULL,                  -- its SOP Instance UID
   since     TEXT COLLATE "C" NOT NULL,
   event     TEXT COLLATE "C" NOT NULL

@@ -74,7 +74,7 @@ CREATE TABLE commitment_item (
 CREATE TABLE rejection (
   sop_instance_uid TEXT PRIMARY KEY,
   study_uid TEXT NOT NULL,
-  code      TEXT NOT NULL,                  -- title of the note (PS3.16 CID 7011)
+  code      TEXT NOT NULL,                  -- title of the note (PS3.16 CID 7010)
   note      TEXT NOT NULL,                  -- its SOP Instance UID
   since     TEXT NOT NULL,
   event     TEXT NOT NULL
