@@ -4,7 +4,8 @@ Only what the requests of `broker.net.requestor` need: no extended negotiation, 
 answers is in `broker.dicom.negotiation` and `broker.dicom.command`. No socket and no state; the order of things is the
 requestor's.
 
-PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3, 10.3 and Annex E (command sets), D.3.3.4 (roles).
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3, 10.3 and Annex E (command sets),
+D.3.3.4 (roles).
 """
 
 from __future__ import annotations
