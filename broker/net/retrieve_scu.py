@@ -19,7 +19,7 @@ A7xx Cxxx, any other  transient  out of resources, "unable to process": states o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -96,7 +96,7 @@ class Outcome:
     status: int
     sub_operations: SubOperations
     failed: tuple[str, ...] = ()
-    """SOP Instance UIDs that did not arrive, where the archive lists them (0008,0058)."""
+    """SOP Instance UIDs that did not arrive: of a C-MOVE as far as the archive lists them (0008,0058)."""
     received: int = 0
     """Of a C-GET: objects that were taken here."""
 
@@ -219,7 +219,9 @@ class RetrieveScu:
             if receiver is not None:
                 receiver.close()
             kept.close()
-        return _outcome(final, explicit, self.calling_aet, receiver.taken)
+        done = _outcome(final, explicit, self.calling_aet)
+        missing = tuple(one.sop_instance_uid for one in wanted if one.sop_instance_uid not in receiver.taken)
+        return replace(done, failed=missing, received=len(receiver.taken))
 
     def close(self) -> None:
         """Releases its associations. Idempotent."""
@@ -276,7 +278,7 @@ def _followed(responses: Iterator[pdu.Response], watch: Watch, cancel: Callable[
     raise TransientDeliveryError("the archive's answers ended without a last one")
 
 
-def _outcome(final: pdu.Response, explicit: bool, destination: str, received: int = 0) -> Outcome:
+def _outcome(final: pdu.Response, explicit: bool, destination: str) -> Outcome:
     code = final.status
     if code in _FINAL:
         failed = decoded(final.dataset, explicit).get("FailedSOPInstanceUIDList", ()) if final.dataset else ()
@@ -285,7 +287,6 @@ def _outcome(final: pdu.Response, explicit: bool, destination: str, received: in
             status=code,
             sub_operations=final.sub_operations,
             failed=tuple(one for one in listed if isinstance(one, str) and one),
-            received=received,
         )
     text = f"retrieval answered with status {status.describe(code)}"
     if code == status.MOVE_DESTINATION_UNKNOWN:

@@ -33,8 +33,8 @@ class Receiver:
         self._contexts = contexts
         self._take = take
         self._incoming: set[Incoming] = set()
-        self.taken = 0
-        """Objects that were taken."""
+        self.taken: set[str] = set()
+        """SOP Instance UIDs of the objects that were taken."""
 
     def place(self, context_id: int, request: Command) -> Incoming:
         """A new file, its head written."""
@@ -73,7 +73,8 @@ class Receiver:
         finally:
             incoming.remove()
             self._incoming.discard(incoming)
-        self.taken += status.is_success(code)
+        if status.is_success(code):
+            self.taken.add(instance)
         return code
 
     def close(self) -> None:
