@@ -44,7 +44,9 @@ def stored(tx: Transaction, event: Event, said: Study) -> None:
 
 def answered(tx: Transaction, event: Event, said: Study) -> None:
     """An archive's N-EVENT-REPORT: what it commits to and what it does not. One that nobody asked for is reported."""
-    asked = tx.one("SELECT archive FROM commitment WHERE transaction_uid=?", (said.transaction_uid,))
+    asked = tx.one(
+        "SELECT archive, study_uid, event FROM commitment WHERE transaction_uid=?", (said.transaction_uid,)
+    )
     if asked is None:
         reason = "an archive commits under a Transaction UID that was not given out"
         exceptions.report(tx, "commitment-unknown", said.transaction_uid, reason, event)
@@ -64,11 +66,14 @@ def answered(tx: Transaction, event: Event, said: Study) -> None:
             for one in said.instances
         ],
     )
-    tx.execute(
-        "UPDATE commitment SET answered=?, event=? WHERE transaction_uid=?",
-        (at, event.id, said.transaction_uid),
+    owed = tx.one(
+        "SELECT 1 FROM copy WHERE archive=? AND study_uid=? AND event=? AND state=? LIMIT 1", (*asked, STORED)
     )
-    exceptions.clear(tx, "commitment-overdue", said.transaction_uid)
+    if owed is None:  # else it said nothing of some, and still owes that
+        tx.execute(
+            "UPDATE commitment SET answered=?, event=? WHERE transaction_uid=?",
+            (at, event.id, said.transaction_uid),
+        )
 
 
 def requested(tx: Transaction, event: Event, said: Study) -> None:
@@ -93,6 +98,12 @@ def reported(tx: Transaction, event: Event, said: Study) -> None:
         "UPDATE commitment_request SET reported=?, event=? WHERE requester=? AND transaction_uid=?",
         (event.time.isoformat(), event.id, said.requester, said.transaction_uid),
     )
+
+
+def came_again(tx: Transaction, sop_instance_uid: str) -> None:
+    """Its file is here, whether it was given up before or not."""
+    tx.execute("DELETE FROM freed WHERE sop_instance_uid=?", (sop_instance_uid,))
+    tx.execute("UPDATE copy SET freed=0 WHERE sop_instance_uid=? AND freed=1", (sop_instance_uid,))
 
 
 def copies(tx: Transaction, sop_instance_uid: str) -> int:

@@ -41,6 +41,7 @@ from broker.runtime.queries import Queries
 from broker.runtime.retention import Retention, limits_of
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.router import Router
+from broker.runtime.studies import Studies
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting
 from broker.store.database import Transaction
@@ -121,6 +122,15 @@ class Broker:
             on_events=self._committed,
             leads=lambda: self._leader.leads,
         )
+        self._studies = Studies(
+            self._database,
+            lambda: self._routes.configured,
+            settings,
+            clock,
+            on_events=self._committed,
+            on_freed=lambda number: self._telemetry.count("broker_objects_freed_total", {}, number),
+            leads=lambda: self._leader.leads,
+        )
         self._dicom = AssociationServer(
             settings.broker.bind,
             settings.broker.dicom.port,
@@ -170,8 +180,9 @@ class Broker:
             with _opening(f"dicom://{bind}:{self._dicom.port}"):
                 await asyncio.to_thread(self._dicom.start)
         if "router" in self._roles:
-            self._retention.start()
-            self._idle.start()
+            self._retention.rounds.start()
+            self._idle.rounds.start()
+            self._studies.rounds.start()
             if self._feed is not None:
                 self._feed.start()
         self._ready = True
@@ -186,8 +197,9 @@ class Broker:
             asyncio.to_thread(self._deliverers.stop, STOP_SECONDS),
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
-        await asyncio.to_thread(self._retention.stop)
-        await asyncio.to_thread(self._idle.stop)
+        await asyncio.to_thread(self._retention.rounds.stop)
+        await asyncio.to_thread(self._idle.rounds.stop)
+        await asyncio.to_thread(self._studies.rounds.stop)
         await asyncio.to_thread(self._routes.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)

@@ -1,0 +1,413 @@
+"""Rounds over studies, in front of a real journal of either engine: what they tell, and what is told once only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from broker.adapter import Rendered
+from broker.create.route import with_texts
+from broker.dicom import status
+from broker.event import Event, EventData, InstanceReference, Study
+from broker.journal import intake
+from broker.registers import commitments, exceptions, study_list
+from broker.runtime import rebuild
+from broker.runtime.archives import Archive, archives_of
+from broker.runtime.decided import decided
+from broker.runtime.offline import Configured, instance
+from broker.runtime.studies import Studies
+from tests.support.mpps import MPPS, begun, ended, scheduled
+from tests.unit.runtime.conftest import ENV, House
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+STUDY = "2.25.7"
+START = datetime(2026, 3, 9, 8, tzinfo=UTC)
+ASKING = """\
+route: asking
+on: [study.stored]
+where: study.archive == 'pacs'
+to: [{ dicom: pacs-commitment }]
+"""
+
+
+def image(number: int, study: str = STUDY) -> bytes:
+    return instance(
+        {
+            "SOPClassUID": CT,
+            "SOPInstanceUID": f"2.25.9.{number}",
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": "2.25.8",
+            "AccessionNumber": "A7",
+            "PatientID": "30908299902",
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def committing(configured: Configured) -> Configured:
+    """The shipped settings with an archive that is asked to commit."""
+    settings = configured.settings
+    (pacs,) = [one for one in settings.outbound if one.name == "pacs"]
+    asking = replace(
+        pacs,
+        name="pacs-commitment",
+        config=SimpleNamespace(archive="pacs"),  # type: ignore[arg-type]
+        spec=replace(pacs.spec, takes=("study",), render=lambda *_: Rendered(payload=b"{}")),
+    )
+    settings = replace(settings, outbound=(*settings.outbound, asking))
+    return with_texts(settings, ENV, {"asking.yaml": ASKING})
+
+
+class Ward:
+    """A house with studies in it, and its clock."""
+
+    def __init__(self, house: House, configured: Configured, spool: Path) -> None:
+        self.house, self.now = house, START
+        house.configured = configured
+        house.with_(routes=configured.routes, renderers=configured.renderers)
+        broker = configured.settings.broker.model_copy(update={"spool": str(spool)})
+        self._settings = replace(configured.settings, broker=broker)
+        self._spool = spool
+        self.freed: list[int] = []
+        self.studies = self.node()
+
+    def node(self, **options: Any) -> Studies:
+        """A node that has just begun to lead."""
+        told = self._settings.broker.studies.model_copy(update=options)
+        broker = self._settings.broker.model_copy(update={"studies": told})
+        return Studies(
+            self.house.database,
+            lambda: self.house.configured,
+            replace(self._settings, broker=broker),
+            lambda: self.now,
+            on_freed=self.freed.append,
+        )
+
+    def images(self, *numbers: int) -> None:
+        for number in numbers:
+            reception = self.house.receive("images", image(number))
+            self.now = max(self.now, reception.received)
+            file = self._spool / reception.blob
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"as it came")
+            os.utime(file, (reception.received.timestamp(),) * 2)
+        self.house.route()
+
+    def mpps(self, attributes: dict[str, Any], uid: str = "2.25.5") -> None:
+        head = {"SOPClassUID": MPPS, "SOPInstanceUID": uid}
+        self.now = max(self.now, self.house.receive("performed", instance(head | attributes)).received)
+        self.house.route()
+
+    def round(self, after: timedelta = timedelta(), *, by: Studies | None = None) -> list[str]:
+        """One round so much later; the types of the events that it made, which are routed then."""
+        self.now += after
+        (last,) = self.rows("SELECT coalesce(max(seq), 0) FROM event")[0]
+        made = (by or self.studies).run()
+        self.house.route()
+        found = [kind for (kind,) in self.rows("SELECT type FROM event WHERE seq>? ORDER BY seq", last)]
+        assert len(found) == made
+        return found
+
+    def arrive(self, destination: str) -> None:
+        """Everything for a destination is taken by it now."""
+        at = self.now.isoformat()
+        sql = "UPDATE delivery SET state='delivered', finished=? WHERE destination=? AND state='queued'"
+        self.house.database.write(lambda tx: tx.execute(sql, (at, destination))).result()
+
+    def answer(self, failures: Sequence[int] = (), *, only: int | None = None) -> None:
+        """The archive answers its last request: of the instances, in order, the failures, the others committed."""
+        tx = self.house.database.read()
+        ((body,),) = tx.rows("SELECT body FROM event WHERE type='study.stored' ORDER BY seq DESC LIMIT 1")
+        event = Event.model_validate_json(body)
+        assert event.data.study is not None
+        said = Study(
+            transaction_uid=commitments.transaction_of(event),
+            instances=tuple(
+                one.model_copy(update={"failure": failures[n] if n < len(failures) else 0})
+                for n, one in enumerate(event.data.study.instances[:only])
+            ),
+        )
+        self.say("study.committed", said)
+
+    def say(self, kind: Any, said: Study, source: str = "images") -> None:
+        data = EventData(study=said)
+        reception = decided(kind, data, source=source, site="STO", now=self.now, raw=b"{}", message_type=kind)
+        self.house.database.write(lambda tx: intake.insert(tx, reception)).result()
+        self.house.route()
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self.house.database.read().rows(sql, values)
+
+    def copies(self) -> list[tuple[str, str]]:
+        return self.rows("SELECT archive, state FROM copy ORDER BY archive, sop_instance_uid")
+
+    def files(self) -> int:
+        return len(list(self._spool.glob("instances/*/*.dcm")))
+
+    def last(self, kind: str) -> Study:
+        ((body,),) = self.rows("SELECT body FROM event WHERE type=? ORDER BY seq DESC LIMIT 1", kind)
+        found = Event.model_validate_json(body).data.study
+        assert found is not None
+        return found
+
+    def told(self, kind: str) -> list[str]:
+        """Reasons of open exceptions of a kind."""
+        return [e.reason for e in exceptions.entries(self.house.database.read()) if e.kind == kind]
+
+    def rebuilt(self) -> list[str]:
+        database = self.house.database
+        baseline = database.beside(rebuild.BASELINE)
+        with (
+            database.snapshot() as tx,
+            rebuild.rebuilt(tx, baseline, self.house.configured, lambda _: None) as again,
+        ):
+            return rebuild.compare(tx, again, self.house.configured.routes.version)
+
+
+@pytest.fixture
+def ward(house: House, committing: Configured, tmp_path: Path) -> Ward:
+    return Ward(house, committing, tmp_path)
+
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def test_archives_are_what_takes_objects_and_commit_where_they_are_asked(
+    configured: Configured, committing: Configured
+) -> None:
+    assert archives_of(configured.settings) == (Archive(name="pacs"),)
+    assert archives_of(committing.settings) == (Archive(name="pacs", asked_by=("pacs-commitment",)),)
+
+
+def test_without_mpps_a_study_is_complete_when_nothing_came_for_a_while(ward: Ward) -> None:
+    ward.images(1, 2)
+    assert ward.round(MINUTE) == []
+    assert ward.round(5 * MINUTE) == ["study.completed"]
+    said = ward.last("study.completed")
+    assert (said.study_uid, said.basis, said.number, said.accession_number) == (STUDY, "quiet", 2, "A7")
+    assert ward.round(HOUR) == [], "once"
+
+
+def test_what_comes_late_opens_it_again(ward: Ward) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.images(2)
+    assert ward.round(5 * MINUTE) == ["study.completed"]
+    assert ward.last("study.completed").number == 2
+
+
+def test_with_all_that_its_mpps_list_a_study_is_complete_at_once(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)))
+    ward.images(1, 2)
+    ward.mpps(ended(instances=("2.25.9.1", "2.25.9.2")))
+    assert ward.round(SECOND) == [], "it may be that more comes"
+    assert ward.round(3 * SECOND) == ["study.completed"]
+    assert (ward.last("study.completed").basis, ward.last("study.completed").expected) == ("mpps", 2)
+
+
+def test_what_its_mpps_list_and_did_not_come_is_told_until_it_does(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)))
+    ward.mpps(ended(instances=("2.25.9.1", "2.25.9.2")))
+    ward.images(1)
+    assert ward.round(MINUTE) == []
+    assert ward.round(5 * MINUTE) == ["study.completed"]
+    assert ward.told("study-incomplete") == ["MPPS list 2 instances, of which 1 are not here"]
+    tx = ward.house.database.read()
+    assert [row["study"] for row in study_list.listed(tx, "incomplete", copies=1)] == [STUDY]
+    ward.images(2)
+    assert ward.round(5 * SECOND) == ["study.completed"]
+    assert ward.last("study.completed").basis == "mpps"
+    assert ward.told("study-incomplete") == []
+    assert study_list.listed(tx, "incomplete", copies=1) == []
+
+
+def test_while_routing_is_behind_nothing_is_quiet_and_nothing_said_twice(ward: Ward) -> None:
+    ward.images(1)
+    ward.now += 6 * MINUTE
+    late = ward.house.receive("images", image(2))
+    assert ward.studies.run() == 0, "what is not routed may be of this study"
+    ward.house.route()
+    ward.now = late.received + 6 * MINUTE
+    assert ward.studies.run() == 1
+    assert ward.studies.run() == 0, "its last word is not routed"
+    ward.house.route()
+    assert ward.last("study.completed").number == 2
+    assert ward.round(MINUTE) == []
+
+
+def test_an_archive_that_took_all_of_it_is_told_of_once(ward: Ward) -> None:
+    ward.images(1, 2)
+    ward.round(6 * MINUTE)
+    assert ward.round(SECOND) == [], "it still has to leave"
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"]
+    said = ward.last("study.stored")
+    assert (said.archive, [one.sop_instance_uid for one in said.instances]) == (
+        "pacs",
+        ["2.25.9.1", "2.25.9.2"],
+    )
+    assert {(one.sop_class_uid, one.series_uid) for one in said.instances} == {(CT, "2.25.8")}
+    assert ward.copies() == [("pacs", "stored")] * 2
+    assert ward.round(SECOND) == []
+    assert ward.round(by=ward.node()) == [], "another node, which knows nothing, finds the same"
+
+
+def test_what_came_later_is_told_alone(ward: Ward) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+    ward.round(SECOND)
+    ward.images(2)
+    ward.arrive("pacs")
+    assert ward.round(6 * MINUTE) == ["study.completed"]
+    assert ward.round(SECOND) == ["study.stored"]
+    assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.2"]
+
+
+def stored(ward: Ward, *numbers: int) -> None:
+    """The archive has them, and was asked to commit."""
+    ward.images(*numbers)
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"]
+    ward.arrive("pacs-commitment")
+
+
+def test_an_archive_that_does_not_answer_is_asked_again_and_told_of(ward: Ward) -> None:
+    stored(ward, 1, 2)
+    first = ward.last("study.stored")
+    assert ward.round(59 * MINUTE) == []
+    assert ward.round(2 * MINUTE) == ["study.stored"]
+    assert ward.last("study.stored") == first
+    transactions = ward.rows("SELECT transaction_uid FROM commitment")
+    assert len(set(transactions)) == 2, "under another Transaction UID"
+    assert ward.round(2 * HOUR) == [], "not while the request waits to leave"
+    assert ward.told("commitment-overdue") == []
+    assert ward.round(24 * HOUR) == []
+    assert ward.told("commitment-overdue") == [
+        "pacs owes its commitment for 2 instances since 2026-03-09 08:08 UTC"
+    ]
+    ward.answer()
+    assert ward.copies() == [("pacs", "committed")] * 2
+    ward.round(2 * MINUTE)
+    assert ward.told("commitment-overdue") == []
+
+
+def test_of_what_an_archive_did_not_speak_it_is_asked_again(ward: Ward) -> None:
+    stored(ward, 1, 2)
+    ward.answer(only=1)
+    assert ward.round(2 * HOUR) == ["study.stored"]
+    assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.2"]
+
+
+def test_what_an_archive_says_it_does_not_have_is_sent_again_three_times(ward: Ward) -> None:
+    stored(ward, 1, 2)
+    for again in (1, 2, 3):
+        ward.answer([status.NO_SUCH_SOP_INSTANCE])
+        assert ward.round(2 * MINUTE) == []
+        replays = "SELECT count(*) FROM delivery WHERE replay_of IS NOT NULL"
+        assert ward.rows(replays) == [(again,)]
+        assert ward.round(2 * MINUTE) == [], "it is on its way"
+        ward.now += MINUTE
+        ward.arrive("pacs")
+        assert ward.round(2 * MINUTE) == ["study.stored"]
+        assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.1"]
+        ward.arrive("pacs-commitment")
+    assert ward.told("commitment-failed") == []
+    ward.answer([status.NO_SUCH_SOP_INSTANCE])
+    assert ward.round(2 * MINUTE) == []
+    (told,) = ward.told("commitment-failed")
+    assert told.startswith("pacs does not commit to instances that it took: 1 with failure 0112")
+
+
+def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> None:
+    stored(ward, 1, 2)
+    ward.answer([0, status.PROCESSING_FAILURE])
+    assert ward.round(2 * MINUTE) == []
+    assert "1 with failure 0110" in ward.told("commitment-failed")[0]
+    assert ward.rows("SELECT subject FROM exception WHERE kind='commitment-failed'") == [(STUDY,)]
+    ward.now += MINUTE
+    at = ward.now.isoformat()
+    ward.house.database.write(
+        lambda tx: tx.execute("UPDATE delivery SET finished=? WHERE destination='pacs'", (at,))
+    ).result()
+    assert ward.round(2 * MINUTE) == ["study.stored"], "as after a replay"
+    ward.arrive("pacs-commitment")
+    ward.answer()
+    ward.round(2 * MINUTE)
+    assert ward.told("commitment-failed") == []
+    assert ward.copies() == [("pacs", "committed")] * 2
+
+
+def asked(ward: Ward, *uids: str, sop_class: str = CT) -> None:
+    items = tuple(InstanceReference(sop_class_uid=sop_class, sop_instance_uid=uid) for uid in uids)
+    said = Study(requester="CT1_STO", transaction_uid="2.25.77", instances=items)
+    ward.say("commitment.requested", said)
+
+
+def test_a_device_is_told_once_everything_is_safe(ward: Ward) -> None:
+    stored(ward, 1, 2)
+    asked(ward, "2.25.9.1", "2.25.9.2")
+    assert ward.round(SECOND) == []
+    ward.answer()
+    assert ward.round(SECOND) == ["commitment.reported"]
+    said = ward.last("commitment.reported")
+    assert (said.requester, said.transaction_uid) == ("CT1_STO", "2.25.77")
+    assert [(one.sop_instance_uid, one.failure) for one in said.instances] == [
+        ("2.25.9.1", 0),
+        ("2.25.9.2", 0),
+    ]
+    assert ward.round(SECOND) == [], "once"
+
+
+def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> None:
+    stored(ward, 1)
+    asked(ward, "2.25.9.1", "2.25.9.404")
+    assert ward.round(6 * MINUTE) == [], "the archive still may commit to the one"
+    ward.answer()
+    assert ward.round(SECOND) == ["commitment.reported"]
+    assert [one.failure for one in ward.last("commitment.reported").instances] == [
+        0,
+        status.NO_SUCH_SOP_INSTANCE,
+    ]
+
+
+def test_a_device_waits_no_longer_than_the_settings_say(ward: Ward) -> None:
+    stored(ward, 1)
+    asked(ward, "2.25.9.1")
+    assert "commitment.reported" in ward.round(25 * HOUR)
+    assert [one.failure for one in ward.last("commitment.reported").instances] == [status.PROCESSING_FAILURE]
+
+
+def test_the_file_of_a_safe_object_is_given_up_after_a_while(ward: Ward) -> None:
+    stored(ward, 1, 2)
+    ward.answer([0, status.PROCESSING_FAILURE])
+    ward.round(6 * 24 * HOUR)
+    assert ward.files() == 2
+    ward.round(25 * HOUR)
+    assert (ward.files(), ward.freed) == (1, [1])
+    assert ward.rows("SELECT sop_instance_uid, gone FROM freed") == [("2.25.9.1", 1)]
+    assert ward.rebuilt() == []
+    ward.images(1)
+    assert ward.rows("SELECT count(*) FROM freed") == [(0,)], "it came again"
+    assert ward.files() == 2
+
+
+def test_everything_is_in_the_log_and_a_rebuild_keeps_it(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)))
+    stored(ward, 1, 2)
+    asked(ward, "2.25.9.1")
+    ward.answer([0, status.NO_SUCH_SOP_INSTANCE])
+    ward.round(MINUTE)
+    ward.images(3)
+
+    assert ward.rebuilt() == []
+    kinds = {kind for (kind,) in ward.rows("SELECT DISTINCT type FROM message WHERE source='clock'")}
+    assert kinds == {"study.completed", "study.stored", "commitment.reported"}
