@@ -5,7 +5,6 @@ A destination of its own beside the archive's: one that will not be asked must n
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from pydantic import Field
@@ -42,14 +41,13 @@ class ArchiveCommitment(Options):
 
 
 def render_request(view: View, target: Target) -> Rendered:
-    """The delivery as JSON: `dataset`, the action information. Raises `UnmappableError`."""
+    """The action information as JSON. Raises `UnmappableError`."""
     study = view.event.data.study
     if view.event.type != "study.stored" or study is None or not study.instances:
         raise UnmappableError(f"{target.place}: a {view.event.type} names nothing to commit to")
     transaction = commitment.transaction_of(view.event.id)
-    dataset = commitment.information(transaction, study.instances)
     return Rendered(
-        payload=json.dumps({"dataset": dataset}).encode(),
+        payload=dicom.to_json(commitment.information(transaction, study.instances)).encode(),
         summary=f"N-ACTION of storage commitment, {len(study.instances)} instances",
     )
 
@@ -73,7 +71,7 @@ class RequestSender:
             sop_class_uid=uid.STORAGE_COMMITMENT,
             sop_instance_uid=uid.STORAGE_COMMITMENT_INSTANCE,
             type_id=commitment.REQUEST,
-            information=dicom.from_json(json.dumps(json.loads(delivery.payload)["dataset"])),
+            information=dicom.from_json(delivery.payload.decode()),
         )
         code = action_scu.act(self._place, call, delivery.confirm).status
         if status.is_success(code) or status.is_warning(code):

@@ -5,7 +5,6 @@ Every failure is that of one device: it waits, or is held for a person, and the 
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from pydantic import Field
@@ -39,7 +38,7 @@ class DeviceReports(Options):
 
 
 def render_report(view: View, target: Target) -> Rendered:
-    """The delivery as JSON: `requester` (AE title), `type` (Event Type ID), `dataset` (event information).
+    """The event information as JSON, with the AE title of whom to tell it under `requester`.
 
     Raises `UnmappableError`.
     """
@@ -47,13 +46,9 @@ def render_report(view: View, target: Target) -> Rendered:
     if view.event.type != "commitment.reported" or study is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} is no report to a device")
     failed = sum(1 for one in study.instances if one.failure)
-    delivery = {
-        "requester": study.requester,
-        "type": commitment.event_type(study.instances),
-        "dataset": commitment.information(study.transaction_uid, study.instances),
-    }
+    told = {"requester": study.requester, **commitment.information(study.transaction_uid, study.instances)}
     summary = f"N-EVENT-REPORT of storage commitment, {len(study.instances)} instances, {failed} failed"
-    return Rendered(payload=json.dumps(delivery).encode(), summary=summary)
+    return Rendered(payload=dicom.to_json(told).encode(), summary=summary)
 
 
 class ReportSender:
@@ -65,13 +60,13 @@ class ReportSender:
 
     def deliver(self, delivery: Delivery) -> Receipt:
         """Tells the device."""
-        order = json.loads(delivery.payload)
-        requester = order["requester"]
+        information = dict(dicom.from_json(delivery.payload.decode()))
+        requester = str(information.pop("requester"))
         call = action_scu.Call(
             sop_class_uid=uid.STORAGE_COMMITMENT,
             sop_instance_uid=uid.STORAGE_COMMITMENT_INSTANCE,
-            type_id=order["type"],
-            information=dicom.from_json(json.dumps(order["dataset"])),
+            type_id=commitment.event_type(information),
+            information=information,
         )
         code = self._told(requester, call, delivery)
         if status.is_success(code) or status.is_warning(code):

@@ -44,9 +44,9 @@ def information(transaction_uid: str, instances: Sequence[InstanceReference]) ->
     return found
 
 
-def event_type(instances: Sequence[InstanceReference]) -> int:
-    """Event Type ID of the report of these."""
-    return FAILURES_EXIST if any(one.failure for one in instances) else SUCCESSFUL
+def event_type(information: Attributes) -> int:
+    """Event Type ID of the report that says so."""
+    return FAILURES_EXIST if FAILED in information else SUCCESSFUL
 
 
 def read(information: Attributes) -> tuple[str, tuple[InstanceReference, ...]]:

@@ -56,8 +56,6 @@ def fold(tx: Transaction, event: Event, said: Study) -> None:
         _complete(tx, event, said)
     elif event.type == "study.stored":
         commitments.stored(tx, event, said)
-    elif event.type == "study.committed":
-        commitments.answered(tx, event, said)
     elif event.type in ("study.rejected", "study.restored"):
         _reject(tx, event, said)
     elif event.type == "study.available":
