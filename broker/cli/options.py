@@ -184,7 +184,7 @@ def audited(settings: Settings, action: str, reason: str, detail: Mapping[str, A
         ).result()
 
 
-def number(text: str) -> str:
+def patients_number(text: str) -> str:
     """A patient's number; from standard input (`-`) it stands in no list of processes and no shell's history."""
     return sys.stdin.readline().strip() if text == "-" else text.strip()
 

@@ -16,9 +16,9 @@ from broker.cli.options import (
     format_option,
     load_settings,
     login,
-    number,
     open_desk,
     open_journal,
+    patients_number,
     print_json,
 )
 from broker.errors import ConfigError
@@ -72,7 +72,7 @@ def show(
     """
     settings = load_settings(config)
     tx = open_journal(settings)
-    owned = [one for one in patients.under(tx, number(identifier)) if issuer in ("", one.issuer)]
+    owned = [one for one in patients.under(tx, patients_number(identifier)) if issuer in ("", one.issuer)]
     if phi:
         _allowed(settings, config, reason, sorted({one.patient for one in owned}))
     if not owned:
@@ -98,7 +98,7 @@ def merge_status(what: str, config: Path, as_json: bool) -> None:
     Examples:  broker patients merge-status    ·    broker patients merge-status 700123 --format json
     """
     tx = open_journal(load_settings(config))
-    changes = splitplan.find(tx, number(what)) if what else ledger.held(tx)
+    changes = splitplan.find(tx, patients_number(what)) if what else ledger.held(tx)
     if as_json:
         print_json([_status(tx, change) for change in changes])
     else:

@@ -8,7 +8,14 @@ from typing import Any
 import rich_click as click
 
 from broker.cli.archives import archive_option, retrieving
-from broker.cli.options import config_option, format_option, load_settings, number, open_journal, print_json
+from broker.cli.options import (
+    config_option,
+    format_option,
+    load_settings,
+    open_journal,
+    patients_number,
+    print_json,
+)
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes
 from broker.errors import ConfigError
@@ -82,7 +89,7 @@ def command(
         else:
             keys = {**STUDY_KEYS, **{key: value for key, value in narrowed.items() if value}}
             found = (
-                _of_patient(scu, settings, number(patient), issuer, keys, limit)
+                _of_patient(scu, settings, patients_number(patient), issuer, keys, limit)
                 if patient
                 else _studies(scu, keys, limit)
             )

@@ -92,10 +92,10 @@ def performed(tx: Transaction, aet: str, since: str) -> dict[str, int]:
 class Filed:
     """Whose the objects of one device are."""
 
-    number: int
-    unknown: int
+    number: int = 0
+    unknown: int = 0
     """PAS knows no such patient."""
-    ended: int
+    ended: int = 0
     """They came under a number that PAS had ended, by a merge or otherwise."""
 
 
@@ -118,12 +118,12 @@ def filed(tx: Transaction, aet: str, since: str) -> Filed:
 class Asked:
     """Storage commitments that one device asked for."""
 
-    number: int
-    last: str
+    number: int = 0
+    last: str = ""
     """When the newest was: ISO 8601, UTC."""
-    reported: int
+    reported: int = 0
     """Those whose report the device took."""
-    stuck: int
+    stuck: int = 0
     """Reports that wait for a person."""
 
 
