@@ -61,7 +61,7 @@ def archive(started: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             event("instance.received", 3 + n, patient=KARI, instance=instance(f"2.25.1.{n}", content=str(n)))
             for n in (1, 2, 3)
         ),
-        event("study.completed", 7, source="clock", study=Study(study_uid=STUDY, basis="quiet")),
+        event("study.completed", 7, source="clock", study=Study(study_uid=STUDY, basis="quiet", number=3)),
         event(
             "study.stored",
             8,
