@@ -14,7 +14,8 @@ from broker.dicom import status, uid
 from broker.dicom.aet import AeTitle
 from broker.dicom.charset import Term
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender
-from broker.net.retrieve_scu import SYNTAXES, RetrieveScu
+from broker.net.retrieve_scu import RetrieveScu
+from broker.net.retrieved import COMMON, SYNTAXES
 from broker.net.service import STORAGE_SOP_CLASSES
 from broker.net.store_scu import PERMANENT, StoreScu
 from broker.scalars import Duration, Text
@@ -124,9 +125,10 @@ STATEMENT = Statement(
                 "Queries are hierarchical at STUDY, SERIES and IMAGE level, with the unique keys of the levels above;"
                 " no relational queries, no extended negotiation. Answers beyond what is wanted are cancelled.",
                 "For C-GET the broker is the SCP of the storage SOP classes that a query at IMAGE level names"
-                " (0008,0016), by role selection (SCU 0, SCP 1), each in contexts of one transfer syntax, so that an"
-                f" object can come as the archive has it: of {len(SYNTAXES)} syntaxes as many as the 126 contexts left"
-                " allow. Objects are written to files as they come, never transcoded.",
+                f" (0008,0016), or of the {len(COMMON)} commonest where it names none, by role selection (SCP 1):"
+                " each in contexts of one transfer syntax, so that an object can come as the archive has it, of"
+                f" {len(SYNTAXES)} syntaxes as many as the 126 contexts left allow. Objects are written to files as"
+                " they come, never transcoded.",
                 "C-MOVE: any AE title that the archive knows. Remaining, completed, failed and warning sub-operations"
                 " are read where the archive tells them; silence is borne for 300 s.",
             ),

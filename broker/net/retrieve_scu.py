@@ -32,23 +32,10 @@ from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliv
 from broker.net.find_scu import FindScu, decoded
 from broker.net.kept import KeptAssociation
 from broker.net.requestor import MAX_CONTEXTS
-from broker.net.retrieved import Receiver, Take
+from broker.net.retrieved import Receiver, Take, proposed
 from broker.net.store_scu import PERMANENT
 
 Level = Literal["STUDY", "SERIES", "IMAGE"]
-
-SYNTAXES: Final = (
-    uid.EXPLICIT_LITTLE_ENDIAN,
-    uid.IMPLICIT_LITTLE_ENDIAN,
-    *(f"1.2.840.10008.1.2.4.{number}" for number in (70, 50, 90, 91, 80, 81, 57, 51)),
-    "1.2.840.10008.1.2.5",
-    uid.DEFLATED_LITTLE_ENDIAN,
-    *(f"1.2.840.10008.1.2.4.{number}" for number in (102, 103, 104, 105, 106, 100, 101, 107, 108)),
-    *(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)),
-    uid.EXPLICIT_BIG_ENDIAN,
-)
-"""Transfer syntaxes in which objects may come by C-GET, the commonest first: each in a context of its own, so that the
-archive can send each object as it keeps it. Where a study has many SOP classes the rarest syntaxes find no place."""
 
 _FINAL: Final = frozenset({status.SUCCESS, status.COERCED, status.CANCEL})
 _OWN_CONTEXTS: Final = 2
@@ -192,13 +179,7 @@ class RetrieveScu:
         wanted = self._wanted(entity)
         if not wanted:
             return Outcome(status=status.SUCCESS, sub_operations=SubOperations(0, 0, 0, 0))
-        classes = dict.fromkeys(one.sop_class_uid for one in wanted if uid.valid(one.sop_class_uid))
-        if not classes:
-            raise PermanentDeliveryError(
-                f"{self.called_aet} names no SOP classes (0008,0016): a C-MOVE needs none"
-            )
-        room = MAX_CONTEXTS - _OWN_CONTEXTS
-        storing = [pdu.Context(one, syntax) for syntax in SYNTAXES for one in classes][:room]
+        storing = proposed([one.sop_class_uid for one in wanted], MAX_CONTEXTS - _OWN_CONTEXTS)
         kept = self._association(uid.STUDY_ROOT_GET, storing)
         receiver = None
         try:

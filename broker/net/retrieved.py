@@ -1,12 +1,13 @@
-"""The objects that a C-GET brings: each received into a file of its own, and given to whoever asked for it.
+"""The objects that a C-GET brings: in which contexts they may come, and each into a file of its own.
 
 The storage SCP of one association that this side opened (PS3.4 C.4.3.3); no data set is decoded or held in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from broker.dicom import part10, pdu, status, uid
 from broker.dicom.command import Command, Message
@@ -17,6 +18,40 @@ from broker.net.service import StoreRequest
 Take = Callable[[StoreRequest], int]
 """What becomes of a complete object, and the status to answer: it moves the file away, or the file goes. An `OSError`
 is answered A700."""
+
+
+SYNTAXES: Final = (
+    uid.EXPLICIT_LITTLE_ENDIAN,
+    uid.IMPLICIT_LITTLE_ENDIAN,
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (70, 50, 90, 91, 80, 81, 57, 51)),
+    "1.2.840.10008.1.2.5",
+    uid.DEFLATED_LITTLE_ENDIAN,
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (102, 103, 104, 105, 106, 100, 101, 107, 108)),
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)),
+    uid.EXPLICIT_BIG_ENDIAN,
+)
+"""Transfer syntaxes in which objects may come, the commonest first (PS3.5 10, A)."""
+
+COMMON: Final = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in (
+        *("2", "2.1", "4", "4.1", "1", "1.1", "1.2", "6.1", "3.1", "7", "7.2", "7.4", "12.1", "12.2", "20"),
+        *("128", "77.1.1", "77.1.4", "77.1.5.1", "77.1.5.4", "88.11", "88.22", "88.33", "88.59", "88.67"),
+        *("11.1", "104.1", "9.1.1", "481.1", "481.3", "481.5"),
+    )
+)
+"""Storage SOP classes of most of what hospitals have: CT, MR, CR, DX, mammography, ultrasound, secondary capture, XA,
+RF, NM, PET, endoscopy, photographs, eyes, reports, key objects, presentation states, PDF, ECG, radiotherapy."""
+
+
+def proposed(classes: Sequence[str], room: int) -> list[pdu.Context]:
+    """The contexts in which objects of these classes may come, `room` at most.
+
+    Each of one transfer syntax, so that the archive can send each object as it keeps it. Where there are many classes
+    the rarest syntaxes find no place. An archive that named no class may send what is `COMMON`.
+    """
+    named = tuple(dict.fromkeys(one for one in classes if uid.valid(one))) or COMMON
+    return [pdu.Context(one, syntax) for syntax in SYNTAXES for one in named][:room]
 
 
 class Receiver:

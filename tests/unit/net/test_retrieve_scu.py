@@ -16,9 +16,9 @@ from pydicom.uid import JPEGBaseline8Bit, generate_uid
 from broker.dicom import command, negotiation, pdu, status, uid
 from broker.dicom.pdu import SubOperations
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError
-from broker.net.association import Answer, AssociationServer, Peer, StoreRequest
+from broker.net.association import STORAGE_SOP_CLASSES, Answer, AssociationServer, Peer, StoreRequest
 from broker.net.retrieve_scu import Entity, Kept, Outcome, RetrieveScu, Watch
-from broker.net.retrieved import into
+from broker.net.retrieved import COMMON, SYNTAXES, into, proposed
 from tests.support.archive import Archive
 from tests.support.images import dataset_bytes, write_image
 
@@ -254,13 +254,23 @@ def test_nothing_there_is_no_failure(scu: RetrieveScu, folder: Path) -> None:
     assert (done.received, done.sub_operations.completed, done.whole) == (0, 0, True)
 
 
-def test_an_archive_that_names_no_classes_needs_a_move(
+def test_an_archive_that_names_no_classes_may_send_what_is_common(
     scu: RetrieveScu, archive: Archive, folder: Path
 ) -> None:
     archive.says_classes = False
 
-    with pytest.raises(PermanentDeliveryError, match="C-MOVE"):
-        scu.get(Entity(study_uid=STUDY), folder, into(folder))
+    assert scu.get(Entity(study_uid=STUDY), folder, into(folder)).received == 3
+
+
+@pytest.mark.parametrize(
+    ("classes", "each"), [([CT], len(SYNTAXES)), (["1.2.3", CT, CT], len(SYNTAXES)), ([""], 4), ([], 4)]
+)
+def test_every_class_may_come_in_the_same_syntaxes(classes: list[str], each: int) -> None:
+    contexts = proposed(classes, 126)
+
+    assert len(set(contexts)) == len(contexts) <= 126
+    of_ct = [one.transfer_syntax for one in contexts if one.abstract_syntax == CT]
+    assert of_ct[:each] == list(SYNTAXES[:each])
 
 
 class Everything:
@@ -341,6 +351,10 @@ def test_a_peer_that_breaks_off_leaves_nothing_behind(
 
     assert list(folder.iterdir()) == []
     assert roles == {CT: negotiation.Roles(scu=False, scp=True)}
+
+
+def test_what_is_common_is_storage() -> None:
+    assert set(COMMON) <= set(STORAGE_SOP_CLASSES)
 
 
 def test_counts_go_before_the_status() -> None:
