@@ -103,6 +103,7 @@ STATEMENT = Statement(
             role="SCU",
             sop_classes=(uid.STUDY_ROOT_FIND, uid.STUDY_ROOT_MOVE, uid.STUDY_ROOT_GET),
             operations=("C-FIND", "C-MOVE", "C-GET"),
+            on_demand=True,
             statuses={
                 status.SUCCESS: "done; the counts of the sub-operations go before it: one that failed is told",
                 status.COERCED: "C-MOVE, C-GET: done but for the sub-operations that failed, which are listed",
@@ -120,8 +121,8 @@ STATEMENT = Statement(
                 ),
             },
             remarks=(
-                "Used by `broker reconcile --archive` and `broker studies find` and `fetch`: an association is opened"
-                " for each, at `query_aet` and `query_port` where the PACS has others for it.",
+                "Used by `broker reconcile --archive`, `broker studies find` and `broker studies fetch`, at `query_aet`"
+                " and `query_port` where the PACS has others for it.",
                 "Queries are hierarchical at STUDY, SERIES and IMAGE level, with the unique keys of the levels above;"
                 " no relational queries, no extended negotiation. Answers beyond what is wanted are cancelled.",
                 "For C-GET the broker is the SCP of the storage SOP classes that a query at IMAGE level names"
@@ -139,14 +140,14 @@ STATEMENT = Statement(
             transaction="RAD-14",
             name="Query Images",
             profile="SWF.b",
-            actor="Image Display",
+            actor="Image Display (query and retrieval only)",
             limits="asked by commands and for reconciliation, to compare and to fetch; nothing is displayed",
         ),
         IheClaim(
             transaction="RAD-16",
             name="Retrieve Images",
             profile="SWF.b",
-            actor="Image Display",
+            actor="Image Display (query and retrieval only)",
             limits="C-MOVE to an AE title that the archive knows, or C-GET into files; nothing is displayed",
         ),
     ),

@@ -135,6 +135,15 @@ def _tag(keyword: str) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+def _opened(setting: Setting, service: DicomService) -> str:
+    if service.on_demand:
+        return "An association is opened when somebody asks, and released after that; nothing is tried again by itself."
+    return (
+        "An association is opened when something is to be delivered, kept and used again; at most"
+        f" {getattr(setting.entry, 'connections', 1)} at once. A peer that is away is tried again, less and less often."
+    )
+
+
 def requestors(used: Sequence[Used]) -> Iterator[Section]:
     """Each destination that opens associations."""
     for setting, service in used:
@@ -151,10 +160,8 @@ def requestors(used: Sequence[Used]) -> Iterator[Section]:
         yield Section(
             title=f"{getattr(setting.config, 'calling_aet', setting.name)} to {setting.name}: {service.name} SCU",
             text=(
-                f"Called AE title {called(setting)}. An association is opened when something is to be delivered, kept"
-                f" and used again; at most {getattr(setting.entry, 'connections', 1)} at once. Longest PDU"
-                f" {pdu.MAX_PDU} bytes; one transfer syntax in each context. A"
-                " peer that is away is tried again, less and less often.",
+                f"Called AE title {called(setting)}. {_opened(setting, service)} Longest PDU {pdu.MAX_PDU} bytes; one"
+                " transfer syntax in each context.",
             ),
             points=service.remarks,
             tables=(

@@ -84,7 +84,7 @@ _MEANINGS = {
     MOVE_DESTINATION_UNKNOWN: "move destination unknown",
     DATA_SET_MISMATCH: "data set does not match SOP class",
     CANNOT_UNDERSTAND: "cannot understand",
-    COERCED: "coercion of data elements",
+    COERCED: "coercion of data elements; of a retrieval: not all of it done",
     ELEMENTS_DISCARDED: "elements discarded",
     DATA_SET_MISMATCH_WARNING: "data set does not match SOP class",
     RESPONSE_LIMIT: "response limit reached",
