@@ -59,6 +59,7 @@ EventType = Literal[
     "observation.recorded",
     "document.received",
     "consent.changed",
+    "exception.closed",
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
@@ -328,7 +329,7 @@ class Study(Payload):
     basis: Literal["", "mpps", "quiet"] = ""
     """Why it counts as complete: everything that its MPPS list is here, or nothing came for a while."""
     number: int = 0
-    """Instances of it that were received."""
+    """Instances of it that are here; of a rejection, and of one that is taken back: that stay in use."""
     expected: int = 0
     """Instances that its MPPS list; 0: none does."""
     archive: str = ""
@@ -371,6 +372,15 @@ class Decision(Payload):
     """What they were shown: a digest."""
 
 
+class Closing(Payload):
+    """That somebody has seen to what a person had to look at (`broker.registers.exceptions`)."""
+
+    kind: str
+    subject: str
+    by: str
+    reason: str
+
+
 class EventData(Payload):
     """What the event is about. Which parts stand depends on the event's type."""
 
@@ -388,6 +398,8 @@ class EventData(Payload):
     result: Result | None = None
     decision: Decision | None = None
     """Of a split, and of a merge that was held and then released. Stays inside: it is not published."""
+    closing: Closing | None = None
+    """Stays inside: it is not published."""
 
 
 class Draft(Payload):
@@ -433,7 +445,12 @@ class Event(Payload):
             "eventtime": self.event_time,
             "data": self.data.model_dump(
                 exclude_none=True,
-                exclude={"patient": set(CONFIDENTIAL), "step": set(CONFIDENTIAL), "decision": True},
+                exclude={
+                    "patient": set(CONFIDENTIAL),
+                    "step": set(CONFIDENTIAL),
+                    "decision": True,
+                    "closing": True,
+                },
             ),
         } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["DicomService", "IheClaim", "Statement"]
+__all__ = ["DicomService", "IheClaim", "Statement", "WebService"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DicomService:
-    """One DICOM service, as its SCP or its SCU."""
+    """One DICOM service, as its SCP or its SCU. The SCP that opens the association itself is it by role selection."""
 
     name: str
     """`Modality Worklist`."""
@@ -34,6 +34,26 @@ class DicomService:
     """Sentences about its behaviour and its limits."""
     on_demand: bool = False
     """SCU: it is used when somebody asks, and not by deliveries, which are tried again."""
+    kept: bool = True
+    """Of a destination: its association is used again; else it is released after each answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebService:
+    """One DICOMweb transaction, as its user agent (PS3.18 8.2)."""
+
+    name: str
+    """`Store (STOW-RS)`."""
+    requests: tuple[str, ...]
+    """Methods and resources: `POST {url}/studies`."""
+    payload: str
+    """What is sent with it."""
+    accepts: str
+    """Media types that may be answered."""
+    statuses: Mapping[str, str]
+    """What becomes of it, by the HTTP statuses that come back."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about its behaviour and its limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +77,7 @@ class Statement:
     """All of it, for one listener or destination with its options."""
 
     services: tuple[DicomService, ...] = ()
+    web: tuple[WebService, ...] = ()
     means: Mapping[str, str] = field(default_factory=dict)
     """HL7 message type to what it is taken to mean."""
     refuses: Mapping[str, str] = field(default_factory=dict)

@@ -94,6 +94,7 @@ STATEMENT = Statement(
             role="SCU",
             sop_classes=(uid.STORAGE_COMMITMENT,),
             operations=("N-ACTION",),
+            kept=False,
             statuses={
                 status.SUCCESS: "the archive was asked; so is a warning (Bxxx, 0107, 0116)",
                 **dict.fromkeys(sorted(_PERMANENT), "a lasting refusal: held for a person after a few tries"),

@@ -119,12 +119,13 @@ STATEMENT = Statement(
             role="SCP",
             sop_classes=(uid.STORAGE_COMMITMENT,),
             operations=("N-EVENT-REPORT",),
+            kept=False,
             statuses={
                 status.SUCCESS: "the device was told; so is a warning (Bxxx, 0107, 0116)",
                 **dict.fromkeys(sorted(_LATER), "tried again, later and later"),
             },
             remarks=(
-                "As invoker. Event Type ID 1 where all instances are committed to, else 2; every instance of the"
+                "Event Type ID 1 where all instances are committed to, else 2; every instance of the"
                 " request stands in one of the two sequences.",
                 "On a new association to the address that `devices` has for the AE title, with role selection (we are"
                 " the SCP); with `commitment: same` on the association on which the device asked, as long as it is open"

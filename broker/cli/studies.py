@@ -17,6 +17,7 @@ from broker.cli.options import (
     print_json,
     seconds_of,
 )
+from broker.cli.studies_reject import reject, revoke
 from broker.errors import ConfigError
 from broker.registers import study_list
 from broker.registers.study_list import Which
@@ -128,3 +129,7 @@ def _print(found: dict[str, Any]) -> None:
         click.echo(f"{one['availability']} at {one['retrieve_aet']} since {one['since']}: {one['instances']}")
     for one in found["exceptions"]:
         click.echo(f"exception {one['kind']}: {one['reason']}")
+
+
+command.add_command(reject)
+command.add_command(revoke)

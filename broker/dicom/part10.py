@@ -1,4 +1,5 @@
-"""The head of a DICOM file for a data set that came over an association, and reading such a file when it is small.
+"""The head of a DICOM file for a data set that came over an association, and the digest that tells such objects apart;
+reading such a file when it is small.
 
 Preamble and file meta information, made from what the association said, never from the data set: that
 follows byte for byte. PS3.10 7.1.
@@ -6,6 +7,7 @@ follows byte for byte. PS3.10 7.1.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from io import BytesIO
 
@@ -56,6 +58,14 @@ def read(raw: bytes, sop_class_uid: str) -> tuple[str, Attributes]:
     if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != sop_class_uid:
         raise RemoteProtocolError("(0002,0002) is not the SOP class of this service")
     return str(dataset.file_meta.get("MediaStorageSOPInstanceUID", "")), dicom.from_dataset(dataset)
+
+
+def digest(transfer_syntax_uid: str) -> hashlib._Hash:
+    """SHA-256 over an object's transfer syntax, then (to be updated with) its data set.
+
+    The same bytes mean other pixels under another transfer syntax.
+    """
+    return hashlib.sha256(f"{transfer_syntax_uid}\n".encode())
 
 
 def _element(number: int, vr: bytes, text: str) -> bytes:

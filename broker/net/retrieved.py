@@ -73,13 +73,14 @@ class Receiver:
 
     def place(self, context_id: int, request: Command) -> Incoming:
         """A new file, its head written."""
+        syntax = self._context(context_id).transfer_syntax
         head = part10.head(
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
-            transfer_syntax_uid=self._context(context_id).transfer_syntax,
+            transfer_syntax_uid=syntax,
             calling_aet=self._archive,
         )
-        incoming = Incoming(self._folder, lambda: None, head)
+        incoming = Incoming(self._folder, lambda: None, head, part10.digest(syntax))
         self._incoming.add(incoming)
         return incoming
 
@@ -101,6 +102,7 @@ class Receiver:
                     sop_instance_uid=instance,
                     transfer_syntax_uid=context.transfer_syntax,
                     path=incoming.path,
+                    sha256=incoming.digest.hexdigest(),
                 )
             )
         except OSError:

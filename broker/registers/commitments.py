@@ -98,11 +98,16 @@ def requested(tx: Transaction, event: Event, said: Study) -> None:
 
 
 def reported(tx: Transaction, event: Event, said: Study) -> None:
-    """What a device is told."""
-    tx.execute(
-        "UPDATE commitment_request SET reported=?, event=? WHERE requester=? AND transaction_uid=?",
-        (event.time.isoformat(), event.id, said.requester, said.transaction_uid),
+    """What a device is told. It waits on where it asked for something else while that was decided."""
+    key = (said.requester, said.transaction_uid)
+    asked = tx.rows(
+        "SELECT sop_instance_uid FROM commitment_item WHERE requester=? AND transaction_uid=?", key
     )
+    if {uid for (uid,) in asked} == {one.sop_instance_uid for one in said.instances}:
+        tx.execute(
+            "UPDATE commitment_request SET reported=?, event=? WHERE requester=? AND transaction_uid=?",
+            (event.time.isoformat(), event.id, *key),
+        )
 
 
 def came_again(tx: Transaction, sop_instance_uid: str) -> None:

@@ -23,6 +23,7 @@ from broker.registers import (
     patients,
     performed,
     protection,
+    rejections,
     split,
     steps,
     studies,
@@ -53,6 +54,9 @@ class Folded:
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
     said = event.data.patient
+    if event.data.closing is not None:
+        exceptions.close(tx, event.data.closing)
+        return Folded(view=None)
     if (
         said is not None
         and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
@@ -313,6 +317,8 @@ def _study(tx: Transaction, event: Event, message: Message | None, said: Study) 
             return Folded(view=None)
         said, data = known, event.data.model_copy(update={"study": known})
         event = event.model_copy(update={"data": data})
+    elif event.type in ("study.rejected", "study.restored") and rejections.foreign(tx, event, said):
+        return Folded(view=None)
     else:
         studies.fold(tx, event, said)
     return Folded(view=_of_study(tx, event, message, said))
@@ -323,6 +329,9 @@ def _of_study(tx: Transaction, event: Event, message: Message | None, said: Stud
     patient: they keep their order by device."""
     if event.type.startswith("commitment."):
         return View(event=event, message=message, patient_key=f"device|{said.requester}")
+    if event.type in ("study.rejected", "study.restored"):
+        said = said.model_copy(update={"number": rejections.remaining(tx, said.study_uid)})
+        event = event.model_copy(update={"data": event.data.model_copy(update={"study": said})})
     key = studies.owner(tx, said.study_uid)
     if not key:
         return View(event=event, message=message, patient_key=f"unverified|{said.study_uid}")

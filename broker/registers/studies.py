@@ -1,7 +1,7 @@
-"""Studies: how much of each is here, what its MPPS list, what was rejected, what archives notify of (IAN).
+"""Studies: how much of each is here, what its MPPS list, what archives notify of (IAN).
 
 When a study counts as complete is decided by the clock (`broker.runtime.studies`) and comes as an event; what archives
-commit to is `commitments`'. Whose a study is, its instances say.
+commit to is `commitments`', what was rejected `rejections`'. Whose a study is, its instances say.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from broker.dicom import uid
 from broker.event import Event, Instance, PerformedStep, Study
-from broker.registers import commitments, exceptions
+from broker.registers import commitments, exceptions, rejections
 from broker.store.database import Transaction
 
 RECEIVING: Final = "receiving"
@@ -48,16 +49,18 @@ def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
         )
         if made:
             _go_on(tx, event, study_uid, accession)
+        rejections.wrong_entries(tx, event, study_uid)
 
 
 def fold(tx: Transaction, event: Event, said: Study) -> None:
     """What is said of a study as such."""
     if event.type == "study.completed":
         _complete(tx, event, said)
+        rejections.wrong_entries(tx, event, said.study_uid)
     elif event.type == "study.stored":
         commitments.stored(tx, event, said)
     elif event.type in ("study.rejected", "study.restored"):
-        _reject(tx, event, said)
+        rejections.fold(tx, event, said)
     elif event.type == "study.available":
         tx.execute(
             "INSERT INTO availability (study_uid, retrieve_aet, availability, instances, since, event)"
@@ -107,9 +110,33 @@ def counted(tx: Transaction, study_uid: str) -> Counted:
     )
 
 
+def waiting(tx: Transaction) -> dict[str, int]:
+    """How many studies go on, and how many requests of devices for commitment are not reported on yet."""
+    return {
+        name: (tx.one(f"SELECT count(*) FROM {what}") or (0,))[0]
+        for name, what in (
+            ("receiving", f"study WHERE state='{RECEIVING}'"),
+            ("requests", "commitment_request WHERE reported=''"),
+        )
+    }
+
+
+def completed_of(tx: Transaction, mpps: str) -> bool:
+    """Whether the study that an MPPS is of has images here, and nothing of it came for long."""
+    row = tx.one(
+        "SELECT 1 FROM mpps_step JOIN step ON step.key=mpps_step.step JOIN study ON study.study_uid=step.study_uid"
+        " JOIN instance ON instance.study_uid=study.study_uid WHERE mpps_step.mpps=? AND study.state=? LIMIT 1",
+        (mpps, COMPLETE),
+    )
+    return row is not None
+
+
 def owner(tx: Transaction, study_uid: str) -> str:
-    """Key of the patient whose instances it has, where that is one; else empty."""
-    found = tx.rows("SELECT DISTINCT patient FROM instance WHERE study_uid=? AND patient<>''", (study_uid,))
+    """Key of the patient whose instances it has, key objects apart, where that is one; else empty."""
+    found = tx.rows(
+        "SELECT DISTINCT patient FROM instance WHERE study_uid=? AND patient<>'' AND sop_class_uid<>?",
+        (study_uid, uid.KEY_OBJECT_SELECTION),
+    )
     return str(found[0][0]) if len(found) == 1 else ""
 
 
@@ -124,23 +151,4 @@ def _go_on(tx: Transaction, event: Event, study_uid: str, accession: str) -> Non
         " WHERE study.state<>excluded.state OR substr(study.last,1,19)<substr(excluded.last,1,19)"
         " OR (study.accession='' AND excluded.accession<>'')",
         (study_uid, accession, at, at, RECEIVING, event.id),
-    )
-
-
-def _reject(tx: Transaction, event: Event, said: Study) -> None:
-    uids = [one.sop_instance_uid for one in said.instances]
-    if not uids:
-        rows = tx.rows(
-            "SELECT sop_instance_uid FROM instance WHERE study_uid=? ORDER BY 1", (said.study_uid,)
-        )
-        uids = [uid for (uid,) in rows]
-    if event.type == "study.restored":
-        tx.each("DELETE FROM rejection WHERE sop_instance_uid=?", [(uid,) for uid in uids])
-        return
-    code = said.reason.code if said.reason else ""
-    tx.each(
-        "INSERT INTO rejection (sop_instance_uid, study_uid, code, note, since, event) VALUES (?,?,?,?,?,?)"
-        " ON CONFLICT (sop_instance_uid) DO UPDATE SET code=excluded.code, note=excluded.note,"
-        " since=excluded.since, event=excluded.event",
-        [(uid, said.study_uid, code, said.note, event.time.isoformat(), event.id) for uid in uids],
     )

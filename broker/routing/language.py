@@ -22,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from broker.adapter import Kind
+from broker.adapter import Kind, Send
 from broker.event import CLOCK, EVENT_TYPES, EventType, Study
 from broker.scalars import Moment, as_written
 from broker.yamlfile import Duration, Switch, Text, did_you_mean
@@ -139,8 +139,9 @@ class Hl7Target(Part):
 
     hl7: Name
     """Destination of kind hl7."""
-    send: Literal["source", "ORM^O01"]
-    """`source` forwards the message that caused the event; `ORM^O01` builds an order status message."""
+    send: Send
+    """`source` forwards the message that caused the event; `ORM^O01` builds an order's status, of order and step
+    events; `ORU^R01` says what was rejected, of study.rejected and study.restored."""
     purpose: Literal["care", "contact"] = "care"
     """`contact` lets address, telephone, next of kin and employer through; `care` takes them out."""
     protected: Literal["withhold", "allow"] | None = None

@@ -45,8 +45,8 @@ from broker.routing.tables import Table
 from broker.yamlfile import Document, NodePath, did_you_mean
 
 _TAKES: Mapping[Kind, tuple[str, ...]] = {"worklist": ("step",), "dicom": ("instance",)}
-_SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step")}
-_NO_MESSAGE = ("instance", "study", "commitment")
+_SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step"), "ORU^R01": ("study",)}
+_NO_MESSAGE = ("instance", "study", "commitment", "exception")
 """Events that no HL7 message causes: there is no source message to forward."""
 
 

@@ -46,6 +46,14 @@ def archives_of(settings: Settings) -> tuple[Archive, ...]:
     )
 
 
+def uncommitted(tx: Transaction, archives: Sequence[Archive]) -> Iterator[tuple[str, int]]:
+    """For each archive that commits, how many objects it took and has not committed to."""
+    for archive in archives:
+        if archive.asked_by:
+            row = tx.one("SELECT count(*) FROM copy WHERE archive=? AND state<>'committed'", (archive.name,))
+            yield archive.name, row[0] if row is not None else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """Instances of a study that an archive has, and is to be told of as such."""

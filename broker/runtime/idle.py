@@ -16,7 +16,7 @@ from typing import Final
 from broker.adapter import Reception
 from broker.event import CLOCK, EventData, Patient
 from broker.journal import intake
-from broker.registers import exceptions, patients, performed, steps, worklist
+from broker.registers import exceptions, patients, performed, steps, studies, worklist
 from broker.runtime.decided import decided
 from broker.runtime.rounds import Rounds
 from broker.settings import StepsSettings
@@ -120,4 +120,6 @@ def _report(tx: Transaction, *, uids: list[str], now: datetime) -> None:
         reason = (
             "the MPPS is in progress for too long; its step stays STARTED until somebody says how it ended"
         )
+        if studies.completed_of(tx, uid):
+            reason += ". Its images are here and nothing more came: it may well have ended without saying so"
         exceptions.note(tx, "mpps-overdue", uid, reason, at=now.isoformat())

@@ -6,7 +6,6 @@ keeps it; what the row has besides fills what PAS and the route do not say. Cont
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -18,7 +17,7 @@ from pydicom import dcmread
 from broker import contact, nationalid
 from broker.dicom import attributes as dicom
 from broker.dicom import dump, uid
-from broker.dicom.attributes import Attributes, Value
+from broker.dicom.attributes import Attributes, Value, items_of
 from broker.dicom.matching import STEPS
 from broker.dicom_identity import Profile, person_name, stated, text
 from broker.errors import BrokerError
@@ -149,7 +148,7 @@ def _without_contact(attributes: Attributes) -> Attributes:
 
 def _step(row: Attributes, item: Attributes, profile: Profile) -> Step:
     accession, step_id = text(row, "AccessionNumber"), text(item, "ScheduledProcedureStepID")
-    issuer = next(_items(row, "IssuerOfAccessionNumberSequence"), {})
+    issuer = next(iter(items_of(row.get("IssuerOfAccessionNumberSequence", ""))), {})
     namespace = text(issuer, "LocalNamespaceEntityID") or text(issuer, "UniversalEntityID")
     study = text(row, "StudyInstanceUID")
     requested = text(row, "RequestedProcedureID")
@@ -194,14 +193,8 @@ def _but(row: Attributes, keyword: str) -> Attributes:
     return {key: value for key, value in row.items() if key != keyword}
 
 
-def _items(row: Attributes, keyword: str) -> Iterator[Attributes]:
-    for item in row.get(keyword) or ():
-        if not isinstance(item, str):
-            yield item
-
-
 def _code(row: Attributes, keyword: str) -> Code | None:
-    item = next(_items(row, keyword), None)
+    item = next(iter(items_of(row.get(keyword, ""))), None)
     if item is None:
         return None
     value = text(item, "CodeValue") or text(item, "LongCodeValue")

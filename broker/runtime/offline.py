@@ -299,7 +299,7 @@ def _delivery(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _output(row: tuple[Any, ...], received: bytes) -> Output:
-    route, destination, kind, _place, _state, payload, _summary, _detail = row
+    route, destination, kind, _place, state, payload, _summary, detail = row
     if kind == "hl7":
         message = Message.parse(payload) if payload else None
         return Output(
@@ -308,6 +308,7 @@ def _output(row: tuple[Any, ...], received: bytes) -> Output:
             kind=kind,
             read=lambda path: _hl7_field(message, path),
             payload=payload or b"",
+            kept="" if payload else f"{state}: {detail}",
         )
     attributes: Mapping[str, Any] = from_json(payload.decode()) if payload and kind == "worklist" else {}
     if kind == "dicom" and payload and not received:

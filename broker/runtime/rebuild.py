@@ -72,7 +72,7 @@ TABLES: Final = {
     "mother": "SELECT child, value, issuer, event FROM mother ORDER BY 1",
     "exception": "SELECT kind, subject, reason, since, event FROM exception"
     " WHERE kind NOT IN ('delivery-held', 'event-failed', 'control-id-reused', 'mojibake', 'mpps-overdue',"
-    " 'study-incomplete', 'commitment-overdue', 'commitment-failed')"
+    " 'instance-differs', 'study-incomplete', 'commitment-overdue', 'commitment-failed')"
     " ORDER BY 1, 2",
     "patient_link": "SELECT value, issuer, other_value, other_issuer, event FROM patient_link ORDER BY 1, 2, 3, 4",
     **SINCE_8,

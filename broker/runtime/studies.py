@@ -23,6 +23,7 @@ from broker.registers import exceptions, studies
 from broker.runtime import archives, freeing, replay, requests, studyrules
 from broker.runtime.archives import Due, Stored
 from broker.runtime.decided import decided
+from broker.runtime.figures import Gauge
 from broker.runtime.offline import Configured
 from broker.runtime.replay import ReplayError, Selection
 from broker.runtime.rounds import Rounds
@@ -108,6 +109,11 @@ class Studies:
             self._slow = now
         self._ran = now
         return len(said)
+
+    def gauges(self, tx: Transaction) -> Iterable[Gauge]:
+        """What the settings, and so only a broker, can tell the archives' figures by."""
+        for archive, number in archives.uncommitted(tx, self._archives):
+            yield "broker_objects_uncommitted", {"archive": archive}, number
 
     def _complete(self, tx: Transaction, now: datetime) -> Iterable[Said]:
         routed = _routed_until(tx, now)

@@ -49,9 +49,9 @@ class Device:
     `heard` are (on which: new or same, Event Type ID, event information) in order.
     """
 
-    def __init__(self, aet: str = "CT1_STO", *, takes_role: bool = True) -> None:
+    def __init__(self, aet: str = "CT1_STO", *, port: int = 0, takes_role: bool = True) -> None:
         self.aet = aet
-        self.port = free_port()
+        self.port = port or free_port()
         self.answers: list[int] = []
         """Statuses of the next reports; then 0000."""
         self._heard: list[tuple[str, int, Dataset]] = []

@@ -220,6 +220,14 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
     }
 
 
+def test_an_archive_that_is_asked_may_call_to_answer() -> None:
+    named = {"BROKER_PACS_AET": "FARSTORE"}
+
+    assert "FARSTORE" in shipped(**named, BROKER_PACS_COMMITMENT="true").callers
+    assert "FARSTORE" not in shipped(**named).callers
+    assert "CT1_STO" in shipped().callers
+
+
 # --- mistakes ---
 
 
@@ -309,6 +317,14 @@ def test_a_time_out_of_a_list_that_is_none_is_told_at_its_place(write: Write) ->
     (fault,) = faults(write(("inbound:", "steps: { idle: { epj: 7d } }\ninbound:")))
 
     assert fault == "broker.yaml:4:18: $.steps.idle.epj: no worklist is called 'epj'. There are none."
+
+
+def test_an_archive_that_is_no_destination_is_told_at_its_place(write: Write) -> None:
+    asking = "asking: { adapter: archive-commitment, archive: ep, host: h, port: 104, called_aet: A }\n  epj:"
+    (fault,) = faults(write(("epj:", asking)))
+
+    assert "no destination is called 'ep'" in fault
+    assert "epj" in fault
 
 
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:

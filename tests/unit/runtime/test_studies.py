@@ -2,181 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
-import pytest
-
-from broker.adapter import Rendered
-from broker.create.route import with_texts
 from broker.dicom import status
-from broker.event import Event, EventData, InstanceReference, Study
-from broker.journal import intake
-from broker.registers import commitments, exceptions, study_list
-from broker.runtime import rebuild
+from broker.event import InstanceReference, Study
+from broker.registers import study_list
 from broker.runtime.archives import Archive, archives_of
-from broker.runtime.decided import decided
-from broker.runtime.offline import Configured, instance
-from broker.runtime.studies import Studies
-from tests.support.mpps import MPPS, begun, ended, scheduled
-from tests.unit.runtime.conftest import ENV, House
-
-CT = "1.2.840.10008.5.1.4.1.1.2"
-STUDY = "2.25.7"
-START = datetime(2026, 3, 9, 8, tzinfo=UTC)
-ASKING = """\
-route: asking
-on: [study.stored]
-where: study.archive == 'pacs'
-to: [{ dicom: pacs-commitment }]
-"""
-
-
-def image(number: int, study: str = STUDY) -> bytes:
-    return instance(
-        {
-            "SOPClassUID": CT,
-            "SOPInstanceUID": f"2.25.9.{number}",
-            "StudyInstanceUID": study,
-            "SeriesInstanceUID": "2.25.8",
-            "AccessionNumber": "A7",
-            "PatientID": "30908299902",
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def committing(configured: Configured) -> Configured:
-    """The shipped settings with an archive that is asked to commit."""
-    settings = configured.settings
-    (pacs,) = [one for one in settings.outbound if one.name == "pacs"]
-    asking = replace(
-        pacs,
-        name="pacs-commitment",
-        config=SimpleNamespace(archive="pacs"),  # type: ignore[arg-type]
-        spec=replace(pacs.spec, takes=("study",), render=lambda *_: Rendered(payload=b"{}")),
-    )
-    settings = replace(settings, outbound=(*settings.outbound, asking))
-    return with_texts(settings, ENV, {"asking.yaml": ASKING})
-
-
-class Ward:
-    """A house with studies in it, and its clock."""
-
-    def __init__(self, house: House, configured: Configured, spool: Path) -> None:
-        self.house, self.now = house, START
-        house.configured = configured
-        house.with_(routes=configured.routes, renderers=configured.renderers)
-        broker = configured.settings.broker.model_copy(update={"spool": str(spool)})
-        self._settings = replace(configured.settings, broker=broker)
-        self._spool = spool
-        self.freed: list[int] = []
-        self.studies = self.node()
-
-    def node(self, **options: Any) -> Studies:
-        """A node that has just begun to lead."""
-        told = self._settings.broker.studies.model_copy(update=options)
-        broker = self._settings.broker.model_copy(update={"studies": told})
-        return Studies(
-            self.house.database,
-            lambda: self.house.configured,
-            replace(self._settings, broker=broker),
-            lambda: self.now,
-            on_freed=self.freed.append,
-        )
-
-    def images(self, *numbers: int) -> None:
-        for number in numbers:
-            reception = self.house.receive("images", image(number))
-            self.now = max(self.now, reception.received)
-            file = self._spool / reception.blob
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(b"as it came")
-            os.utime(file, (reception.received.timestamp(),) * 2)
-        self.house.route()
-
-    def mpps(self, attributes: dict[str, Any], uid: str = "2.25.5") -> None:
-        head = {"SOPClassUID": MPPS, "SOPInstanceUID": uid}
-        self.now = max(self.now, self.house.receive("performed", instance(head | attributes)).received)
-        self.house.route()
-
-    def round(self, after: timedelta = timedelta(), *, by: Studies | None = None) -> list[str]:
-        """One round so much later; the types of the events that it made, which are routed then."""
-        self.now += after
-        (last,) = self.rows("SELECT coalesce(max(seq), 0) FROM event")[0]
-        made = (by or self.studies).run()
-        self.house.route()
-        found = [kind for (kind,) in self.rows("SELECT type FROM event WHERE seq>? ORDER BY seq", last)]
-        assert len(found) == made
-        return found
-
-    def arrive(self, destination: str) -> None:
-        """Everything for a destination is taken by it now."""
-        at = self.now.isoformat()
-        sql = "UPDATE delivery SET state='delivered', finished=? WHERE destination=? AND state='queued'"
-        self.house.database.write(lambda tx: tx.execute(sql, (at, destination))).result()
-
-    def answer(self, failures: Sequence[int] = (), *, only: int | None = None) -> None:
-        """The archive answers its last request: of the instances, in order, the failures, the others committed."""
-        tx = self.house.database.read()
-        ((body,),) = tx.rows("SELECT body FROM event WHERE type='study.stored' ORDER BY seq DESC LIMIT 1")
-        event = Event.model_validate_json(body)
-        assert event.data.study is not None
-        said = Study(
-            transaction_uid=commitments.transaction_of(event),
-            instances=tuple(
-                one.model_copy(update={"failure": failures[n] if n < len(failures) else 0})
-                for n, one in enumerate(event.data.study.instances[:only])
-            ),
-        )
-        self.say("study.committed", said)
-
-    def say(self, kind: Any, said: Study, source: str = "images") -> None:
-        data = EventData(study=said)
-        reception = decided(kind, data, source=source, site="STO", now=self.now, raw=b"{}", message_type=kind)
-        self.house.database.write(lambda tx: intake.insert(tx, reception)).result()
-        self.house.route()
-
-    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self.house.database.read().rows(sql, values)
-
-    def copies(self) -> list[tuple[str, str]]:
-        return self.rows("SELECT archive, state FROM copy ORDER BY archive, sop_instance_uid")
-
-    def files(self) -> int:
-        return len(list(self._spool.glob("instances/*/*.dcm")))
-
-    def last(self, kind: str) -> Study:
-        ((body,),) = self.rows("SELECT body FROM event WHERE type=? ORDER BY seq DESC LIMIT 1", kind)
-        found = Event.model_validate_json(body).data.study
-        assert found is not None
-        return found
-
-    def told(self, kind: str) -> list[str]:
-        """Reasons of open exceptions of a kind."""
-        return [e.reason for e in exceptions.entries(self.house.database.read()) if e.kind == kind]
-
-    def rebuilt(self) -> list[str]:
-        database = self.house.database
-        baseline = database.beside(rebuild.BASELINE)
-        with (
-            database.snapshot() as tx,
-            rebuild.rebuilt(tx, baseline, self.house.configured, lambda _: None) as again,
-        ):
-            return rebuild.compare(tx, again, self.house.configured.routes.version)
-
-
-@pytest.fixture
-def ward(house: House, committing: Configured, tmp_path: Path) -> Ward:
-    return Ward(house, committing, tmp_path)
-
-
-SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+from broker.runtime.offline import Configured
+from tests.support.mpps import begun, ended, scheduled
+from tests.support.ward import CT, HOUR, MINUTE, SECOND, STUDY, Ward, image
 
 
 def test_archives_are_what_takes_objects_and_commit_where_they_are_asked(
@@ -271,17 +103,8 @@ def test_what_came_later_is_told_alone(ward: Ward) -> None:
     assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.2"]
 
 
-def stored(ward: Ward, *numbers: int) -> None:
-    """The archive has them, and was asked to commit."""
-    ward.images(*numbers)
-    ward.round(6 * MINUTE)
-    ward.arrive("pacs")
-    assert ward.round(SECOND) == ["study.stored"]
-    ward.arrive("pacs-commitment")
-
-
 def test_an_archive_that_does_not_answer_is_asked_again_and_told_of(ward: Ward) -> None:
-    stored(ward, 1, 2)
+    ward.stored(1, 2)
     first = ward.last("study.stored")
     assert ward.round(59 * MINUTE) == []
     assert ward.round(2 * MINUTE) == ["study.stored"]
@@ -301,14 +124,14 @@ def test_an_archive_that_does_not_answer_is_asked_again_and_told_of(ward: Ward) 
 
 
 def test_of_what_an_archive_did_not_speak_it_is_asked_again(ward: Ward) -> None:
-    stored(ward, 1, 2)
+    ward.stored(1, 2)
     ward.answer(only=1)
     assert ward.round(2 * HOUR) == ["study.stored"]
     assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.2"]
 
 
 def test_what_an_archive_says_it_does_not_have_is_sent_again_three_times(ward: Ward) -> None:
-    stored(ward, 1, 2)
+    ward.stored(1, 2)
     for again in (1, 2, 3):
         ward.answer([status.NO_SUCH_SOP_INSTANCE])
         assert ward.round(2 * MINUTE) == []
@@ -328,7 +151,7 @@ def test_what_an_archive_says_it_does_not_have_is_sent_again_three_times(ward: W
 
 
 def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> None:
-    stored(ward, 1, 2)
+    ward.stored(1, 2)
     ward.answer([0, status.PROCESSING_FAILURE])
     assert ward.round(2 * MINUTE) == []
     assert "1 with failure 0110" in ward.told("commitment-failed")[0]
@@ -353,7 +176,7 @@ def asked(ward: Ward, *uids: str, sop_class: str = CT) -> None:
 
 
 def test_a_device_is_told_once_everything_is_safe(ward: Ward) -> None:
-    stored(ward, 1, 2)
+    ward.stored(1, 2)
     asked(ward, "2.25.9.1", "2.25.9.2")
     assert ward.round(SECOND) == []
     ward.answer()
@@ -368,7 +191,7 @@ def test_a_device_is_told_once_everything_is_safe(ward: Ward) -> None:
 
 
 def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> None:
-    stored(ward, 1)
+    ward.stored(1)
     asked(ward, "2.25.9.1", "2.25.9.404")
     assert ward.round(6 * MINUTE) == [], "the archive still may commit to the one"
     ward.answer()
@@ -380,29 +203,15 @@ def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> 
 
 
 def test_a_device_waits_no_longer_than_the_settings_say(ward: Ward) -> None:
-    stored(ward, 1)
+    ward.stored(1)
     asked(ward, "2.25.9.1")
     assert "commitment.reported" in ward.round(25 * HOUR)
     assert [one.failure for one in ward.last("commitment.reported").instances] == [status.PROCESSING_FAILURE]
 
 
-def test_the_file_of_a_safe_object_is_given_up_after_a_while(ward: Ward) -> None:
-    stored(ward, 1, 2)
-    ward.answer([0, status.PROCESSING_FAILURE])
-    ward.round(6 * 24 * HOUR)
-    assert ward.files() == 2
-    ward.round(25 * HOUR)
-    assert (ward.files(), ward.freed) == (1, [1])
-    assert ward.rows("SELECT sop_instance_uid, gone FROM freed") == [("2.25.9.1", 1)]
-    assert ward.rebuilt() == []
-    ward.images(1)
-    assert ward.rows("SELECT count(*) FROM freed") == [(0,)], "it came again"
-    assert ward.files() == 2
-
-
 def test_everything_is_in_the_log_and_a_rebuild_keeps_it(ward: Ward) -> None:
     ward.mpps(begun(scheduled(STUDY)))
-    stored(ward, 1, 2)
+    ward.stored(1, 2)
     asked(ward, "2.25.9.1")
     ward.answer([0, status.NO_SUCH_SOP_INSTANCE])
     ward.round(MINUTE)
