@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
+from broker.net.heard import reason
 
 PERMANENT: Final = frozenset({400, 409, 410, 413, 414, 415, 422})
 ELSEWHERE: Final = frozenset({401, 403, 404, 405, 406, 407, 501})
@@ -135,8 +136,3 @@ def _seconds(retry_after: str) -> float:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
     except (ValueError, OverflowError):
         return 0.0
-
-
-def reason(error: OSError) -> str:
-    """The system's words for it, which never carry data."""
-    return error.strerror or type(error).__name__

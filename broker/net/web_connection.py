@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import select
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +20,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from broker.errors import TransientDeliveryError, UnreachableError
+from broker.net.heard import heard, reason
 from broker.net.unsent import forget_unsent
-from broker.net.web_answer import Answer, read_within, reason, waiting
+from broker.net.web_answer import Answer, read_within, waiting
 from broker.net.web_peer import WebPeer
 
 _IDLE: Final = 30.0
@@ -162,9 +162,7 @@ class WebConnection:
         """Whether it was used lately, and the server has neither closed it nor said anything unasked."""
         if connection.sock is None or time.monotonic() - self._last_use > _IDLE:
             return False
-        heard = select.poll()  # not `select`, which has no place for a file number above 1023
-        heard.register(connection.sock, select.POLLIN)
-        return not heard.poll(0)
+        return not heard(connection.sock)
 
 
 class _BrokenWriteError(Exception):

@@ -236,11 +236,13 @@ def test_messages_taken_and_refused_are_those_of_the_code(shipped: Facts) -> Non
 
 def test_what_is_built_is_told_by_its_fields(shipped: Facts) -> None:
     epj = titled(hl7.statement(shipped), "Destination `epj`")
-    ((kind, fields),) = table(epj, "message built").rows
+    built = dict(table(epj, "message built").rows)
 
-    assert kind == "ORM^O01"
-    assert "ORC-1, 2, 3, 5, 7" in fields
-    assert "PID-1, 3, 5, 7, 8;" in fields
+    assert set(built) == {"ORM^O01", "ORU^R01"}
+    assert "ORC-1, 2, 3, 5, 7" in built["ORM^O01"]
+    assert "OBX-1, 2, 3, 5, 11" in built["ORU^R01"]
+    for fields in built.values():
+        assert "PID-1, 3, 5, 7, 8;" in fields
 
 
 def test_queries_are_told_with_their_answers_and_limits(shipped: Facts) -> None:
