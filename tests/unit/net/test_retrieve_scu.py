@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from pydicom import FileDataset, dcmread
@@ -288,44 +291,86 @@ class Everything:
         return None
 
 
-def breaking_off(listening: socket.socket, said: Callable[[int], bytes], roles: dict[str, object]) -> None:
+def read_pdu(file: BinaryIO) -> bytes:
+    return file.read(int(struct.unpack(">xxL", file.read(6))[0]))
+
+
+def answering(
+    listening: socket.socket, said: Callable[[int], Iterable[bytes]], roles: dict[str, object]
+) -> None:
     """Takes one association, reads the C-GET, says something and hangs up."""
     connection, _ = listening.accept()
     with connection, connection.makefile("rb") as file:
-        body = file.read(struct.unpack(">xxL", file.read(6))[0])
+        body = read_pdu(file)
         request = negotiation.read(body)
         roles.update(request.roles)
         accepted = negotiation.accept(body, request, Everything())
         connection.sendall(accepted.answer)
         for _ in range(2):  # command and identifier
-            file.read(struct.unpack(">xxL", file.read(6))[0])
+            read_pdu(file)
         number = next(n for n, context in accepted.contexts.items() if context.abstract_syntax == CT)
-        connection.sendall(said(number))
+        for part in said(number):
+            connection.sendall(part)
+        connection.settimeout(10)
+        with contextlib.suppress(OSError, struct.error):
+            while read_pdu(file):  # its answers, and at last its release
+                pass
 
 
-def half_an_object(context_id: int) -> bytes:
-    fragment = bytes(4000)
-    return (
-        pdu.store_rq(context_id, 1, CT, "2.25.1")
-        + pdu.fragment_header(context_id, len(fragment), last=False)
-        + fragment
-    )
+@contextlib.contextmanager
+def an_archive_that_says(
+    said: Callable[[int], Iterable[bytes]],
+    make: Callable[[int], RetrieveScu],
+    monkeypatch: pytest.MonkeyPatch,
+    roles: dict[str, object],
+) -> Iterator[RetrieveScu]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answering, args=(listening, said, roles))
+        thread.start()
+        scu = make(listening.getsockname()[1])
+        known = [Kept(sop_instance_uid="2.25.1", sop_class_uid=CT, series_uid="2.25.101")]
+        monkeypatch.setattr(scu, "kept", lambda study, series: known)
+        yield scu
+        thread.join(10)
 
 
-def another_answer(context_id: int) -> bytes:
-    fields = {0x0100: 0x8020, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0}
+def half_an_object(context_id: int) -> Iterator[bytes]:
+    yield pdu.store_rq(context_id, 1, CT, "2.25.1")
+    yield pdu.fragment_header(context_id, 4000, last=False) + bytes(4000)
+    yield pdu.abort()
+
+
+def final(field: int) -> bytes:
+    """A response to message 1, in the context of the C-GET, that everything is done."""
+    fields = {0x0100: field, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0}
     answer = command.encode({number: command.us(value) for number, value in fields.items()})
-    return command.command_pdus(context_id, answer, 0)
+    return command.command_pdus(1, answer, 0)
 
 
-def not_asked_for(context_id: int) -> bytes:
-    return pdu.store_rq(99, 1, CT, "2.25.1") + pdu.fragment_header(99, 4, last=True) + bytes(4)
+def another_answer(context_id: int) -> Iterator[bytes]:
+    yield final(0x8020)
+
+
+def not_asked_for(context_id: int) -> Iterator[bytes]:
+    yield pdu.store_rq(99, 1, CT, "2.25.1") + pdu.fragment_header(99, 4, last=True) + bytes(4)
+
+
+MEGABYTES = 16
+
+
+def a_large_object(context_id: int) -> Iterator[bytes]:
+    yield pdu.store_rq(context_id, 1, CT, "2.25.1")
+    part = pdu.fragment_header(context_id, 1 << 16, last=False) + bytes(1 << 16)
+    for _ in range(16 * MEGABYTES):
+        yield part
+    yield pdu.fragment_header(context_id, 2, last=True) + bytes(2)
+    yield final(0x8010)
 
 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (half_an_object, "closed by the peer"),
+        (half_an_object, "aborted"),
         (another_answer, "another request"),
         (not_asked_for, "not accepted"),
     ],
@@ -334,23 +379,34 @@ def test_a_peer_that_breaks_off_leaves_nothing_behind(
     make: Callable[[int], RetrieveScu],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    said: Callable[[int], bytes],
+    said: Callable[[int], Iterable[bytes]],
     why: str,
 ) -> None:
     roles: dict[str, object] = {}
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=breaking_off, args=(listening, said, roles))
-        thread.start()
-        scu = make(listening.getsockname()[1])
-        known = [Kept(sop_instance_uid="2.25.1", sop_class_uid=CT, series_uid="2.25.101")]
-        monkeypatch.setattr(scu, "kept", lambda study, series: known)
-
-        with pytest.raises(TransientDeliveryError, match=why):
-            scu.get(Entity(study_uid=STUDY), folder, into(folder))
-        thread.join(10)
+    with (
+        an_archive_that_says(said, make, monkeypatch, roles) as scu,
+        pytest.raises(TransientDeliveryError, match=why),
+    ):
+        scu.get(Entity(study_uid=STUDY), folder, into(folder))
 
     assert list(folder.iterdir()) == []
     assert roles == {CT: negotiation.Roles(scu=False, scp=True)}
+
+
+def test_a_large_object_needs_no_more_memory_than_a_small_one(
+    make: Callable[[int], RetrieveScu], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with an_archive_that_says(a_large_object, make, monkeypatch, {}) as scu:
+        tracemalloc.start()
+        try:
+            done = scu.get(Entity(study_uid=STUDY), folder, into(folder))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert done.whole
+    assert (folder / "2.25.1.dcm").stat().st_size > MEGABYTES << 20
+    assert peak < 4 << 20
 
 
 def test_what_is_common_is_storage() -> None:
