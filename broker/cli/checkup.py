@@ -24,7 +24,8 @@ from broker.runtime.offline import read_files
 from broker.runtime.queries import GIVEN
 from broker.settings import Settings
 from broker.why import checkup
-from broker.why.checkup import Covered, Line, Listed, Seen
+from broker.why.checkup import Line, Listed, Seen
+from broker.why.coverage import Covered, covered
 from broker.why.device import asking
 from broker.why.facts import Device
 from broker.why.reading import AskDevice
@@ -201,7 +202,7 @@ def coverage(days: int, table: str, config: Path, as_json: bool) -> None:
         titles = dict.fromkeys([*known, *(one.aet for one in sent)])
         answered, silent = _answered(titles, asking(settings))
         found = list(
-            checkup.coverage(
+            covered(
                 known,
                 sent,
                 journal.reached(tx, since),

@@ -1,4 +1,4 @@
-"""Each line of a device's sheet, and the five ticks."""
+"""Each line of a device's sheet."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.journal.devices import Asked, Filed, Safe, Sent
-from broker.why.checkup import Covered, Line, Listed, Seen, Verdict, coverage, sheet
+from broker.journal.devices import Asked, Filed, Sent
+from broker.why.checkup import Line, Listed, Seen, Verdict, sheet
 from broker.why.facts import Device
 from broker.why.showable import Peer
 
@@ -126,41 +126,3 @@ def test_messages_are_counted_by_verdict() -> None:
     found = line("store", sent=(sent(number=3, last="2"), sent(verdict="rejected", last="1"))).found
 
     assert "3 accepted, 1 rejected in 7 days" in found
-
-
-def test_a_device_that_does_everything() -> None:
-    messages = [sent(), sent("N-CREATE", scheduled=1)]
-
-    kept = Safe(stored=3, committed=2)
-
-    (found,) = coverage(["CT1"], messages, {"CT1": ("epj",)}, frozenset(), frozenset(), {"CT1": kept})
-
-    assert found == Covered(
-        ae="CT1", demographics=True, worklist=True, delivers=True, notifies=("epj",), committed=kept
-    )
-
-
-@pytest.mark.parametrize(
-    ("messages", "told", "answered", "expected"),
-    [
-        ([], (), (), (False, False, False)),
-        ([], ("CT1",), (), (True, False, False)),
-        ([], (), ("CT1",), (True, True, False)),
-        ([sent("N-CREATE", scheduled=0)], (), (), (False, False, False)),
-        ([sent("N-CREATE", "rejected", scheduled=1)], (), (), (False, False, False)),
-        ([sent(verdict="rejected")], (), (), (False, False, False)),
-        ([sent()], (), (), (False, False, True)),
-    ],
-)
-def test_each_tick_has_its_own_evidence(
-    messages: list[Sent], told: tuple[str, ...], answered: tuple[str, ...], expected: tuple[bool, bool, bool]
-) -> None:
-    (found,) = coverage(["CT1"], messages, {}, frozenset(told), frozenset(answered), {})
-
-    assert (found.demographics, found.worklist, found.delivers) == expected
-
-
-def test_who_sends_without_being_known_is_listed_behind_the_others() -> None:
-    found = coverage(["CT1", "CT2"], [sent(aet="GUEST")], {}, frozenset(), frozenset(), {})
-
-    assert [one.ae for one in found] == ["CT1", "CT2", "GUEST"]
