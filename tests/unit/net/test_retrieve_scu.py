@@ -355,6 +355,12 @@ def not_asked_for(context_id: int) -> Iterator[bytes]:
     yield pdu.store_rq(99, 1, CT, "2.25.1") + pdu.fragment_header(99, 4, last=True) + bytes(4)
 
 
+def an_object_with_a_path_for_a_uid(context_id: int) -> Iterator[bytes]:
+    yield pdu.store_rq(context_id, 1, CT, "../2.25.1")
+    yield pdu.fragment_header(context_id, 4, last=True) + bytes(4)
+    yield final(0x8010)
+
+
 MEGABYTES = 16
 
 
@@ -391,6 +397,18 @@ def test_a_peer_that_breaks_off_leaves_nothing_behind(
 
     assert list(folder.iterdir()) == []
     assert roles == {CT: negotiation.Roles(scu=False, scp=True)}
+
+
+def test_a_uid_names_a_file_of_the_folder_and_no_other(
+    make: Callable[[int], RetrieveScu], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(folder.parent.iterdir())
+    with an_archive_that_says(an_object_with_a_path_for_a_uid, make, monkeypatch, {}) as scu:
+        done = scu.get(Entity(study_uid=STUDY), folder, into(folder))
+
+    assert (done.received, done.failed, done.whole) == (0, ("2.25.1",), False), "whatever the archive counts"
+    assert list(folder.iterdir()) == []
+    assert set(folder.parent.iterdir()) == before
 
 
 def test_a_large_object_needs_no_more_memory_than_a_small_one(
