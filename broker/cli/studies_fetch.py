@@ -17,6 +17,7 @@ from broker.cli.archives import archive_option, retrieving
 from broker.cli.options import audited, config_option, format_option, load_settings, print_json
 from broker.dicom import status, uid, vr
 from broker.dicom.pdu import SubOperations
+from broker.errors import ConfigError
 from broker.net.retrieve_scu import Entity, Outcome, Watch
 from broker.net.retrieved import into
 
@@ -75,7 +76,7 @@ def command(
         if folder is None:
             done = scu.move(entity, where, watch)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             done = scu.get(entity, folder, into(folder), watch)
     number = done.received if folder else _moved(done)
     if as_json:
@@ -84,6 +85,13 @@ def command(
         _print(done, number, archive, where)
     if not done.whole or number == 0:
         raise SystemExit(1)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{folder}: {exc.strerror}; choose another folder with --into") from exc
 
 
 def _moved(done: Outcome) -> int | None:

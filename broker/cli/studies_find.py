@@ -19,7 +19,7 @@ from broker.cli.options import (
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes
 from broker.errors import ConfigError
-from broker.net.retrieve_scu import RetrieveScu
+from broker.net.retrieve_scu import Level, RetrieveScu
 from broker.registers import patients
 from broker.runtime.archive_search import STUDY_KEYS, Found, issuers_of, numbers_of, of_patient
 from broker.settings import Settings
@@ -84,35 +84,28 @@ def command(
         raise click.UsageError("say what: --patient, --accession, --date, --modality or --study")
     settings = load_settings(config)
     with retrieving(settings, archive) as scu:
-        if study:
-            rows, found = _below(scu, study, series, limit), None
+        keys = {**STUDY_KEYS, **{key: value for key, value in narrowed.items() if value}}
+        if series:
+            below = {**_INSTANCES, "StudyInstanceUID": study, "SeriesInstanceUID": series}
+            found = _asked(scu, "IMAGE", below, limit)
+        elif study:
+            found = _asked(scu, "SERIES", {**_SERIES, "StudyInstanceUID": study}, limit)
+        elif patient:
+            found = _of_patient(scu, settings, patients_number(patient), issuer, keys, limit)
         else:
-            keys = {**STUDY_KEYS, **{key: value for key, value in narrowed.items() if value}}
-            found = (
-                _of_patient(scu, settings, patients_number(patient), issuer, keys, limit)
-                if patient
-                else _studies(scu, keys, limit)
-            )
-            rows = list(found.studies)
-    told = [_told(row) for row in rows]
+            found = _asked(scu, "STUDY", keys, limit)
+    told = [_told(row) for row in found.answers]
     if as_json:
-        print_json(told if found is None else _described(found, told))
+        print_json(_described(found, told))
         return
     for row in told:
         click.echo("  ".join(filter(None, row.values())))
     click.echo(_summary(archive, told, found))
 
 
-def _below(scu: RetrieveScu, study: str, series: str, limit: int) -> list[Attributes]:
-    if series:
-        keys = {**_INSTANCES, "StudyInstanceUID": study, "SeriesInstanceUID": series}
-        return scu.find("IMAGE", keys, most=limit)
-    return scu.find("SERIES", {**_SERIES, "StudyInstanceUID": study}, most=limit)
-
-
-def _studies(scu: RetrieveScu, keys: Attributes, limit: int) -> Found:
-    answers = scu.find("STUDY", keys, most=limit + 1)
-    return Found(studies=tuple(answers[:limit]), numbers=0, others=0, unsure=0, whole=len(answers) <= limit)
+def _asked(scu: RetrieveScu, level: Level, keys: Attributes, limit: int) -> Found:
+    answers = scu.find(level, keys, most=limit + 1)
+    return Found(answers=tuple(answers[:limit]), whole=len(answers) <= limit)
 
 
 def _of_patient(
@@ -157,21 +150,19 @@ def _joined(row: Attributes, keyword: str) -> str:
 
 def _described(found: Found, told: list[dict[str, str]]) -> dict[str, Any]:
     return {
-        "studies": told,
+        "found": told,
         "numbers_asked": found.numbers,
         "left_out": {"other_issuer": found.others, "issuer_not_named": found.unsure},
         "whole": found.whole,
     }
 
 
-def _summary(archive: str, told: list[dict[str, str]], found: Found | None) -> str:
+def _summary(archive: str, told: list[dict[str, str]], found: Found) -> str:
     said = [f"{len(told)} at {archive}"]
-    if found is None:
-        return said[0]
     if found.numbers:
         said.append(f"asked under {found.numbers} number{'' if found.numbers == 1 else 's'}")
     if found.others:
-        said.append(f"{found.others} of another issuer left out")
+        said.append(f"{found.others} of somebody else left out")
     if found.unsure:
         said.append(f"{found.unsure} left out: the number is several patients', and no issuer is named")
     if not found.whole:

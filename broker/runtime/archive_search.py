@@ -61,14 +61,14 @@ def numbers_of(tx: Transaction, key: str) -> tuple[Number, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Studies, each once, and how many were left out."""
+    """Answers, each once, and how many were left out."""
 
-    studies: tuple[Attributes, ...]
-    numbers: int
+    answers: tuple[Attributes, ...]
+    numbers: int = 0
     """Numbers of the patient that were asked for."""
-    others: int
-    """Studies under one of the numbers, of another issuer: somebody else's."""
-    unsure: int
+    others: int = 0
+    """Studies of another issuer, or under a number that was not asked for: somebody else's."""
+    unsure: int = 0
     """Studies without an issuer under a number that several patients have."""
     whole: bool
     """The archive had no more than were wanted."""
@@ -78,21 +78,24 @@ def of_patient(
     scu: RetrieveScu, numbers: Sequence[Number], issuers: Issuers, keys: Attributes, most: int
 ) -> Found:
     """`keys` narrows the studies. Raises `DeliveryError`."""
+    by_value = {number.value: number for number in numbers}
     studies: dict[str, Attributes] = {}
     others, unsure, whole = 0, 0, True
     for number in numbers:
         answers = scu.find("STUDY", {**keys, **_ISSUER_KEYS, "PatientID": number.value}, most=most + 1)
         whole = whole and len(answers) <= most
         for answer in answers[:most]:
+            # It may have merged what it has, and say another of his numbers; or not have looked at the key at all.
+            under = by_value.get(dicom.text_of(answer, "PatientID") or number.value)
             named = _issuer(answer, issuers)
-            if named in number.issuers or not (named or number.shared):
-                studies.setdefault(dicom.text_of(answer, "StudyInstanceUID"), answer)
-            elif named:
+            if under is None or (named and named not in under.issuers):
                 others += 1
-            else:
+            elif not named and under.shared:
                 unsure += 1
+            else:
+                studies.setdefault(dicom.text_of(answer, "StudyInstanceUID"), answer)
     return Found(
-        studies=tuple(studies.values())[:most],
+        answers=tuple(studies.values())[:most],
         numbers=len(numbers),
         others=others,
         unsure=unsure,

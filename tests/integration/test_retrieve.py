@@ -124,7 +124,7 @@ def test_a_study_that_orthanc_keeps_is_compared_fetched_and_moved_back(
     orthanc.wait_for_instances(4)
 
     found = broker.command_json("studies", "find", "--archive", "pacs", "--patient", person.number)
-    assert [one["uid"] for one in found["studies"]] == [STUDY]
+    assert [one["uid"] for one in found["found"]] == [STUDY]
 
     folder = tmp_path / "case"
     for study, number in ((STUDY, 3), (str(jpeg.StudyInstanceUID), 1)):

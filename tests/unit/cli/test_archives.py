@@ -110,15 +110,15 @@ def test_a_patients_studies_under_every_number(archive: Archive) -> None:
     assert found.exit_code == 0, found.output
     first, second, end = found.output.splitlines()
     assert [one.split()[-1] for one in (first, second)] == [STUDY, "2.25.2"]
-    assert end == "2 at pacs; asked under 2 numbers; 1 of another issuer left out"
+    assert end == "2 at pacs; asked under 2 numbers; 1 of somebody else left out"
     assert "70" not in found.output.replace("2.25", ""), "no number of the patient is shown"
 
 
 def test_a_program_is_told_the_same(archive: Archive) -> None:
     told = json.loads(find("--patient", "700123", "--format", "json").output)
 
-    assert [one["uid"] for one in told["studies"]] == [STUDY, "2.25.2"]
-    assert told["studies"][0] == {"date": "20260309", "accession": "A1", "uid": STUDY}
+    assert [one["uid"] for one in told["found"]] == [STUDY, "2.25.2"]
+    assert told["found"][0] == {"date": "20260309", "accession": "A1", "uid": STUDY}
     assert (told["numbers_asked"], told["left_out"]["other_issuer"], told["whole"]) == (2, 1, True)
 
 
@@ -129,7 +129,7 @@ def test_studies_by_what_is_not_a_patient_and_what_they_are_made_of(archive: Arc
     )
     assert find("--study", STUDY).output.splitlines() == ["CT  1  2.25.1.1", "1 at pacs"]
     below = json.loads(find("--study", STUDY, "--series", "2.25.1.1", "--format", "json").output)
-    assert [one["uid"] for one in below] == ["2.25.1.1", "2.25.1.2"]
+    assert [one["uid"] for one in below["found"]] == ["2.25.1.1", "2.25.1.2"]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,15 @@ def test_less_than_a_study_and_nothing_at_all(archive: Archive, tmp_path: Path) 
     assert (one.exit_code, json.loads(one.output)["received"]) == (0, 1)
     assert none.exit_code == 1
     assert "pacs has nothing under this UID" in none.output
+
+
+def test_a_folder_that_cannot_be_made_is_said(archive: Archive, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    found = fetch(STUDY, "--into", str(tmp_path / "file" / "case"))
+
+    assert isinstance(found.exception, ConfigError)
+    assert "Not a directory" in str(found.exception)
 
 
 def test_where_the_archive_does_not_know_the_title_a_person_must_tell_it(archive: Archive) -> None:

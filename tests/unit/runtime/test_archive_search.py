@@ -48,7 +48,7 @@ def search(answers: Answers, *numbers: Number, most: int = 10) -> Found:
 
 
 def uids(found: Found) -> list[Any]:
-    return [one["StudyInstanceUID"] for one in found.studies]
+    return [one["StudyInstanceUID"] for one in found.answers]
 
 
 OWN = Number(value="700123", issuers=frozenset({LOCAL}), shared=False)
@@ -83,10 +83,25 @@ def test_without_an_issuer_a_number_of_several_patients_tells_nothing() -> None:
     assert (uids(found), found.unsure, found.others) == (["1.2"], 1, 0)
 
 
+def test_an_archive_may_have_merged_or_not_have_looked() -> None:
+    """Its answers name the number that they are under, where they name one."""
+    answers = Answers(
+        n700001=[
+            {**study("1.1"), "PatientID": "700123"},
+            {**study("1.2"), "PatientID": "700001"},
+            {**study("1.3"), "PatientID": "4711"},
+        ]
+    )
+
+    found = search(answers, OWN, OLD)
+
+    assert (uids(found), found.others) == (["1.1", "1.2"], 1)
+
+
 def test_more_than_is_wanted_is_said() -> None:
     found = search(Answers(n700123=[study(f"1.{n}") for n in range(9)]), OWN, most=4)
 
-    assert (len(found.studies), found.whole) == (4, False)
+    assert (len(found.answers), found.whole) == (4, False)
 
 
 def test_numbers_that_a_merge_ended_lead_to_the_patient_for_ever() -> None:
