@@ -1,7 +1,8 @@
 """What archives have and owe: objects newly stored, commitments to be asked for again, objects that one will not keep.
 
 Reads what stands and asks `studyrules`; the round (`studies`) writes. Archives are the destinations that take objects;
-one commits where another destination asks it to (option `archive`).
+one commits where another destination asks it to (option `archive`). States stand in the statements, not bound to them:
+else the indexes of some rows only would serve nobody.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import groupby
 from typing import Final
 
 from broker.event import InstanceReference
-from broker.registers.commitments import FAILED, STORED
+from broker.registers.commitments import COMMITTED, FAILED, STORED
 from broker.runtime import studyrules
 from broker.runtime.studyrules import Asked, Limits, Tried
 from broker.settings import Settings
@@ -50,7 +51,9 @@ def uncommitted(tx: Transaction, archives: Sequence[Archive]) -> Iterator[tuple[
     """For each archive that commits, how many objects it took and has not committed to."""
     for archive in archives:
         if archive.asked_by:
-            row = tx.one("SELECT count(*) FROM copy WHERE archive=? AND state<>'committed'", (archive.name,))
+            row = tx.one(
+                f"SELECT count(*) FROM copy WHERE archive=? AND state<>'{COMMITTED}'", (archive.name,)
+            )
             yield archive.name, row[0] if row is not None else 0
 
 
@@ -157,8 +160,9 @@ def _failed(tx: Transaction, archive: Archive, found: Due) -> None:
     rows = tx.rows(
         "SELECT copy.study_uid, copy.sop_instance_uid, instance.sop_class_uid, instance.series_uid, copy.failure,"
         " copy.since, event.seq FROM copy JOIN instance ON instance.sop_instance_uid=copy.sop_instance_uid"
-        " LEFT JOIN event ON event.id=instance.event WHERE copy.archive=? AND copy.state=? ORDER BY 1, 2",
-        (archive.name, FAILED),
+        f" LEFT JOIN event ON event.id=instance.event WHERE copy.archive=? AND copy.state='{FAILED}'"
+        " ORDER BY 1, 2",
+        (archive.name,),
     )
     for study_uid, group in groupby(rows, key=lambda row: row[0]):
         ask, told = list[tuple[str, str, str]](), dict[int, int]()

@@ -23,6 +23,8 @@ log = structlog.get_logger("broker.studies")
 
 CHUNK: Final = 200
 """Files that are given up in one transaction."""
+ROUND: Final = 2000
+"""And about so many in one round: the others wait for the next, as other rounds wait for this one."""
 
 ALONE: Final = "broker: files"
 """Held by whoever gives files up, and by whoever queues what needs one."""
@@ -47,7 +49,7 @@ def free(
     _remove(database, spool)  # what a node that died left
     before, freed = now - keep, 0
     after: Safe = ("", "", "")
-    while not stopping.is_set() and (found := _safe(database.read(), before, after)):
+    while freed < ROUND and not stopping.is_set() and (found := _safe(database.read(), before, after)):
         after = found[-1]
         tx = database.read()
         old = [
@@ -65,10 +67,10 @@ def free(
 def _safe(tx: Transaction, before: datetime, after: Safe) -> list[Safe]:
     since, uid, archive = after
     rows = tx.rows(
-        "SELECT since, sop_instance_uid, archive FROM copy WHERE state=? AND freed=0 AND since<=?"
-        " AND (since>? OR (since=? AND (sop_instance_uid>? OR (sop_instance_uid=? AND archive>?))))"
+        f"SELECT since, sop_instance_uid, archive FROM copy WHERE state='{COMMITTED}' AND freed=0 AND since<=?"
+        " AND since>=? AND (since>? OR (since=? AND (sop_instance_uid>? OR (sop_instance_uid=? AND archive>?))))"
         " ORDER BY since, sop_instance_uid, archive LIMIT ?",
-        (COMMITTED, before.isoformat(), since, since, uid, uid, archive, CHUNK),
+        (before.isoformat(), since, since, since, uid, uid, archive, CHUNK),
     )
     return [(one, two, three) for one, two, three in rows]
 

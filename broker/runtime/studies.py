@@ -42,7 +42,7 @@ WHOLE: Final = timedelta(hours=1)
 LATELY: Final = timedelta(days=7)
 CHUNK: Final = 100
 """Decisions in one transaction: between them messages are taken."""
-WATCHED: Final = 500
+WATCHED: Final = 200
 """Studies, each at one archive, that are looked at in one round."""
 
 
@@ -93,8 +93,9 @@ class Studies:
         now, tx = self._clock(), self._database.read()
         if _unrouted(tx):
             return 0
+        last, self._ran = self._ran, None  # what fails is looked at anew, whole
         slowly = self._slow is None or now - self._slow >= SLOWLY
-        said = [*self._complete(tx, now), *self._store(tx, now)]
+        said = [*self._complete(tx, now), *self._store(tx, now, last)]
         lately = None if slowly else now - YOUNG  # who waits long is looked at slowly
         reports = requests.decided(tx, lately, now, self._limits)
         said += [Said(type="commitment.reported", study=study) for study in reports]
@@ -118,8 +119,9 @@ class Studies:
     def _complete(self, tx: Transaction, now: datetime) -> Iterable[Said]:
         routed = _routed_until(tx, now)
         for study_uid, accession, last in tx.rows(
-            "SELECT study_uid, accession, last FROM study WHERE state=? AND last<=? ORDER BY last, study_uid",
-            (studies.RECEIVING, (routed - studyrules.SETTLES).isoformat()),
+            f"SELECT study_uid, accession, last FROM study WHERE state='{studies.RECEIVING}' AND last<=?"
+            " ORDER BY last, study_uid",
+            ((routed - studyrules.SETTLES).isoformat(),),
         ):
             counted = studies.counted(tx, study_uid)
             basis = studyrules.completes(counted, routed - datetime.fromisoformat(last), self._limits.quiet)
@@ -135,14 +137,16 @@ class Studies:
             )
             yield Said(type="study.completed", study=study, lacks=lacks if counted.missing else "")
 
-    def _store(self, tx: Transaction, now: datetime) -> Iterable[Said]:
-        """What archives took of studies that are complete, once nothing of them still has to leave."""
-        since = self._ran
+    def _store(self, tx: Transaction, now: datetime, since: datetime | None) -> Iterable[Said]:
+        """What archives took of studies that are complete, once nothing of them still has to leave.
+
+        `since`: when the last round was made; None: everything lately is looked at.
+        """
         if since is None or self._whole is None or now - self._whole >= WHOLE or now - since >= SLOWLY:
             since, self._whole = now - LATELY, now  # another node may have led meanwhile
         for (study_uid,) in tx.rows(
-            "SELECT study_uid FROM study WHERE state=? AND completed>=? ORDER BY completed",
-            (studies.COMPLETE, since.isoformat()),
+            f"SELECT study_uid FROM study WHERE state='{studies.COMPLETE}' AND completed>=? ORDER BY completed",
+            (since.isoformat(),),
         ):
             self._watched |= {(archive.name, study_uid): None for archive in self._archives}
         for key in list(islice(self._watched, WATCHED)):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.dicom import status
+from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
 from broker.registers import study_list
 from broker.runtime.archives import Archive, archives_of
 from broker.runtime.offline import Configured
+from broker.store.database import Database
 from tests.support.mpps import begun, ended, scheduled
 from tests.support.ward import CT, HOUR, MINUTE, SECOND, STUDY, Ward, image
 
@@ -220,3 +224,20 @@ def test_everything_is_in_the_log_and_a_rebuild_keeps_it(ward: Ward) -> None:
     assert ward.rebuilt() == []
     kinds = {kind for (kind,) in ward.rows("SELECT DISTINCT type FROM message WHERE source='clock'")}
     assert kinds == {"study.completed", "study.stored", "commitment.reported"}
+
+
+def test_what_could_not_be_written_is_said_by_a_later_round(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+
+    def full(*_: object, **__: object) -> None:
+        raise UnwritableError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "write", full)
+        with pytest.raises(UnwritableError):
+            ward.studies.run()
+    assert ward.round(SECOND) == ["study.stored"]

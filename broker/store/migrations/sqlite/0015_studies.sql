@@ -41,6 +41,7 @@ CREATE TABLE copy (
 CREATE INDEX copy_instance ON copy (sop_instance_uid);
 CREATE INDEX copy_study ON copy (study_uid);
 CREATE INDEX copy_open ON copy (archive, state) WHERE state <> 'committed';
+CREATE INDEX copy_failed ON copy (archive, study_uid) WHERE state = 'failed';
 CREATE INDEX copy_kept ON copy (since, sop_instance_uid, archive) WHERE state = 'committed' AND freed = 0;
 
 -- What archives were asked to commit to.
