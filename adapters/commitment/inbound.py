@@ -53,7 +53,7 @@ class CommitmentScp:
             message_id=message_id(now),
             now=now,
             peer=peer.calling_aet,
-            unreadable=status.INVALID_ARGUMENT_VALUE,
+            unreadable=(request.operation, status.INVALID_ARGUMENT_VALUE),
         )
         context.intake.accept_blocking(reception)
         labels = {"source": context.name, "verdict": reception.verdict.value}
@@ -75,7 +75,7 @@ class CommitmentReader:
             message_id=message_id,
             now=now,
             peer=peer,
-            unreadable=status.DATA_SET_MISMATCH,
+            unreadable=("N-ACTION", status.DATA_SET_MISMATCH),
         )
 
 
@@ -94,15 +94,23 @@ def _remark(operation: mapping.Operation, type_id: int) -> bytes:
 
 
 def _judged(
-    raw: bytes, place: mapping.Place, *, message_id: str, now: datetime, peer: str, unreadable: int
+    raw: bytes,
+    place: mapping.Place,
+    *,
+    message_id: str,
+    now: datetime,
+    peer: str,
+    unreadable: tuple[mapping.Operation, int],
 ) -> Reception:
+    """`unreadable`: what bytes that are none are taken for, and answered."""
     try:
         said = _read(raw, peer)
     except RemoteProtocolError as exc:
-        nothing = mapping.Said(
-            operation="N-ACTION", sop_instance_uid="", type_id=0, calling_aet=peer, information={}
+        operation, code = unreadable
+        said = mapping.Said(
+            operation=operation, sop_instance_uid="", type_id=0, calling_aet=peer, information={}
         )
-        return mapping.refused(unreadable, str(exc), nothing, place, message_id=message_id, now=now, raw=raw)
+        return mapping.refused(code, str(exc), said, place, message_id=message_id, now=now, raw=raw)
     return mapping.receive(said, place, message_id=message_id, now=now, raw=raw)
 
 

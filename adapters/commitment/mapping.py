@@ -15,6 +15,7 @@ from broker.dicom import commitment, status, uid
 from broker.dicom.attributes import Attributes
 from broker.errors import RemoteProtocolError
 from broker.event import Event, EventData, EventType, Study
+from broker.reception import search_keys
 
 Operation = Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]
 
@@ -130,5 +131,6 @@ def _accepted(
         verdict=Verdict.ACCEPTED,
         answer_code=f"{status.SUCCESS:04X}",
         raw=raw,
+        keys=search_keys((event,)),
         events=(event,),
     )

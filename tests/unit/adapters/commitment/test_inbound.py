@@ -153,6 +153,10 @@ def test_a_request_that_speaks_of_failures_asks_all_the_same(rig: Rig) -> None:
         ({"information": {**REQUEST, "TransactionUID": "x"}}, status.INVALID_ARGUMENT_VALUE),
         ({"dataset": b""}, status.INVALID_ARGUMENT_VALUE),
         ({"dataset": encode(REQUEST)[:-3]}, status.INVALID_ARGUMENT_VALUE),
+        (
+            {"operation": "N-EVENT-REPORT", "dataset": encode(REPORT)[:-3]},
+            status.INVALID_ARGUMENT_VALUE,
+        ),
     ],
 )
 def test_what_cannot_be_taken_is_answered_as_the_standard_says_and_kept(
@@ -186,6 +190,7 @@ def test_the_reader_judges_what_is_kept_as_the_service_did(
 
     assert again.message_type == operation
     assert [one.data for one in again.events] == [kept.event.data]
+    assert again.keys == (("instance", information["TransactionUID"]),), "a person finds it by that"
 
 
 def test_the_reader_takes_a_file_that_does_not_say_what_it_was_for_a_request() -> None:
