@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "REPEAT_WINDOW",
+    "Archive",
     "Claim",
     "Delivery",
     "Inbound",

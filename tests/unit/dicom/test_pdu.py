@@ -134,21 +134,6 @@ def test_commands_of_a_retrieval_are_what_pynetdicom_understands() -> None:
     assert cancel.command_set.MessageIDBeingRespondedTo == 10
 
 
-def test_roles_are_what_pynetdicom_understands() -> None:
-    contexts = {1: pdu.Context(CT, EXPLICIT)}
-    decoded = A_ASSOCIATE_RQ()
-    decoded.decode(
-        pdu.associate_rq(
-            called_aet="A", calling_aet="B", contexts=contexts, max_length=16384, serves=[CT, "2.25.7"]
-        )
-    )
-    roles = decoded.user_information.role_selection
-    assert {str(u): (one.scu, one.scp) for u, one in roles.items()} == {
-        CT: (False, True),
-        "2.25.7": (False, True),
-    }
-
-
 def test_how_far_a_retrieval_is() -> None:
     said = {0x0100: 0x8021, 0x0120: 4, 0x0900: 0xFF00, 0x1020: 7, 0x1021: 2, 0x1022: 1}
     fields = {number: struct.pack("<H", value) for number, value in said.items()}
