@@ -9,6 +9,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 from pynetdicom.sop_class import InstanceAvailabilityNotification  # type: ignore[attr-defined]
@@ -26,7 +27,7 @@ from tests.support.dcmtk import Dcmtk
 from tests.support.flows import accepted, wait_until_routed
 from tests.support.ian import notification
 from tests.support.images import dataset_bytes, differing_tags, write_image
-from tests.support.messages import Person, adt
+from tests.support.messages import SITE, Person, adt
 from tests.support.mpps import MppsScu, begun, ended, scheduled
 from tests.support.orthanc import Orthanc
 from tests.support.ports import free_port
@@ -40,7 +41,7 @@ STUDY, SERIES = "2.25.881", "2.25.8811"
 UIDS = tuple(f"{SERIES}.{one}" for one in range(3))
 
 
-def images(folder: Path, **attributes: str) -> list[Path]:
+def images(folder: Path, **attributes: Any) -> list[Path]:
     """One study of one series."""
     folder.mkdir(parents=True)
     paths = [folder / f"{uid}.dcm" for uid in UIDS]
@@ -116,7 +117,18 @@ def test_a_study_that_orthanc_keeps_is_compared_fetched_and_moved_back(
     with broker.pas() as pas:
         accepted(pas, adt("A04", "R881", person))
     wait_until_routed(broker)
-    sent = images(tmp_path / "sent", PatientID=person.number, IssuerOfPatientID="STO")
+    # As PAS has the patient, so that nothing is coerced: else what comes back would be another object, and refused.
+    qualifiers = Dataset()
+    qualifiers.UniversalEntityID, qualifiers.UniversalEntityIDType = SITE.split("&")[1:]
+    sent = images(
+        tmp_path / "sent",
+        PatientID=person.number,
+        IssuerOfPatientID="STO",
+        IssuerOfPatientIDQualifiersSequence=[qualifiers],
+        PatientName=person.name,
+        PatientBirthDate=person.birth_date,
+        PatientSex=person.sex,
+    )
     (compressed,) = shared_files("**/SC_rgb_jpeg_dcmtk.dcm")
     jpeg = pydicom.dcmread(compressed)
     for files in (sent, [compressed]):
