@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.event import Event, PerformedSeries, PerformedStep, StepReference, Study
-from broker.registers import studies
+from broker.registers import studies, study_list
 from broker.registers.studies import Counted
 from tests.support import events
 from tests.support.events import event, instance, local, patient
@@ -101,6 +101,7 @@ def test_the_view_of_a_study_is_its_patients(registers: Registers) -> None:
     assert view is not None
     assert (view.verified, view.patient_key) == (True, registers.known(*WHO.identifiers).key)
     assert view.facts()["study.number"] == 1
+    assert study_list.of_patient(registers.tx, view.patient_key) == [{"study": STUDY, "instances": 1}]
     nobody = registers.fold(event("study.completed", 4, study=Study(study_uid="2.25.404"))).view
     assert nobody is not None
     assert (nobody.verified, nobody.patient_key) == (False, "unverified|2.25.404")

@@ -9,6 +9,7 @@ from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
 from broker.registers import study_list
 from broker.runtime.archives import Archive, archives_of
+from broker.runtime.figures import gauges
 from broker.runtime.offline import Configured
 from broker.store.database import Database
 from tests.support.mpps import begun, ended, scheduled
@@ -241,3 +242,23 @@ def test_what_could_not_be_written_is_said_by_a_later_round(
         with pytest.raises(UnwritableError):
             ward.studies.run()
     assert ward.round(SECOND) == ["study.stored"]
+
+
+def test_the_figures(ward: Ward) -> None:
+    def figures() -> dict[str, float]:
+        tx = ward.house.database.read()
+        found = {name: value for name, _, value in (*gauges(tx, ward.now), *ward.studies.gauges(tx))}
+        names = ("studies_receiving", "commitment_requests_waiting", "objects_uncommitted")
+        return {name: found[f"broker_{name}"] for name in names}
+
+    ward.images(1, 2)
+    assert figures() == {"studies_receiving": 1, "commitment_requests_waiting": 0, "objects_uncommitted": 0}
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+    ward.round(SECOND)
+    asked(ward, "2.25.9.1")
+    assert list(figures().values()) == [0, 1, 2]
+    ward.arrive("pacs-commitment")
+    ward.answer()
+    ward.round(SECOND)
+    assert list(figures().values()) == [0, 0, 0]
