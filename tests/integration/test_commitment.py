@@ -31,9 +31,9 @@ def configured(folder: Path, devices: Mapping[str, tuple[int, str]]) -> dict[str
         f"  {aet}: {{ host: 127.0.0.1, port: {port}, commitment: {way} }}"
         for aet, (port, way) in devices.items()
     ]
-    studies = "studies: { quiet: 3s, commitment_retry: 2s }"
-    both = "\n".join([studies, "devices:", *lines, "", "http:"])
-    return {**changed(folder, {"\nhttp:": f"\n{both}"}), "BROKER_PACS_COMMITMENT": "true"}
+    soon = {"  quiet: 5m": "  commitment_retry: 2s\n  quiet: 3s"}
+    known = {"\nhttp:": "\n".join(["", "devices:", *lines, "", "http:"])}
+    return {**changed(folder, soon | known), "BROKER_PACS_COMMITMENT": "true"}
 
 
 def images(folder: Path, number: int = 2) -> list[Path]:
