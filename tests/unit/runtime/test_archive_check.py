@@ -28,9 +28,10 @@ class There:
 
 
 @pytest.fixture
-def here() -> Registers:
+def here(tx: Transaction) -> Registers:
     """One complete study of four instances, whose patient PAS knows."""
     registers = Registers()
+    registers.tx = tx
     registers.said("patient.registered", patient=KARI)
     for number in range(1, 5):
         received(registers, f"2.25.1.{number}", str(number))
