@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "REPEAT_WINDOW",
+    "Archive",
     "Claim",
     "Delivery",
     "Inbound",
@@ -499,6 +500,16 @@ class InboundSpec(Generic[C]):
         return tuple(dict.fromkeys(event for made in (self.makes or {}).values() for event in made))
 
 
+class Archive(Protocol):
+    """What a destination keeps, asked at the destination itself."""
+
+    def instances_of(self, study_uid: str) -> frozenset[str]:
+        """SOP Instance UIDs of a study that it has; none: it has nothing of it. Raises `DeliveryError`."""
+
+    def close(self) -> None:
+        """Lets go of the connection. Idempotent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundSpec(Generic[C]):
     """How the broker makes an outbound adapter (entry-point group `broker.outbound`)."""
@@ -514,4 +525,7 @@ class OutboundSpec(Generic[C]):
     """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
     statement: Callable[[C], Statement] = lambda _config: Statement()
     """What a destination with these options is in the conformance statements, beside what stands here."""
+    archive: Callable[[C], Archive] | None = None
+    """How it is asked what it keeps (`broker reconcile --archive`), whether or not it is switched on; None: it cannot
+    be asked."""
     api_version: int = API_VERSION

@@ -15,7 +15,9 @@ from typing import Protocol
 from broker.errors import RemoteProtocolError
 
 C_STORE = 0x0001
+C_GET = 0x0010
 C_FIND = 0x0020
+C_MOVE = 0x0021
 C_ECHO = 0x0030
 N_EVENT_REPORT = 0x0100
 N_GET = 0x0110

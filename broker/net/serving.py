@@ -20,15 +20,12 @@ from broker.dicom import command, negotiation, part10, pdu, status
 from broker.dicom.command import Command, Message, Place
 from broker.dicom.uid import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
-from broker.net.incoming import Incoming
+from broker.net.incoming import Held, Incoming
 from broker.net.service import ActionRequest, Answer, FindRequest, ObjectRequest, Peer, StoreRequest
 from broker.net.upper_layer import UpperLayer
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
-
-_LONGEST_HELD = 1 << 24
-"""Bytes of a data set that is held in memory: an identifier or an attribute list has some thousand."""
 
 _OBJECTS: dict[int, Literal["N-CREATE", "N-SET"]] = {command.N_CREATE: "N-CREATE", command.N_SET: "N-SET"}
 _ACTIONS: dict[int, Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]] = {
@@ -72,7 +69,7 @@ class Serving:
         """Where the data set of a request goes. Raises `RemoteProtocolError`."""
         context = self._context(context_id)
         if request.field != command.C_STORE:
-            return _Held()
+            return Held()
         head = part10.head(
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
@@ -242,20 +239,8 @@ class Serving:
         return command.command_pdus(message.context_id, response, self._max_length)
 
 
-class _Held:
-    """A data set in memory."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-
-    def write(self, data: memoryview) -> None:
-        if len(self.content) + len(data) > _LONGEST_HELD:
-            raise RemoteProtocolError("data set too long for this operation")
-        self.content += data
-
-
 def _held(message: Message) -> bytes:
-    return bytes(message.dataset.content) if isinstance(message.dataset, _Held) else b""
+    return bytes(message.dataset.content) if isinstance(message.dataset, Held) else b""
 
 
 def _decoded(encoded: bytes, syntax: str) -> Dataset:

@@ -97,6 +97,16 @@ class Orthanc:
         (instance,) = [entry["ID"] for entry in found if entry["Type"] == "Instance"]
         return self.dataset(instance)
 
+    def forget(self, sop_instance_uid: str) -> None:
+        """Loses one instance."""
+        found = json.loads(self._request("POST", "/tools/lookup", sop_instance_uid.encode()))
+        (instance,) = [entry["ID"] for entry in found if entry["Type"] == "Instance"]
+        self._request("DELETE", f"/instances/{instance}")
+
+    def knows(self, name: str, aet: str, port: int) -> None:
+        """From now on it can send to this AE title on loopback."""
+        self._request("PUT", f"/modalities/{name}", json.dumps([aet, "127.0.0.1", port]).encode())
+
     def send(self, modality: str, instance: str) -> None:
         """C-STORE to one of its modalities; raises `urllib.error.HTTPError` when that fails."""
         self._request("POST", f"/modalities/{modality}/store", json.dumps([instance]).encode())

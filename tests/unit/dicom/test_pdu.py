@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pynetdicom import build_context, build_role
 from pynetdicom.dimse_messages import (
+    C_CANCEL_RQ,
     C_ECHO_RQ,
     C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
     C_STORE_RQ,
     N_ACTION_RQ,
     N_EVENT_REPORT_RQ,
@@ -117,6 +120,30 @@ def test_commands_are_what_pynetdicom_understands() -> None:
     echo = message(pdu.echo_rq(1, 8))
     assert isinstance(echo, C_ECHO_RQ)
     assert echo.command_set.CommandDataSetType == 0x0101
+
+
+def test_commands_of_a_retrieval_are_what_pynetdicom_understands() -> None:
+    get = message(pdu.get_rq(1, 9, CT))
+    assert isinstance(get, C_GET_RQ)
+    move = message(pdu.move_rq(1, 10, CT, "STORE"))
+    assert isinstance(move, C_MOVE_RQ)
+    assert (move.command_set.MoveDestination, move.command_set.MessageID) == ("STORE", 10)
+    assert move.command_set.CommandDataSetType != 0x0101
+    cancel = message(pdu.cancel_rq(1, 10))
+    assert isinstance(cancel, C_CANCEL_RQ)
+    assert cancel.command_set.MessageIDBeingRespondedTo == 10
+
+
+def test_how_far_a_retrieval_is() -> None:
+    said = {0x0100: 0x8021, 0x0120: 4, 0x0900: 0xFF00, 0x1020: 7, 0x1021: 2, 0x1022: 1}
+    fields = {number: struct.pack("<H", value) for number, value in said.items()}
+
+    found = pdu.response(fields, b"uids")
+
+    assert found.sub_operations == pdu.SubOperations(remaining=7, completed=2, failed=1, warning=None)
+    assert (found.status, found.message_id, found.dataset) == (0xFF00, 4, b"uids")
+    with pytest.raises(RemoteProtocolError, match="0000,0900"):
+        pdu.response({0x0100: b"\x21\x80", 0x0120: b"\4\0"})
 
 
 def test_fragment_header() -> None:
