@@ -17,6 +17,7 @@ from broker.routing.watch import recompiled
 from broker.runtime.offline import Configured
 from broker.runtime.trial import Trial
 from tests.support.shared import REPOSITORY
+from tests.unit.conftest import NewTransaction
 
 ROUTES = REPOSITORY / "routes"
 NOW = datetime(2026, 3, 9, 8, tzinfo=UTC)
@@ -49,6 +50,15 @@ def test_each_case_starts_with_empty_registers(trial: Trial) -> None:
 
     assert name(renamed) == "Sørby Čoahkkin^Áile^Lájla"
     assert name() == "Sørby^Áile^Lájla"
+
+
+def test_the_shipped_routes_pass_their_tests_on_either_engine(
+    trial: Trial, new_transaction: NewTransaction
+) -> None:
+    results = replace(trial, registers=new_transaction).results()
+
+    assert len(results) > 20
+    assert [(found.place, found.differences) for found in results if not found.passed] == []
 
 
 def test_a_message_inline_and_an_instance(trial: Trial) -> None:
