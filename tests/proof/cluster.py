@@ -43,8 +43,8 @@ PATIENTS: Final = 8
 PAUSE: Final = 0.2
 """Of each sender, in seconds: ten processes share the machine, and a queue would only hide what goes on."""
 
-AHEAD: Final = 200
-"""Messages of one sender that may be under way, some twenty seconds of its load: on a machine that is busy with other
+AHEAD: Final = 100
+"""Messages of one sender that may be under way, some ten seconds of its load: on a machine that is busy with other
 things it would else be acknowledged faster than the cluster delivers, until no recovery is in time."""
 
 ANSWER_SECONDS: Final = 0.02
