@@ -52,6 +52,8 @@ class FindRequest:
     transfer_syntax_uid: str
     """The negotiated one, which `Answer.identifier` must be in when it is bytes."""
     message_id: int
+    encoded: bytes = b""
+    """The identifier's bytes as they came; empty: they are not known."""
     cancelled: Callable[[], bool]
     """Whether the peer sent a C-CANCEL. The server looks between answers; look yourself within long work."""
 

@@ -171,7 +171,8 @@ class Serving:
     def _find(self, message: Message, context: pdu.Context) -> None:
         message_id, syntax = message.command.message_id, context.transfer_syntax
         try:
-            identifier = _decoded(_held(message), syntax)
+            encoded = _held(message)
+            identifier = _decoded(encoded, syntax)
         except RemoteProtocolError as exc:
             self._respond(message, self._server.failed("C-FIND", self._peer, exc))
             return
@@ -185,6 +186,7 @@ class Serving:
         request = FindRequest(
             sop_class=message.command.sop_class_uid or context.abstract_syntax,
             identifier=identifier,
+            encoded=encoded,
             transfer_syntax_uid=syntax,
             message_id=message_id,
             cancelled=cancelled,
