@@ -312,7 +312,7 @@ def _tuples(loaded: Mapping[str, Any]) -> Attributes:
 
 
 def _tuple(loaded: list[Any]) -> Value:
-    return tuple(_tuples(item) if isinstance(item, dict) else item for item in loaded)
+    return tuple([_tuples(item) if isinstance(item, dict) else item for item in loaded])
 
 
 # --- rules ----------------------------------------------------------------------------------------

@@ -208,31 +208,40 @@ class Reader:
             )
 
     def _standing(self, numbers: Sequence[int], started_by: str) -> list[tuple[Wording, str]]:
-        """Of these rows those that still stand, in the order of their start, with the status if they are shown."""
-        known = self._kept.get(numbers)
-        status: dict[int, str] = {}
-        if known:
-            status.update(self._named(list(known), "", started_by))
-        if unknown := [row for row in numbers if row not in known]:
-            read = dict[int, Wording]()
-            for row, shown, *said in self._named(
-                unknown, ", list, worklist.key, attributes, held", started_by
-            ):
-                status[row], read[row] = shown, Wording.read(row, *said)
-            self._kept.add(read.values())
-            known.update(read)
-        standing = [(known[row], shown) for row, shown in status.items()]
-        return sorted(standing, key=lambda one: one[0].order)
+        """Of these rows those that still stand, in the order of their start, with the status if they are shown.
 
-    def _named(self, numbers: list[int], columns: str, started_by: str) -> list[tuple[Any, ...]]:
-        """Number, status (empty: it is not shown) and columns of the rows that still stand."""
-        size = next(size for size in _AT_ONCE if size >= len(numbers))
+        One that is kept has stood a moment ago: the numbers were read from an index.
+        """
+        known = self._kept.get(numbers)
+        status: dict[str, str] = {}
+        if known:
+            keys = list(dict.fromkeys(row.key for row in known.values()))
+            status.update(self._named("step.key", "", "step", keys, started_by))
+        if unknown := [row for row in numbers if row not in known]:
+            columns, tables = (
+                ", id, list, attributes, held",
+                "worklist JOIN step ON step.key=worklist.key",
+            )
+            for key, shown, stands, name, body, held in self._named(
+                "id", columns, tables, unknown, started_by
+            ):
+                status[key], known[stands] = shown, Wording.read(stands, name, key, body, held)
+            self._kept.add(known[row] for row in unknown if row in known)
+        return sorted(
+            ((row, status.get(row.key, "")) for row in known.values()), key=lambda one: one[0].order
+        )
+
+    def _named(
+        self, column: str, columns: str, tables: str, values: Sequence[Value], started_by: str
+    ) -> list[tuple[Any, ...]]:
+        """Step, status (empty: it is not shown) and columns where the column has one of the values."""
+        size = next(size for size in _AT_ONCE if size >= len(values))
         shown = f"({_SERVED_SQL} OR {_STARTED_SQL})" if started_by else _SERVED_SQL
         sql = (
-            f"SELECT id, CASE WHEN {shown} THEN step.status ELSE '' END{columns} FROM worklist"
-            f" JOIN step ON step.key=worklist.key WHERE id IN ({','.join('?' * size)})"
+            f"SELECT step.key, CASE WHEN {shown} THEN step.status ELSE '' END{columns} FROM {tables}"
+            f" WHERE {column} IN ({','.join('?' * size)})"
         )
-        repeated = [*numbers, *numbers[-1:] * (size - len(numbers))]
+        repeated = [*values, *values[-1:] * (size - len(values))]
         return self._read().rows(sql, [*([started_by] if started_by else []), *repeated])
 
 
