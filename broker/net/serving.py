@@ -212,6 +212,9 @@ class Serving:
                 data = command.dataset_pdus(message.context_id, dataset or b"", self._max_length)
                 if self._layer.gather(heads[answer.status] + data):
                     cancelled()
+            else:
+                if stopped:  # behind the last answer
+                    final = Answer(status=status.CANCEL)
         finally:
             cast(Any, answers).close()
         if not self._line.over:

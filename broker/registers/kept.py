@@ -58,7 +58,7 @@ class Kept:
     """Of one database, for all threads of this process."""
 
     def __init__(self, most: int = MOST) -> None:
-        self._most = most
+        self.most = most
         self._lock = threading.Lock()
         self._rows: OrderedDict[int, Wording] = OrderedDict()
 
@@ -74,5 +74,5 @@ class Kept:
         """Keeps those that have a number."""
         with self._lock:
             self._rows.update((row.number, row) for row in rows if row.number)
-            while len(self._rows) > self._most:
+            while len(self._rows) > self.most:
                 self._rows.popitem(last=False)

@@ -184,10 +184,10 @@ class Reader:
             found = dict.fromkeys(row for (row,) in self._read().rows(*narrowed))
             numbers = [row for row in found if row not in unwanted and row not in seen]
             seen.update(numbers)
-            gone = False
+            gone, few = False, len(numbers) <= self._kept.most
             for start in range(0, len(numbers), _AT_ONCE[-1]):
                 some = numbers[start : start + _AT_ONCE[-1]]
-                standing = self._standing(some, started_by)
+                standing = self._standing(some, started_by, keep=few)
                 gone = gone or len(standing) < len(some)
                 for said, status in standing:
                     if status and not said.held and (said.list, said.key) not in given:
@@ -207,10 +207,10 @@ class Reader:
                 key=key, status=state_of_row(status, held=bool(held)), attributes=from_json(body), held=held
             )
 
-    def _standing(self, numbers: Sequence[int], started_by: str) -> list[tuple[Wording, str]]:
+    def _standing(self, numbers: Sequence[int], started_by: str, *, keep: bool) -> list[tuple[Wording, str]]:
         """Of these rows those that still stand, in the order of their start, with the status if they are shown.
 
-        One that is kept has stood a moment ago: the numbers were read from an index.
+        One that is kept stood a moment ago: the numbers are from an index. `keep`: what has to be read.
         """
         known = self._kept.get(numbers)
         status: dict[str, str] = {}
@@ -218,15 +218,12 @@ class Reader:
             keys = list(dict.fromkeys(row.key for row in known.values()))
             status.update(self._named("step.key", "", "step", keys, started_by))
         if unknown := [row for row in numbers if row not in known]:
-            columns, tables = (
-                ", id, list, attributes, held",
-                "worklist JOIN step ON step.key=worklist.key",
-            )
-            for key, shown, stands, name, body, held in self._named(
-                "id", columns, tables, unknown, started_by
-            ):
+            tables = "worklist JOIN step ON step.key=worklist.key"
+            read = self._named("id", ", id, list, attributes, held", tables, unknown, started_by)
+            for key, shown, stands, name, body, held in read:
                 status[key], known[stands] = shown, Wording.read(stands, name, key, body, held)
-            self._kept.add(known[row] for row in unknown if row in known)
+            if keep:
+                self._kept.add(known[row] for row in unknown if row in known)
         return sorted(
             ((row, status.get(row.key, "")) for row in known.values()), key=lambda one: one[0].order
         )
@@ -241,8 +238,8 @@ class Reader:
             f"SELECT step.key, CASE WHEN {shown} THEN step.status ELSE '' END{columns} FROM {tables}"
             f" WHERE {column} IN ({','.join('?' * size)})"
         )
-        repeated = [*values, *values[-1:] * (size - len(values))]
-        return self._read().rows(sql, [*([started_by] if started_by else []), *repeated])
+        repeated = [values[-1]] * (size - len(values))
+        return self._read().rows(sql, [*([started_by] if started_by else []), *values, *repeated])
 
 
 def _narrowed(stations: tuple[str, ...], patient_id: str, dates: tuple[str, str]) -> tuple[str, list[Value]]:

@@ -17,19 +17,25 @@ from tests.support.ports import free_port
 from tests.support.processes import Program, wait_until
 
 AE_TITLE = "ORTHANC"
+WORKLIST_PLUGIN = "/usr/share/orthanc/plugins/libModalityWorklists.so"
 
 
 class Orthanc:
     """A PACS that takes everything from everybody.
 
     `modalities` names the AEs it can send to: name to (AE title, port), on loopback. `tuned`: for images as fast as it
-    can, with PDUs of 128 KiB and without Nagle.
+    can, with PDUs of 128 KiB and without Nagle. `worklists`: a folder of `.wl` files to answer worklist queries from.
     """
 
     def __init__(
-        self, folder: Path, modalities: Mapping[str, tuple[str, int]] | None = None, *, tuned: bool = False
+        self,
+        folder: Path,
+        modalities: Mapping[str, tuple[str, int]] | None = None,
+        *,
+        tuned: bool = False,
+        worklists: Path | None = None,
     ) -> None:
-        self._tuned = tuned
+        self._tuned, self._worklists = tuned, worklists
         self._program = needs("Orthanc")
         self._folder = folder
         self.port = free_port()
@@ -90,13 +96,14 @@ class Orthanc:
             "Name": "Orthanc of the tests",
             "StorageDirectory": str(storage),
             "IndexDirectory": str(storage),
-            "Plugins": [],
+            "Plugins": [WORKLIST_PLUGIN] if self._worklists else [],
             "DicomAet": AE_TITLE,
             "DicomPort": self.port,
             "DicomCheckCalledAet": False,
             "DicomAlwaysAllowEcho": True,
             "DicomAlwaysAllowStore": True,
             "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowFindWorklist": True,
             "DicomAlwaysAllowGet": True,
             "DicomModalities": self._modalities,
             "UnknownSopClassAccepted": True,
@@ -106,6 +113,7 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "SaveJobs": False,
             **({"MaximumPduLength": 131072} if self._tuned else {}),
+            **({"Worklists": _worklists(self._worklists)} if self._worklists else {}),
         }
 
     def _answers(self) -> bool:
@@ -123,3 +131,7 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=30) as response:
             content: bytes = response.read()
         return content
+
+
+def _worklists(folder: Path) -> dict[str, Any]:
+    return {"Enable": True, "Database": str(folder), "FilterIssuerAet": False, "LimitAnswers": 0}
