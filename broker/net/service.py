@@ -48,7 +48,8 @@ class FindRequest:
 
     sop_class: str
     identifier: Dataset
-    """Not decoded further than pydicom does by itself: `broker.dicom.matching.Query.read` takes it."""
+    """Not decoded further than pydicom does by itself: `broker.dicom.matching.Query.read` takes it. Not to be changed:
+    others who ask the same may have it too."""
     transfer_syntax_uid: str
     """The negotiated one, which `Answer.identifier` must be in when it is bytes."""
     message_id: int

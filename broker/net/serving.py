@@ -9,6 +9,7 @@ PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydicom.dataset import Dataset
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _LONGEST_HELD = 1 << 24
 """Bytes of a data set that is held in memory: an identifier or an attribute list has some thousand."""
+
+_KNOWN, _LONGEST_KNOWN = 256, 1 << 12
+"""How many identifiers are remembered as they were read, and how many bytes they have at most."""
 
 _OBJECTS: dict[int, Literal["N-CREATE", "N-SET"]] = {command.N_CREATE: "N-CREATE", command.N_SET: "N-SET"}
 _ACTIONS: dict[int, Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]] = {
@@ -172,7 +176,7 @@ class Serving:
         message_id, syntax = message.command.message_id, context.transfer_syntax
         try:
             encoded = _held(message)
-            identifier = _decoded(encoded, syntax)
+            identifier = (_known if len(encoded) <= _LONGEST_KNOWN else _decoded)(encoded, syntax)
         except RemoteProtocolError as exc:
             self._respond(message, self._server.failed("C-FIND", self._peer, exc))
             return
@@ -271,6 +275,9 @@ def _decoded(encoded: bytes, syntax: str) -> Dataset:
     if not ds:  # no key at all would ask for everything
         raise RemoteProtocolError("identifier: no data set, or an empty one")
     return ds
+
+
+_known = lru_cache(maxsize=_KNOWN)(_decoded)
 
 
 def _encoded(dataset: Dataset | bytes | None, syntax: str) -> bytes | None:
