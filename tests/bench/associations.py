@@ -13,7 +13,7 @@ from tests.bench.stage import Stage, say
 from tests.bench.table import Table, milliseconds, percentile, rate, ratio
 from tests.bench.targets import Target, at_least
 from tests.bench.worklist_peers import CONTEXTS, PEERS, SHIPPED, TOLD, serving, written
-from tests.bench.worklist_query import STATION, queries
+from tests.bench.worklist_query import STATION, asked, queries
 from tests.bench.worklist_rows import broker_with, sized
 from tests.support.dimse import Wire
 
@@ -52,12 +52,14 @@ def measure(stage: Stage) -> Table:
     """1 to 100 clients, associations new and kept."""
     query = queries(sized(ROWS))[STATION]
     with broker_with(stage, "associations", sized(ROWS)) as broker:
+        answers = asked(broker.dicom_port, query)
         ours = _of(broker.dicom_port, stage.count(1000), query)
         folder = written(stage, "wl-associations", broker)
     say("  broker: done")
     theirs = {}
     for peer in PEERS:
         with serving(stage, peer, folder) as port:
+            assert asked(port, query) == answers, f"{peer} answers with other rows"
             theirs[peer] = _of(port, stage.count(100), query)
         say(f"  {peer}: done")
     rows = []

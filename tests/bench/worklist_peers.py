@@ -60,7 +60,7 @@ def serving(stage: Stage, peer: str, folder: Path) -> Iterator[int]:
     """One of `PEERS` on these files; its port."""
     told = peer in TOLD
     if peer.startswith("Orthanc"):
-        orthanc = Orthanc(stage.made(f"{folder.name}-{peer}"), tuned=told, worklists=folder)
+        orthanc = Orthanc(stage.made(f"{folder.name}-{peer}"), tuned=told, worklists=folder / "BROKER")
         orthanc.start()
         try:
             yield orthanc.port

@@ -87,7 +87,7 @@ def _of(stage: Stage, site: Site, *, peers: bool) -> tuple[Taken, Mapping[str, f
     name = f"worklist-{site.rows}"
     with broker_with(stage, name, site) as broker:
         first = {
-            name: _seconds(lambda query=query: _new(broker.dicom_port, query))
+            name: _seconds(lambda query=query: asked(broker.dicom_port, query))
             for name, query in queries(site).items()
         }  # type: ignore[misc]
         ours = _timed(broker.dicom_port, site, stage.count(50))
@@ -114,7 +114,8 @@ def queries(site: Site) -> Mapping[str, bytes]:
     }
 
 
-def _new(port: int, query: bytes) -> int:
+def asked(port: int, query: bytes) -> int:
+    """Number of answers, over an association of its own."""
     with Scu(port, CONTEXTS) as scu:
         return len(scu.find(query))
 
@@ -122,7 +123,7 @@ def _new(port: int, query: bytes) -> int:
 def _timed(port: int, site: Site, times: int) -> Taken:
     found = {}
     for name, query in queries(site).items():
-        found[name, "new"] = _median_of(lambda query=query: _new(port, query), times)  # type: ignore[misc]
+        found[name, "new"] = _median_of(lambda query=query: asked(port, query), times)  # type: ignore[misc]
         with Scu(port, CONTEXTS) as kept:
             found[name, "kept"] = _median_of(lambda query=query, kept=kept: len(kept.find(query)), times)  # type: ignore[misc]
     return found
