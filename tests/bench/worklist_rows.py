@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import apsw
@@ -86,13 +87,14 @@ def broker_with(stage: Stage, name: str, site: Site) -> Iterator[Broker]:
         run(broker.orders_port, 1, iter([order]), 1)
         wait_until_routed(broker)
         broker.stop()
-        _fill(broker, site)
+        fill(journal_file(broker.data), site)
         broker.start()
         yield broker
 
 
-def _fill(broker: Broker, site: Site) -> None:
-    connection = apsw.Connection(str(journal_file(broker.data)))
+def fill(path: Path, site: Site) -> None:
+    """Puts copies of the one row of a journal in its place."""
+    connection = apsw.Connection(str(path))
     try:
         connection.create_scalar_function("number", number, deterministic=True)
         columns = [column[1] for column in connection.execute("PRAGMA table_info(step)")]
