@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self, cast
 
-from broker.dicom.attributes import from_json
+from broker.dicom.attributes import Attributes, from_json
 
 MOST: Final = 8192
 """Rows: some days of a large hospital's, 33 MB at about 4 kB each. The one longest not looked at goes first."""
+
+
+_MOMENT: Final = ("ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +32,18 @@ class Wording:
     list: str
     key: str
     held: str
-    attributes: Mapping[str, Any]
+    attributes: Attributes
+
+    order: tuple[str, ...]
+    """What rows are sorted by: the day, the time, the step."""
 
     @classmethod
     def read(cls, stands: int, name: str, key: str, body: str, held: str) -> Self:
         """A row as it stands in the register, under which number."""
-        own = number(name, key, body, held)
-        return cls(own if own == stands else 0, name, key, held, from_json(body))
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """What rows are sorted by: the day, the time, the step."""
-        step = self.attributes["ScheduledProcedureStepSequence"][0]
-        moment = (
-            step.get("ScheduledProcedureStepStartDate", ""),
-            step.get("ScheduledProcedureStepStartTime", ""),
-        )
-        return (*map(str, moment), self.key, self.list)
+        own, attributes = number(name, key, body, held), from_json(body)
+        step = cast(tuple[Attributes, ...], attributes["ScheduledProcedureStepSequence"])[0]
+        moment = [str(step.get(part, "")) for part in _MOMENT]
+        return cls(own if own == stands else 0, name, key, held, attributes, (*moment, key, name))
 
 
 def number(name: str, key: str, body: str, held: str) -> int:
