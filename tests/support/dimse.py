@@ -48,6 +48,7 @@ class Scu:
     ) -> None:
         self._buffer, self._taken = b"", 0
         self._message_id = 0
+        self._last: tuple[bytes, dict[int, bytes]] = (b"", {})
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -157,7 +158,9 @@ class Scu:
                     content += value
                 if flags & 2:
                     if flags & 1:
-                        fields = _fields(command)
+                        if command != self._last[0]:  # the pending ones of a query are all the same
+                            self._last = (command, _fields(command))
+                        fields = self._last[1]
                     whole = not flags & 1 or _number(fields[0x0800]) == _NO_DATA_SET
         return _number(fields[0x0900]), content
 
