@@ -7,7 +7,7 @@ holds the `AdapterSpec`s that the entry-point groups `broker.inbound` and `broke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -197,6 +197,8 @@ class WorklistRow:
     """DICOM attributes by keyword (`broker.dicom.attributes`)."""
     held: str = ""
     """What it lacks; no device is shown such a row."""
+    number: int = 0
+    """Made of all that the row says: what was made of it once is good for every row with this number. 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,10 +231,12 @@ class WorklistReader(Protocol):
         patient_id: str = "",
         dates: tuple[str, str] = ("", ""),
         started_by: str = "",
+        unwanted: Container[int] = (),
     ) -> Iterable[WorklistRow]:
         """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`.
 
-        `started_by`: with the rows of steps that this AE title has in progress.
+        `started_by`: with the rows of steps that this AE title has in progress. `unwanted`: numbers of rows that are
+        passed over without being read, because the caller knows that they do not match.
         """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Union
@@ -326,11 +327,15 @@ def from_json(text: str) -> Attributes:
 
 
 def _tuples(loaded: Mapping[str, Any]) -> Attributes:
-    return {key: _tuple(value) if isinstance(value, list) else value for key, value in loaded.items()}
+    # Keywords are few: one text of each for all rows that are held.
+    return {
+        sys.intern(key): value if type(value) is str else _tuple(value) if isinstance(value, list) else value
+        for key, value in loaded.items()
+    }
 
 
 def _tuple(loaded: list[Any]) -> Value:
-    return tuple(_tuples(item) if isinstance(item, dict) else item for item in loaded)
+    return tuple([_tuples(item) if isinstance(item, dict) else item for item in loaded])
 
 
 # --- rules ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydicom.dataset import Dataset
@@ -26,6 +27,9 @@ from broker.net.upper_layer import UpperLayer
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
+
+_KNOWN, _LONGEST_KNOWN = 256, 1 << 12
+"""How many identifiers are remembered as they were read, and how many bytes they have at most."""
 
 _OBJECTS: dict[int, Literal["N-CREATE", "N-SET"]] = {command.N_CREATE: "N-CREATE", command.N_SET: "N-SET"}
 _ACTIONS: dict[int, Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]] = {
@@ -170,7 +174,8 @@ class Serving:
     def _find(self, message: Message, context: pdu.Context) -> None:
         message_id, syntax = message.command.message_id, context.transfer_syntax
         try:
-            identifier = _decoded(_held(message), syntax)
+            encoded = _held(message)
+            identifier = (_known if len(encoded) <= _LONGEST_KNOWN else _decoded)(encoded, syntax)
         except RemoteProtocolError as exc:
             self._respond(message, self._server.failed("C-FIND", self._peer, exc))
             return
@@ -184,6 +189,7 @@ class Serving:
         request = FindRequest(
             sop_class=message.command.sop_class_uid or context.abstract_syntax,
             identifier=identifier,
+            encoded=encoded,
             transfer_syntax_uid=syntax,
             message_id=message_id,
             cancelled=cancelled,
@@ -209,6 +215,9 @@ class Serving:
                 data = command.dataset_pdus(message.context_id, dataset or b"", self._max_length)
                 if self._layer.gather(heads[answer.status] + data):
                     cancelled()
+            else:
+                if stopped:  # behind the last answer
+                    final = Answer(status=status.CANCEL)
         finally:
             cast(Any, answers).close()
         if not self._line.over:
@@ -253,6 +262,9 @@ def _decoded(encoded: bytes, syntax: str) -> Dataset:
     if not ds:  # no key at all would ask for everything
         raise RemoteProtocolError("identifier: no data set, or an empty one")
     return ds
+
+
+_known = lru_cache(maxsize=_KNOWN)(_decoded)
 
 
 def _encoded(dataset: Dataset | bytes | None, syntax: str) -> bytes | None:

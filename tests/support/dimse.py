@@ -46,8 +46,9 @@ class Scu:
         host: str = "127.0.0.1",
         timeout: float = 30.0,
     ) -> None:
-        self._buffer = b""
+        self._buffer, self._taken = b"", 0
         self._message_id = 0
+        self._last: tuple[bytes, dict[int, bytes]] = (b"", {})
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -157,7 +158,9 @@ class Scu:
                     content += value
                 if flags & 2:
                     if flags & 1:
-                        fields = _fields(command)
+                        if command != self._last[0]:  # the pending ones of a query are all the same
+                            self._last = (command, _fields(command))
+                        fields = self._last[1]
                     whole = not flags & 1 or _number(fields[0x0800]) == _NO_DATA_SET
         return _number(fields[0x0900]), content
 
@@ -166,13 +169,13 @@ class Scu:
         return kind, self._read(length)
 
     def _read(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            data = self._socket.recv(max(65536, size - len(self._buffer)))
+        while len(self._buffer) - self._taken < size:
+            data = self._socket.recv(max(65536, size))
             if not data:
                 raise ConnectionError("the peer closed the association")
-            self._buffer += data
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken
+            self._buffer, self._taken = self._buffer[self._taken :] + data, 0
+        start, self._taken = self._taken, self._taken + size
+        return self._buffer[start : self._taken]
 
 
 class Wire:
