@@ -301,6 +301,15 @@ def test_a_device_s_usual_disorder_is_read() -> None:
     to_dataset(answer)
 
 
+def test_a_number_of_zero_is_an_empty_one() -> None:
+    """dcmjs writes an empty Pregnancy Status as zero, and asks for it in every worklist query."""
+    asked = query({"PatientID": "T1", "PregnancyStatus": "0"})
+    assert asked.matches(ROW)
+    assert asked.matches({**ROW, "PregnancyStatus": "2"})
+    assert asked.verdicts(ROW) == query({"PatientID": "T1"}).verdicts(ROW)
+    assert not query({"PregnancyStatus": "3"}).matches({**ROW, "PregnancyStatus": "2"})
+
+
 def private(vr: str, value: str | bytes) -> Query:
     identifier = to_dataset({"PatientID": ""})
     identifier.add_new(0x80010010, "LO", "LIAC")
