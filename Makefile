@@ -62,6 +62,11 @@ proof: dev packages ## harm the broker for 10 minutes and look for what it ackno
 histories: dev packages ## 10,000 messages of two PAS and a RIS with merges, held against a model (EVENTS=, SEED=)
 	@$(BIN)/python -m tests.histories --events $(or $(EVENTS),10000) $(if $(SEED),--seed $(SEED))
 
+.PHONY: soak
+soak: dev packages ## simulated devices for an hour; the broker's curves must stay flat (MINUTES=, DEVICES=, SEED=)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --devices $(or $(DEVICES),600) \
+	  $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: dev ## measure (tests/bench/run.py)
 	@$(BIN)/python tests/bench/run.py

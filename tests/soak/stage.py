@@ -167,6 +167,8 @@ def _sampled(
         for curve in report.curves
         if not curve.flat
     ]
+    if report.findings:
+        return
     # SQLite gives files of a view that was closed to the next one, and closes none while others are open.
     kept = {"threads": before.threads + _SPARE}
     kept["files"] = before.files + 2 * _SPARE + max(sample.threads for sample in report.samples)
