@@ -247,9 +247,10 @@ class _Item:
         for key, item in self.sequences:
             if item.universal:
                 continue
-            places = [item.excluded_by(row_item) for row_item in _items(row.get(key, ""))]
+            items = _items(row.get(key, ""))
+            places = [item.excluded_by(row_item) for row_item in items or ({},)]
             if "" not in places:
-                return f"{key}.{places[0]}" if places else key
+                return f"{key}.{places[0]}" if items else key
         return ""
 
     def verdicts(self, row: Attributes) -> list[KeyVerdict]:

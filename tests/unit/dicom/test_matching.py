@@ -339,6 +339,16 @@ def test_a_private_key_says_something_of_rows_that_have_it_only(vr: str, value: 
     )
 
 
+def test_a_private_key_in_a_sequence_says_nothing_of_rows_without_the_sequence() -> None:
+    item = Dataset()
+    item.add_new(0x80011001, "LO", "Plan")
+    identifier = to_dataset({"PatientID": "T1"})
+    identifier.ReferencedStudySequence = [item]
+    asked = Query.read(identifier)
+    assert asked.matches({"PatientID": "T1"})
+    assert [verdict.path for verdict in asked.verdicts({"PatientID": "T1"})] == ["PatientID"]
+
+
 def test_the_query_s_own_character_set_counts() -> None:
     identifier = to_dataset({"PatientName": "Kåre*"}, charset="ISO_IR 100")
     assert Query.read(identifier).matches({"PatientName": "KÅRE^X"})
