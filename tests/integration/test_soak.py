@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def played(
-    folder: Path, *, seconds: float = 5.0, devices: int = 30, pause: float = 0.7, plant: str = ""
+    folder: Path, *, seconds: float = 5.0, devices: int = 24, pause: float = 0.5, plant: str = ""
 ) -> Report:
     seed = int(os.environ.get("BROKER_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
     print(f"BROKER_TEST_SEED={seed}")
@@ -26,7 +26,7 @@ def played(
 
 
 def test_devices_are_served_and_leave_nothing(tmp_path: Path) -> None:
-    report = played(tmp_path, seconds=12.0, devices=60, pause=1.5)
+    report = played(tmp_path, seconds=10.0, devices=60, pause=1.5)
     print(report.curves)
 
     assert report.findings == []
@@ -55,13 +55,13 @@ def test_a_leak_is_found_in_each_curve(tmp_path: Path) -> None:
 
 
 def test_a_lost_image_is_found(tmp_path: Path) -> None:
-    findings = played(tmp_path, seconds=3.0, plant="lose").findings
+    findings = played(tmp_path, seconds=2.0, plant="lose").findings
 
     assert any("not at the PACS" in line for line in findings)
 
 
 def test_rows_of_others_are_found(tmp_path: Path) -> None:
-    findings = played(tmp_path, seconds=3.0, plant="mix").findings
+    findings = played(tmp_path, seconds=2.0, plant="mix").findings
 
     assert any("another device's" in line for line in findings)
     assert any("of its own" in line for line in findings)
