@@ -1,18 +1,19 @@
 """Received objects on disk: moved out of the association layer's folder, durable, named by what they hold.
 
-A file is where its name says only after it, its name and its folder are synced. The name is a digest of transfer
-syntax and data set, so that the same object received twice is one file and no name tells of a patient.
+What `keep` has returned stands whole after a power cut: its bytes, its name and its folder were synced. The name is a
+digest of transfer syntax and data set (`broker.dicom.part10.digest`), so that the same object received twice is one
+file and no name tells of a patient. A name that no journal entry knows may stand over bytes that a power cut tore; the
+next object of that name takes its place.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
 FOLDER: Final = "instances"
-_CHUNK: Final = 1 << 20
 
 
 def path_of(sha256: str) -> Path:
@@ -20,46 +21,59 @@ def path_of(sha256: str) -> Path:
     return Path(FOLDER, sha256[:2], f"{sha256}.dcm")
 
 
-def digest_of(transfer_syntax_uid: str) -> hashlib._Hash:
-    """What names an object: SHA-256 over its transfer syntax, then (to be updated with) its data set.
-
-    The same bytes mean other pixels under another transfer syntax.
-    """
-    return hashlib.sha256(f"{transfer_syntax_uid}\n".encode())
-
-
 class Spool:
     """The received objects of one folder; used by many associations, and several nodes, at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._synced: set[Path] = set()  # folders whose names this process has synced: at most 256
+        self._prepared = False
+        self._preparing = threading.Lock()
 
-    def keep(self, received: Path, dataset_offset: int, transfer_syntax_uid: str) -> tuple[str, str, int]:
-        """Takes a received file in: (path relative to the spool, digest, size)."""
-        digest = digest_of(transfer_syntax_uid)
-        with received.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(dataset_offset)
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-            os.fsync(file.fileno())
-        name = digest.hexdigest()
-        relative = path_of(name)
+    def keep(self, received: Path, sha256: str) -> tuple[str, int]:
+        """Takes a received file in: (path relative to the spool, size). It may be left under its old name too."""
+        relative = path_of(sha256)
         target = self._folder / relative
-        self._make_durable(target.parent)
-        received.replace(target)
-        sync_folder(target.parent)
-        return relative.as_posix(), name, size
+        if not self._prepared:
+            self._prepare()
+        handle = os.open(received, os.O_RDONLY)
+        try:
+            if self._named(received, target):
+                # Its bytes are being written meanwhile: together they take little longer than one of them.
+                sync_folder(target.parent)
+                os.fsync(handle)
+            else:
+                os.fsync(handle)
+                received.replace(target)
+                sync_folder(target.parent)
+            return relative.as_posix(), os.fstat(handle).st_size
+        finally:
+            os.close(handle)
 
-    def _make_durable(self, folder: Path) -> None:
-        """That a folder is there does not say that its name was synced: another thread may be about to."""
-        if folder in self._synced and folder.is_dir():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
-        sync_folder(folder.parent.parent)
-        self._synced.add(folder)
+    def _named(self, received: Path, target: Path) -> bool:
+        """Gives the file its name before it is synced, unless that must not or cannot be.
+
+        Where another has the name, it may be an acknowledged object's: that gives way only to what is synced.
+        """
+        try:
+            os.link(received, target)
+        except FileNotFoundError:  # somebody removed its folder
+            self._prepare()
+            return False
+        except OSError:  # the name is taken, or the file system has no links
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        """Every folder that an object may stand in, made and synced at once: so none costs an object a sync.
+
+        That a folder is there does not say that its name was synced: another process may be about to.
+        """
+        with self._preparing:
+            for number in range(256):
+                (self._folder / FOLDER / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+            sync_folder(self._folder / FOLDER)
+            sync_folder(self._folder)
+            self._prepared = True
 
 
 def sync_folder(folder: Path) -> None:

@@ -125,7 +125,10 @@ def _value_of(ds: Dataset, tag: Any, element: Any, vr: str, encodings: tuple[str
         value = _converted(ds, tag)
         several = isinstance(value, (list, tuple)) or hasattr(value, "append")
         return tuple(str(v) for v in value) if several else str(value)
-    text = _raw_text(element, encodings, vr)
+    return _divided(_raw_text(element, encodings, vr), vr)
+
+
+def _divided(text: str, vr: str) -> Value:
     if vr in vr_rules.UNDIVIDED:
         return text.rstrip(" \0")
     parts = tuple(part.strip(" \0") for part in text.split("\\"))
@@ -153,15 +156,24 @@ def _raw_text(element: Any, encodings: tuple[str, ...], vr: str) -> str:
     yet: pydicom's own reading warns with the value in its text, and replaces what it cannot decode."""
     value = element.value
     if isinstance(element, RawDataElement) and isinstance(value, bytes):
-        if vr not in vr_rules.TEXT:
-            return charsets.decode(value, ("ascii",))
-        if b"\x1b" in value:  # the code extension ends at every delimiter, the backslash too
-            pieces = value.split(b"\\")
-            return "\\".join(charsets.decode(piece, encodings, person_name=vr == "PN") for piece in pieces)
-        return charsets.decode(value, encodings)
+        return _decoded(value, encodings, vr)
     if isinstance(value, (list, tuple)) or hasattr(value, "append"):
         return nfc("\\".join(str(v) for v in value))
     return nfc(str(value))
+
+
+def _decoded(raw: bytes, encodings: tuple[str, ...], vr: str) -> str:
+    if vr not in vr_rules.TEXT:
+        return charsets.decode(raw, ("ascii",))
+    if b"\x1b" in raw:  # the code extension ends at every delimiter, the backslash too
+        pieces = raw.split(b"\\")
+        return "\\".join(charsets.decode(piece, encodings, person_name=vr == "PN") for piece in pieces)
+    return charsets.decode(raw, encodings)
+
+
+def from_bytes(raw: bytes, vr: str, encodings: tuple[str, ...]) -> Value:
+    """One value of a VR that is text, as `from_dataset` reads it; `encodings` from `broker.dicom.charset.codecs`."""
+    return _divided(_decoded(raw, encodings, vr), vr) if raw else ""
 
 
 # --- to pydicom -----------------------------------------------------------------------------------
@@ -229,6 +241,17 @@ def _texts_of(value: Value) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     return tuple(part for part in value if isinstance(part, str))
+
+
+def text_of(attributes: Attributes, keyword: str) -> str:
+    """A single text, trimmed; empty when absent or not a text."""
+    value = attributes.get(keyword, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def items_of(value: Value) -> tuple[Attributes, ...]:
+    """The items of a sequence's value; none where it is empty, or text."""
+    return () if isinstance(value, str) else tuple(item for item in value if not isinstance(item, str))
 
 
 def texts(attributes: Attributes) -> Iterator[str]:

@@ -145,13 +145,18 @@ def scan(file: BinaryIO) -> Layout:
     return scan_dataset(file, meta.dataset_offset, meta.transfer_syntax_uid)
 
 
-def scan_dataset(file: BinaryIO, offset: int, transfer_syntax_uid: str) -> Layout:
-    """As `scan`, for a data set that starts at `offset` of a file without (or past) its meta information."""
+def scan_dataset(
+    file: BinaryIO, offset: int, transfer_syntax_uid: str, *, last_tag: int | None = None
+) -> Layout:
+    """As `scan`, for a data set that starts at `offset` of a file without (or past) its meta information.
+
+    It ends before the first element with a tag above `last_tag`, behind which the file may be cut.
+    """
     encoding = Encoding(
         explicit=_looks_explicit(file, offset, declared=transfer_syntax_uid != IMPLICIT_LITTLE_ENDIAN),
         little_endian=transfer_syntax_uid != EXPLICIT_BIG_ENDIAN,
     )
-    spans = tuple(_top_level(_Reader(file, encoding), offset))
+    spans = tuple(_top_level(_Reader(file, encoding), offset, last_tag))
     return Layout(
         transfer_syntax_uid=transfer_syntax_uid,
         dataset_offset=offset,
@@ -178,22 +183,28 @@ def inflate(file: BinaryIO, offset: int) -> bytes:
 
     Raises `RemoteProtocolError` when it is longer or not a deflate stream.
     """
+    out = io.BytesIO()
+    for part in inflated(file, offset):
+        if out.tell() + len(part) > INFLATED_LIMIT:
+            raise RemoteProtocolError(f"deflated data set is longer than {INFLATED_LIMIT} bytes")
+        out.write(part)
+    return out.getvalue()
+
+
+def inflated(file: BinaryIO, offset: int) -> Iterator[bytes]:
+    """As `inflate`, part by part, however long it is."""
     file.seek(offset)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    out = io.BytesIO()
     try:
         while not stream.eof and (chunk := file.read(1 << 16)):
             while chunk and not stream.eof:
-                out.write(stream.decompress(chunk, 1 << 20))
-                if out.tell() > INFLATED_LIMIT:
-                    raise RemoteProtocolError(f"deflated data set is longer than {INFLATED_LIMIT} bytes")
+                yield stream.decompress(chunk, 1 << 20)
                 chunk = stream.unconsumed_tail
-        out.write(stream.flush())
+        yield stream.flush()
     except zlib.error as error:
         raise RemoteProtocolError(f"data set at offset {offset} is not a deflate stream") from error
     if not stream.eof:
         raise RemoteProtocolError(f"deflated data set at offset {offset} is cut short")
-    return out.getvalue()
 
 
 def tag_name(tag: int) -> str:
@@ -210,10 +221,12 @@ def _looks_explicit(file: BinaryIO, offset: int, *, declared: bool) -> bool:
     return declared and code.isascii() and code.isupper()
 
 
-def _top_level(reader: _Reader, position: int) -> Iterator[ElementSpan]:
+def _top_level(reader: _Reader, position: int, last_tag: int | None) -> Iterator[ElementSpan]:
     while position < reader.size:
         # Some writers fill the last disk block with zeros, which no element can start with.
         if not any(reader.peek(position, 8)):
+            return
+        if last_tag is not None and reader.tag(position) > last_tag:
             return
         span = reader.element(position, 0)
         yield span
@@ -236,6 +249,10 @@ class _Reader:
         """Up to `count` bytes at `position`; fewer at the end of the file."""
         self.file.seek(position)
         return self.file.read(count)
+
+    def tag(self, start: int) -> int:
+        """Of the element whose header starts at `start`."""
+        return self._header(start)[0]
 
     def element(self, start: int, depth: int) -> ElementSpan:
         """The element whose header starts at `start`; sequences in it are walked where that is needed."""

@@ -1,4 +1,4 @@
-"""The head of a DICOM file for a data set that came over an association.
+"""The head of a DICOM file for a data set that came over an association, and the digest that tells such objects apart.
 
 Preamble and file meta information, made from what the association said, never from the data set: that
 follows byte for byte. PS3.10 7.1.
@@ -6,6 +6,7 @@ follows byte for byte. PS3.10 7.1.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -26,6 +27,14 @@ def head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str,
     )
     group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(meta))
     return bytes(128) + b"DICM" + group_length + meta
+
+
+def digest(transfer_syntax_uid: str) -> hashlib._Hash:
+    """SHA-256 over an object's transfer syntax, then (to be updated with) its data set.
+
+    The same bytes mean other pixels under another transfer syntax.
+    """
+    return hashlib.sha256(f"{transfer_syntax_uid}\n".encode())
 
 
 def _element(number: int, vr: bytes, text: str) -> bytes:

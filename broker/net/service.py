@@ -67,8 +67,11 @@ class StoreRequest:
     """A complete DICOM file in the spool folder, closed, not fsynced, with the calling AE title in
     (0002,0016).
 
-    The service owns it: it renames it away when it takes the object. The server removes what is left behind.
+    The service owns it: it renames it away, or links it, when it takes the object. The server removes what is left
+    behind.
     """
+    sha256: str
+    """`broker.dicom.part10.digest` of the object, made while it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,8 @@ class Serving:
             transfer_syntax_uid=context.transfer_syntax,
             calling_aet=self._peer.calling_aet,
         )
-        incoming = Incoming(self._server.spool, self._server.check_room, head)
+        digest = part10.digest(context.transfer_syntax)
+        incoming = Incoming(self._server.spool, self._server.check_room, head, digest)
         self._incoming.add(incoming)
         return incoming
 
@@ -137,6 +138,7 @@ class Serving:
                 sop_instance_uid=instance,
                 transfer_syntax_uid=context.transfer_syntax,
                 path=incoming.path,
+                sha256=incoming.digest.hexdigest(),
             )
             return self._server.store(request, self._peer)
         finally:

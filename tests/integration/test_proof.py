@@ -72,6 +72,15 @@ def test_what_was_synced_is_there_after_every_power_cut(disk: Disk) -> None:
         assert left(disk) == {"kept": b"new"}
 
 
+def test_a_file_with_two_names_is_one_file(disk: Disk) -> None:
+    program = KEEP.replace("os.rename", "os.link")
+    run(disk, program.format(sync_file=SYNC_FILE, sync_folder=SYNC_FOLDER) + 'os.unlink(root + "/part")')
+    for seed in range(10):
+        disk.cut_power(random.Random(seed))
+        assert left(disk) in ({"part": b"new", "kept": b"new"}, {"kept": b"new"})
+        assert disk.absorb() == []
+
+
 @pytest.mark.parametrize(
     ("sync_file", "sync_folder", "may_be_left"),
     [
@@ -111,6 +120,7 @@ with open(deep / "x", "w+b") as file:
 with open(deep / "x", "ab") as file:
     file.write(b"more")
 (deep / "x").replace(deep / "y")
+os.link(deep / "y", deep / "linked")
 (deep / "z").write_bytes(b"z")
 (deep / "z").unlink()
 shutil.rmtree(deep)

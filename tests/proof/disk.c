@@ -2,8 +2,9 @@
  *
  * Preloaded (LD_PRELOAD). tests/proof/disk.py builds it, reads the log and says what a power cut would leave.
  * A record is written after the call, under one lock, so that the log has the order in which things happened.
- * Not here: writev, fallocate, sendfile, links and shared mappings. Neither Python's files nor SQLite use them but
- * for the -shm file, which SQLite makes anew; the proof compares log and folder after a clean stop, so it would show.
+ * Not here: writev, fallocate, sendfile, symbolic links and shared mappings. Neither Python's files nor SQLite use them
+ * but for the -shm file, which SQLite makes anew; the proof compares log and folder after a clean stop, so it would
+ * show.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -164,13 +165,14 @@ static int sync_with(long call, int fd) {
 int fsync(int fd) { return sync_with(SYS_fsync, fd); }
 int fdatasync(int fd) { return sync_with(SYS_fdatasync, fd); }
 
-/* A call that changes names: R(ename), U(nlink, rmdir), M(kdir). */
+/* A call that changes names: R(ename), H(ard link), U(nlink, rmdir), M(kdir). */
 static int change(char kind, int a, const char *old, int b, const char *new, unsigned flags) {
     char old_buffer[PATH_MAX], new_buffer[PATH_MAX];
     const char *first = below(a, old, old_buffer), *second = new ? below(b, new, new_buffer) : NULL;
     if (!!first != (new ? !!second : !!first)) abort(); /* a name that crosses the border of the root */
     if (first) pthread_mutex_lock(&lock);
     int result = kind == 'R'   ? syscall(SYS_renameat2, a, old, b, new, flags)
+                 : kind == 'H' ? syscall(SYS_linkat, a, old, b, new, flags)
                  : kind == 'U' ? syscall(SYS_unlinkat, a, old, flags)
                                : syscall(SYS_mkdirat, a, old, flags);
     if (first && !result) note(kind, -1, 0, first, strlen(first), second, second ? strlen(second) : 0);
@@ -181,6 +183,8 @@ static int change(char kind, int a, const char *old, int b, const char *new, uns
 int renameat2(int a, const char *old, int b, const char *new, unsigned f) { return change('R', a, old, b, new, f); }
 int renameat(int a, const char *old, int b, const char *new) { return change('R', a, old, b, new, 0); }
 int rename(const char *old, const char *new) { return change('R', AT_FDCWD, old, AT_FDCWD, new, 0); }
+int linkat(int a, const char *old, int b, const char *new, int f) { return change('H', a, old, b, new, f); }
+int link(const char *old, const char *new) { return change('H', AT_FDCWD, old, AT_FDCWD, new, 0); }
 int unlinkat(int a, const char *path, int flags) { return change('U', a, path, 0, NULL, flags); }
 int unlink(const char *path) { return change('U', AT_FDCWD, path, 0, NULL, 0); }
 int rmdir(const char *path) { return change('U', AT_FDCWD, path, 0, NULL, AT_REMOVEDIR); }

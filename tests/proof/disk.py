@@ -173,6 +173,8 @@ class Disk:
                 handles[fd][1].failed = True
             elif kind == b"R":
                 self._seen[target] = self._seen.pop(path)
+            elif kind == b"H":
+                self._seen[target] = self._seen[path]
             elif kind == b"U":
                 self._seen.pop(path, None)
             elif kind == b"M":

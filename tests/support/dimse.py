@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 
 from pydicom import Dataset
@@ -112,6 +112,22 @@ class Scu:
         """The status of a C-STORE of these very bytes."""
         command = {0x0002: context[0], 0x0100: 0x0001, 0x0700: 0, 0x1000: sop_instance_uid}
         self._send(self.accepted[context], command, dataset)
+        return self._response()[0]
+
+    def store_parts(self, context: tuple[str, str], sop_instance_uid: str, parts: Iterable[bytes]) -> int:
+        """As `store`, of a data set that is never whole in memory. Parts are of even length and not empty."""
+        command = {0x0002: context[0], 0x0100: 0x0001, 0x0700: 0, 0x1000: sop_instance_uid}
+        number, size = self.accepted[context], self._longest - 6
+        self._message_id = self._message_id % 0xFFFF + 1
+        fields = {**command, 0x0110: self._message_id, 0x0800: 1}
+        self._socket.sendall(p_data(number, _LAST_COMMAND, command_set(fields)))
+        last = b""
+        for part in parts:
+            view = memoryview(part)
+            pdus = [p_data(number, _DATA, view[start : start + size]) for start in range(0, len(view), size)]
+            self._socket.sendall(b"".join([last, *pdus[:-1]]))
+            last = pdus[-1]
+        self._socket.sendall(last[:11] + bytes([_LAST_DATA]) + last[12:])
         return self._response()[0]
 
     def begin_store(self, context: tuple[str, str], sop_instance_uid: str, part: bytes) -> None:

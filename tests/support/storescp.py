@@ -13,10 +13,12 @@ from tests.support.processes import Program, wait_until
 class Storescp:
     """Writes each object, bit for bit (`+B`), to a file named by modality and SOP Instance UID.
 
-    `--fork`: a process for each association. Without it a second one waits until the first is released.
+    `--fork`: a process for each association. Without it a second one waits until the first is released. `nodelay`:
+    without Nagle, so that no answer takes 40 ms.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, nodelay: bool = True) -> None:
+        self._nodelay = nodelay
         self.port = free_port()
         self.folder = folder
         self._command = [
@@ -35,9 +37,14 @@ class Storescp:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "TCP_NODELAY": "1"}
+        environment = {**os.environ, "TCP_NODELAY": "1"} if self._nodelay else None
         self._process = Program(self._command, self.folder.parent / "storescp.log", env=environment)
         self._process.wait_for_port(self.port)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         if self._process is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import pytest
@@ -27,3 +28,14 @@ def test_the_head_of_a_file(calling_aet: str) -> None:
     assert ds.file_meta.ImplementationClassUID == uid.IMPLEMENTATION_CLASS_UID
     assert ds.file_meta.SourceApplicationEntityTitle == calling_aet
     assert ds.file_meta.FileMetaInformationGroupLength == len(head) - 132 - 12
+
+
+def test_the_digest_tells_the_same_bytes_in_two_transfer_syntaxes_apart() -> None:
+    found = []
+    for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN):
+        digest = part10.digest(syntax)
+        digest.update(b"data")
+        digest.update(b" set")
+        found.append(digest.hexdigest())
+    assert found[0] == hashlib.sha256(b"1.2.840.10008.1.2.1\ndata set").hexdigest()
+    assert found[0] != found[1]

@@ -11,10 +11,14 @@ import pytest
 from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
 from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
+from broker.dicom import key_object, part10
+from broker.dicom.key_object import Frame, Note
 from broker.errors import StoreError
+from broker.event import Code, InstanceReference
 from broker.net.service import Peer, StoreRequest
 from broker.runtime.offline import instance
 from tests.support.golden import MESSAGE_ID, NOW
+from tests.support.images import dataset_bytes
 
 CONFIG = StorageService(issuer="STO&2.999.7001&ISO", national=("NNNOR&2.16.578.1.12.4.1.4.1&ISO",))
 PEER = Peer(calling_aet="CT1", called_aet="BROKER", host="192.0.2.1", port=1)
@@ -74,11 +78,14 @@ class Rig:
     def store(self, content: bytes, uid: str = "2.25.3") -> int:
         path = self.folder / "incoming"
         path.write_bytes(content)
+        digest = part10.digest("1.2.840.10008.1.2.1")
+        digest.update(dataset_bytes(OBJECT))  # of all that is kept
         request = StoreRequest(
             sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
             sop_instance_uid=uid,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
+            sha256=digest.hexdigest(),
         )
         return self.scp.store(request, PEER).status
 
@@ -150,3 +157,36 @@ def test_the_reader_judges_as_the_scp_does(rig: Rig) -> None:
 
 def test_the_spec_reads_without_a_socket() -> None:
     assert INBOUND.reader is not None
+
+
+def note(instances: int) -> bytes:
+    named = tuple(
+        InstanceReference(
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            sop_instance_uid=f"2.25.9.{number}",
+            series_uid="2.25.2",
+        )
+        for number in range(instances)
+    )
+    title = Code(code=key_object.SAFETY, text="Rejected", system="DCM")
+    made = key_object.build(
+        Note(title=title, study_uid="2.25.1", instances=named),
+        Frame(
+            patient={"PatientID": "1"},
+            study={},
+            sop_instance_uid="2.25.3",
+            series_uid="2.25.8",
+            at="20260310090000",
+        ),
+    )
+    return instance(made)
+
+
+@pytest.mark.parametrize("instances", [1, 2000])
+def test_a_rejection_note_is_read_whole_however_many_it_names(rig: Rig, instances: int) -> None:
+    assert rig.store(note(instances)) == 0x0000
+
+    (kept,) = rig.intake.kept
+    _, rejected = kept.events
+    assert rejected.data.study is not None
+    assert len(rejected.data.study.instances) == instances

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,10 @@ class Node:
             sop_instance_uid="2.25.3",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
+            sha256=sha256(path.read_bytes()).hexdigest(),
         )
         assert scp.store(request, Peer(calling_aet="CT1", called_aet="B", host="h", port=1)).status == 0
-        assert not path.exists(), "moved, not copied"
+        assert path.samefile(context.spool / kept[0].blob), "not copied"
         return kept[0].blob
 
     def forward(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from adapters.pacs import spool
 
-TS = "1.2.840.10008.1.2.1"
-HEAD = b"\0" * 128 + b"DICM" + b"meta"
+SHA256 = "ab" + "0" * 62
+OBJECT = "Sørby^Áile".encode()
 
 
-def received(folder: Path, content: bytes, name: str = "incoming") -> Path:
-    path = folder / name
+def received(folder: Path, content: bytes = OBJECT) -> Path:
+    path = folder / "incoming"
     path.write_bytes(content)
     return path
 
@@ -34,68 +34,89 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def digest(dataset: bytes, transfer_syntax_uid: str = TS) -> str:
-    return hashlib.sha256(f"{transfer_syntax_uid}\n".encode() + dataset).hexdigest()
+def contents(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in (folder / "instances").rglob("*.dcm")]
 
 
-def test_the_name_is_the_data_sets_digest(tmp_path: Path) -> None:
-    content = HEAD + "Sørby^Áile".encode()
-    path, sha256, size = spool.Spool(tmp_path).keep(received(tmp_path, content), len(HEAD), TS)
+def test_an_object_is_named_by_its_digest(tmp_path: Path) -> None:
+    path, size = spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
 
-    assert sha256 == digest(content[len(HEAD) :])
-    assert path == f"instances/{sha256[:2]}/{sha256}.dcm"
-    assert size == len(content)
-    assert (tmp_path / path).read_bytes() == content
-    assert not (tmp_path / "incoming").exists()
+    assert path == f"instances/ab/{SHA256}.dcm" == spool.path_of(SHA256).as_posix()
+    assert size == len(OBJECT)
+    assert (tmp_path / path).read_bytes() == OBJECT
 
 
-def test_the_same_object_twice_is_one_file(tmp_path: Path) -> None:
+def test_the_same_object_twice_is_one_file_the_newer_one(tmp_path: Path) -> None:
     """Also under another head: the file meta information names who sent it last."""
-    first = spool.Spool(tmp_path).keep(received(tmp_path, HEAD + b"data"), len(HEAD), TS)
-    second = spool.Spool(tmp_path).keep(received(tmp_path, b"other" + HEAD + b"data"), len(HEAD) + 5, TS)
-
-    assert first[:2] == second[:2]
-    assert len(list((tmp_path / "instances").rglob("*.dcm"))) == 1
-
-
-def test_a_large_file_is_digested_in_pieces(tmp_path: Path) -> None:
-    content = HEAD + bytes(range(256)) * 9000
-    _, sha256, _ = spool.Spool(tmp_path).keep(received(tmp_path, content), len(HEAD), TS)
-
-    assert sha256 == digest(content[len(HEAD) :])
-
-
-def test_bytes_names_and_folders_are_synced_in_that_order(tmp_path: Path, synced: list[str]) -> None:
-    path, sha256, _ = spool.Spool(tmp_path).keep(received(tmp_path, HEAD + b"data"), len(HEAD), TS)
-
-    assert synced == ["incoming", "instances", tmp_path.name, sha256[:2]]
-    assert (tmp_path / path).exists()
-
-
-def test_a_folder_is_trusted_only_once_its_own_name_was_synced(tmp_path: Path, synced: list[str]) -> None:
-    """That it exists does not say so: another thread may have made it a moment ago."""
-    sha256 = digest(b"data")
-    (tmp_path / "instances" / sha256[:2]).mkdir(parents=True)
     kept = spool.Spool(tmp_path)
-    for _ in range(2):
-        kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD), TS)
+    first = kept.keep(received(tmp_path), SHA256)
+    (tmp_path / "incoming").unlink()  # as the association server does
+    second = kept.keep(received(tmp_path, b"other" + OBJECT), SHA256)
 
-    assert synced == ["incoming", "instances", tmp_path.name, sha256[:2], "incoming", sha256[:2]]
+    assert first[0] == second[0]
+    assert contents(tmp_path) == [b"other" + OBJECT]
+
+
+def test_file_and_name_are_synced_and_the_folders_only_once(tmp_path: Path, synced: list[str]) -> None:
+    """That a folder exists does not say that its name was synced: another node may have made it a moment ago."""
+    (tmp_path / "instances" / "ab").mkdir(parents=True)
+    kept = spool.Spool(tmp_path)
+    for sha256 in (SHA256, "cd" + SHA256[2:]):
+        kept.keep(received(tmp_path), sha256)
+        (tmp_path / "incoming").unlink()
+
+    assert synced == ["instances", tmp_path.name, "ab", "incoming", "cd", "incoming"]
+
+
+def test_an_object_gives_way_only_to_one_that_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be acknowledged."""
+    kept = spool.Spool(tmp_path)
+    kept.keep(received(tmp_path), SHA256)
+    (tmp_path / "incoming").unlink()
+
+    def fails(handle: int) -> None:
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="input/output error"):
+        kept.keep(received(tmp_path, b"newer"), SHA256)
+    assert contents(tmp_path) == [OBJECT]
+
+
+def test_a_file_system_without_links_is_served_too(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(old: Path, new: Path) -> None:
+        raise PermissionError(1, "operation not permitted")
+
+    monkeypatch.setattr(os, "link", fails)
+    spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
+
+    assert contents(tmp_path) == [OBJECT]
+    assert synced == ["instances", tmp_path.name, "incoming", "ab"]
+
+
+def test_objects_that_come_at_once_find_their_folders(tmp_path: Path) -> None:
+    kept = spool.Spool(tmp_path)
+
+    def keep(number: int) -> str:
+        file = tmp_path / f"incoming-{number}"
+        file.write_bytes(OBJECT)
+        return kept.keep(file, f"{number:02x}" + SHA256[2:])[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(keep, range(256)))
+
+    assert all((tmp_path / path).read_bytes() == OBJECT for path in paths)
 
 
 def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     kept = spool.Spool(tmp_path)
-    path, _, _ = kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD), TS)
+    path, _ = kept.keep(received(tmp_path), SHA256)
     (tmp_path / path).unlink()
     (tmp_path / path).parent.rmdir()
 
-    assert kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD), TS)[0] == path
-    assert (tmp_path / path).exists()
-
-
-def test_the_same_bytes_in_another_transfer_syntax_are_another_object(tmp_path: Path) -> None:
-    kept = spool.Spool(tmp_path)
-    first = kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD), TS)
-    second = kept.keep(received(tmp_path, HEAD + b"data"), len(HEAD), "1.2.840.10008.1.2.4.80")
-
-    assert first[0] != second[0]
+    assert kept.keep(received(tmp_path), SHA256)[0] == path
+    assert (tmp_path / path).read_bytes() == OBJECT
