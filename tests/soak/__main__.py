@@ -39,7 +39,7 @@ def main() -> int:
         pause=options.pause,
         every=options.every or max(0.2, min(5.0, seconds / 100)),
         seed=seed,
-        plant=options.plant,
+        plants=tuple(options.plant),
     )
     report = as_json(play(folder, plan, _say))
     found = report["findings"]
@@ -87,7 +87,11 @@ def _options() -> argparse.Namespace:
         "--format", choices=["text", "json"], default="text", help="for people, or for programs"
     )
     parser.add_argument(
-        "--plant", choices=list(planted.FAULTS), default="", help="plant a fault: the soak must find it"
+        "--plant",
+        action="append",
+        choices=list(planted.FAULTS),
+        default=[],
+        help="plant a fault: the soak must find it; may be given again",
     )
     options = parser.parse_args()
     if options.pause > 38:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from broker.net import accepted
 run, kept = accepted.Association.run, []
 
 def leaking(self):
-    kept.append((os.open(os.devnull, os.O_RDONLY), bytearray(b"x" * 500_000)))
+    kept.append((os.open(os.devnull, os.O_RDONLY), bytearray(b"x" * 1_000_000)))
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     run(self)
 
@@ -45,11 +45,12 @@ Asking.stations = property(lambda self: ())
 acknowledged and dropped; a device is shown the rows of all."""
 
 
-def settings(folder: Path, fault: str) -> dict[str, str]:
-    """Variables of a broker with this fault; none for an empty text."""
-    if not fault:
+def settings(folder: Path, faults: Iterable[str]) -> dict[str, str]:
+    """Variables of a broker with these faults."""
+    text = "".join(FAULTS[fault] for fault in faults)
+    if not text:
         return {}
     place = folder / "planted"
     place.mkdir()
-    (place / "sitecustomize.py").write_text(FAULTS[fault], encoding="utf-8")
+    (place / "sitecustomize.py").write_text(text, encoding="utf-8")
     return {"PYTHONPATH": os.pathsep.join([str(place), str(REPOSITORY)])}

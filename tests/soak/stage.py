@@ -51,7 +51,8 @@ class Plan:
     every: float
     """Between two samples."""
     seed: int
-    plant: str = ""
+    plants: tuple[str, ...] = ()
+    """Of `tests.soak.planted`."""
 
 
 @dataclass(kw_only=True)
@@ -70,7 +71,7 @@ def play(folder: Path, plan: Plan, say: Callable[[str], None]) -> Report:
     epj, pacs = MllpSink(), Storescp(folder / "pacs")
     epj.start()
     pacs.start()
-    variables = {**_configuration(folder, plan), **planted.settings(folder, plan.plant)}
+    variables = {**_configuration(folder, plan), **planted.settings(folder, plan.plants)}
     broker = Broker(folder, pacs_port=pacs.port, pacs_aet="STORESCP", epj_port=epj.port, settings=variables)
     try:
         broker.start()
