@@ -201,6 +201,7 @@ def statement(config: WorklistService) -> Statement:
             "Rows without a station, a time or a modality are held, and shown to nobody.",
             "Letter case and accents do not count in names (PN), and in nothing else. No fuzzy matching by sound, no"
             " relational queries, no matching by time zone.",
+            "Zero as a binary number (Pregnancy Status) is an empty key: programs write that which cannot write none.",
             "A requested sequence without keys gives its whole items; every requested key is returned, empty where it"
             " is not known. Study Instance UID is always returned.",
             "A C-CANCEL is seen between two answers. The number of answers is limited where `devices` says so"

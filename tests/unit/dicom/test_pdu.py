@@ -236,6 +236,35 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         pdu.ResponseReader(datasets=True).feed(body)
 
 
+ANSWER = accept(
+    b"\x10\0\0\x15" + b"1.2.840.10008.3.1.1.1",
+    b"\x21\0\0\x19\x01\0\0\0\x40\0\0\x11" + b"1.2.840.10008.1.2",
+    b"\x50\0\0\x08\x51\0\0\x04\0\0\x40\0",
+)
+RESPONSE = pdv(command(x0100=pdu.C_FIND_RSP, x0120=9, x0900=0xFF00, x0800=1), 3) + pdv(b"data set", 2)
+
+
+@given(st.sampled_from([ANSWER, RESPONSE]), st.data())
+def test_what_was_damaged_is_read_or_refused(whole: bytes, data: st.DataObject) -> None:
+    """Every acceptor's answer, and every response, by our own error and by no other."""
+    damaged = bytearray(whole)
+    for _ in range(data.draw(st.integers(0, 4))):
+        damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    body = bytes(damaged[: data.draw(st.integers(0, len(whole)))])
+    read = pdu.read_associate_ac(body)
+    assert all(0 <= result <= 255 for result in read.results.values())
+    for datasets in (False, True):
+        with contextlib.suppress(RemoteProtocolError):
+            response = pdu.ResponseReader(datasets=datasets).feed(body)
+            assert response is None or len(response.dataset) <= len(body)
+
+
+def test_undamaged_they_say_what_they_should() -> None:
+    assert pdu.read_associate_ac(ANSWER) == pdu.Accepted({1: 0}, 16384)
+    response = pdu.ResponseReader(datasets=True).feed(RESPONSE)
+    assert response == pdu.Response(pdu.C_FIND_RSP, 9, 0xFF00, dataset=b"data set")
+
+
 def test_a_response_without_a_status_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match=r"\(0000,0900\)"):
         pdu.ResponseReader().feed(pdv(command(x0100=0x8001, x0120=1), 3))
