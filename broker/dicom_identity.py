@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from broker import identity, nationalid
 from broker.dicom import attributes as dicom
-from broker.dicom.attributes import Attributes, Value
+from broker.dicom.attributes import Attributes, Value, items_of, text_of
 from broker.errors import LocalProtocolError
 from broker.event import Identifier, Patient, PersonName
 from broker.hl7.demographics import SEX, Issuers
@@ -30,33 +30,28 @@ class Profile:
 
 def stated(head: Attributes, profile: Profile) -> Patient:
     """The patient that the object names; without a Patient ID one without identifiers."""
-    name, sex = text(head, "PatientName"), text(head, "PatientSex").upper()
+    name, sex = text_of(head, "PatientName"), text_of(head, "PatientSex").upper()
     return Patient(
         identifiers=_identifiers(head, profile),
         name=person_name(name) if name else None,
-        birth_date=text(head, "PatientBirthDate") or None,
+        birth_date=text_of(head, "PatientBirthDate") or None,
         sex=SEX.get(sex, "") if sex else None,
     )
 
 
-def text(head: Attributes, keyword: str) -> str:
-    """A single text, trimmed; empty when absent or not a text."""
-    value = head.get(keyword, "")
-    return value.strip() if isinstance(value, str) else ""
-
-
 def issuer(head: Attributes) -> tuple[str, str, str]:
     """Namespace, universal id and its type that the object names as issuer of its Patient ID."""
-    namespace, oid, oid_type = text(head, "IssuerOfPatientID"), "", ""
-    qualifiers = head.get("IssuerOfPatientIDQualifiersSequence", ())
-    if isinstance(qualifiers, tuple) and qualifiers and not isinstance(qualifiers[0], str):
-        oid, oid_type = text(qualifiers[0], "UniversalEntityID"), text(qualifiers[0], "UniversalEntityIDType")
-    return namespace, oid, oid_type
+    qualifiers = next(iter(items_of(head.get("IssuerOfPatientIDQualifiersSequence", ""))), {})
+    return (
+        text_of(head, "IssuerOfPatientID"),
+        text_of(qualifiers, "UniversalEntityID"),
+        text_of(qualifiers, "UniversalEntityIDType"),
+    )
 
 
 def _identifiers(head: Attributes, profile: Profile) -> tuple[Identifier, ...]:
     """The object's id under its own issuer; without one under each that it may be of, the site's first."""
-    value = text(head, "PatientID")
+    value = text_of(head, "PatientID")
     if not value:
         return ()
     namespace, oid, oid_type = issuer(head)

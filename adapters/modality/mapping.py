@@ -14,8 +14,8 @@ from typing import Final, Literal, cast, get_args
 from broker.adapter import Claim, Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import status, uid
-from broker.dicom.attributes import Attributes
-from broker.dicom_identity import Profile, issuer, stated, text
+from broker.dicom.attributes import Attributes, items_of, text_of
+from broker.dicom_identity import Profile, issuer, stated
 from broker.event import (
     Event,
     EventData,
@@ -171,51 +171,45 @@ def map_performed(said: Said) -> PerformedStep:
     head = said.attributes
     return PerformedStep(
         uid=said.uid,
-        status=cast("PerformedStatus | None", text(head, "PerformedProcedureStepStatus") or None),
+        status=cast("PerformedStatus | None", text_of(head, "PerformedProcedureStepStatus") or None),
         calling_aet=said.calling_aet,
-        station_aet=text(head, "PerformedStationAETitle"),
-        modality=text(head, "Modality"),
+        station_aet=text_of(head, "PerformedStationAETitle"),
+        modality=text_of(head, "Modality"),
         started=_moment(head, "Start"),
         ended=_moment(head, "End"),
         discontinuation=next(
             (
-                text(item, "CodeValue")
-                for item in items(head, "PerformedProcedureStepDiscontinuationReasonCodeSequence")
+                text_of(item, "CodeValue")
+                for item in items_of(head.get("PerformedProcedureStepDiscontinuationReasonCodeSequence", ()))
             ),
             "",
         ),
         steps=tuple(
             StepReference(
-                study_uid=text(item, "StudyInstanceUID"),
-                accession_number=text(item, "AccessionNumber"),
-                step_id=text(item, "ScheduledProcedureStepID"),
+                study_uid=text_of(item, "StudyInstanceUID"),
+                accession_number=text_of(item, "AccessionNumber"),
+                step_id=text_of(item, "ScheduledProcedureStepID"),
             )
-            for item in items(head, "ScheduledStepAttributesSequence")
+            for item in items_of(head.get("ScheduledStepAttributesSequence", ()))
         ),
         series=tuple(
-            PerformedSeries(series_uid=text(item, "SeriesInstanceUID"), instances=tuple(_instances(item)))
-            for item in items(head, "PerformedSeriesSequence")
+            PerformedSeries(series_uid=text_of(item, "SeriesInstanceUID"), instances=tuple(_instances(item)))
+            for item in items_of(head.get("PerformedSeriesSequence", ()))
         ),
         issuer_stated=any(issuer(head)),
     )
 
 
-def items(head: Attributes, keyword: str) -> tuple[Attributes, ...]:
-    """The items of a sequence; none where it is absent, empty or no sequence."""
-    value = head.get(keyword, ())
-    return tuple(item for item in value if isinstance(item, Mapping)) if isinstance(value, tuple) else ()
-
-
 def _instances(series: Attributes) -> Iterator[str]:
     for keyword in ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence"):
-        for item in items(series, keyword):
-            yield text(item, "ReferencedSOPInstanceUID")
+        for item in items_of(series.get(keyword, ())):
+            yield text_of(item, "ReferencedSOPInstanceUID")
 
 
 def _moment(head: Attributes, which: Literal["Start", "End"]) -> str:
     """`YYYYMMDDHHMMSS`; empty where the day is not known."""
-    day = text(head, f"PerformedProcedureStep{which}Date")
-    time = text(head, f"PerformedProcedureStep{which}Time").partition(".")[0]
+    day = text_of(head, f"PerformedProcedureStep{which}Date")
+    time = text_of(head, f"PerformedProcedureStep{which}Time").partition(".")[0]
     return f"{day}{time:0<6}" if day else ""
 
 
@@ -230,28 +224,27 @@ def _fault(said: Said) -> Fault | None:
         for keyword in CREATED_WITH:
             if missing := _missing(head, keyword):
                 return missing
-        for item in items(head, "ScheduledStepAttributesSequence"):
+        for item in items_of(head.get("ScheduledStepAttributesSequence", ())):
             if missing := _missing(item, "StudyInstanceUID"):
                 return missing
     allowed = STATES["" if said.operation == "N-CREATE" else "IN PROGRESS"]
-    if name in head and text(head, name) not in allowed:
-        return Fault(code=status.INVALID_ATTRIBUTE_VALUE, reason=f"{_place(name)}: no status that may be set")
+    if name in head and text_of(head, name) not in allowed:
+        return Fault(
+            code=status.INVALID_ATTRIBUTE_VALUE, reason=f"{dicom.place_of(name)}: no status that may be set"
+        )
     for broken in dicom.faults({keyword: head[keyword] for keyword in _MOMENTS if keyword in head}):
-        return Fault(code=status.INVALID_ATTRIBUTE_VALUE, reason=f"{_place(broken.keyword)}: {broken.text}")
+        return Fault(
+            code=status.INVALID_ATTRIBUTE_VALUE, reason=f"{dicom.place_of(broken.keyword)}: {broken.text}"
+        )
     return None
 
 
 def _missing(head: Attributes, keyword: str) -> Fault | None:
     if keyword not in head:
-        return Fault(code=status.MISSING_ATTRIBUTE, reason=f"{_place(keyword)} is missing")
-    if not text(head, keyword):
-        return Fault(code=status.MISSING_ATTRIBUTE_VALUE, reason=f"{_place(keyword)} has no value")
+        return Fault(code=status.MISSING_ATTRIBUTE, reason=f"{dicom.place_of(keyword)} is missing")
+    if not text_of(head, keyword):
+        return Fault(code=status.MISSING_ATTRIBUTE_VALUE, reason=f"{dicom.place_of(keyword)} has no value")
     return None
-
-
-def _place(keyword: str) -> str:
-    tag = dicom.tag_of(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def _not_now(said: Said, state: str) -> Fault:

@@ -16,9 +16,9 @@ from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, 
 from broker.dicom import elements, key_object, part10, status, uid
 from broker.dicom import head as dicom_head
 from broker.dicom.aet import AeTitle
-from broker.dicom.attributes import Attributes
+from broker.dicom.attributes import Attributes, text_of
 from broker.dicom.elements import Layout
-from broker.dicom_identity import Profile, text
+from broker.dicom_identity import Profile
 from broker.errors import RemoteProtocolError
 from broker.event import Code
 from broker.hl7.demographics import Issuers, read_issuer
@@ -95,7 +95,7 @@ class StorageScp:
                 _, head = _head(file)
         except RemoteProtocolError as exc:
             return self._refused(str(exc), peer)
-        if text(head, "SOPInstanceUID") != request.sop_instance_uid:
+        if text_of(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
         path, size = self._spool.keep(request.path, request.sha256)
         arrived = mapping.Arrived(
@@ -166,7 +166,7 @@ def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
     layout = elements.scan(file)
     head = dicom_head.read(file, layout, mapping.HEAD)
     if (
-        text(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION
+        text_of(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION
     ):  # of others its evidence may be long, and says nothing
         head = {**head, **dicom_head.read(file, layout, key_object.READ)}
     return layout, head

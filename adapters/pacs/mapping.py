@@ -13,8 +13,8 @@ from typing import Final
 
 from broker.adapter import Claim, Reception, Verdict
 from broker.dicom import key_object, status
-from broker.dicom.attributes import Attributes
-from broker.dicom_identity import Profile, issuer, remarks, stated, text
+from broker.dicom.attributes import Attributes, text_of
+from broker.dicom_identity import Profile, issuer, remarks, stated
 from broker.event import Code, Draft, Event, EventData, Instance, Study
 from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
@@ -148,20 +148,20 @@ def refused(
 
 def garbled(head: Attributes) -> bool:
     """Whether the name is UTF-8 that was read as Latin-1, or has lost letters. The object is kept as it came."""
-    name = text(head, "PatientName")
+    name = text_of(head, "PatientName")
     return mojibake(name) or LOST.search(name) is not None
 
 
 def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
     """The object's identity as it states it, and where its bytes are."""
     instance = Instance(
-        sop_class_uid=text(head, "SOPClassUID"),
-        sop_instance_uid=text(head, "SOPInstanceUID"),
-        study_uid=text(head, "StudyInstanceUID"),
-        series_uid=text(head, "SeriesInstanceUID"),
+        sop_class_uid=text_of(head, "SOPClassUID"),
+        sop_instance_uid=text_of(head, "SOPInstanceUID"),
+        study_uid=text_of(head, "StudyInstanceUID"),
+        series_uid=text_of(head, "SeriesInstanceUID"),
         transfer_syntax_uid=arrived.transfer_syntax_uid,
-        accession_number=text(head, "AccessionNumber"),
-        modality=text(head, "Modality"),
+        accession_number=text_of(head, "AccessionNumber"),
+        modality=text_of(head, "Modality"),
         path=arrived.path,
         size=arrived.size,
         sha256=arrived.sha256,
@@ -177,9 +177,9 @@ def map_note(head: Attributes, profile: Profile, restore: Code = key_object.REST
     for note in key_object.read(head, restore=restore):
         study = Study(
             study_uid=note.study_uid,
-            accession_number=text(head, "AccessionNumber"),
+            accession_number=text_of(head, "AccessionNumber"),
             reason=note.title,
-            note=text(head, "SOPInstanceUID"),
+            note=text_of(head, "SOPInstanceUID"),
             instances=note.instances,
         )
         yield Draft(

@@ -158,7 +158,8 @@ def _references(head: Attributes) -> Iterator[tuple[str, Availability, InstanceR
             availability = _value(item, "InstanceAvailability")
             if availability not in SOONEST:
                 raise Fault(
-                    status.INVALID_ATTRIBUTE_VALUE, f"{_place('InstanceAvailability')}: none of {SOONEST}"
+                    status.INVALID_ATTRIBUTE_VALUE,
+                    f"{dicom.place_of('InstanceAvailability')}: none of {SOONEST}",
                 )
             for aet in _values(item, "RetrieveAETitle"):
                 yield aet, availability, instance
@@ -174,7 +175,7 @@ def _items(item: Attributes, keyword: str) -> tuple[Attributes, ...]:
 def _uid(item: Attributes, keyword: str) -> str:
     value = _value(item, keyword)
     if not uid.valid(value):
-        raise Fault(status.INVALID_ATTRIBUTE_VALUE, f"{_place(keyword)} is no UID")
+        raise Fault(status.INVALID_ATTRIBUTE_VALUE, f"{dicom.place_of(keyword)} is no UID")
     return value
 
 
@@ -193,10 +194,5 @@ def _values(item: Attributes, keyword: str) -> tuple[str, ...]:
 
 def _missing(item: Attributes, keyword: str) -> Fault:
     if keyword in item:
-        return Fault(status.MISSING_ATTRIBUTE_VALUE, f"{_place(keyword)} has no value")
-    return Fault(status.MISSING_ATTRIBUTE, f"{_place(keyword)} is missing")
-
-
-def _place(keyword: str) -> str:
-    tag = dicom.tag_of(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        return Fault(status.MISSING_ATTRIBUTE_VALUE, f"{dicom.place_of(keyword)} has no value")
+    return Fault(status.MISSING_ATTRIBUTE, f"{dicom.place_of(keyword)} is missing")

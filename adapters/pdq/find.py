@@ -14,7 +14,7 @@ from pydantic import Field
 from broker.adapter import InboundContext, InboundSpec, NamePart, Options, PatientWanted
 from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
-from broker.dicom.attributes import Attributes, Value
+from broker.dicom.attributes import Attributes, Value, text_of
 from broker.dicom.encode import encode
 from broker.dicom.matching import STUDY_UID, Query
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, PATIENT_ROOT_FIND
@@ -112,12 +112,12 @@ class PatientRootScp:
         if keys.get("QueryRetrieveLevel") != "PATIENT":
             raise _NotAnsweredError(status.DATA_SET_MISMATCH, "only the PATIENT level is answered")
         items = keys.get("OtherPatientIDsSequence", ())
-        others = [item for item in items if isinstance(item, Mapping) and _text(item, "PatientID")]
-        named = [item for item in (keys, *others) if _text(item, "PatientID").strip("*")]
+        others = [item for item in items if isinstance(item, Mapping) and text_of(item, "PatientID")]
+        named = [item for item in (keys, *others) if text_of(item, "PatientID").strip("*")]
         identifiers = [self._identifier(item) for item in named]
-        family, given = self._names(_text(keys, "PatientName"))
-        born = _born(_text(keys, "PatientBirthDate"))
-        sex = _text(keys, "PatientSex")
+        family, given = self._names(text_of(keys, "PatientName"))
+        born = _born(text_of(keys, "PatientBirthDate"))
+        sex = text_of(keys, "PatientSex")
         if not (identifiers or family or (born and born[0] == born[1])):
             raise _NotAnsweredError(status.CANNOT_UNDERSTAND, "needs an id, a family name or a birth date")
         if None in identifiers:
@@ -131,12 +131,12 @@ class PatientRootScp:
         )
 
     def _identifier(self, item: Attributes) -> Identifier | None:
-        value = _text(item, "PatientID")
+        value = text_of(item, "PatientID")
         if _WILD.search(value):
             raise _NotAnsweredError(status.CANNOT_UNDERSTAND, "PatientID takes no wildcard")
         qualifiers = item.get("IssuerOfPatientIDQualifiersSequence", ())
-        oid = next((_text(q, "UniversalEntityID") for q in qualifiers if isinstance(q, Mapping)), "")
-        namespace = _text(item, "IssuerOfPatientID")
+        oid = next((text_of(q, "UniversalEntityID") for q in qualifiers if isinstance(q, Mapping)), "")
+        namespace = text_of(item, "IssuerOfPatientID")
         if not oid and not namespace:
             return Identifier(value=value)
         for issuer in self._issuers:
@@ -175,7 +175,7 @@ class PatientRootScp:
 
     def _terms(self, query: Query) -> tuple[str, ...]:
         """What the peer names in (0008,0005) is tried first, as the worklist does."""
-        asked = _text(query.attributes, "SpecificCharacterSet")
+        asked = text_of(query.attributes, "SpecificCharacterSet")
         return (asked, *self._config.charsets) if charset.known(asked) else self._config.charsets
 
     def _count(self, outcome: str) -> None:
@@ -213,11 +213,6 @@ def _born(text: str) -> tuple[str, str] | None:
     if not low and not high:
         return None
     return low, (high if dash else low)
-
-
-def _text(item: Attributes, keyword: str) -> str:
-    value = item.get(keyword, "")
-    return value.strip() if isinstance(value, str) else ""
 
 
 class _PatientRoot:

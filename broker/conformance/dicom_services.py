@@ -113,7 +113,9 @@ def _syntaxes(service: DicomService) -> str:
 def _service(facts: Facts, setting: Setting | None, service: DicomService) -> Section:
     tables = list(_statuses(service))
     if service.required:
-        rows = tuple((keyword, _tag(keyword), attributes.vr_of(keyword)) for keyword in service.required)
+        rows = tuple(
+            (keyword, attributes.place_of(keyword), attributes.vr_of(keyword)) for keyword in service.required
+        )
         tables.append(Table(columns=(f"needed in {service.operations[0]}", "tag", "VR"), rows=rows))
     if "C-FIND" in service.operations:
         tables.append(_keys(service.returns or facts.row_keywords(), service.looked_up))
@@ -142,13 +144,10 @@ def _keys(paths: tuple[str, ...], looked_up: tuple[str, ...]) -> Table:
         kinds = ", ".join(matching.kinds(keyword)) or "none"
         if path in looked_up:
             kinds = "universal, looked up whole"
-        rows.append(("> " * path.count(".") + keyword, _tag(keyword), attributes.vr_of(keyword), kinds))
+        rows.append(
+            ("> " * path.count(".") + keyword, attributes.place_of(keyword), attributes.vr_of(keyword), kinds)
+        )
     return Table(columns=("key, and attribute returned", "tag", "VR", "matching"), rows=tuple(rows))
-
-
-def _tag(keyword: str) -> str:
-    tag = attributes.tag_of(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 _TRIED_AGAIN: Final = " A peer that is away is tried again, less and less often."

@@ -23,6 +23,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from broker.dicom import charset as charsets
 from broker.dicom import vr as vr_rules
+from broker.dicom.elements import tag_name
 from broker.errors import LocalProtocolError, RemoteProtocolError
 from broker.event import Identifier, PersonName
 from broker.text import encodable, nfc, transliterate
@@ -47,6 +48,11 @@ def tag_of(key: str) -> int:
     if tag is None:
         raise LocalProtocolError(f"{key}: not a DICOM keyword")
     return tag
+
+
+def place_of(key: str) -> str:
+    """`(gggg,eeee)`, as refusals and lists name an attribute. `LocalProtocolError` as of `tag_of`."""
+    return tag_name(tag_of(key))
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.dicom import status
-from broker.dicom.attributes import Attributes, Value, key_of
+from broker.dicom.attributes import Attributes, Value, items_of, key_of, text_of
 from broker.errors import RemoteProtocolError
 
 JSON: Final = "application/dicom+json"
@@ -46,13 +46,13 @@ def read_store_answer(text: bytes) -> StoreAnswer:
     stored: dict[str, int] = {}
     failed: dict[str, int] = {}
     for answer in read_json(text):
-        for item in _items(answer, "ReferencedSOPSequence"):
-            uid = _text(item, "ReferencedSOPInstanceUID")
+        for item in items_of(answer.get("ReferencedSOPSequence", ())):
+            uid = text_of(item, "ReferencedSOPInstanceUID")
             if uid:
                 stored[uid] = _number(item, "WarningReason", status.SUCCESS)
         for sequence in ("FailedSOPSequence", "OtherFailuresSequence"):
-            for item in _items(answer, sequence):
-                uid = _text(item, "ReferencedSOPInstanceUID")
+            for item in items_of(answer.get(sequence, ())):
+                uid = text_of(item, "ReferencedSOPInstanceUID")
                 failed[uid] = _number(item, "FailureReason", status.PROCESSING_FAILURE)
     return StoreAnswer(stored=stored, failed=failed)
 
@@ -109,18 +109,8 @@ def _value(value: Any, vr: str, tag: int) -> str:
     raise RemoteProtocolError(f"{key_of(tag)}: a value is none of VR {vr}")
 
 
-def _items(attributes: Attributes, keyword: str) -> tuple[Attributes, ...]:
-    value = attributes.get(keyword, ())
-    return tuple(item for item in value if not isinstance(item, str))
-
-
-def _text(attributes: Attributes, keyword: str) -> str:
-    value = attributes.get(keyword, "")
-    return value if isinstance(value, str) else ""
-
-
 def _number(attributes: Attributes, keyword: str, otherwise: int) -> int:
-    text = _text(attributes, keyword)
+    text = text_of(attributes, keyword)
     try:
         return int(float(text)) if text else otherwise
     except (ValueError, OverflowError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from broker.adapter import Kind, Renderer, Target
-from broker.dicom.attributes import from_json, tag_of
+from broker.dicom.attributes import from_json, place_of
 from broker.errors import BrokerError, UnmappableError
 from broker.hl7.difference import differences
 from broker.hl7.er7 import parse_path
@@ -204,7 +204,6 @@ def _leaves(attributes: Mapping[str, Any], within: str) -> Iterator[tuple[str, F
 
 def _tagged(key: str) -> str:
     try:
-        tag = tag_of(key)
+        return f"{place_of(key)} {key}"
     except BrokerError:
         return key
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {key}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 
 from broker.adapter import Kind
+from broker.dicom.elements import tag_name
 from broker.errors import BrokerError
 from broker.hl7.er7 import parse_path
 from broker.routing.engine import Route, RouteSet
@@ -165,8 +166,7 @@ def compare(expect: Expect, actual: Outcome, *, route: str) -> list[Difference]:
 def finest(kind: Kind, path: str, expected: Field, actual: Field) -> Iterator[tuple[str, Field, Field]]:
     """The smallest places that differ: components of an HL7 field, a DICOM attribute by tag."""
     if kind != "hl7":
-        tag = tag_for_keyword(path) or 0
-        yield f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {path}", expected, actual
+        yield f"{tag_name(tag_for_keyword(path) or 0)} {path}", expected, actual
         return
     where = parse_path(path)
     if where.component is not None or not isinstance(expected, str) or not isinstance(actual, str):

@@ -17,9 +17,9 @@ from pydicom import dcmread
 from broker import contact, nationalid
 from broker.dicom import attributes as dicom
 from broker.dicom import dump, uid
-from broker.dicom.attributes import Attributes, Value, items_of
+from broker.dicom.attributes import Attributes, Value, items_of, text_of
 from broker.dicom.matching import STEPS
-from broker.dicom_identity import Profile, person_name, stated, text
+from broker.dicom_identity import Profile, person_name, stated
 from broker.errors import BrokerError
 from broker.event import OPERATOR, Code, EventData, EventType, Patient, Step
 from broker.journal import intake
@@ -147,11 +147,11 @@ def _without_contact(attributes: Attributes) -> Attributes:
 
 
 def _step(row: Attributes, item: Attributes, profile: Profile) -> Step:
-    accession, step_id = text(row, "AccessionNumber"), text(item, "ScheduledProcedureStepID")
+    accession, step_id = text_of(row, "AccessionNumber"), text_of(item, "ScheduledProcedureStepID")
     issuer = next(iter(items_of(row.get("IssuerOfAccessionNumberSequence", ""))), {})
-    namespace = text(issuer, "LocalNamespaceEntityID") or text(issuer, "UniversalEntityID")
-    study = text(row, "StudyInstanceUID")
-    requested = text(row, "RequestedProcedureID")
+    namespace = text_of(issuer, "LocalNamespaceEntityID") or text_of(issuer, "UniversalEntityID")
+    study = text_of(row, "StudyInstanceUID")
+    requested = text_of(row, "RequestedProcedureID")
     number = accession or requested or study
     if not number:
         raise RowError(
@@ -159,30 +159,30 @@ def _step(row: Attributes, item: Attributes, profile: Profile) -> Step:
         )
     key = f"{PREFIX}{namespace or profile.site}|{number}|{step_id or requested}"
     stations = item.get("ScheduledStationAETitle", "")
-    arrived = text(item, "ScheduledProcedureStepStatus") == "ARRIVED"
-    performing = text(item, "ScheduledPerformingPhysicianName")
+    arrived = text_of(item, "ScheduledProcedureStepStatus") == "ARRIVED"
+    performing = text_of(item, "ScheduledPerformingPhysicianName")
     return Step(
         key=key,
         status="ARRIVED" if arrived else "SCHEDULED",
         step_id=step_id or requested,
         accession_number=accession,
-        accession_issuer=text(issuer, "LocalNamespaceEntityID"),
+        accession_issuer=text_of(issuer, "LocalNamespaceEntityID"),
         requested_procedure_id=requested,
         study_uid=study if uid.valid(study) else uid.derive(key),
         study_uid_derived=not uid.valid(study),
-        modality=text(item, "Modality"),
+        modality=text_of(item, "Modality"),
         station_aets=tuple(
             filter(None, (stations,) if isinstance(stations, str) else cast(tuple[str, ...], stations))
         ),
-        station_name=text(item, "ScheduledStationName"),
-        location=text(item, "ScheduledProcedureStepLocation"),
-        start_date=text(item, "ScheduledProcedureStepStartDate"),
-        start_time=text(item, "ScheduledProcedureStepStartTime"),
-        description=text(item, "ScheduledProcedureStepDescription"),
+        station_name=text_of(item, "ScheduledStationName"),
+        location=text_of(item, "ScheduledProcedureStepLocation"),
+        start_date=text_of(item, "ScheduledProcedureStepStartDate"),
+        start_time=text_of(item, "ScheduledProcedureStepStartTime"),
+        description=text_of(item, "ScheduledProcedureStepDescription"),
         protocol=_code(item, "ScheduledProtocolCodeSequence"),
         procedure=_code(row, "RequestedProcedureCodeSequence"),
         performing_physician=person_name(performing) if performing else None,
-        priority=text(row, "RequestedProcedurePriority"),
+        priority=text_of(row, "RequestedProcedurePriority"),
         imported=dicom.to_json(
             {**row, "StudyInstanceUID": study} if uid.valid(study) else _but(row, "StudyInstanceUID")
         ),
@@ -197,5 +197,5 @@ def _code(row: Attributes, keyword: str) -> Code | None:
     item = next(iter(items_of(row.get(keyword, ""))), None)
     if item is None:
         return None
-    value = text(item, "CodeValue") or text(item, "LongCodeValue")
-    return Code(code=value, text=text(item, "CodeMeaning"), system=text(item, "CodingSchemeDesignator"))
+    value = text_of(item, "CodeValue") or text_of(item, "LongCodeValue")
+    return Code(code=value, text=text_of(item, "CodeMeaning"), system=text_of(item, "CodingSchemeDesignator"))
