@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, get_args
 
 import rich_click as click
 
@@ -22,6 +23,8 @@ from broker.errors import ConfigError
 from broker.registers import exceptions
 from broker.runtime import closing
 
+_KINDS: Final = click.Choice(sorted(get_args(exceptions.Kind)))
+
 
 @click.group("exceptions")
 def command() -> None:
@@ -29,10 +32,10 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--kind", default="", help="Only of this kind.")
+@click.option("--kind", type=_KINDS, metavar="KIND", help="Only of this kind.")
 @config_option
 @format_option
-def list_exceptions(kind: str, config: Path, as_json: bool) -> None:
+def list_exceptions(kind: exceptions.Kind | None, config: Path, as_json: bool) -> None:
     """List what is open, the oldest first. Ends with 0 whether or not something is.
 
     Shows no patient data: a subject is a key of ours, and `broker trace` shows the message.
@@ -42,7 +45,7 @@ def list_exceptions(kind: str, config: Path, as_json: bool) -> None:
     found = [
         {**entry, "closable": entry["kind"] in exceptions.CLOSABLE}
         for entry in exceptions.listed(open_journal(load_settings(config)))
-        if kind in ("", entry["kind"])
+        if kind in (None, entry["kind"])
     ]
     if as_json:
         print_json(found)
@@ -56,14 +59,14 @@ def list_exceptions(kind: str, config: Path, as_json: bool) -> None:
 
 
 @command.command("close")
-@click.argument("kind")
+@click.argument("kind", type=_KINDS, metavar="KIND")
 @click.argument("subjects", metavar="SUBJECT", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every open one of this kind.")
 @by_options
 @config_option
 @format_option
 def close(
-    kind: str,
+    kind: exceptions.Kind,
     subjects: tuple[str, ...],
     every: bool,
     reason: str,
@@ -102,5 +105,7 @@ def close(
     else:
         for one, closed in done.items():
             click.echo(f"{kind} {one}: {'closed' if closed else 'is not open'}")
+        if not done:
+            click.echo(f"no {kind} is open")
     if not all(done.values()):
         raise SystemExit(1)

@@ -118,10 +118,18 @@ def open_journal(settings: Settings) -> Transaction:
 
 def by_options(function: F) -> F:
     """`--reason` and `--as`, as `reason` and `who`: every intervention says why and by whom."""
-    function = click.option("--reason", required=True, help="Why; kept for ever beside what was done.")(
-        function
-    )
-    return who_option(function)
+    return who_option(reason_option("Why; kept for ever beside what was done.")(function))
+
+
+def reason_option(help_text: str = "Why; kept for ever in the audit.") -> Callable[[F], F]:
+    """`--reason` of what nobody may do without one."""
+    return click.option("--reason", required=True, callback=_said, help=help_text)
+
+
+def _said(_context: click.Context, _option: click.Parameter, reason: str) -> str:
+    if not reason.strip():
+        raise click.UsageError("--reason must say something")
+    return reason.strip()
 
 
 def who_option(function: F) -> F:
@@ -140,10 +148,8 @@ def login() -> str:
 
 
 def by(who: str, reason: str) -> By:
-    """Who does it, now, and why. Raises `click.UsageError` for an empty reason."""
-    if not reason.strip():
-        raise click.UsageError("--reason must say something")
-    return By(who=who, at=datetime.now(UTC).isoformat(), reason=reason.strip())
+    """Who does it, now, and why."""
+    return By(who=who, at=datetime.now(UTC).isoformat(), reason=reason)
 
 
 def messages_of(settings: Settings) -> Messages:

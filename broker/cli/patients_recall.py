@@ -16,6 +16,7 @@ from broker.cli.options import (
     open_journal,
     patients_number,
     print_json,
+    reason_option,
 )
 from broker.errors import ConfigError
 from broker.registers import patients
@@ -29,7 +30,7 @@ from broker.store.database import Transaction
 @click.option(
     "--issuer", default="", help="Its issuer, where several have the same number: OID or namespace."
 )
-@click.option("--reason", required=True, help="Why; kept for ever in the audit.")
+@reason_option()
 @config_option
 @format_option
 def command(number: str, issuer: str, reason: str, config: Path, as_json: bool) -> None:
@@ -42,8 +43,6 @@ def command(number: str, issuer: str, reason: str, config: Path, as_json: bool) 
     Examples:  broker patients recall - --reason "graded by the registry"
     ·    broker patients recall 700123 --issuer 2.999.7001 --reason "graded" --format json
     """
-    if not reason.strip():
-        raise click.UsageError("--reason must say something")
     settings = load_settings(config)
     journal = open_journal(settings)
     key = _key(journal, patients_number(number), issuer)

@@ -34,8 +34,8 @@ from broker.runtime.reconcile import CLASSES, Report, reconcile, totals
 )
 @click.option(
     "--last",
-    default="1d",
-    show_default=True,
+    default="",
+    show_default="1d",
     help="With --archive: studies of which something came so lately.",
 )
 @config_option
@@ -58,8 +58,10 @@ def command(
     if archive:
         if day or by_day or registers:
             raise click.UsageError("--archive stands alone, or with --last")
-        reconcile_archive.run(settings, archive, seconds_of(last, "--last"), as_json)
+        reconcile_archive.run(settings, archive, seconds_of(last or "1d", "--last"), as_json)
         return
+    if last:
+        raise click.UsageError("--last goes with --archive; without it --day chooses")
     database = journal_of(settings)
     with database.snapshot() as tx:
         report = reconcile(tx, settings.spool_folder, only=day, progress=progress("counting"))

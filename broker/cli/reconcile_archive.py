@@ -62,7 +62,11 @@ def _summary(found: list[Compared], here: Lately, archive: str) -> str:
     differing = sum(not one.agrees for one in found)
     said = [
         f"{len(found)} studies compared with {archive}",
-        f"{differing} differ" if differing else "all of it is there",
+        f"{differing} differ"
+        if differing
+        else "all of it is there"
+        if found
+        else "give --last to look further back",
     ]
     if waiting := sum(one.waiting for one in found):
         said.append(f"{waiting} instances still wait to be sent")

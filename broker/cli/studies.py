@@ -30,6 +30,8 @@ def command() -> None:
 
 command.add_command(studies_find.command)
 command.add_command(studies_fetch.command)
+command.add_command(reject)
+command.add_command(revoke)
 
 
 @command.command("list")
@@ -74,13 +76,13 @@ def list_studies(which: Which | None, since: str, limit: int, config: Path, as_j
 
 
 @command.command("show")
-@click.argument("study_uid", metavar="UID")
+@click.argument("study_uid", metavar="STUDY")
 @config_option
 @format_option
 def show(study_uid: str, config: Path, as_json: bool) -> None:
     """Show a study: its instances, its MPPS, which archive has it and committed to it, what was rejected.
 
-    UID is its Study Instance UID (`broker trace` finds it by an accession number). Shows no patient data.
+    STUDY is its Study Instance UID (`broker trace` finds it by an accession number). Shows no patient data.
 
     Examples:  broker studies show 1.2.840.99.1    ·    broker studies show 1.2.840.99.1 --format json
     """
@@ -129,7 +131,3 @@ def _print(found: dict[str, Any]) -> None:
         click.echo(f"{one['availability']} at {one['retrieve_aet']} since {one['since']}: {one['instances']}")
     for one in found["exceptions"]:
         click.echo(f"exception {one['kind']}: {one['reason']}")
-
-
-command.add_command(reject)
-command.add_command(revoke)

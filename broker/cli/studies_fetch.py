@@ -14,7 +14,7 @@ from types import FrameType
 import rich_click as click
 
 from broker.cli.archives import archive_option, retrieving
-from broker.cli.options import audited, config_option, format_option, load_settings, print_json
+from broker.cli.options import audited, config_option, format_option, load_settings, print_json, reason_option
 from broker.dicom import status, uid, vr
 from broker.dicom.pdu import SubOperations
 from broker.errors import ConfigError
@@ -23,7 +23,7 @@ from broker.net.retrieved import into
 
 
 @click.command("fetch")
-@click.argument("study_uid", metavar="UID")
+@click.argument("study_uid", metavar="STUDY")
 @archive_option
 @click.option("--series", default="", help="Only this series.")
 @click.option("--instance", default="", help="Only this instance of --series.")
@@ -36,7 +36,7 @@ from broker.net.retrieved import into
 @click.option(
     "--to", "aet", default="", help="Have it sent to this AE title, which the archive knows (C-MOVE)."
 )
-@click.option("--reason", required=True, help="Why; kept for ever in the audit.")
+@reason_option()
 @config_option
 @format_option
 def command(
@@ -52,8 +52,9 @@ def command(
 ) -> None:
     """Fetch a study from an archive, or have the archive send it elsewhere. Audited: these are a patient's images.
 
-    Objects come as the archive has them. A file has its name once it is whole. What did not arrive is listed, and then
-    the command ends with 1; it may simply be run again. Ctrl-C asks the archive to end (C-CANCEL), once more hangs up.
+    STUDY is a Study Instance UID. Objects come as the archive has them. A file has its name once it is whole. What did
+    not arrive is listed, and then the command ends with 1; it may simply be run again. Ctrl-C asks the archive to end
+    (C-CANCEL), once more hangs up.
 
     Examples:  broker studies fetch 1.2.840.99.1 --archive pacs --into /tmp/case --reason "case 4711"
     ·    broker studies fetch 1.2.840.99.1 --archive far --to PACS --reason "prior for tomorrow" --format json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def command(
         print_json(_described(found, told))
         return
     for row in told:
-        click.echo("  ".join(filter(None, row.values())))
+        click.echo("  ".join(_shown(row)))
     click.echo(_summary(archive, told, found))
 
 
@@ -143,6 +144,12 @@ def _told(row: Attributes) -> dict[str, str]:
     return {key: value for key, value in shown.items() if value}
 
 
+def _shown(row: dict[str, str]) -> Iterator[str]:
+    """As on a line: what alone would be a bare number is named."""
+    for key, value in row.items():
+        yield {"instances": f"{value} instances", "number": f"number {value}"}.get(key, value)
+
+
 def _joined(row: Attributes, keyword: str) -> str:
     value = row.get(keyword, "")
     return value if isinstance(value, str) else ",".join(one for one in value if isinstance(one, str))
@@ -166,5 +173,5 @@ def _summary(archive: str, told: list[dict[str, str]], found: Found) -> str:
     if found.unsure:
         said.append(f"{found.unsure} left out: the number is several patients', and no issuer is named")
     if not found.whole:
-        said.append("there are more: say more, or give --limit")
+        said.append("there are more: narrow it down, or raise --limit")
     return "; ".join(said)

@@ -73,6 +73,8 @@ def reject(
     Examples:  broker studies reject 1.2.840.99.1 --title quality --instance 1.2.840.99.1.7 --reason "moved"
     ·    broker studies reject 1.2.840.99.1 --title wrong-entry --mpps 1.2.3 --reason "call 311" --dry-run
     """
+    if instances and mpps:
+        raise click.UsageError("give --instance, or --mpps")
     code = TITLES[title]
     _noted(
         load_settings(config),

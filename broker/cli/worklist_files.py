@@ -20,6 +20,7 @@ from broker.cli.options import (
     open_desk,
     open_journal,
     print_json,
+    reason_option,
 )
 from broker.dicom import part10, uid
 from broker.dicom.encode import encode
@@ -38,13 +39,11 @@ WORKLIST = "1.2.840.10008.5.1.4.31"
 CHUNK = 100
 """Rows taken in by one transaction: between them a running broker takes messages."""
 
-reason_option = click.option("--reason", required=True, help="Why; kept for ever in the audit.")
-
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Read the files and say what is wrong; write nothing.")
-@reason_option
+@reason_option()
 @config_option
 @format_option
 def import_rows(paths: tuple[Path, ...], dry_run: bool, reason: str, config: Path, as_json: bool) -> None:
@@ -56,7 +55,6 @@ def import_rows(paths: tuple[Path, ...], dry_run: bool, reason: str, config: Pat
 
     Examples:  broker worklist import /var/lib/orthanc/worklists --reason "moving from Orthanc" --dry-run
     """
-    _said(reason)
     settings = load_settings(config)
     profile = profile_of(settings)
     rows: list[imports.Item] = []
@@ -95,7 +93,7 @@ def _taken(tx: Transaction, *, rows: list[imports.Item], site: str, now: datetim
 
 @click.command("withdraw")
 @click.argument("key")
-@reason_option
+@reason_option()
 @config_option
 @format_option
 def withdraw_row(key: str, reason: str, config: Path, as_json: bool) -> None:
@@ -105,7 +103,6 @@ def withdraw_row(key: str, reason: str, config: Path, as_json: bool) -> None:
 
     Examples:  broker worklist withdraw 'import|STO|A901|S1' --reason "done on paper"
     """
-    _said(reason)
     settings, now = load_settings(config), datetime.now(UTC)
 
     def work(tx: Transaction) -> str:
@@ -127,7 +124,7 @@ def withdraw_row(key: str, reason: str, config: Path, as_json: bool) -> None:
 
 @click.command("export")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@reason_option
+@reason_option()
 @config_option
 @format_option
 def export_rows(folder: Path, reason: str, config: Path, as_json: bool) -> None:
@@ -137,7 +134,6 @@ def export_rows(folder: Path, reason: str, config: Path, as_json: bool) -> None:
 
     Examples:  broker worklist export /srv/wl/BROKER --reason "fallback before maintenance"
     """
-    _said(reason)
     settings = load_settings(config)
     journal = open_journal(settings)
     rows = [row for row in Reader(lambda: journal).listed() if row.status in SERVED]
@@ -182,8 +178,3 @@ def profile_of(settings: Settings) -> Profile:
     raise ConfigError(
         "no listener says whose a Patient ID is that names no issuer: an mpps listener has `issuer`"
     )
-
-
-def _said(reason: str) -> None:
-    if not reason.strip():
-        raise click.UsageError("--reason must say something")

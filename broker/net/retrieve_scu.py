@@ -274,4 +274,5 @@ def _outcome(final: pdu.Response, explicit: bool, destination: str) -> Outcome:
         raise AskPersonError(f"{text}: the archive must be told where {destination} is")
     if code in PERMANENT or code >> 8 == 0xA9:
         raise PermanentDeliveryError(text)
-    raise TransientDeliveryError(text)
+    # Orthanc says C000 where it does not know the destination, too.
+    raise TransientDeliveryError(f"{text}: try again; if it stays so, look whether it knows {destination}")

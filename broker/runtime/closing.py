@@ -17,7 +17,7 @@ class ClosingError(BrokerError):
 
 
 def close(
-    database: Database, kind: str, subject: str, *, by: str, reason: str, now: datetime, who: str
+    database: Database, kind: exceptions.Kind, subject: str, *, by: str, reason: str, now: datetime, who: str
 ) -> str:
     """Writes it into the journal, and returns the message's id; empty where there is no such entry (any more).
 
@@ -27,8 +27,6 @@ def close(
         raise ClosingError(
             f"{kind} closes by itself once it is put right, and would be found again; `broker status` says what to do"
         )
-    if kind not in exceptions.CLOSABLE:
-        raise ClosingError(f"there is no kind {kind}; `broker exceptions list` shows what is open")
     said = Closing(kind=kind, subject=subject, by=by, reason=reason)
     return database.write(lambda tx: _close(tx, said, now, who)).result()
 

@@ -52,13 +52,19 @@ def chosen(
         raise ConfigError("no images of this study came here; `broker studies list` shows those that did")
     wanted = set(only) or (_made_by(tx, mpps) if mpps else set()) or set(known)
     if strangers := wanted - set(known) if only else set():
-        raise ConfigError(f"{len(strangers)} of the instances are not of this study, or never came here")
+        raise ConfigError(
+            f"{len(strangers)} of the instances are not of this study, or never came here;"
+            " without --instance, --dry-run lists those that did"
+        )
     out = {one.sop_instance_uid for one in rejections.of_study(tx, study_uid)}
     found = tuple(one for number, one in known.items() if number in wanted and (number in out) == restoring)
     if not found:
-        raise ConfigError("nothing of it is out of use" if restoring else "all of it is out of use already")
+        stands = "nothing of it is out of use" if restoring else "all of it is out of use already"
+        raise ConfigError(f"{stands}; `broker studies show` says what is")
     if any(not one.sop_class_uid or not one.series_uid for one in found):
-        raise ConfigError("some of it came so long ago that its SOP classes are not known any more")
+        raise ConfigError(
+            "some of it came so long ago that its SOP classes are not known any more; reject it in the archive"
+        )
     return found
 
 

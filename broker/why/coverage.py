@@ -1,4 +1,4 @@
-"""What each device gets and gives, of all that the configuration knows: five ticks. Pure: nothing is read here."""
+"""What each device gets and gives, of all that the configuration knows: five columns. Pure: nothing is read here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker.why.checkup import ACCEPTED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covered:
-    """Five ticks of one device."""
+    """The line of one device."""
 
     ae: str
     demographics: bool

@@ -125,9 +125,9 @@ def test_a_program_is_told_the_same(archive: Archive) -> None:
 def test_studies_by_what_is_not_a_patient_and_what_they_are_made_of(archive: Archive) -> None:
     assert find("--accession", "A2").output.splitlines() == ["20260309  A2  2.25.2", "1 at pacs"]
     assert find("--date", "20260309", "--limit", "1").output.endswith(
-        "1 at pacs; there are more: say more, or give --limit\n"
+        "1 at pacs; there are more: narrow it down, or raise --limit\n"
     )
-    assert find("--study", STUDY).output.splitlines() == ["CT  1  2.25.1.1", "1 at pacs"]
+    assert find("--study", STUDY).output.splitlines() == ["CT  number 1  2.25.1.1", "1 at pacs"]
     below = json.loads(find("--study", STUDY, "--series", "2.25.1.1", "--format", "json").output)
     assert [one["uid"] for one in below["found"]] == ["2.25.1.1", "2.25.1.2"]
 
@@ -220,6 +220,14 @@ def test_a_fetch_that_cannot_be_made(arguments: tuple[str, ...], why: str) -> No
     assert why in found.output
 
 
+def test_a_fetch_says_why() -> None:
+    line = ["fetch", STUDY, "--to", "PACS", "--archive", "pacs", "--reason", " ", "--config", str(CONFIG)]
+    found = CliRunner().invoke(studies.command, line)
+
+    assert found.exit_code == 2
+    assert "--reason must say something" in found.output
+
+
 def test_what_an_archive_lost_and_what_it_has_besides(archive: Archive, tmp_path: Path) -> None:
     line = ["--archive", "pacs", "--last", "5000d", "--config", str(CONFIG)]
     other = write_image(tmp_path / "kept" / "9.dcm", SOPInstanceUID="2.25.9", StudyInstanceUID=STUDY)
@@ -251,3 +259,21 @@ def test_an_archive_that_has_all_of_it(archive: Archive, tmp_path: Path) -> None
     assert (found.exit_code, found.output) == (0, "1 studies compared with pacs; all of it is there\n")
     alone = CliRunner().invoke(reconcile.command, ["--archive", "pacs", "--by-day", "--config", str(CONFIG)])
     assert alone.exit_code == 2
+
+
+def test_nothing_lately_is_not_called_whole() -> None:
+    found = CliRunner().invoke(
+        reconcile.command, ["--archive", "pacs", "--last", "0s", "--config", str(CONFIG)]
+    )
+
+    assert (found.exit_code, found.output) == (
+        0,
+        "0 studies compared with pacs; give --last to look further back\n",
+    )
+
+
+def test_how_far_back_is_said_of_an_archive_only() -> None:
+    found = CliRunner().invoke(reconcile.command, ["--last", "7d", "--config", str(CONFIG)])
+
+    assert found.exit_code == 2
+    assert "--last goes with --archive" in found.output

@@ -130,6 +130,16 @@ def test_one_is_shown_whole_and_without_the_patient(run: Any) -> None:
     assert (shown["missing"], shown["archives"][0]["failed"], shown["freed"]) == (1, {"0110": 1}, 1)
 
 
+def test_what_is_rejected_is_chosen_one_way(run: Any) -> None:
+    line = ("reject", "2.25.1", "--title", "quality", "--reason", "moved", "--dry-run")
+    both = run(*line, "--instance", "2.25.1.2", "--mpps", "2.25.5")
+    one = run(*line, "--instance", "2.25.1.2")
+
+    assert (both.exit_code, one.exit_code) == (2, 0)
+    assert "give --instance, or --mpps" in both.output
+    assert one.output.splitlines()[-1].startswith("1 instances would be named under 113001")
+
+
 def test_one_that_never_came(run: Any) -> None:
     found = run("show", "2.25.404")
 
