@@ -198,7 +198,8 @@ def coverage(days: int, table: str, config: Path, as_json: bool) -> None:
                 sheet_of(settings, read_files(settings), table), settings.broker.dicom.peers, None
             )
         ]
-        sent = journal.sent(tx, since)
+        ours = settings.broker.dicom.ae_title  # notes that were made here come from it (docs/rejections.md)
+        sent = [one for one in journal.sent(tx, since) if one.aet != ours]
         titles = dict.fromkeys([*known, *(one.aet for one in sent)])
         answered, silent = _answered(titles, asking(settings))
         found = list(

@@ -60,14 +60,13 @@ def _print(one: Compared, archive: str) -> None:
 
 def _summary(found: list[Compared], here: Lately, archive: str) -> str:
     differing = sum(not one.agrees for one in found)
-    said = [
-        f"{len(found)} studies compared with {archive}",
-        f"{differing} differ"
-        if differing
-        else "all of it is there"
-        if found
-        else "give --last to look further back",
-    ]
+    said = [f"{len(found)} studies compared with {archive}"]
+    if differing:
+        said.append(f"{differing} differ")
+    elif found:
+        said.append("all of it is there")
+    elif not here.receiving:
+        said.append("--last looks further back")
     if waiting := sum(one.waiting for one in found):
         said.append(f"{waiting} instances still wait to be sent")
     if here.receiving:

@@ -175,7 +175,7 @@ def _noted(
         click.echo(f"{len(named)} instances would be named under {title.code} {title.text}; nothing was made")
     else:
         click.echo(f"{len(named)} instances named by note {made.sop_instance_uid}: {title.code} {title.text}")
-        click.echo(f"`broker trace --instance {made.sop_instance_uid}` shows where it went")
+        click.echo(f"`broker trace {made.sop_instance_uid}` shows where it went")
 
 
 def _stored(settings: Settings, made: Made) -> None:

@@ -268,7 +268,7 @@ def test_nothing_lately_is_not_called_whole() -> None:
 
     assert (found.exit_code, found.output) == (
         0,
-        "0 studies compared with pacs; give --last to look further back\n",
+        "0 studies compared with pacs; --last looks further back\n",
     )
 
 

@@ -24,7 +24,7 @@ CONFIG = REPOSITORY / "config" / "broker.yaml"
 
 @pytest.fixture(autouse=True)
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CT1_STO sent an image, MR1_STO one that was refused."""
+    """CT1_STO sent an image, MR1_STO one that was refused; a note was made here."""
     monkeypatch.setenv("BROKER_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("BROKER_HTTP_PORT", str(free_port()))
     (tmp_path / "data").mkdir()
@@ -32,7 +32,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database.open()
     given: dict[str, Any] = {"protocol": "dicom", "message_type": "C-STORE", "received": datetime.now(UTC)}
     for number, (aet, verdict) in enumerate(
-        (("CT1_STO", Verdict.ACCEPTED), ("MR1_STO", Verdict.REJECTED)), 1
+        (("CT1_STO", Verdict.ACCEPTED), ("MR1_STO", Verdict.REJECTED), ("BROKER", Verdict.ACCEPTED)), 1
     ):
         said = reception(number, sender=aet, verdict=verdict, **given)
         database.write(lambda tx, said=said: append(tx, said)).result()  # type: ignore[misc]
@@ -73,7 +73,7 @@ def test_where_a_device_answers_may_stand_in_the_settings(tmp_path: Path) -> Non
     assert f"no connection to 127.0.0.1:{number}" in found.output
 
 
-def test_coverage_lists_every_device_with_its_five_ticks() -> None:
+def test_coverage_lists_every_device_with_its_five_columns() -> None:
     rows = run("coverage").output.splitlines()
 
     assert rows[0].split() == [
@@ -88,6 +88,7 @@ def test_coverage_lists_every_device_with_its_five_ticks() -> None:
     ct, mr = (next(row for row in rows if row.startswith(ae)) for ae in ("CT1_STO", "MR1_STO"))
     assert ct.split()[1:] == ["no", "no", "yes", "no", "-"]
     assert mr.split()[1:] == ["no", "no", "no", "no", "-"]
+    assert not any(row.startswith("BROKER") for row in rows), "it is no device"
     assert "no broker answers" in rows[-1]
 
 
