@@ -13,14 +13,11 @@ from typing import Final
 
 from pydantic import Field
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 
 from adapters.modality.mapping import operation_of
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt, Rendered, Target
 from broker.dicom import attributes as dicom
-from broker.dicom import status, uid
+from broker.dicom import dataset, status, uid
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
 from broker.dicom_identity import patient_module
@@ -97,12 +94,12 @@ class PerformedStepSender:
     def deliver(self, delivery: Delivery) -> Receipt:
         """Sends the request. That it stands already is what a repeat hears whose answer was lost: it is delivered."""
         order = json.loads(delivery.payload)
-        dataset = dcmread(BytesIO(base64.b64decode(order["file"])))
-        operation = operation_of(dicom.from_dataset(dataset))
+        performed = dcmread(BytesIO(base64.b64decode(order["file"])))
+        operation = operation_of(dicom.from_dataset(performed))
         if order["coerce"] is not None:
-            dataset.decode()  # else texts would stay in the bytes of a character set that is named no more
-            dataset.update(dicom.to_dataset(dicom.from_json(json.dumps(order["coerce"]))))
-        answer = self._scu.send(operation, order["uid"], _encoded(dataset, self._scu.syntax()))
+            performed.decode()  # else texts would stay in the bytes of a character set that is named no more
+            performed.update(dicom.to_dataset(dicom.from_json(json.dumps(order["coerce"]))))
+        answer = self._scu.send(operation, order["uid"], dataset.write(performed, self._scu.syntax()))
         code, text = answer.status, f"{operation} answered with status {status.describe(answer.status)}"
         closed = (code, answer.error_id) == (status.PROCESSING_FAILURE, status.MAY_NO_LONGER_BE_UPDATED)
         if status.is_success(code) or status.is_warning(code):
@@ -120,15 +117,6 @@ class PerformedStepSender:
     def close(self) -> None:
         """Releases the association."""
         self._scu.close()
-
-
-def _encoded(dataset: Dataset, syntax: str) -> bytes:
-    """The data set, without its file meta information, in a transfer syntax that the receiver takes."""
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR = syntax == uid.IMPLICIT_LITTLE_ENDIAN
-    buffer.is_little_endian = True
-    write_dataset(buffer, dataset)
-    return buffer.getvalue()
 
 
 STATEMENT = Statement(

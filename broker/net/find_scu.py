@@ -6,15 +6,12 @@ One `FindScu` serves one thread. PS3.4 K.4.1 (Modality Worklist C-FIND), C.4.1 (
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
-
-from pydicom.filereader import read_dataset
 
 from broker.dicom import attributes as dicom
-from broker.dicom import status, uid
+from broker.dicom import dataset, status, uid
 from broker.dicom.attributes import Attributes
 from broker.dicom.encode import encode
-from broker.errors import TransientDeliveryError
+from broker.errors import RemoteProtocolError, TransientDeliveryError
 from broker.net.kept import KeptAssociation
 
 
@@ -86,7 +83,7 @@ class FindScu:
 def decoded(raw: bytes, explicit: bool) -> Attributes:
     """The data set of an answer, little endian. Raises `TransientDeliveryError` where it is none."""
     try:
-        dataset = read_dataset(BytesIO(raw), is_implicit_VR=not explicit, is_little_endian=True)
-        return dicom.from_dataset(dataset)
-    except Exception as exc:  # whatever pydicom raises of bytes that are no data set
+        syntax = uid.EXPLICIT_LITTLE_ENDIAN if explicit else uid.IMPLICIT_LITTLE_ENDIAN
+        return dicom.from_dataset(dataset.read(raw, syntax))
+    except RemoteProtocolError as exc:
         raise TransientDeliveryError("the answer's data set cannot be read") from exc

@@ -8,18 +8,13 @@ PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 
 from __future__ import annotations
 
-import io
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 
-from broker.dicom import command, negotiation, part10, pdu, status
+from broker.dicom import command, dataset, negotiation, part10, pdu, status
 from broker.dicom.command import Command, Message, Place
-from broker.dicom.uid import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
 from broker.net.incoming import Held, Incoming
 from broker.net.service import ActionRequest, Answer, FindRequest, ObjectRequest, Peer, StoreRequest
@@ -206,13 +201,13 @@ class Serving:
                     final = answer
                     break
                 try:
-                    dataset = _encoded(answer.identifier, syntax)
+                    encoded_row = _encoded(answer.identifier, syntax)
                 except LocalProtocolError as exc:
                     final = self._server.failed("C-FIND", self._peer, exc)
                     break
                 if answer.status not in heads:
                     heads[answer.status] = self._command(message, answer, has_dataset=True)
-                data = command.dataset_pdus(message.context_id, dataset or b"", self._max_length)
+                data = command.dataset_pdus(message.context_id, encoded_row or b"", self._max_length)
                 if self._layer.gather(heads[answer.status] + data):
                     cancelled()
             else:
@@ -226,15 +221,12 @@ class Serving:
     def _respond(self, message: Message, answer: Answer) -> None:
         """Sends a response that is no pending one."""
         try:
-            dataset = _encoded(answer.identifier, self._context(message.context_id).transfer_syntax)
+            encoded = _encoded(answer.identifier, self._context(message.context_id).transfer_syntax)
         except LocalProtocolError as exc:
-            answer, dataset = self._server.failed("response", self._peer, exc), None
-        self._send(message, answer, dataset)
-
-    def _send(self, message: Message, answer: Answer, dataset: bytes | None) -> None:
-        data = self._command(message, answer, has_dataset=dataset is not None)
-        if dataset is not None:
-            data += command.dataset_pdus(message.context_id, dataset, self._max_length)
+            answer, encoded = self._server.failed("response", self._peer, exc), None
+        data = self._command(message, answer, has_dataset=encoded is not None)
+        if encoded is not None:
+            data += command.dataset_pdus(message.context_id, encoded, self._max_length)
         self._layer.write(data)
 
     def _command(self, message: Message, answer: Answer, *, has_dataset: bool) -> bytes:
@@ -254,28 +246,17 @@ def _held(message: Message) -> bytes:
 
 def _decoded(encoded: bytes, syntax: str) -> Dataset:
     try:
-        ds = read_dataset(
-            io.BytesIO(encoded), syntax == IMPLICIT_LITTLE_ENDIAN, syntax != EXPLICIT_BIG_ENDIAN
-        )
-    except Exception as exc:
-        raise RemoteProtocolError("identifier: not a data set") from exc
-    if not ds:  # no key at all would ask for everything
+        identifier = dataset.read(encoded, syntax)
+    except RemoteProtocolError as exc:
+        raise RemoteProtocolError(f"identifier: {exc}") from exc
+    if not identifier:  # no key at all would ask for everything
         raise RemoteProtocolError("identifier: no data set, or an empty one")
-    return ds
+    return identifier
 
 
 _known = lru_cache(maxsize=_KNOWN)(_decoded)
 
 
-def _encoded(dataset: Dataset | bytes | None, syntax: str) -> bytes | None:
+def _encoded(identifier: Dataset | bytes | None, syntax: str) -> bytes | None:
     """In the transfer syntax."""
-    if not isinstance(dataset, Dataset):
-        return dataset
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR = syntax == IMPLICIT_LITTLE_ENDIAN
-    buffer.is_little_endian = syntax != EXPLICIT_BIG_ENDIAN
-    try:
-        write_dataset(buffer, dataset)
-    except Exception as exc:
-        raise LocalProtocolError("data set of the answer: cannot be encoded") from exc
-    return buffer.getvalue()
+    return dataset.write(identifier, syntax) if isinstance(identifier, Dataset) else identifier

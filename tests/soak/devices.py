@@ -14,16 +14,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
 
+from broker.dicom import dataset
 from broker.dicom.attributes import to_dataset
 from tests.soak.ledger import Ledger, Row
 from tests.support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, WORKLIST, RejectedError, Scu
@@ -116,10 +113,10 @@ class Device(threading.Thread):
         self._ledger, self._orders, self._stop_event, self._pause = ledger, orders, stop, pause
         self._file = folder / f"{aet}.dcm"
         self._dice = random.Random(f"{seed} {aet}")
-        self._identifier = (_WRONG_GROUP_LENGTH if kind.odd else b"") + _encoded(
-            _query(aet, kind), kind.implicit
-        )
-        self._worklist = (WORKLIST, IMPLICIT if kind.implicit else EXPLICIT)
+        syntax = IMPLICIT if kind.implicit else EXPLICIT
+        identifier = dataset.write(_query(aet, kind), syntax)
+        self._identifier = (_WRONG_GROUP_LENGTH if kind.odd else b"") + identifier
+        self._worklist = (WORKLIST, syntax)
         self._kept: Scu | None = None
 
     def run(self) -> None:
@@ -168,7 +165,7 @@ class Device(threading.Thread):
         answers = scu.find(self._identifier, self._worklist, cancel_after=cancel_after)
         self._ledger.count("queries")
         self._ledger.count("rows", len(answers))
-        shown = [read_dataset(BytesIO(answer), self._kind.implicit, True) for answer in answers]
+        shown = [dataset.read(answer, self._worklist[1]) for answer in answers]
         rows = self._ledger.show(self._aet, shown, whole=not self._kind.broad)
         own = [row for row in rows if row.aet == self._aet]
         if len(own) < WANTED_ROWS and not self._kind.broad:
@@ -184,7 +181,7 @@ class Device(threading.Thread):
             PerformedStationAETitle=self._aet,
         )
         self._ledger.begin(row)
-        self._must(scu.create(STEP_DONE, uid, _encoded(to_dataset(creates), False)), "N-CREATE")
+        self._must(scu.create(STEP_DONE, uid, dataset.write(to_dataset(creates), EXPLICIT)), "N-CREATE")
         images = [self._image(row) for _ in range(IMAGES)]
         for number, content in images:
             if self._kind.dies and self._dice.random() < 0.5:
@@ -192,7 +189,9 @@ class Device(threading.Thread):
             self._must(scu.store(CT, number, content), "C-STORE")
             self._ledger.stored[number] = row.patient
         instances = tuple(number for number, _ in images)
-        self._must(scu.set(STEP_DONE, uid, _encoded(to_dataset(ended(instances=instances)), False)), "N-SET")
+        self._must(
+            scu.set(STEP_DONE, uid, dataset.write(to_dataset(ended(instances=instances)), EXPLICIT)), "N-SET"
+        )
         self._ledger.end(row)
         self._ledger.count("examinations")
 
@@ -249,10 +248,3 @@ def _query(aet: str, kind: Kind) -> Dataset:
         query.add_new(0x80011001, "LO", "X")
         query.ScheduledProcedureStepSequence = [Dataset(), step]
     return query
-
-
-def _encoded(dataset: Dataset, implicit: bool) -> bytes:
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = implicit, True
-    write_dataset(buffer, dataset)
-    return buffer.getvalue()

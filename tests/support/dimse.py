@@ -10,12 +10,10 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
+
+from broker.dicom import dataset as datasets
 
 VERIFICATION = "1.2.840.10008.1.1"
 WORKLIST = "1.2.840.10008.5.1.4.31"
@@ -244,15 +242,12 @@ class Wire:
 
 def encoded(dataset: Dataset) -> bytes:
     """A data set in explicit VR little endian."""
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = False, True
-    write_dataset(buffer, dataset)
-    return buffer.getvalue()
+    return datasets.write(dataset, EXPLICIT)
 
 
 def decoded(content: bytes) -> Dataset:
     """A data set from explicit VR little endian."""
-    return read_dataset(BytesIO(content), is_implicit_VR=False, is_little_endian=True)
+    return datasets.read(content, EXPLICIT)
 
 
 def _numbered(contexts: Sequence[tuple[str, str]]) -> list[tuple[int, tuple[str, str]]]:

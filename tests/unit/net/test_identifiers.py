@@ -13,10 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 
-from broker.dicom import status
+from broker.dicom import dataset, status
 from broker.dicom.attributes import Attributes, to_dataset
 from broker.dicom.encode import encode
 from broker.dicom.matching import STEPS, Query
@@ -102,13 +100,6 @@ def ask(asking: tuple[Scu, Errors], identifier: bytes, syntax: str) -> int:
 # --- data sets that are damaged -----------------------------------------------------------------------------
 
 
-def written(dataset: Dataset, syntax: str) -> bytes:
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = syntax == IMPLICIT, True
-    write_dataset(buffer, dataset)
-    return buffer.getvalue()
-
-
 def usual() -> Dataset:
     """A query as devices ask it, and with what they should leave out."""
     query = to_dataset(
@@ -129,7 +120,7 @@ def usual() -> Dataset:
     return query
 
 
-USUAL = {syntax: written(usual(), syntax) for syntax in CONTEXT}
+USUAL = {syntax: dataset.write(usual(), syntax) for syntax in CONTEXT}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # of bytes that no set decodes
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
