@@ -7,18 +7,14 @@ anything is safe is not decided here, and nothing is reported from here.
 from __future__ import annotations
 
 from datetime import datetime
-from io import BytesIO
 from typing import Final
-
-from pydicom import dcmread
 
 from adapters.commitment import mapping
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception
-from broker.dicom import attributes as dicom
-from broker.dicom import commitment, elements, part10, status, uid
-from broker.dicom.attributes import Attributes
+from broker.dicom import commitment, part10, status, uid
 from broker.errors import RemoteProtocolError
 from broker.ids import message_id
+from broker.net.dicom_listener import DicomListener
 from broker.net.service import ActionRequest, Answer, Peer
 from broker.statement import DicomService, IheClaim, Statement
 
@@ -35,7 +31,7 @@ class CommitmentScp:
 
     def __init__(self, context: InboundContext) -> None:
         self._context = context
-        self._place = mapping.Place(name=context.name, site=context.site)
+        self._place = context.place
 
     def act(self, request: ActionRequest, peer: Peer) -> Answer:
         """Judges the request, writes it to the journal, then answers."""
@@ -65,7 +61,7 @@ class CommitmentReader:
     """The service without its association: reads a DICOM file of the class (`broker.adapter.Reader`)."""
 
     def __init__(self, config: CommitmentService, place: ListenerPlace) -> None:  # noqa: ARG002
-        self._place = mapping.Place(name=place.name, site=place.site)
+        self._place = place
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one file; one that does not say what it was sent as was sent as a request."""
@@ -95,7 +91,7 @@ def _remark(operation: mapping.Operation, type_id: int) -> bytes:
 
 def _judged(
     raw: bytes,
-    place: mapping.Place,
+    place: ListenerPlace,
     *,
     message_id: str,
     now: datetime,
@@ -116,39 +112,16 @@ def _judged(
 
 def _read(raw: bytes, peer: str) -> mapping.Said:
     """A Part 10 file of the class. Raises `RemoteProtocolError`."""
-    elements.scan(BytesIO(raw))
-    try:
-        dataset = dcmread(BytesIO(raw))
-    except Exception as exc:  # whatever pydicom raises of bytes that are no data set
-        raise RemoteProtocolError("not a data set") from exc
-    meta = dataset.file_meta
-    if str(meta.get("MediaStorageSOPClassUID", "")) != uid.STORAGE_COMMITMENT:
-        raise RemoteProtocolError("(0002,0002) is not the class of storage commitment")
-    remark = bytes(meta.get("PrivateInformation", b"")).strip() or b"A%d" % commitment.REQUEST
+    contents = part10.read(raw, uid.STORAGE_COMMITMENT)
+    remark = contents.information or b"A%d" % commitment.REQUEST
     number = remark[1:].decode("ascii", "replace")
-    information: Attributes = dicom.from_dataset(dataset)
     return mapping.Said(
         operation=_OPERATIONS.get(remark[:1], "N-ACTION"),
-        sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID", "")),
+        sop_instance_uid=contents.sop_instance_uid,
         type_id=int(number) if number.isdecimal() else 0,
-        calling_aet=peer or str(meta.get("SourceApplicationEntityTitle", "")).strip(),
-        information=information,
+        calling_aet=peer or contents.calling_aet,
+        information=contents.attributes,
     )
-
-
-class _Commitments:
-    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
-
-    addresses: tuple[str, ...] = ()
-
-    def __init__(self, config: CommitmentService, context: InboundContext) -> None:  # noqa: ARG002
-        context.register_dicom(CommitmentScp(context))
-
-    async def start(self) -> None:
-        """The association server starts with the broker."""
-
-    async def stop(self) -> None:
-        """The association server stops with the broker."""
 
 
 STATEMENT = Statement(
@@ -191,7 +164,7 @@ INBOUND = InboundSpec(
     name="commitment",
     summary="Storage commitment: devices ask, archives answer",
     config=CommitmentService,
-    factory=_Commitments,
+    factory=lambda _config, context: DicomListener(context, CommitmentScp(context)),
     reader=CommitmentReader,
     makes={"N-ACTION": ("commitment.requested",), "N-EVENT-REPORT": ("study.committed",)},
     statement=lambda _config: STATEMENT,

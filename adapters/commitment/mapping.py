@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from broker.adapter import Reception, Verdict
+from broker.adapter import ListenerPlace, Reception
 from broker.dicom import commitment, status, uid
 from broker.dicom.attributes import Attributes
+from broker.dicom_request import Request
 from broker.errors import RemoteProtocolError
-from broker.event import Event, EventData, EventType, Study
-from broker.reception import search_keys
+from broker.event import Draft, EventData, EventType, Study
 
 Operation = Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]
 
@@ -47,15 +47,7 @@ class Said:
     information: Attributes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which listener took it."""
-
-    name: str
-    site: str
-
-
-def receive(said: Said, place: Place, *, message_id: str, now: datetime, raw: bytes) -> Reception:
+def receive(said: Said, place: ListenerPlace, *, message_id: str, now: datetime, raw: bytes) -> Reception:
     """The request as commit 1 writes it."""
     if said.operation == "N-GET":
         code, reason = status.UNRECOGNISED_OPERATION, "the class has no N-GET"
@@ -74,26 +66,26 @@ def receive(said: Said, place: Place, *, message_id: str, now: datetime, raw: by
         except RemoteProtocolError as exc:
             code, reason = status.INVALID_ARGUMENT_VALUE, str(exc)
         else:
-            return _accepted(study, said, place, message_id=message_id, now=now, raw=raw)
+            request = _request(said, place, message_id=message_id, now=now, raw=raw)
+            return request.taken((Draft(type=_EVENTS[said.operation], data=EventData(study=study)),))
     return refused(code, reason, said, place, message_id=message_id, now=now, raw=raw)
 
 
 def refused(
-    code: int, reason: str, said: Said, place: Place, *, message_id: str, now: datetime, raw: bytes
+    code: int, reason: str, said: Said, place: ListenerPlace, *, message_id: str, now: datetime, raw: bytes
 ) -> Reception:
     """A request that is answered with a failure; its bytes are kept."""
-    return Reception(
-        message_id=message_id,
+    return _request(said, place, message_id=message_id, now=now, raw=raw).refused(code, reason)
+
+
+def _request(said: Said, place: ListenerPlace, *, message_id: str, now: datetime, raw: bytes) -> Request:
+    return Request(
         source=place.name,
         site=place.site,
-        peer=said.calling_aet,
-        protocol="dicom",
+        message_id=message_id,
         received=now,
         message_type=said.operation,
-        sender=said.calling_aet,
-        verdict=Verdict.REJECTED,
-        reason=reason,
-        answer_code=f"{code:04X}",
+        calling_aet=said.calling_aet,
         raw=raw,
     )
 
@@ -105,32 +97,3 @@ def _study(said: Said) -> Study:
         instances = tuple(one.model_copy(update={"failure": 0}) for one in instances)
         return Study(transaction_uid=transaction, requester=said.calling_aet, instances=instances)
     return Study(transaction_uid=transaction, instances=instances)
-
-
-def _accepted(
-    study: Study, said: Said, place: Place, *, message_id: str, now: datetime, raw: bytes
-) -> Reception:
-    event = Event(
-        id=f"{message_id}.0",
-        type=_EVENTS[said.operation],
-        source=place.name,
-        site=place.site,
-        time=now,
-        message_id=message_id,
-        data=EventData(study=study),
-    )
-    return Reception(
-        message_id=message_id,
-        source=place.name,
-        site=place.site,
-        peer=said.calling_aet,
-        protocol="dicom",
-        received=now,
-        message_type=said.operation,
-        sender=said.calling_aet,
-        verdict=Verdict.ACCEPTED,
-        answer_code=f"{status.SUCCESS:04X}",
-        raw=raw,
-        keys=search_keys((event,)),
-        events=(event,),
-    )

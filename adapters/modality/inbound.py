@@ -20,6 +20,7 @@ from broker.dicom import charset, status
 from broker.dicom.encode import encode
 from broker.dicom.matching import Query
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
+from broker.net.dicom_listener import DicomListener
 from broker.net.service import Answer, FindRequest, Peer
 from broker.scalars import Switch
 from broker.statement import DicomService, IheClaim, Statement
@@ -165,21 +166,6 @@ def _made(asking: Asking, row: WorklistRow, repeated: Repeated, *, explicit: boo
     return Made(Answer(status=repeated.pending, identifier=identifier), bool(replaced or cut))
 
 
-class _Worklist:
-    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
-
-    addresses: tuple[str, ...] = ()
-
-    def __init__(self, config: WorklistService, context: InboundContext) -> None:
-        context.register_dicom(WorklistScp(config, context))
-
-    async def start(self) -> None:
-        """The association server starts with the broker."""
-
-    async def stop(self) -> None:
-        """The association server stops with the broker."""
-
-
 def statement(config: WorklistService) -> Statement:
     """What a worklist SCP with these options claims."""
     shown = (
@@ -222,7 +208,7 @@ INBOUND = InboundSpec(
     name="modality",
     summary="Modality Worklist SCP",
     config=WorklistService,
-    factory=_Worklist,
+    factory=lambda config, context: DicomListener(context, WorklistScp(config, context)),
     role="worklist",
     makes={},
     statement=statement,

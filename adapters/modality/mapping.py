@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, cast, get_args
 
-from broker.adapter import Claim, Reception, Verdict
+from broker.adapter import Claim, Reception
 from broker.dicom import attributes as dicom
 from broker.dicom import status, uid
 from broker.dicom.attributes import Attributes, items_of, text_of
 from broker.dicom_identity import Profile, issuer, stated
+from broker.dicom_request import Request
 from broker.event import (
-    Event,
+    Draft,
     EventData,
     EventType,
     PerformedSeries,
@@ -25,7 +26,6 @@ from broker.event import (
     PerformedStep,
     StepReference,
 )
-from broker.reception import search_keys
 
 Operation = Literal["N-CREATE", "N-SET"]
 
@@ -106,13 +106,8 @@ def receive(said: Said, profile: Profile, *, message_id: str, now: datetime, raw
     performed = map_performed(said)
     creates = said.operation == "N-CREATE"
     patient = stated(said.attributes, profile) if creates else None
-    event = Event(
-        id=f"{message_id}.0",
+    draft = Draft(
         type="step.started" if creates else EVENTS[performed.status or "IN PROGRESS"],
-        source=profile.name,
-        site=profile.site,
-        time=now,
-        message_id=message_id,
         data=EventData(
             patient=patient if patient is not None and patient.identifiers else None, performed=performed
         ),
@@ -121,21 +116,9 @@ def receive(said: Said, profile: Profile, *, message_id: str, now: datetime, raw
     def otherwise(state: str) -> Reception:
         return refused(_not_now(said, state), said, profile, message_id=message_id, now=now, raw=raw)
 
-    return Reception(
-        message_id=message_id,
-        source=profile.name,
-        site=profile.site,
-        peer=said.calling_aet,
-        protocol="dicom",
-        received=now,
-        message_type=said.operation,
-        sender=said.calling_aet,
-        verdict=Verdict.ACCEPTED,
-        answer_code=f"{status.SUCCESS:04X}",
-        raw=raw,
+    return _request(said, profile, message_id=message_id, now=now, raw=raw).taken(
+        (draft,),
         flags=tuple(_remarks(said, performed)),
-        keys=search_keys((event,)),
-        events=(event,),
         claim=Claim(
             uid=said.uid,
             after=frozenset({"" if creates else "IN PROGRESS"}),
@@ -149,20 +132,20 @@ def refused(
     fault: Fault, said: Said, profile: Profile, *, message_id: str, now: datetime, raw: bytes
 ) -> Reception:
     """A request that is answered with a failure; its bytes are kept."""
-    return Reception(
-        message_id=message_id,
+    keys = (("instance", said.uid),) if said.uid else ()
+    request = _request(said, profile, message_id=message_id, now=now, raw=raw)
+    return request.refused(fault.code, fault.reason, keys)
+
+
+def _request(said: Said, profile: Profile, *, message_id: str, now: datetime, raw: bytes) -> Request:
+    return Request(
         source=profile.name,
         site=profile.site,
-        peer=said.calling_aet,
-        protocol="dicom",
+        message_id=message_id,
         received=now,
         message_type=said.operation,
-        sender=said.calling_aet,
-        verdict=Verdict.REJECTED,
-        reason=fault.reason,
-        answer_code=f"{fault.code:04X}",
+        calling_aet=said.calling_aet,
         raw=raw,
-        keys=(("instance", said.uid),) if said.uid else (),
     )
 
 

@@ -17,6 +17,7 @@ from broker.dicom_identity import Profile
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.ids import message_id
+from broker.net.dicom_listener import DicomListener
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, ObjectRequest, Peer
 from broker.statement import DicomService, IheClaim, Statement
@@ -67,7 +68,7 @@ class PerformedStepScp:
             + request.dataset
         )
         try:
-            attributes = part10.read(raw, uid.PERFORMED_STEP)[1] if raw else {}
+            attributes = part10.read(raw, uid.PERFORMED_STEP).attributes if raw else {}
         except RemoteProtocolError as exc:
             said = mapping.Said(
                 operation=request.operation, uid=sop_instance, calling_aet=peer.calling_aet, attributes={}
@@ -105,33 +106,18 @@ class PerformedStepReader:
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one file; whether it is an N-CREATE or an N-SET, its attributes tell."""
         try:
-            sop_instance, attributes = part10.read(raw, uid.PERFORMED_STEP)
+            contents = part10.read(raw, uid.PERFORMED_STEP)
         except RemoteProtocolError as exc:
             said = mapping.Said(operation="N-CREATE", uid="", calling_aet=peer, attributes={})
             fault = mapping.Fault(code=status.DATA_SET_MISMATCH, reason=str(exc))
             return mapping.refused(fault, said, self._profile, message_id=message_id, now=now, raw=raw)
         said = mapping.Said(
-            operation=mapping.operation_of(attributes),
-            uid=sop_instance,
+            operation=mapping.operation_of(contents.attributes),
+            uid=contents.sop_instance_uid,
             calling_aet=peer,
-            attributes=attributes,
+            attributes=contents.attributes,
         )
         return mapping.receive(said, self._profile, message_id=message_id, now=now, raw=raw)
-
-
-class _PerformedSteps:
-    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
-
-    addresses: tuple[str, ...] = ()
-
-    def __init__(self, config: PerformedStepService, context: InboundContext) -> None:
-        context.register_dicom(PerformedStepScp(config, context))
-
-    async def start(self) -> None:
-        """The association server starts with the broker."""
-
-    async def stop(self) -> None:
-        """The association server stops with the broker."""
 
 
 STATEMENT = Statement(
@@ -175,7 +161,7 @@ INBOUND = InboundSpec(
     name="mpps",
     summary="MPPS SCP: steps that modalities perform",
     config=PerformedStepService,
-    factory=_PerformedSteps,
+    factory=lambda config, context: DicomListener(context, PerformedStepScp(config, context)),
     reader=PerformedStepReader,
     statement=lambda _config: STATEMENT,
     makes={"N-CREATE": ("step.started",), "N-SET": tuple(mapping.EVENTS.values())},

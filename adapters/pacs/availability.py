@@ -12,6 +12,7 @@ from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, 
 from broker.dicom import part10, status, uid
 from broker.errors import RemoteProtocolError
 from broker.ids import message_id
+from broker.net.dicom_listener import DicomListener
 from broker.net.service import Answer, ObjectRequest, Peer
 from broker.statement import DicomService, IheClaim, Statement
 
@@ -27,7 +28,7 @@ class AvailabilityScp:
 
     def __init__(self, context: InboundContext) -> None:
         self._context = context
-        self._place = notified.Place(name=context.name, site=context.site)
+        self._place = context.place
 
     def operate(self, request: ObjectRequest, peer: Peer) -> Answer:
         """Judges the notification, writes it to the journal, then answers."""
@@ -58,7 +59,7 @@ class AvailabilityReader:
     """The SCP without its association: reads a DICOM file of the class (`broker.adapter.Reader`)."""
 
     def __init__(self, config: AvailabilityService, place: ListenerPlace) -> None:  # noqa: ARG002
-        self._place = notified.Place(name=place.name, site=place.site)
+        self._place = place
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one file."""
@@ -66,34 +67,21 @@ class AvailabilityReader:
 
 
 def _judged(
-    raw: bytes, sop_instance: str, peer: str, place: notified.Place, *, message_id: str, now: datetime
+    raw: bytes, sop_instance: str, peer: str, place: ListenerPlace, *, message_id: str, now: datetime
 ) -> Reception:
     """`sop_instance`: empty where only the file says it."""
     nothing = notified.Said(uid=sop_instance, calling_aet=peer, attributes={})
     if not raw:
         return notified.receive(nothing, place, message_id=message_id, now=now, raw=raw)
     try:
-        named, attributes = part10.read(raw, uid.INSTANCE_AVAILABILITY)
+        contents = part10.read(raw, uid.INSTANCE_AVAILABILITY)
     except RemoteProtocolError as exc:
         fault = notified.Fault(status.PROCESSING_FAILURE, str(exc))
         return notified.refused(fault, nothing, place, message_id=message_id, now=now, raw=raw)
-    said = notified.Said(uid=sop_instance or named, calling_aet=peer, attributes=attributes)
+    said = notified.Said(
+        uid=sop_instance or contents.sop_instance_uid, calling_aet=peer, attributes=contents.attributes
+    )
     return notified.receive(said, place, message_id=message_id, now=now, raw=raw)
-
-
-class _Availability:
-    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
-
-    addresses: tuple[str, ...] = ()
-
-    def __init__(self, config: AvailabilityService, context: InboundContext) -> None:  # noqa: ARG002
-        context.register_dicom(AvailabilityScp(context))
-
-    async def start(self) -> None:
-        """The association server starts with the broker."""
-
-    async def stop(self) -> None:
-        """The association server stops with the broker."""
 
 
 STATEMENT = Statement(
@@ -129,7 +117,7 @@ INBOUND = InboundSpec(
     name="availability",
     summary="Instance Availability Notification SCP",
     config=AvailabilityService,
-    factory=_Availability,
+    factory=lambda _config, context: DicomListener(context, AvailabilityScp(context)),
     reader=AvailabilityReader,
     makes={notified.TYPE: ("study.available",)},
     statement=lambda _config: STATEMENT,

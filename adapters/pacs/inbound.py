@@ -24,6 +24,7 @@ from broker.event import Code
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.identity import Rules
 from broker.ids import message_id
+from broker.net.dicom_listener import DicomListener
 from broker.net.hl7_listener import Issuer, count_flags, issuer_names
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
 from broker.scalars import Text
@@ -165,26 +166,10 @@ def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
     """Where the elements stand, and the attributes that are read of them. Raises `RemoteProtocolError`."""
     layout = elements.scan(file)
     head = dicom_head.read(file, layout, mapping.HEAD)
-    if (
-        text_of(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION
-    ):  # of others its evidence may be long, and says nothing
+    # Of other objects its evidence may be long, and says nothing.
+    if text_of(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION:
         head = {**head, **dicom_head.read(file, layout, key_object.READ)}
     return layout, head
-
-
-class _Storage:
-    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
-
-    addresses: tuple[str, ...] = ()
-
-    def __init__(self, config: StorageService, context: InboundContext) -> None:
-        context.register_dicom(StorageScp(config, context))
-
-    async def start(self) -> None:
-        """The association server starts with the broker."""
-
-    async def stop(self) -> None:
-        """The association server stops with the broker."""
 
 
 STATEMENT = Statement(
@@ -204,8 +189,7 @@ STATEMENT = Statement(
                 " transcoded, and sent on to the destinations of the routes.",
                 "Rejection notes (key objects titled 113001, 113037, 113038 or 113039) are sent on like any object, and"
                 " the instances that they name count as withdrawn here where they are the note's own patient's.",
-                "The broker is no archive: objects cannot be queried or retrieved here, and storage commitment is not"
-                " supported.",
+                "The broker is no archive: objects cannot be queried or retrieved here.",
             ),
         ),
     ),
@@ -233,7 +217,7 @@ INBOUND = InboundSpec(
     name="pacs",
     summary="Storage SCP (store and forward)",
     config=StorageService,
-    factory=_Storage,
+    factory=lambda config, context: DicomListener(context, StorageScp(config, context)),
     reader=InstanceReader,
     makes={"C-STORE": ("instance.received", "study.rejected", "study.restored")},
     statement=lambda _config: STATEMENT,

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from broker.adapter import Claim, Reception, Verdict
+from broker.adapter import Claim, Reception
 from broker.dicom import key_object, status
 from broker.dicom.attributes import Attributes, text_of
 from broker.dicom_identity import Profile, issuer, remarks, stated
-from broker.event import Code, Draft, Event, EventData, Instance, Study
+from broker.dicom_request import Request
+from broker.event import Code, Draft, EventData, Instance, Study
 from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
 from broker.text import LOST, mojibake
@@ -59,60 +60,40 @@ def receive(
     restore: Code = key_object.RESTORE,
 ) -> Reception:
     """An instance that stands on disk, as commit 1 writes it. `restore`: the title of notes that take others back."""
-    event, *others = (
-        Event(
-            id=f"{message_id}.{number}",
-            type=draft.type,
-            source=profile.name,
-            site=profile.site,
-            time=now,
-            message_id=message_id,
-            data=draft.data,
-        )
-        for number, draft in enumerate(
-            (map_instance(head, arrived, profile), *map_note(head, profile, restore))
-        )
-    )
-    return Reception(
-        message_id=message_id,
+    request = Request(
         source=profile.name,
         site=profile.site,
-        peer=arrived.calling_aet,
-        protocol="dicom",
+        message_id=message_id,
         received=now,
         message_type="C-STORE",
-        sender=arrived.calling_aet,
-        verdict=Verdict.ACCEPTED,
-        answer_code=f"{status.SUCCESS:04X}",
+        calling_aet=arrived.calling_aet,
         raw=raw,
         blob=arrived.path,
-        flags=(*remarks(event.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
-        keys=search_keys((event, *others)),
-        events=(event, *others),
-        claim=_claim(event, arrived, profile),
+    )
+    received = map_instance(head, arrived, profile)
+    return request.taken(
+        (received, *map_note(head, profile, restore)),
+        flags=(*remarks(received.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
+        claim=_claim(request, received),
     )
 
 
-def _claim(event: Event, arrived: Arrived, profile: Profile) -> Claim:
+def _claim(request: Request, received: Draft) -> Claim:
     """One SOP Instance UID is one object for ever: another under it is refused, and a person asked."""
-    instance = event.data.instance
+    instance = received.data.instance
     assert instance is not None, "map_instance made it"
 
     def otherwise(_state: str) -> Reception:
-        refusal = refused(
+        return replace(request, raw=b"").refused(
+            status.DUPLICATE_SOP_INSTANCE,
             "another object came under this SOP Instance UID before: the first one stays",
-            profile,
-            message_id=event.message_id,
-            now=event.time,
-            peer=arrived.calling_aet,
-            code=status.DUPLICATE_SOP_INSTANCE,
+            search_keys((request.event(received),)),
         )
-        return replace(refusal, blob=arrived.path, keys=search_keys((event,)))
 
     return Claim(
         uid=instance.sop_instance_uid,
-        after=frozenset({"", arrived.sha256}),
-        state=arrived.sha256,
+        after=frozenset({"", instance.sha256}),
+        state=instance.sha256,
         otherwise=otherwise,
         again=True,
         alert=True,
@@ -127,23 +108,18 @@ def refused(
     now: datetime,
     peer: str = "",
     raw: bytes = b"",
-    code: int = status.DATA_SET_MISMATCH,
 ) -> Reception:
-    """What is no DICOM object, not the one that was announced, or another than came before."""
-    return Reception(
-        message_id=message_id,
+    """What is no DICOM object, or not the one that was announced."""
+    request = Request(
         source=profile.name,
         site=profile.site,
-        peer=peer,
-        protocol="dicom",
+        message_id=message_id,
         received=now,
         message_type="C-STORE",
-        sender=peer,
-        verdict=Verdict.REJECTED,
-        reason=reason,
-        answer_code=f"{code:04X}",
+        calling_aet=peer,
         raw=raw,
     )
+    return request.refused(status.DATA_SET_MISMATCH, reason)
 
 
 def garbled(head: Attributes) -> bool:

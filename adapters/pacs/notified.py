@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from broker.adapter import Reception, Verdict
+from broker.adapter import ListenerPlace, Reception
 from broker.dicom import attributes as dicom
 from broker.dicom import status, uid
 from broker.dicom.attributes import Attributes
-from broker.event import Event, EventData, InstanceReference, Study
-from broker.reception import search_keys
+from broker.dicom_request import Request
+from broker.event import Draft, EventData, InstanceReference, Study
 
 TYPE: Final = "IAN"
 """Message type in the journal: an N-CREATE there is a performed procedure step."""
@@ -48,14 +48,6 @@ class Said:
     attributes: Attributes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which listener took it."""
-
-    name: str
-    site: str
-
-
 class Fault(Exception):  # noqa: N818 - as the MPPS has it: why a request cannot be taken
     """Why it cannot be taken: a DIMSE status, and the place."""
 
@@ -64,57 +56,31 @@ class Fault(Exception):  # noqa: N818 - as the MPPS has it: why a request cannot
         self.code = code
 
 
-def receive(said: Said, place: Place, *, message_id: str, now: datetime, raw: bytes) -> Reception:
+def receive(said: Said, place: ListenerPlace, *, message_id: str, now: datetime, raw: bytes) -> Reception:
     """The notification as commit 1 writes it."""
     try:
         studies = map_studies(said)
     except Fault as fault:
         return refused(fault, said, place, message_id=message_id, now=now, raw=raw)
-    events = tuple(
-        Event(
-            id=f"{message_id}.{number}",
-            type="study.available",
-            source=place.name,
-            site=place.site,
-            time=now,
-            message_id=message_id,
-            data=EventData(study=study),
-        )
-        for number, study in enumerate(studies)
-    )
-    return Reception(
-        message_id=message_id,
-        source=place.name,
-        site=place.site,
-        peer=said.calling_aet,
-        protocol="dicom",
-        received=now,
-        message_type=TYPE,
-        sender=said.calling_aet,
-        verdict=Verdict.ACCEPTED,
-        answer_code=f"{status.SUCCESS:04X}",
-        raw=raw,
-        keys=search_keys(events),
-        events=events,
-    )
+    request = _request(said, place, message_id=message_id, now=now, raw=raw)
+    return request.taken([Draft(type="study.available", data=EventData(study=study)) for study in studies])
 
 
 def refused(
-    fault: Fault, said: Said, place: Place, *, message_id: str, now: datetime, raw: bytes
+    fault: Fault, said: Said, place: ListenerPlace, *, message_id: str, now: datetime, raw: bytes
 ) -> Reception:
     """One that is answered with a failure; its bytes are kept."""
-    return Reception(
-        message_id=message_id,
+    return _request(said, place, message_id=message_id, now=now, raw=raw).refused(fault.code, str(fault))
+
+
+def _request(said: Said, place: ListenerPlace, *, message_id: str, now: datetime, raw: bytes) -> Request:
+    return Request(
         source=place.name,
         site=place.site,
-        peer=said.calling_aet,
-        protocol="dicom",
+        message_id=message_id,
         received=now,
         message_type=TYPE,
-        sender=said.calling_aet,
-        verdict=Verdict.REJECTED,
-        reason=str(fault),
-        answer_code=f"{fault.code:04X}",
+        calling_aet=said.calling_aet,
         raw=raw,
     )
 

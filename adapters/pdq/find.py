@@ -21,6 +21,7 @@ from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, PATIENT_ROOT_FIND
 from broker.errors import StoreError
 from broker.event import Identifier, Patient, PersonName
 from broker.hl7.demographics import read_issuer
+from broker.net.dicom_listener import DicomListener
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, FindRequest, Peer
 from broker.scalars import Text
@@ -215,21 +216,6 @@ def _born(text: str) -> tuple[str, str] | None:
     return low, (high if dash else low)
 
 
-class _PatientRoot:
-    """The listener's life: it lives on the shared association server (`broker.adapter.Inbound`)."""
-
-    addresses: tuple[str, ...] = ()
-
-    def __init__(self, config: PatientRoot, context: InboundContext) -> None:
-        context.register_dicom(PatientRootScp(config, context))
-
-    async def start(self) -> None:
-        """The association server starts with the broker."""
-
-    async def stop(self) -> None:
-        """The association server stops with the broker."""
-
-
 _ANYBODY: Final = Patient(
     identifiers=(Identifier(value="1", namespace="A", oid="2.999"), Identifier(value="2"))
 )
@@ -267,7 +253,7 @@ FIND = InboundSpec(
     name="patient-root",
     summary="Patient Root C-FIND at PATIENT level",
     config=PatientRoot,
-    factory=_PatientRoot,
+    factory=lambda config, context: DicomListener(context, PatientRootScp(config, context)),
     role="worklist",
     makes={},
     statement=statement,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from io import BytesIO
+from typing import NamedTuple
 
 from pydicom import dcmread
 
@@ -48,16 +49,32 @@ def head(
     return bytes(128) + b"DICM" + group_length + meta
 
 
-def read(raw: bytes, sop_class_uid: str) -> tuple[str, Attributes]:
-    """SOP Instance UID and attributes of a whole file of that class. Raises `RemoteProtocolError`."""
+class Contents(NamedTuple):
+    """What a file says."""
+
+    sop_instance_uid: str
+    calling_aet: str
+    information: bytes
+    """The broker's own remark, as `head` wrote it; empty in other files."""
+    attributes: Attributes
+
+
+def read(raw: bytes, sop_class_uid: str) -> Contents:
+    """A whole file of that class. Raises `RemoteProtocolError`."""
     elements.scan(BytesIO(raw))
     try:
         dataset = dcmread(BytesIO(raw))
     except Exception as exc:  # whatever pydicom raises of bytes that are no data set
         raise RemoteProtocolError("not a data set") from exc
-    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != sop_class_uid:
+    meta = dataset.file_meta
+    if str(meta.get("MediaStorageSOPClassUID", "")) != sop_class_uid:
         raise RemoteProtocolError("(0002,0002) is not the SOP class of this service")
-    return str(dataset.file_meta.get("MediaStorageSOPInstanceUID", "")), dicom.from_dataset(dataset)
+    return Contents(
+        sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID", "")),
+        calling_aet=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
+        information=bytes(meta.get("PrivateInformation", b"")).strip(),
+        attributes=dicom.from_dataset(dataset),
+    )
 
 
 def digest(transfer_syntax_uid: str) -> hashlib._Hash:

@@ -107,11 +107,6 @@ def is_warning(status: int) -> bool:
     return 0xB000 <= status <= 0xBFFF or status in _GENERAL_WARNINGS
 
 
-def is_failure(status: int) -> bool:
-    """Everything that is not success, warning, pending or cancel, unknown values included."""
-    return not (is_success(status) or is_warning(status) or is_pending(status) or status == CANCEL)
-
-
 def describe(status: int) -> str:
     """`A700 out of resources`: the value as DICOM prints it, and what it (else its class) means."""
     meaning = _MEANINGS.get(status)

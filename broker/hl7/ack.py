@@ -70,11 +70,6 @@ class Acknowledgement:
     def positive(self) -> bool:
         return self.code in ("AA", "CA")
 
-    @property
-    def is_accept(self) -> bool:
-        """An accept acknowledgement (commit) of enhanced mode."""
-        return self.code.startswith("C")
-
 
 def mode(header: Header) -> AckMode:
     """Enhanced as soon as MSH-15, or MSH-16 as a wish for an answer, holds a value of table 0155.

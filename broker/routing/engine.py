@@ -134,17 +134,6 @@ class RouteSet:
         """Targets of an event in the order of the files, and those that failed."""
         return self._route(view, view.event.type, None)
 
-    def evaluate(self, view: View) -> list[Target]:
-        """Targets of an event.
-
-        Raises:
-            UnmappableError: the first failure, naming the route's line and the table.
-        """
-        routed = self.route(view)
-        if routed.failures:
-            raise routed.failures[0].error
-        return list(routed.targets)
-
     def worklist_targets(self, view: View) -> list[Target]:
         """Only the worklist targets of a step, as if it just changed; `view.event` is its latest event."""
         return list(self._route(view, REFRESH, "worklist").targets)

@@ -85,20 +85,6 @@ class Table:
         return f"{self.file}:{row.line}"
 
 
-def load_tables(files: Mapping[str, Path]) -> dict[str, Table]:
-    """Reads all tables (name to file); raises `ConfigError` with every fault of every file."""
-    tables: dict[str, Table] = {}
-    faults: list[Fault] = []
-    for name, path in files.items():
-        try:
-            tables[name] = load_table(name, path)
-        except ConfigError as error:
-            faults += error.faults
-    if faults:
-        raise ConfigError(faults)
-    return tables
-
-
 def load_table(name: str, path: Path, *, shown_as: str = "") -> Table:
     """Reads one table, called `shown_as` in faults; raises `ConfigError` with every fault at once."""
     file = shown_as or path.as_posix()

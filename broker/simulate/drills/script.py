@@ -111,8 +111,6 @@ class ByHand:
 
 
 Step = Tell | Look | Pick | Begin | Store | End | Ask | Split | ByHand
-LOOKS: Final = (Look, Ask)
-"""Steps that change nothing: a drill without one of them is the same drill, less looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

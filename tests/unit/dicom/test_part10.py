@@ -40,7 +40,8 @@ def test_a_small_file_is_read_whole_and_only_one_of_its_class() -> None:
     )
     raw += b"\x10\x00\x10\x00PN\x04\x00Test"
 
-    assert part10.read(raw, uid.PERFORMED_STEP) == ("1.2.3", {"PatientName": "Test"})
+    contents = part10.read(raw, uid.PERFORMED_STEP)
+    assert (contents.sop_instance_uid, contents.attributes) == ("1.2.3", {"PatientName": "Test"})
     with pytest.raises(RemoteProtocolError, match="0002,0002"):
         part10.read(raw, uid.INSTANCE_AVAILABILITY)
     with pytest.raises(RemoteProtocolError):

@@ -164,9 +164,7 @@ def test_reading_an_acknowledgement(segments: str, expected: Acknowledgement) ->
 
 def test_what_an_answer_says_of_itself() -> None:
     assert Acknowledgement(code="CA", control_id="1").positive
-    assert Acknowledgement(code="CA", control_id="1").is_accept
     assert not Acknowledgement(code="AE", control_id="1").positive
-    assert not Acknowledgement(code="AE", control_id="1").is_accept
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ConfigError
-from broker.routing.tables import load_table, load_tables
+from broker.routing.tables import load_table
 
 SHIPPED = Path(__file__).parents[3] / "config" / "stations.csv"
 
@@ -147,14 +147,6 @@ def test_every_fault_at_once(tmp_path: Path) -> None:
         "t.csv:5:1: the code 'A' stands here twice; first in line 2.",
         "t.csv:6:1: AE: no backslash inside a value.",
     ]
-
-
-def test_every_fault_of_every_table(tmp_path: Path) -> None:
-    bad = write(tmp_path, "cod,values\n")
-    with pytest.raises(ConfigError) as caught:
-        load_tables({"a": bad, "b": tmp_path / "none.csv", "stations": SHIPPED})
-
-    assert len({fault.file for fault in caught.value.faults}) == 2
 
 
 def test_the_shipped_stations() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.pacs import notified
-from adapters.pacs.notified import Fault, Place, Said, map_studies, receive
-from broker.adapter import Verdict
+from adapters.pacs.notified import Fault, Said, map_studies, receive
+from broker.adapter import ListenerPlace, Verdict
 from broker.dicom import status
 from broker.event import InstanceReference
 from tests.support.golden import MESSAGE_ID, NOW
 from tests.support.ian import CT, notification
 
-PLACE = Place(name="availability", site="STO")
+PLACE = ListenerPlace(name="availability", site="STO", config_folder=Path())
 
 
 def said(attributes: dict[str, Any], uid: str = "2.25.9") -> Said:

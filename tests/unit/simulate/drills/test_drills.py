@@ -11,7 +11,7 @@ from broker import nationalid
 from broker.hl7.er7 import Message
 from broker.simulate.drills import catalog
 from broker.simulate.drills.catalog import DRILLS
-from broker.simulate.drills.script import LOOKS, Drill, Split, Step, Tell
+from broker.simulate.drills.script import Ask, Drill, Look, Split, Step, Tell
 from tests.support.paper import faults
 
 BEGINS = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -25,7 +25,7 @@ DOING = [
     (name, number)
     for name in DRILLS
     for number, step in enumerate(drill(name).steps, 1)
-    if not isinstance(step, LOOKS)
+    if not isinstance(step, Look | Ask)  # without one of these it is the same drill, less looked at
 ]
 
 
