@@ -11,7 +11,7 @@ from typing import Any
 
 import rich_click as click
 
-from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json, seconds_of
+from broker.cli.options import DURATION, config_option, format_option, journal_of, load_settings, print_json
 from broker.errors import ConfigError
 from broker.routing import codes
 from broker.routing.engine import RouteSet
@@ -113,11 +113,11 @@ def where(table: str, code: str | None, config: Path, as_json: bool) -> None:
 
 
 @command.command("missing")
-@click.option("--last", default="7d", show_default=True, help="How far back: 12h, 7d.")
+@click.option("--last", type=DURATION, default="7d", show_default=True, help="How far back: 12h, 7d.")
 @click.option("--table", "only", default="", help="Only this table.")
 @config_option
 @format_option
-def lacking(last: str, only: str, config: Path, as_json: bool) -> None:
+def lacking(last: float, only: str, config: Path, as_json: bool) -> None:
     """List the codes that messages brought and no row holds, the most frequent first.
 
     Looks at the journal's events again with the routes and tables of the folder, each at the time when it came, so
@@ -126,12 +126,11 @@ def lacking(last: str, only: str, config: Path, as_json: bool) -> None:
 
     Examples:  broker codes missing    ·    broker codes missing --last 24h --table stations --format json
     """
-    seconds = seconds_of(last, "--last")
     settings = load_settings(config)
     routes = configure(settings, os.environ).routes
     if only:
         _table(routes, only)
-    since = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+    since = (datetime.now(UTC) - timedelta(seconds=last)).isoformat()
     with journal_of(settings).snapshot() as tx:
         found = [one for one in missing(tx, routes, since, _told) if only in ("", one.table)]
     if sys.stderr.isatty():
@@ -139,21 +138,21 @@ def lacking(last: str, only: str, config: Path, as_json: bool) -> None:
     if as_json:
         print_json([asdict(one) for one in found])
     else:
-        _print(found, last)
+        _print(found, since)
     if found:
         raise SystemExit(1)
 
 
-def _print(found: list[Missing], last: str) -> None:
+def _print(found: list[Missing], since: str) -> None:
     for one in found:
         asked = " or ".join(one.codes) or "(no code at all)"
         types = ", ".join(f"{count} {name}" for name, count in one.types.items())
         click.echo(f"{one.table}: {asked}")
         click.echo(f"  {types}; first {one.first}, last {one.last}; asked by {', '.join(one.places)}")
     click.echo(
-        f"{len(found)} codes are missing in the last {last}"
+        f"{len(found)} codes are missing since {since[:16]}Z"
         if found
-        else f"nothing was missing in the last {last}"
+        else f"nothing was missing since {since[:16]}Z"
     )
 
 

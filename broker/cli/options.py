@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import rich_click as click
 from pydantic import TypeAdapter, ValidationError
@@ -45,13 +45,21 @@ class Number(click.ParamType[int]):
         return int(text)
 
 
-def seconds_of(duration: str, option: str) -> float:
-    """`12h` of an option in seconds. Raises `click.UsageError`."""
-    try:
-        seconds: float = TypeAdapter(Duration).validate_python(duration)
-    except ValidationError:
-        raise click.UsageError(f"{option} must be a duration such as 12h or 7d") from None
-    return seconds
+class DurationType(click.ParamType[float]):
+    """`250ms`, `30s`, `5m`, `24h`, `7d`, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return TypeAdapter[float](Duration).validate_python(value)
+        except ValidationError:
+            self.fail("must be a duration such as 30s, 12h or 7d", param, ctx)
+
+
+DURATION: Final = DurationType()
 
 
 def config_option(function: F) -> F:

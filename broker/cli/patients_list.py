@@ -8,12 +8,12 @@ from pathlib import Path
 import rich_click as click
 
 from broker.cli.options import (
+    DURATION,
     config_option,
     format_option,
     load_settings,
     open_journal,
     print_json,
-    seconds_of,
 )
 from broker.registers import temporary
 from broker.registers.temporary import Unreconciled
@@ -29,11 +29,15 @@ from broker.telemetry import age
     help="Those known by a temporary id, or called unknown.",
 )
 @click.option(
-    "--older-than", default="0s", show_default=True, help="Only those whose id is at least so old: 72h."
+    "--older-than",
+    type=DURATION,
+    default="0s",
+    show_default=True,
+    help="Only those whose id is at least so old: 72h.",
 )
 @config_option
 @format_option
-def command(wanted: bool, older_than: str, config: Path, as_json: bool) -> None:  # noqa: ARG001
+def command(wanted: bool, older_than: float, config: Path, as_json: bool) -> None:  # noqa: ARG001
     """List patients who still have to be identified, the longest first, with listener and site that must see to it.
 
     Temporary are FH-numbers, H-numbers and what the settings call so (docs/identifiers.md). A patient leaves the list
@@ -42,9 +46,9 @@ def command(wanted: bool, older_than: str, config: Path, as_json: bool) -> None:
 
     Examples:  broker patients list --temporary --older-than 72h    ·    broker patients list --temporary --format json
     """
-    now, least = datetime.now(UTC), seconds_of(older_than, "--older-than")
+    now = datetime.now(UTC)
     found = temporary.unreconciled(open_journal(load_settings(config)))
-    rows = [one for one in found if age(one.since, now) >= least]
+    rows = [one for one in found if age(one.since, now) >= older_than]
     if as_json:
         print_json([_row(one) for one in rows])
         return

@@ -11,7 +11,7 @@ from typing import Literal
 
 import rich_click as click
 
-from broker.cli.options import Number, config_option, journal_of, load_settings, print_json, seconds_of
+from broker.cli.options import DURATION, Number, config_option, journal_of, load_settings, print_json
 from broker.errors import ConfigError
 from broker.journal.window import window
 from broker.plan import report
@@ -119,7 +119,7 @@ def _from(since: str, days: float | None) -> str:
     if not since:
         return ""
     if since[-1:] in "smhd":
-        return (datetime.now(UTC) - timedelta(seconds=seconds_of(since, "--since"))).isoformat()
+        return (datetime.now(UTC) - timedelta(seconds=DURATION.convert(since, None, None))).isoformat()
     try:
         return moment(since).isoformat()
     except ValueError as exc:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import rich_click as click
 
 from broker.cli import reconcile_archive
 from broker.cli.options import (
+    DURATION,
     config_option,
     format_option,
     journal_of,
     load_settings,
     print_json,
     progress,
-    seconds_of,
 )
 from broker.runtime import rebuild as rebuilding
 from broker.runtime.inforce import live_configured
 from broker.runtime.reconcile import CLASSES, Report, reconcile, totals
+
+_DAY: Final = 86400.0
 
 
 @click.command("reconcile")
@@ -34,14 +36,14 @@ from broker.runtime.reconcile import CLASSES, Report, reconcile, totals
 )
 @click.option(
     "--last",
-    default="",
+    type=DURATION,
     show_default="1d",
     help="With --archive: studies of which something came so lately.",
 )
 @config_option
 @format_option
 def command(
-    day: str, by_day: bool, registers: bool, archive: str, last: str, config: Path, as_json: bool
+    day: str, by_day: bool, registers: bool, archive: str, last: float | None, config: Path, as_json: bool
 ) -> None:
     """Account for every message: received = delivered + queued + parked + held + dropped + filtered + rejected.
 
@@ -58,9 +60,9 @@ def command(
     if archive:
         if day or by_day or registers:
             raise click.UsageError("--archive stands alone, or with --last")
-        reconcile_archive.run(settings, archive, seconds_of(last or "1d", "--last"), as_json)
+        reconcile_archive.run(settings, archive, _DAY if last is None else last, as_json)
         return
-    if last:
+    if last is not None:
         raise click.UsageError("--last goes with --archive; without it --day chooses")
     database = journal_of(settings)
     with database.snapshot() as tx:

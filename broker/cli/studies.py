@@ -10,12 +10,12 @@ import rich_click as click
 
 from broker.cli import studies_fetch, studies_find
 from broker.cli.options import (
+    DURATION,
     config_option,
     format_option,
     load_settings,
     open_journal,
     print_json,
-    seconds_of,
 )
 from broker.cli.studies_reject import reject, revoke
 from broker.errors import ConfigError
@@ -46,12 +46,16 @@ command.add_command(revoke)
     "--rejected", "which", flag_value="rejected", help="Only those of which something was rejected."
 )
 @click.option(
-    "--since", default="30d", show_default=True, help="Only where something came so lately: 12h, 30d."
+    "--since",
+    type=DURATION,
+    default="30d",
+    show_default=True,
+    help="Only where something came so lately: 12h, 30d.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @config_option
 @format_option
-def list_studies(which: Which | None, since: str, limit: int, config: Path, as_json: bool) -> None:
+def list_studies(which: Which | None, since: float, limit: int, config: Path, as_json: bool) -> None:
     """List studies, the latest first: how much is here, and how much of it which archive has.
 
     Shows no patient data.
@@ -59,7 +63,7 @@ def list_studies(which: Which | None, since: str, limit: int, config: Path, as_j
     Examples:  broker studies list --open    ·    broker studies list --unsafe --since 7d --format json
     """
     settings = load_settings(config)
-    begin = datetime.now(UTC) - timedelta(seconds=seconds_of(since, "--since"))
+    begin = datetime.now(UTC) - timedelta(seconds=since)
     rows = study_list.listed(
         open_journal(settings),
         which or "all",

@@ -14,10 +14,10 @@ from types import FrameType
 from typing import Any, Final
 
 import rich_click as click
-from pydantic import TypeAdapter, ValidationError
 
 from broker.adapter import Verdict
 from broker.cli.options import (
+    DURATION,
     audited,
     config_option,
     format_option,
@@ -32,7 +32,6 @@ from broker.routing.expression import Expression, Scope, compile_condition
 from broker.routing.syntax import ExpressionError
 from broker.routing.tables import read_table
 from broker.runtime import routesets
-from broker.scalars import Duration
 from broker.settings import Settings
 from broker.store.database import Transaction
 from broker.tap.choice import OUTCOMES, STREAMS, Choice, HashedPatient, Stream
@@ -50,20 +49,6 @@ _WHY: Final = {
     "closed": "nobody reads any more",
     "unwritable": "the output failed",
 }
-
-
-class _DurationType(click.ParamType[float]):
-    """`250ms`, `30s`, `5m`, `24h`, `7d`, as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return TypeAdapter[float](Duration).validate_python(value)
-        except ValidationError:
-            self.fail("must be a duration such as 30s, 5m or 24h", param, ctx)
 
 
 class _SampleType(click.ParamType[int]):
@@ -99,12 +84,12 @@ class _SampleType(click.ParamType[int]):
     help="Only where this is true of an event: a route's expression, over what the event itself says.",
 )
 @click.option("--patient", help="Only what names this patient's number; `-` reads it from standard input.")
-@click.option("--since", type=_DurationType(), help="Begin so long ago: 5m, 2h.")
+@click.option("--since", type=DURATION, help="Begin so long ago: 5m, 2h.")
 @click.option(
     "--last", type=click.IntRange(min=1), default=None, help="Begin with the last so many that fit."
 )
 @click.option("--count", type=click.IntRange(min=1), help="End after so many.")
-@click.option("--for", "seconds", type=_DurationType(), help="End after so long: 10m.")
+@click.option("--for", "seconds", type=DURATION, help="End after so long: 10m.")
 @click.option("--sample", type=_SampleType(), default=1, help="One of so many messages, whole: 1/100.")
 @click.option("--fields", default="", help="Show these fields of the message: PID-3,PID-5.1.")
 @click.option("--raw", is_flag=True, help="Show the message, what the event says, what leaves.")

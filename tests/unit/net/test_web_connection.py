@@ -235,16 +235,15 @@ def test_an_answer_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_does_not_read_on() -> None:
-    done: list[bytes] = []
+    done = threading.Event()
 
     def behave(request: Request) -> None:
-        while not done:
-            time.sleep(0.02)
+        done.wait(30)
 
     with connected(behave, response_timeout="300ms") as (_, connection):
         with pytest.raises(TransientDeliveryError, match="does not read on"):
             post(connection, *[bytes(1 << 20)] * 40)
-        done.append(b"")
+        done.set()
 
 
 def test_what_a_server_says_before_it_has_read_all_is_heard() -> None:
