@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 
 from adapters.commitment.inbound import INBOUND, CommitmentReader, CommitmentScp, CommitmentService
-from broker.adapter import InboundContext, ListenerPlace
+from broker.adapter import ListenerPlace
 from broker.dicom import status, uid
 from broker.dicom.attributes import Attributes
 from broker.dicom.encode import encode
 from broker.errors import StoreError
 from broker.event import Study
 from broker.journal import log
-from broker.journal.intake import JournalIntake
 from broker.net.service import ActionRequest, Answer, Peer
 from broker.runtime.offline import instance
-from broker.store.sqlite import SqliteDatabase
+from tests.support import scp
 from tests.support.commitment import asked, file_of, references
 from tests.support.golden import MESSAGE_ID, NOW
 
@@ -35,32 +34,9 @@ READER = CommitmentReader(
 )
 
 
-class Rig:
-    """The service in front of a journal on disk."""
-
+class Rig(scp.Rig[CommitmentScp]):
     def __init__(self, folder: Path) -> None:
-        self.database = SqliteDatabase(folder / "journal.sqlite")
-        self.database.open()
-        self.counted: list[str] = []
-        self.room: StoreError | None = None
-        context: Any = InboundContext(
-            name="commitments",
-            site="STO",
-            bind="",
-            config_folder=folder,
-            spool=folder,
-            intake=JournalIntake(self.database, lambda: None, check_room=self._check),
-            worklist=None,
-            clock=lambda: NOW,
-            register_dicom=lambda _: None,
-            known_aets=frozenset(),
-            count=lambda _, labels: self.counted.append(labels["verdict"]),
-        )  # type: ignore[arg-type]
-        self.scp = CommitmentScp(context)
-
-    def _check(self) -> None:
-        if self.room is not None:
-            raise self.room
+        super().__init__(folder, "commitments", CommitmentScp)
 
     def send(
         self,
@@ -88,19 +64,14 @@ class Rig:
 
     @property
     def said(self) -> list[tuple[str, Study | None]]:
-        found = log.unrouted(self.database.read(), 99)
-        return [(one.event.type, one.event.data.study) for one in found]
-
-    @property
-    def messages(self) -> list[tuple[Any, ...]]:
-        return self.database.read().rows("SELECT type, verdict, answer_code FROM message ORDER BY seq")
+        return [(one.type, one.data.study) for one in self.unrouted]
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     found = Rig(tmp_path)
     yield found
-    found.database.close()
+    found.close()
 
 
 @pytest.mark.parametrize("syntax", [uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN])

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from adapters.modality.mpps import INBOUND, PerformedStepReader, PerformedStepScp, PerformedStepService
-from broker.adapter import InboundContext, ListenerPlace
+from broker.adapter import ListenerPlace
 from broker.dicom import status, uid
 from broker.dicom.encode import encode
 from broker.errors import StoreError
 from broker.journal import log
-from broker.journal.intake import JournalIntake
 from broker.net.service import Answer, ObjectRequest, Peer
 from broker.runtime.offline import instance
-from broker.store.sqlite import SqliteDatabase
+from tests.support import scp
 from tests.support.golden import MESSAGE_ID, NOW
 from tests.support.mpps import MPPS, begun, ended, scheduled
 
@@ -26,38 +25,9 @@ PEER = Peer(calling_aet="CT1", called_aet="BROKER", host="192.0.2.1", port=1)
 STEP = scheduled("2.25.7", "S1", "A1")
 
 
-class Rig:
-    """An SCP in front of a journal on disk."""
-
+class Rig(scp.Rig[PerformedStepScp]):
     def __init__(self, folder: Path) -> None:
-        self.database = SqliteDatabase(folder / "journal.sqlite")
-        self.database.open()
-        self.counted: list[str] = []
-        self.room: StoreError | None = None
-        self.alerts: list[str] = []
-        context: Any = InboundContext(
-            name="performed",
-            site="STO",
-            bind="",
-            config_folder=folder,
-            spool=folder,
-            intake=JournalIntake(
-                self.database,
-                lambda: None,
-                alert=lambda _tx, reception: self.alerts.append(reception.answer_code),
-                check_room=self._check,
-            ),
-            worklist=None,
-            clock=lambda: NOW,
-            register_dicom=lambda _: None,
-            known_aets=frozenset(),
-            count=lambda _, labels: self.counted.append(labels["verdict"]),
-        )  # type: ignore[arg-type]
-        self.scp = PerformedStepScp(CONFIG, context)
-
-    def _check(self) -> None:
-        if self.room is not None:
-            raise self.room
+        super().__init__(folder, "performed", lambda context: PerformedStepScp(CONFIG, context))
 
     def create(self, instance_uid: str = "2.25.1", **fields: Any) -> Answer:
         return self.send("N-CREATE", encode(begun(STEP, **fields)), instance_uid)
@@ -77,18 +47,14 @@ class Rig:
 
     @property
     def events(self) -> list[str]:
-        return [one.event.type for one in log.unrouted(self.database.read(), 99)]
-
-    @property
-    def messages(self) -> list[tuple[Any, ...]]:
-        return self.database.read().rows("SELECT type, verdict, answer_code FROM message ORDER BY seq")
+        return [one.type for one in self.unrouted]
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     found = Rig(tmp_path)
     yield found
-    found.database.close()
+    found.close()
 
 
 def test_what_is_answered_stands_in_the_journal(rig: Rig) -> None:

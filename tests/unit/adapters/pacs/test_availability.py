@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from adapters.pacs.availability import INBOUND, AvailabilityReader, AvailabilityScp, AvailabilityService
-from broker.adapter import InboundContext, ListenerPlace, Verdict
+from broker.adapter import ListenerPlace, Verdict
 from broker.dicom import status, uid
 from broker.dicom.encode import encode
 from broker.journal import log
-from broker.journal.intake import JournalIntake
 from broker.net.service import Answer, ObjectRequest, Peer
-from broker.store.sqlite import SqliteDatabase
+from tests.support import scp
 from tests.support.golden import MESSAGE_ID, NOW
 from tests.support.ian import IAN, notification
 
@@ -23,27 +22,9 @@ PEER = Peer(calling_aet="PACS", called_aet="BROKER", host="192.0.2.1", port=1)
 SAID = notification(("2.25.3", "NEARLINE", "PACS"))
 
 
-class Rig:
-    """An SCP in front of a journal on disk."""
-
+class Rig(scp.Rig[AvailabilityScp]):
     def __init__(self, folder: Path) -> None:
-        self.database = SqliteDatabase(folder / "journal.sqlite")
-        self.database.open()
-        self.counted: list[str] = []
-        context: Any = InboundContext(
-            name="availability",
-            site="STO",
-            bind="",
-            config_folder=folder,
-            spool=folder,
-            intake=JournalIntake(self.database, lambda: None),
-            worklist=None,
-            clock=lambda: NOW,
-            register_dicom=lambda _: None,
-            known_aets=frozenset(),
-            count=lambda _, labels: self.counted.append(labels["verdict"]),
-        )  # type: ignore[arg-type]
-        self.scp = AvailabilityScp(context)
+        super().__init__(folder, "availability", AvailabilityScp)
 
     def send(self, dataset: bytes, instance_uid: str = "2.25.9", operation: Any = "N-CREATE") -> Answer:
         return self.scp.operate(
@@ -57,16 +38,12 @@ class Rig:
             PEER,
         )
 
-    @property
-    def messages(self) -> list[tuple[Any, ...]]:
-        return self.database.read().rows("SELECT type, verdict, answer_code FROM message ORDER BY seq")
-
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     found = Rig(tmp_path)
     yield found
-    found.database.close()
+    found.close()
 
 
 def test_what_is_answered_stands_in_the_journal(rig: Rig) -> None:
