@@ -266,8 +266,13 @@ def open_files(limit: int, connections: int) -> Finding:
 
 
 def transport(loopback: bool) -> Finding:
-    """There is no TLS yet; what that means depends on who can listen."""
+    """MLLP and DICOM have no TLS yet; what that means depends on who can listen."""
     if loopback:
-        return ok("certificates", "no TLS yet, so no certificate; every listener is bound to loopback")
+        return ok(
+            "certificates",
+            "MLLP and DICOM have no TLS yet, so no certificate; every listener is bound to loopback",
+        )
     do = "keep it on a network of its own, or put a TLS tunnel in front"
-    return warning("certificates", "no TLS yet: what leaves this machine can be read on the way", do)
+    return warning(
+        "certificates", "MLLP and DICOM have no TLS yet: what they carry can be read on the way", do
+    )

@@ -1,9 +1,9 @@
 """One accepted association, in the one thread that it has: negotiates, reads requests, ends when either side wants.
 
 What a request means and what is answered is `broker.net.serving`'s. Another thread may send it an N-EVENT-REPORT while
-nothing is being answered (`report`). While an answer is worked out, `cancelled` looks
-whether the peer has sent a C-CANCEL, or has gone. One request at a time (asynchronous window 1/1): who sends another
-one meanwhile is served after it.
+nothing is being answered (`report`). While an answer is worked out, `cancelled` looks whether the peer has sent a
+C-CANCEL, or has gone. One request at a time (asynchronous window 1/1): who sends another one meanwhile is served after
+it.
 
 PS3.8 7, 9.2 (upper layer service and states, as acceptor), 9.3.4, 9.3.8 (why it is rejected, aborted).
 """

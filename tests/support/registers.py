@@ -8,6 +8,7 @@ from broker.event import Event
 from broker.registers import exceptions, patients, steps
 from broker.registers.fold import Folded, fold
 from broker.registers.patients import Known
+from broker.runtime.rebuild import COPIED
 from broker.store.sqlite import in_memory
 from tests.support import events
 
@@ -45,32 +46,4 @@ class Registers:
         return [e["subject"] for e in exceptions.listed(self.tx) if not kind or e["kind"] == kind]
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
-        names = (
-            "patient",
-            "patient_identifier",
-            "patient_search",
-            "step",
-            "visit",
-            "visit_history",
-            "bed",
-            "worklist",
-            "worklist_station",
-            "instance",
-            "mpps",
-            "mpps_step",
-            "study",
-            "study_expected",
-            "copy",
-            "commitment",
-            "commitment_request",
-            "commitment_item",
-            "rejection",
-            "availability",
-            "temporary_id",
-            "mother",
-            "exception",
-            "patient_change",
-            "patient_change_identifier",
-            "patient_link",
-        )
-        return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
+        return {name: self.tx.rows(f"SELECT * FROM {name} ORDER BY 1, 2") for name in COPIED}
