@@ -311,6 +311,12 @@ def _study(tx: Transaction, event: Event, message: Message | None, said: Study) 
         commitments.requested(tx, event, said)
     elif event.type == "commitment.reported":
         commitments.reported(tx, event, said)
+    elif event.type == "study.committed":
+        known = commitments.answered(tx, event, said)
+        if known is None:
+            return Folded(view=None)
+        said, data = known, event.data.model_copy(update={"study": known})
+        event = event.model_copy(update={"data": data})
     elif event.type in ("study.rejected", "study.restored") and rejections.foreign(tx, event, said):
         return Folded(view=None)
     else:

@@ -59,8 +59,6 @@ def fold(tx: Transaction, event: Event, said: Study) -> None:
         rejections.wrong_entries(tx, event, said.study_uid)
     elif event.type == "study.stored":
         commitments.stored(tx, event, said)
-    elif event.type == "study.committed":
-        commitments.answered(tx, event, said)
     elif event.type in ("study.rejected", "study.restored"):
         rejections.fold(tx, event, said)
     elif event.type == "study.available":

@@ -103,6 +103,7 @@ class Broker:
             unanswered=lambda destination: self._telemetry.count(
                 "broker_wakeups_unanswered_total", {"destination": destination}
             ),
+            report=lambda *told: self._dicom.report(*told),
         )
         self._feed = self._made_feed()
         self._router = Router(
@@ -271,11 +272,11 @@ class Broker:
         )
 
     def _admits(self, peer: Peer) -> bool:
-        """Known devices, all where the settings say so, and this machine's own commands."""
+        """Known devices and archives, all where the settings say so, and this machine's own commands."""
         settings = self._configured.settings
-        dicom = settings.broker.dicom
-        own = peer.calling_aet == dicom.ae_title and peer.host in ("127.0.0.1", "::1", settings.broker.bind)
-        return own or settings.open_ae or peer.calling_aet in dicom.peers
+        own_title = settings.broker.dicom.ae_title
+        own = peer.calling_aet == own_title and peer.host in ("127.0.0.1", "::1", settings.broker.bind)
+        return own or settings.open_ae or peer.calling_aet in settings.callers
 
     def _check_rooms(self) -> None:
         for room in self._rooms:
