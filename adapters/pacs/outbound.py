@@ -1,4 +1,4 @@
-"""Instances to the PACS: sent from the kept file, coerced as rendered on the way, over a reused association.
+"""Instances to the PACS: the kept file, coerced as rendered, sent from disk over a reused association.
 
 Any status but `0000` and `Bxxx` is a failure and is tried again; nothing is called sent that the PACS did not take.
 """
@@ -6,7 +6,7 @@ Any status but `0000` and `Bxxx` is a failure and is tried again; nothing is cal
 from __future__ import annotations
 
 import json
-from typing import BinaryIO
+from pathlib import Path
 
 from pydantic import Field
 
@@ -47,6 +47,7 @@ class PacsSender:
     def __init__(self, config: StorageDestination, context: OutboundContext) -> None:
         self._charsets = config.charsets
         self._spool = context.spool
+        self._work_folder = context.work
         self._scu = StoreScu(
             config.host,
             config.port,
@@ -57,20 +58,17 @@ class PacsSender:
         )
 
     def deliver(self, delivery: Delivery) -> Receipt:
-        """Sends the instance; what PAS says is put into it on the way."""
+        """Sends the instance; the coerced copy lives only as long as the sending."""
         order = json.loads(delivery.payload)
         if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
             raise TransientDeliveryError("the spool is not there: is it mounted?")
+        kept = self._spool / order["path"]
+        coerced, lossy = (None, False) if order["coerce"] is None else self._coerced(kept, order, delivery)
         try:
-            with (self._spool / order["path"]).open("rb") as kept:
-                splice = None if order["coerce"] is None else self._plan(kept, order)
-                leaving = kept if splice is None else coerce.opened(kept, splice)
-                code = self._scu.send_file(leaving, delivery.confirm)
-        except FileNotFoundError as exc:
-            raise AskPersonError("the kept file of the instance is gone") from exc
-        except OSError as exc:
-            raise TransientDeliveryError(f"the instance cannot be read: {type(exc).__name__}") from exc
-        lossy = splice is not None and splice.lossy
+            code = self._scu.send(coerced or kept, delivery.confirm)
+        finally:
+            if coerced is not None:
+                coerced.unlink(missing_ok=True)
         said = "; sent with a name transliterated or cut" if lossy else ""
         return Receipt(detail=f"{code:04X}{said}", lossy=lossy)
 
@@ -78,15 +76,30 @@ class PacsSender:
         """Releases the association."""
         self._scu.close()
 
-    def _plan(self, kept: BinaryIO, order: dict[str, str]) -> coerce.Splice | None:
-        """How the object gets what PAS says and loses contact data, None where nothing is to change."""
+    def _coerced(self, kept: Path, order: dict[str, str], delivery: Delivery) -> tuple[Path | None, bool]:
+        """A copy with what PAS says and without contact data, None where nothing is to change; whether it says so in
+        other letters."""
         coercion = coerce.Coercion(
             attributes=dicom.from_json(json.dumps(order["coerce"])), charsets=self._charsets
         )
         try:
-            return coerce.plan(kept, coercion, now=order["time"], source=order["source"], system="BROKER")
+            with kept.open("rb") as source:
+                splice = coerce.plan(
+                    source, coercion, now=order["time"], source=order["source"], system="BROKER"
+                )
+                if splice is None:
+                    return None, False
+                self._work_folder.mkdir(parents=True, exist_ok=True)
+                target = self._work_folder / f"{delivery.id}.dcm"
+                with target.open("wb") as copy:
+                    coerce.apply(source, copy, splice)
+                return target, splice.lossy
+        except FileNotFoundError as exc:
+            raise AskPersonError("the kept file of the instance is gone") from exc
         except RemoteProtocolError as exc:
             raise AskPersonError(f"the instance cannot be coerced: {exc}") from exc
+        except OSError as exc:
+            raise TransientDeliveryError(f"the instance cannot be copied: {type(exc).__name__}") from exc
 
 
 STATEMENT = Statement(

@@ -31,7 +31,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from broker.dicom import elements, pdu, status, uid
 from broker.errors import AskPersonError, PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
@@ -82,19 +81,13 @@ class StoreScu:
         `AskPersonError` (file missing or broken: nothing that the peer could be blamed for).
         """
         try:
-            with path.open("rb") as file:
-                return self.send_file(file, confirm)
+            return self._send(path, confirm)
         except FileNotFoundError as error:
             raise AskPersonError("the instance's file is gone") from error
-        except OSError as error:
-            raise TransientDeliveryError("the instance's file cannot be read") from error
-
-    def send_file(self, file: BinaryIO, confirm: Callable[[], None] = lambda: None) -> int:
-        """As `send`, of a Part 10 file that is open, or is none on disk. What reading it raises as `OSError` passes."""
-        try:
-            return self._send(file, confirm)
         except RemoteProtocolError as error:
             raise AskPersonError(f"the instance's file is broken: {error}") from error
+        except OSError as error:
+            raise TransientDeliveryError("the instance's file cannot be read") from error
 
     def echo(self) -> None:
         """C-ECHO. Raises `TransientDeliveryError` when the peer does not answer it with 0000."""
@@ -108,10 +101,10 @@ class StoreScu:
         with self._lock:
             self._drop()
 
-    def _send(self, file: BinaryIO, confirm: Callable[[], None]) -> int:
-        with self._lock:
+    def _send(self, path: Path, confirm: Callable[[], None]) -> int:
+        with self._lock, path.open("rb") as file:
             meta = elements.read_meta(file)
-            length = file.seek(0, os.SEEK_END) - meta.dataset_offset
+            length = os.fstat(file.fileno()).st_size - meta.dataset_offset
             if not (meta.sop_class_uid and meta.sop_instance_uid and meta.transfer_syntax_uid and length):
                 raise RemoteProtocolError("no data set, or a UID is missing from the file meta information")
             context = pdu.Context(meta.sop_class_uid, meta.transfer_syntax_uid)
