@@ -50,6 +50,7 @@ __all__ = [
     "Reception",
     "Rendered",
     "Renderer",
+    "Send",
     "Stored",
     "Target",
     "Verdict",
@@ -66,6 +67,11 @@ REPEAT_WINDOW: Final = timedelta(days=7)
 
 Kind = Literal["worklist", "hl7", "dicom"]
 """What a destination takes; the key of a route's target (`worklist: eye`, `hl7: epj`, `dicom: pacs`)."""
+
+
+Send = Literal["source", "ORM^O01", "ORU^R01"]
+"""What a route sends to an HL7 destination: the message that caused the event as it came, or one that is built: an
+order's status (ORM^O01), what was rejected (ORU^R01)."""
 
 
 class Options(BaseModel):
@@ -91,7 +97,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What commit 1 must find of an object that has a life of its own (an MPPS), for a reception to stand.
+    """What commit 1 must find of an object that has a life of its own (an MPPS, an instance), for a reception to stand.
 
     The answer must be right when it leaves, and commit 2 comes later: so the state is kept by commit 1. The same bytes
     again, which change no state, are a repeat.
@@ -105,6 +111,10 @@ class Claim:
     """The state in which it is then."""
     otherwise: Callable[[str], Reception]
     """The refusal that stands instead, by the state that was found."""
+    again: bool = False
+    """The same bytes again are taken in again, not answered as a repeat."""
+    alert: bool = False
+    """A person must learn of the refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""Whose a DICOM object says it is: Patient ID with its issuer, name, birth date and sex as it states them. Pure.
+"""Whose a DICOM object says it is: Patient ID with its issuer, name, birth date and sex, read and written. Pure.
 
-Taken as it stands: whose it really is, the registers say. PS3.3 C.7.1.1 (Patient module).
+What it states is taken as it stands: whose it really is, the registers say. PS3.3 C.7.1.1 (Patient module).
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker import identity, nationalid
-from broker.dicom.attributes import Attributes
+from broker.dicom import attributes as dicom
+from broker.dicom.attributes import Attributes, Value
+from broker.errors import LocalProtocolError
 from broker.event import Identifier, Patient, PersonName
 from broker.hl7.demographics import SEX, Issuers
 
@@ -82,3 +84,22 @@ def person_name(text: str) -> PersonName:
     """The alphabetic group of a PN (PS3.5 6.2.1)."""
     family, given, middle, prefix, suffix = (*text.split("=")[0].split("^"), "", "", "", "", "")[:5]
     return PersonName(family=family, given=given, middle=middle, prefix=prefix, suffix=suffix)
+
+
+def patient_module(patient: Patient) -> Attributes:
+    """The Patient module: the first identifier is Patient ID, the others stand beside it."""
+    if not patient.identifiers:
+        raise LocalProtocolError("a patient in the register has an identifier")
+    first, *others = patient.identifiers
+    birth_date = patient.birth_date or ""
+    found: dict[str, Value] = {
+        "PatientName": dicom.person_name(patient.name) if patient.name else "",
+        "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
+        "PatientSex": patient.sex or "",
+        **dicom.patient_id(first),
+    }
+    if others:
+        # PS3.3 C.7.1.1: an item of it, unlike the Patient ID itself, must say its type.
+        typed = {"TypeOfPatientID": "TEXT"}
+        found["OtherPatientIDsSequence"] = tuple({**dicom.patient_id(other), **typed} for other in others)
+    return found

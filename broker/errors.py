@@ -137,7 +137,11 @@ class DeliveryError(BrokerError):
 
 
 class TransientDeliveryError(DeliveryError):
-    """Not now: wait and try again."""
+    """Not now: wait and try again. `wait`: seconds that the destination asks to be left alone for, where it says so."""
+
+    def __init__(self, message: str, *, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 class UnreachableError(TransientDeliveryError):

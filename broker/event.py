@@ -50,16 +50,27 @@ EventType = Literal[
     "study.stored",
     "study.committed",
     "study.rejected",
+    "study.restored",
+    "study.available",
+    "commitment.requested",
+    "commitment.reported",
     "result.available",
     "result.withdrawn",
     "observation.recorded",
     "document.received",
     "consent.changed",
+    "exception.closed",
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 OPERATOR = "operator"
 """Source of what people decide about patients: no listener may have this name."""
+
+CLOCK = "clock"
+"""Source of what time brings about: no listener may have this name."""
+
+BY_TIME: tuple[EventType, ...] = ("step.expired", "study.completed", "study.stored", "commitment.reported")
+"""Events that the clock makes."""
 
 StepStatus = Literal["SCHEDULED", "ARRIVED", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"]
 
@@ -299,6 +310,44 @@ class Instance(Payload):
     """It came from a device that stands where only newborns are examined (the listener's settings)."""
 
 
+class InstanceReference(Payload):
+    """An instance that something is said of: an item of (0008,1199), (0008,1198) and the like."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str = ""
+    failure: int = 0
+    """(0008,1197), PS3.3 C.14.1.1; 0: none."""
+
+
+class Study(Payload):
+    """What is said of a study, or of some of its instances. Which parts stand depends on the event's type."""
+
+    study_uid: str = ""
+    """Empty: of a storage commitment, whose instances may be of several."""
+    accession_number: str = ""
+    basis: Literal["", "mpps", "quiet"] = ""
+    """Why it counts as complete: everything that its MPPS list is here, or nothing came for a while."""
+    number: int = 0
+    """Instances of it that are here; of a rejection, and of one that is taken back: that stay in use."""
+    archive: str = ""
+    """The destination that has them (stored), or answers for them (committed)."""
+    transaction_uid: str = ""
+    """(0008,1195) of a storage commitment."""
+    requester: str = ""
+    """AE title of the device that asked for the commitment."""
+    reason: Code | None = None
+    """Title of a rejection note (PS3.16 CID 7010), or of one that takes another back."""
+    note: str = ""
+    """SOP Instance UID of that note."""
+    retrieve_aet: str = ""
+    """Of an availability: where they can be retrieved (0008,0054)."""
+    availability: Literal["", "ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE"] = ""
+    """(0008,0056)."""
+    instances: tuple[InstanceReference, ...] = ()
+    """Those that it is about; of a rejection: none means all of the study."""
+
+
 class Result(Payload):
     """A report or a set of observations, passed on whole; only what routing needs is read."""
 
@@ -321,6 +370,15 @@ class Decision(Payload):
     """What they were shown: a digest."""
 
 
+class Closing(Payload):
+    """That somebody has seen to what a person had to look at (`broker.registers.exceptions`)."""
+
+    kind: str
+    subject: str
+    by: str
+    reason: str
+
+
 class EventData(Payload):
     """What the event is about. Which parts stand depends on the event's type."""
 
@@ -334,9 +392,12 @@ class EventData(Payload):
     step: Step | None = None
     performed: PerformedStep | None = None
     instance: Instance | None = None
+    study: Study | None = None
     result: Result | None = None
     decision: Decision | None = None
     """Of a split, and of a merge that was held and then released. Stays inside: it is not published."""
+    closing: Closing | None = None
+    """Stays inside: it is not published."""
 
 
 class Draft(Payload):
@@ -382,7 +443,12 @@ class Event(Payload):
             "eventtime": self.event_time,
             "data": self.data.model_dump(
                 exclude_none=True,
-                exclude={"patient": set(CONFIDENTIAL), "step": set(CONFIDENTIAL), "decision": True},
+                exclude={
+                    "patient": set(CONFIDENTIAL),
+                    "step": set(CONFIDENTIAL),
+                    "decision": True,
+                    "closing": True,
+                },
             ),
         } | ({} if self.occurred is None else {"occurred": self.occurred.isoformat()})
 

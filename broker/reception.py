@@ -506,4 +506,6 @@ def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
                 ("study", data.instance.study_uid),
                 ("instance", data.instance.sop_instance_uid),
             ]
+        if data.study is not None:
+            keys += [("accession", data.study.accession_number), ("study", data.study.study_uid)]
     return tuple(dict.fromkeys(key for key in keys if key[1]))

@@ -22,7 +22,7 @@ from broker.delivery.pace import Window
 from broker.device import AePattern, Device, find, merged
 from broker.dicom.aet import AeTitle
 from broker.errors import ConfigError, Fault
-from broker.event import OPERATOR
+from broker.event import CLOCK, OPERATOR
 from broker.identity import Environment
 from broker.scalars import ZoneName, as_written
 from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
@@ -121,6 +121,39 @@ class StepsSettings(Options):
         validate_default=True,
         description="How long an MPPS may be in progress before it is reported (`mpps-overdue`); its step stays"
         " STARTED.",
+    )
+
+
+class StudiesSettings(Options):
+    """When a study is complete, when archives keep it safely, and when its files are given up (docs/studies.md)."""
+
+    quiet: Duration = Field(
+        default="5m",
+        validate_default=True,
+        description="A study without an MPPS that lists its instances is complete when nothing of it came for so long.",
+    )
+    copies: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="How many archives must have committed to an object before it is safe: then devices that ask for"
+        " storage commitment are told so, and its file may be given up.",
+    )
+    keep: Duration | None = Field(
+        default="7d",
+        validate_default=True,
+        description="How long the file of an object stays after it became safe; `null`: for ever.",
+    )
+    commitment_retry: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="An archive that did not answer is asked again after so long, and then ever more seldom.",
+    )
+    commitment_overdue: Duration = Field(
+        default="24h",
+        validate_default=True,
+        description="How long an archive may owe its commitment before it is reported (`commitment-overdue`), and how"
+        " long a device that asks for one waits until what is undecided is told to have failed.",
     )
 
 
@@ -243,6 +276,7 @@ class BrokerSettings(Options):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     steps: StepsSettings = Field(default_factory=StepsSettings)
+    studies: StudiesSettings = Field(default_factory=StudiesSettings)
     tap: TapSettings = Field(default_factory=TapSettings)
     inbound: Mapping[str, Any] = Field(description="Listeners by name.")
     outbound: Mapping[str, Any] = Field(description="Destinations by name.")
@@ -410,8 +444,9 @@ def _entries(
     entries = document.value.get(section) if isinstance(document.value, dict) else None
     for name, value in (entries if isinstance(entries, dict) else {}).items():
         at = (section, name)
-        if section == "inbound" and name == OPERATOR:
-            what = f"no listener may be called '{OPERATOR}': that is the source of what people decide"
+        if section == "inbound" and name in (OPERATOR, CLOCK):
+            whose = "people decide" if name == OPERATOR else "time brings about"
+            what = f"no listener may be called '{name}': that is the source of what {whose}"
             faults.append(document.fault(at, what, key=True, code="wrong-value"))
             continue
         if not isinstance(value, dict) or "adapter" not in value:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["DicomService", "IheClaim", "Statement"]
+__all__ = ["DicomService", "IheClaim", "Statement", "WebService"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,24 @@ class DicomService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebService:
+    """One DICOMweb transaction, as its user agent (PS3.18 8.2)."""
+
+    name: str
+    """`Store (STOW-RS)`."""
+    requests: tuple[str, ...]
+    """Methods and resources: `POST {url}/studies`."""
+    payload: str
+    """What is sent with it."""
+    accepts: str
+    """Media types that may be answered."""
+    statuses: Mapping[str, str]
+    """What becomes of it, by the HTTP statuses that come back."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about its behaviour and its limits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IheClaim:
     """One IHE transaction that the adapter takes part in."""
 
@@ -55,6 +73,7 @@ class Statement:
     """All of it, for one listener or destination with its options."""
 
     services: tuple[DicomService, ...] = ()
+    web: tuple[WebService, ...] = ()
     means: Mapping[str, str] = field(default_factory=dict)
     """HL7 message type to what it is taken to mean."""
     refuses: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from broker.event import (
     PersonName,
     Result,
     Step,
+    Study,
 )
 from broker.hl7.er7 import Message
 
@@ -83,6 +84,7 @@ class View:
             "step": self.step or self.event.data.step,
             "performed": self.performed or self.event.data.performed,
             "instance": self.event.data.instance,
+            "study": self.event.data.study,
             "result": self.event.data.result,
         }
         for prefix, payload in parts.items():
@@ -110,6 +112,7 @@ def catalogue() -> Mapping[str, FactType]:
         "step": Step,
         "performed": PerformedStep,
         "instance": Instance,
+        "study": Study,
         "result": Result,
     }
     for prefix, model in roots.items():

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Sees to it that what the tests need is here: DCMTK, Orthanc and dicom3tools to talk to, PostgreSQL, Redis and RabbitMQ
-# to stand on, a C compiler for the proof. Installs them through apt when root; otherwise says how. Servers are installed
-# as programs, never as services.
+# Sees to it that what the tests need is here: DCMTK, Orthanc (with DICOMweb) and dicom3tools to talk to, PostgreSQL, Redis
+# and RabbitMQ to stand on, a C compiler for the proof, OpenSSL for certificates. Installs them through apt when root;
+# otherwise says how. Servers are installed as programs, never as services.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -9,7 +9,9 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 missing=
 command -v dcmdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
+[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+command -v openssl >/dev/null || missing="$missing openssl"
 # gcc alone brings no headers.
 { command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || missing="$missing gcc libc6-dev"
 command -v ip >/dev/null || missing="$missing iproute2"  # for the cluster's proof: without, proxies do

@@ -18,12 +18,12 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from adapters.modality.mapping import operation_of
-from adapters.modality.render import patient_module
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt, Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom import status, uid
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
+from broker.dicom_identity import patient_module
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.event import Patient
 from broker.net.object_scu import ObjectScu

@@ -11,8 +11,9 @@ from typing import Final, cast
 from broker.adapter import Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes, Value
-from broker.errors import LocalProtocolError, UnmappableError
-from broker.event import Code, Identifier, Patient, PersonName, Step
+from broker.dicom_identity import patient_module
+from broker.errors import UnmappableError
+from broker.event import Code, Identifier, PersonName, Step
 from broker.view import View
 
 SH: Final = 16
@@ -70,25 +71,6 @@ def _fill(row: dict[str, Value], item: dict[str, Value], imported: Attributes) -
         for keyword, value in other.items():
             if keyword != "ScheduledProcedureStepSequence" and not into.get(keyword):
                 into[keyword] = value
-
-
-def patient_module(patient: Patient) -> Attributes:
-    """The Patient module: the first identifier is Patient ID, the others stand beside it."""
-    if not patient.identifiers:
-        raise LocalProtocolError("a patient in the register has an identifier")
-    first, *others = patient.identifiers
-    birth_date = patient.birth_date or ""
-    found: dict[str, Value] = {
-        "PatientName": _name(patient.name),
-        "PatientBirthDate": birth_date if len(birth_date) == 8 else "",
-        "PatientSex": patient.sex or "",
-        **dicom.patient_id(first),
-    }
-    if others:
-        # PS3.3 C.7.1.1: an item of it, unlike the Patient ID itself, must say its type.
-        typed = {"TypeOfPatientID": "TEXT"}
-        found["OtherPatientIDsSequence"] = tuple({**dicom.patient_id(other), **typed} for other in others)
-    return found
 
 
 def _issuer(identifier: Identifier) -> Attributes:

@@ -13,18 +13,20 @@ from pydantic import Field
 
 from adapters.pacs import mapping, spool
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception, Verdict
-from broker.dicom import elements, part10, status
+from broker.dicom import elements, key_object, part10, status, uid
 from broker.dicom import head as dicom_head
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
 from broker.dicom.elements import Layout
 from broker.dicom_identity import Profile, text
 from broker.errors import RemoteProtocolError
+from broker.event import Code
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.identity import Rules
 from broker.ids import message_id
 from broker.net.hl7_listener import Issuer, count_flags, issuer_names
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES, Answer, Peer, StoreRequest
+from broker.scalars import Text
 from broker.statement import DicomService, IheClaim, Statement
 
 
@@ -45,6 +47,17 @@ class StorageService(Options):
         description="Calling AE titles of devices that examine newborns only: what they send under the id of a mother"
         " whose newborn is registered is held (docs/identifiers.md).",
     )
+    revocation: Text = Field(
+        default="REVOKE_REJECTION^Restore rejected Instances^99DCM4CHEE",
+        description="Title of key objects that take rejections back, code^meaning^scheme: the standard has none. The"
+        " default is dcm4chee's (docs/rejections.md).",
+    )
+
+    @property
+    def restore(self) -> Code:
+        """`revocation` in its parts."""
+        code, meaning, scheme = (*self.revocation.split("^"), "", "")[:3]
+        return Code(code=code, text=meaning, system=scheme)
 
 
 def profile(config: StorageService, place: ListenerPlace) -> Profile:
@@ -70,6 +83,7 @@ class StorageScp:
     def __init__(self, config: StorageService, context: InboundContext) -> None:
         self._context = context
         self._profile = profile(config, context.place)
+        self._restore = config.restore
         self._spool = spool.Spool(context.spool)
 
     def store(self, request: StoreRequest, peer: Peer) -> Answer:
@@ -91,8 +105,13 @@ class StorageScp:
             transfer_syntax_uid=request.transfer_syntax_uid,
             calling_aet=peer.calling_aet,
         )
-        reception = mapping.receive(head, arrived, self._profile, message_id=message_id(now), now=now)
+        reception = mapping.receive(
+            head, arrived, self._profile, message_id=message_id(now), now=now, restore=self._restore
+        )
         stored = context.intake.accept_blocking(reception)
+        if stored.refused is not None:
+            self._count(Verdict.REJECTED.value)
+            return Answer(status=status.DUPLICATE_SOP_INSTANCE, comment=stored.refused.reason)
         self._count("repeat" if stored.repeat else Verdict.ACCEPTED.value)
         if not stored.repeat:
             count_flags(context, reception)
@@ -117,6 +136,7 @@ class InstanceReader:
 
     def __init__(self, config: StorageService, place: ListenerPlace) -> None:
         self._profile = profile(config, place)
+        self._restore = config.restore
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one DICOM file, whole in memory."""
@@ -136,13 +156,20 @@ class InstanceReader:
             transfer_syntax_uid=layout.transfer_syntax_uid,
             calling_aet=peer,
         )
-        return mapping.receive(head, arrived, self._profile, message_id=message_id, now=now, raw=b"")
+        return mapping.receive(
+            head, arrived, self._profile, message_id=message_id, now=now, restore=self._restore
+        )
 
 
 def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
     """Where the elements stand, and the attributes that are read of them. Raises `RemoteProtocolError`."""
     layout = elements.scan(file)
-    return layout, dicom_head.read(file, layout, mapping.HEAD)
+    head = dicom_head.read(file, layout, mapping.HEAD)
+    if (
+        text(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION
+    ):  # of others its evidence may be long, and says nothing
+        head = {**head, **dicom_head.read(file, layout, key_object.READ)}
+    return layout, head
 
 
 class _Storage:
@@ -169,11 +196,14 @@ STATEMENT = Statement(
             operations=("C-STORE",),
             statuses={
                 status.SUCCESS: "the object is synced to disk and in the journal; a repeat is answered so too",
+                status.DUPLICATE_SOP_INSTANCE: "another object came under this SOP Instance UID before; it is kept",
                 status.DATA_SET_MISMATCH: "the file cannot be read, or (0008,0018) is not the UID of the request",
             },
             remarks=(
                 "Level 2 (full) of PS3.4 B.4.1; digital signatures: level 1. Objects are kept as they came, never"
                 " transcoded, and sent on to the destinations of the routes.",
+                "Rejection notes (key objects titled 113001, 113037, 113038 or 113039) are sent on like any object, and"
+                " the instances that they name count as withdrawn here where they are the note's own patient's.",
                 "The broker is no archive: objects cannot be queried or retrieved here, and storage commitment is not"
                 " supported.",
             ),
@@ -188,6 +218,14 @@ STATEMENT = Statement(
             how="relayed",
             limits="store and forward: the archive behind the broker plays the actor's part",
         ),
+        IheClaim(
+            transaction="RAD-66",
+            name="Rejection Note Stored",
+            profile="IOCM",
+            actor="Image Manager/Image Archive",
+            how="relayed",
+            limits="the note reaches the archive, which hides what it names; the broker tells the EPJ",
+        ),
     ),
 )
 
@@ -197,6 +235,6 @@ INBOUND = InboundSpec(
     config=StorageService,
     factory=_Storage,
     reader=InstanceReader,
-    makes={"C-STORE": ("instance.received",)},
+    makes={"C-STORE": ("instance.received", "study.rejected", "study.restored")},
     statement=lambda _config: STATEMENT,
 )

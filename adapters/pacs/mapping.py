@@ -1,19 +1,21 @@
-"""The head of a received instance to `instance.received`. Pure: attributes in, draft out; no file is opened.
+"""The head of a received instance to its events. Pure: attributes in, drafts out; no file is opened.
 
-The identity that the object states is taken as it stands; whose it is, the registers say.
+`instance.received`, and of a rejection note what it rejects. The identity that the object states is taken as it stands;
+whose it is, and whether a note may reject that, the registers say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from broker.adapter import Reception, Verdict
-from broker.dicom import status
+from broker.adapter import Claim, Reception, Verdict
+from broker.dicom import key_object, status
 from broker.dicom.attributes import Attributes
 from broker.dicom_identity import Profile, issuer, remarks, stated, text
-from broker.event import Draft, Event, EventData, Instance
+from broker.event import Code, Draft, Event, EventData, Instance, Study
 from broker.hl7.garbled import MOJIBAKE
 from broker.reception import search_keys
 from broker.text import LOST, mojibake
@@ -47,18 +49,29 @@ class Arrived:
 
 
 def receive(
-    head: Attributes, arrived: Arrived, profile: Profile, *, message_id: str, now: datetime, raw: bytes = b""
+    head: Attributes,
+    arrived: Arrived,
+    profile: Profile,
+    *,
+    message_id: str,
+    now: datetime,
+    raw: bytes = b"",
+    restore: Code = key_object.RESTORE,
 ) -> Reception:
-    """An instance that stands on disk, as commit 1 writes it."""
-    draft = map_instance(head, arrived, profile)
-    event = Event(
-        id=f"{message_id}.0",
-        type=draft.type,
-        source=profile.name,
-        site=profile.site,
-        time=now,
-        message_id=message_id,
-        data=draft.data,
+    """An instance that stands on disk, as commit 1 writes it. `restore`: the title of notes that take others back."""
+    event, *others = (
+        Event(
+            id=f"{message_id}.{number}",
+            type=draft.type,
+            source=profile.name,
+            site=profile.site,
+            time=now,
+            message_id=message_id,
+            data=draft.data,
+        )
+        for number, draft in enumerate(
+            (map_instance(head, arrived, profile), *map_note(head, profile, restore))
+        )
     )
     return Reception(
         message_id=message_id,
@@ -74,15 +87,49 @@ def receive(
         raw=raw,
         blob=arrived.path,
         flags=(*remarks(event.data.patient, profile), *((MOJIBAKE,) if garbled(head) else ())),
-        keys=search_keys((event,)),
-        events=(event,),
+        keys=search_keys((event, *others)),
+        events=(event, *others),
+        claim=_claim(event, arrived, profile),
+    )
+
+
+def _claim(event: Event, arrived: Arrived, profile: Profile) -> Claim:
+    """One SOP Instance UID is one object for ever: another under it is refused, and a person asked."""
+    instance = event.data.instance
+    assert instance is not None, "map_instance made it"
+
+    def otherwise(_state: str) -> Reception:
+        refusal = refused(
+            "another object came under this SOP Instance UID before: the first one stays",
+            profile,
+            message_id=event.message_id,
+            now=event.time,
+            peer=arrived.calling_aet,
+            code=status.DUPLICATE_SOP_INSTANCE,
+        )
+        return replace(refusal, blob=arrived.path, keys=search_keys((event,)))
+
+    return Claim(
+        uid=instance.sop_instance_uid,
+        after=frozenset({"", arrived.sha256}),
+        state=arrived.sha256,
+        otherwise=otherwise,
+        again=True,
+        alert=True,
     )
 
 
 def refused(
-    reason: str, profile: Profile, *, message_id: str, now: datetime, peer: str = "", raw: bytes = b""
+    reason: str,
+    profile: Profile,
+    *,
+    message_id: str,
+    now: datetime,
+    peer: str = "",
+    raw: bytes = b"",
+    code: int = status.DATA_SET_MISMATCH,
 ) -> Reception:
-    """What is no DICOM object, or not the one that was announced."""
+    """What is no DICOM object, not the one that was announced, or another than came before."""
     return Reception(
         message_id=message_id,
         source=profile.name,
@@ -94,7 +141,7 @@ def refused(
         sender=peer,
         verdict=Verdict.REJECTED,
         reason=reason,
-        answer_code=f"{status.DATA_SET_MISMATCH:04X}",
+        answer_code=f"{code:04X}",
         raw=raw,
     )
 
@@ -123,3 +170,19 @@ def map_instance(head: Attributes, arrived: Arrived, profile: Profile) -> Draft:
         neonatal=arrived.calling_aet in profile.neonatal_aets,
     )
     return Draft(type="instance.received", data=EventData(patient=stated(head, profile), instance=instance))
+
+
+def map_note(head: Attributes, profile: Profile, restore: Code = key_object.RESTORE) -> Iterator[Draft]:
+    """What a rejection note rejects, or takes back, by study; nothing of any other object."""
+    for note in key_object.read(head, restore=restore):
+        study = Study(
+            study_uid=note.study_uid,
+            accession_number=text(head, "AccessionNumber"),
+            reason=note.title,
+            note=text(head, "SOPInstanceUID"),
+            instances=note.instances,
+        )
+        yield Draft(
+            type="study.restored" if note.restores else "study.rejected",
+            data=EventData(patient=stated(head, profile), study=study),
+        )

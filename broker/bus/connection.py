@@ -52,6 +52,16 @@ def connected(address: Address) -> Iterator[Connection]:
             connection.release()
 
 
+def unanswered(address: Address) -> str:
+    """Why the bus does not answer, as the name of what was raised; empty when it does."""
+    try:
+        with connected(address) as connection:
+            connection.channel().close()
+    except Exception as exc:  # noqa: BLE001 - each transport has its own; their texts may hold the URL
+        return type(exc).__name__
+    return ""
+
+
 def transport_options(address: Address) -> dict[str, Any]:
     """kombu's options for this transport: every wait has an end."""
     if address.transport == "amqp":

@@ -128,8 +128,9 @@ def _tell(found: Applied, same: bool, tests: int, timeout: float) -> None:
         click.echo(f"{answer.node}: loaded, version {answer.version}")
     for answer in found.refused:
         click.echo(f"{answer.node}: cannot load them: {answer.fault}")
+    late = f"did not answer within {timeout:g} s; `broker status` shows whether it lives"
     for node in found.silent:
-        click.echo(f"{node}: did not answer within {timeout:g} s; `broker status` shows whether it lives")
+        click.echo(f"{node}: {'had not answered yet' if found.refused else late}")
     if same:
         click.echo(f"routes v{found.number} live already: nothing to change")
     elif found.number:

@@ -10,8 +10,7 @@ from typing import Any
 import rich_click as click
 import structlog
 
-from broker.bus.connection import connected
-from broker.bus.topology import Address
+from broker.bus.connection import unanswered
 from broker.cli.options import (
     by,
     by_options,
@@ -48,7 +47,7 @@ def status(config: Path, as_json: bool) -> None:
     settings = load_settings(config)
     tx = open_journal(settings)
     place = cursor.get(tx)
-    error = _error(settings.bus)
+    error = unanswered(settings.bus)
     found: dict[str, Any] = {
         "bus": str(settings.bus),
         "published": settings.bus.shared,
@@ -73,16 +72,6 @@ def status(config: Path, as_json: bool) -> None:
             click.echo(f"queue {name}: {', '.join(patterns)}")
     if error:
         raise SystemExit(1)
-
-
-def _error(address: Address) -> str:
-    """Why the bus does not answer, as the name of what was raised; empty when it does."""
-    try:
-        with connected(address) as connection:
-            connection.channel().close()
-    except Exception as exc:  # noqa: BLE001 - each transport has its own; their texts may hold the URL
-        return type(exc).__name__
-    return ""
 
 
 @command.command("rewind")

@@ -76,7 +76,8 @@ def facts(configured: Configured, trial: Trial) -> Facts:
 
     def noting(case: Case) -> Outcome:
         for one in (*case.before, case.given):
-            given.setdefault(one.source, []).append(trial.message(one, case.folder))
+            if one.study is None:
+                given.setdefault(one.source, []).append(trial.message(one, case.folder))
         outcome = trial(case)
         outputs.extend(outcome.outputs)
         return outcome

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -81,7 +81,8 @@ A test stands in the route's file: messages that came `before`, the message that
 file, the message itself, attributes of an image, or a message of this site's journal), and what to `expect`. It runs
 through everything but the sending, with empty registers; `tables` and `at` give it rows and a time of its own.
 
-- What is not as expected is told by its smallest place: `epj[0] PID-5.1 expected BERG, got Berg`.
+- What is not as expected is told by its smallest place: `epj[0] PID-5.1 expected BERG, got Berg`. An output that is
+  held counts as one without fields: `epj: [{{ ORC-1: "" }}]`.
 - `broker test --update` writes what came out as what is expected; comments and layout stay. Another number of outputs,
   and what stands in a block or comes from the environment, is left to a person.
 - `broker test --coverage` lists what no test exercised: targets, and the ways an expression can go (each operand that
@@ -214,7 +215,7 @@ def _table(title: str, model: type[BaseModel], *, level: str = "##", text: str =
 def _default(info: FieldInfo) -> str:
     if info.default is PydanticUndefined:
         return "needed" if info.default_factory is None else "none"
-    if info.default in (None, (), ""):
+    if info.default in (None, (), "", SecretStr("")):
         return "unset"
     if isinstance(info.default, tuple):
         return ", ".join(f"`{item}`" for item in info.default)

@@ -22,10 +22,11 @@ from broker.runtime.roles import Role
 @click.option("--deny-warnings", is_flag=True, help="Warnings fail too.")
 @role_option("Only the ports that this part of a cluster opens")
 def command(config: Path, as_json: bool, deny_warnings: bool, roles: frozenset[Role]) -> None:
-    """Look at ports, disk, journal, clock, other nodes, versions, limits, AE titles and destinations; say what to do.
+    """Look at ports, disk, journal, clock, bus, other nodes, versions, limits, AE titles, destinations; say what to do.
 
     Beside a running broker, or before its first start. Nothing is changed, and a destination gets no more than a TCP
-    connect or a C-ECHO. A destination that does not answer is a warning: its deliveries wait. Ends with 1 on a fault.
+    connect, a C-ECHO, or a search (QIDO-RS) for a study that nobody has. A destination that does not answer is a
+    warning: its deliveries wait. Ends with 1 on a fault.
 
     Examples:  broker doctor    ·    broker doctor --format json --deny-warnings
     ·    broker doctor --role intake

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import rich_click as click
 
+from broker.adapter import Send
 from broker.cli.apply import put_live
 from broker.cli.options import (
     Number,
@@ -151,10 +153,10 @@ def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--send",
-    type=click.Choice(["source", "ORM^O01"]),
+    type=click.Choice(get_args(Send)),
     default="source",
     show_default=True,
-    help="What an HL7 destination gets: the message as it came, or an order's status.",
+    help="What an HL7 destination gets: the message as it came, an order's status, or what was rejected.",
 )
 @click.option(
     "--message",

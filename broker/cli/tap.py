@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -170,8 +171,6 @@ def command(
         raise ConfigError(
             f"{config}: tap.allow_phi is off: patients' values are not shown; without --phi their length is"
         )
-    use = audited(settings, "tap", reason, asked)
-    _note(f"watching {', '.join(choice.seen)}{'' if not phi else ' WITH PATIENT DATA'}; audit entry {use}")
     session = Session(
         Follow(journal.read, choice.seen),
         choice,
@@ -181,13 +180,18 @@ def command(
         quota=count or 0,
         seconds=seconds or 0.0,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
     begin = None if since is None else datetime.now(UTC) - timedelta(seconds=since)
+    use = audited(settings, "tap", reason, asked)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = session.run(since=begin, last=last or 0)
+        with suppress(KeyboardInterrupt):  # before it has begun
+            _note(
+                f"watching {', '.join(choice.seen)}{'' if not phi else ' WITH PATIENT DATA'}; audit entry {use}"
+            )
+            session.run(since=begin, last=last or 0)
     finally:
         journal.close()
-    _end(settings, reason, use, summary)
+    _end(settings, reason, use, session.summary)
 
 
 def _write(text: str) -> None:
@@ -200,6 +204,8 @@ def _note(text: str) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Once: timeout(1) signals twice, and the second one must not take the audit's last line."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -72,8 +72,8 @@ def _print(message: dict[str, Any]) -> None:
         click.echo(f"  event {event['type']} (routes {event['routes'] or 'not yet'})")
         for delivery in event["deliveries"]:
             click.echo(
-                f"    {delivery['created']}  {delivery['destination']} by {delivery['place']}: {delivery['state']}"
-                f" {delivery['detail']}  [{delivery['summary']}]"
+                f"    {delivery['created']}  delivery {delivery['id']} to {delivery['destination']}"
+                f" by {delivery['place']}: {delivery['state']} {delivery['detail']}  [{delivery['summary']}]"
             )
             if delivery["replay_of"]:
                 click.echo(f"      a replay of delivery {delivery['replay_of']}")

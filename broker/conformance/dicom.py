@@ -19,7 +19,7 @@ from broker.conformance.dicom_services import (
     shown_classes,
 )
 from broker.conformance.document import Document, Section, Table
-from broker.conformance.facts import Facts, options
+from broker.conformance.facts import Facts, Setting, options
 from broker.dicom import charset, uid
 from broker.net.service import STORAGE_SOP_CLASSES
 from broker.statement import DicomService
@@ -50,6 +50,7 @@ def statement(facts: Facts) -> Document:
                 title="AE specifications",
                 sections=(acceptor(facts, served), *requestors(used)),
             ),
+            _web(facts),
             _network(facts),
             _configuration(facts),
             _character_sets(facts),
@@ -91,15 +92,43 @@ def _model(facts: Facts, used: Sequence[Used]) -> Section:
     )
 
 
+def _web(facts: Facts) -> Section:
+    """DICOMweb: what destinations are asked for; nothing is served."""
+    sections = tuple(
+        Section(
+            title=f"{setting.name}: {service.name} user agent",
+            points=service.remarks,
+            tables=(
+                Table(
+                    columns=("requests", "payload", "accepted"),
+                    rows=((", ".join(service.requests), service.payload, service.accepts),),
+                ),
+                Table(
+                    columns=("HTTP status that comes back", "what becomes of it"),
+                    rows=tuple(service.statuses.items()),
+                ),
+            ),
+        )
+        for setting in facts.on
+        for service in setting.spec.statement(setting.config).web
+    )
+    used = "User agent only; no DICOMweb service is offered." if sections else "None."
+    return Section(title="Web services", text=(used,), sections=sections)
+
+
 def _network(facts: Facts) -> Section:
     broker = facts.configured.settings.broker
     return Section(
         title="Network interfaces",
         text=(
-            f"TCP/IP (IPv4, IPv6), PS3.8. The acceptor listens on port {broker.dicom.port}. No media storage, no"
-            " DICOMweb.",
+            f"TCP/IP (IPv4, IPv6), PS3.8. The acceptor listens on port {broker.dicom.port}. No media storage.",
         ),
     )
+
+
+def _dicom(facts: Facts) -> list[Setting]:
+    """Listeners and destinations that speak DICOM, in whatever way."""
+    return [s for s in facts.on if (said := s.spec.statement(s.config)).services or said.web]
 
 
 def _configuration(facts: Facts) -> Section:
@@ -109,11 +138,7 @@ def _configuration(facts: Facts) -> Section:
         (pattern, ", ".join(device.charsets) or "as it asks", str(device.name_length))
         for pattern, device in settings.broker.devices.items()
     )
-    entries = [
-        Section(title=f"`{s.name}`", tables=(options(s),))
-        for s in facts.on
-        if s.spec.statement(s.config).services
-    ]
+    entries = [Section(title=f"`{s.name}`", tables=(options(s),)) for s in _dicom(facts)]
     return Section(
         title="Configuration",
         text=(
@@ -127,9 +152,7 @@ def _configuration(facts: Facts) -> Section:
 
 def _character_sets(facts: Facts) -> Section:
     ladders = tuple(
-        (s.name, ", ".join(s.config.charsets))
-        for s in facts.on
-        if s.spec.statement(s.config).services and hasattr(s.config, "charsets")
+        (s.name, ", ".join(s.config.charsets)) for s in _dicom(facts) if hasattr(s.config, "charsets")
     )
     return Section(
         title="Character sets",

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import SecretStr
+
 from broker.conformance.document import Table
 from broker.dicom import attributes as dicom
 from broker.routing.testing import Output
@@ -76,12 +78,14 @@ def options(setting: Setting) -> Table:
     """The options of an entry as they stand; where a destination is, is nobody else's business."""
     rows = []
     for name, info in type(setting.config).model_fields.items():
-        if name not in ("host", "port", "bind"):
+        if name not in ("host", "port", "bind", "url", "ca_file"):
             rows.append((info.alias or name, _shown(getattr(setting.config, name))))
     return Table(columns=("option", "value (times in seconds, sizes in bytes)"), rows=tuple(rows))
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return "set" if value.get_secret_value() else "unset"
     if value is None or value in ("", ()):
         return "unset"
     if isinstance(value, bool):

@@ -184,7 +184,7 @@ def _example(on: tuple[str, ...]) -> str:
 def _target(kind: Kind, name: str, wanted: Wanted) -> Iterator[str]:
     yield f"  - {kind}: {name}\n"
     if kind == "hl7":
-        yield f"    send: {wanted.send}   # source: the message as it came; ORM^O01: an order's status\n"
+        yield f"    send: {wanted.send}   # source: the message as it came; others are built (docs/routes.md)\n"
         yield "    # purpose: contact   # lets address, telephone and next of kin through\n"
     if wanted.set:
         yield "    set:   # only what differs from the standard mapping\n"

@@ -16,7 +16,7 @@ from broker.adapter import Outbound, Receipt
 from broker.delivery import ledger
 from broker.delivery.breaker import Breaker
 from broker.delivery.ledger import Open
-from broker.delivery.retry import OnFailure, delay, judge, outcome_of
+from broker.delivery.retry import OnFailure, asked_for, delay, judge, outcome_of
 from broker.errors import AskPersonError, BrokerError, TransientDeliveryError
 from broker.store.database import Transaction
 
@@ -97,7 +97,7 @@ def failed(
         state="queued",
         detail=str(error),
         at=at,
-        due=at.timestamp() + delay(wanted.retry, failures, jitter),
+        due=at.timestamp() + delay(wanted.retry, failures, jitter, asked_for(error)),
         refusals=failure.refusals,
     )
 

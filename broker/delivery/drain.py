@@ -24,7 +24,7 @@ from broker.delivery.attempt import Ending
 from broker.delivery.breaker import State
 from broker.delivery.ledger import Open
 from broker.delivery.pace import Pace, Window
-from broker.delivery.retry import OnFailure, delay
+from broker.delivery.retry import OnFailure, asked_for, delay
 from broker.delivery.ways import Claimed
 from broker.errors import BrokerError, StoreError
 from broker.store.database import Database, Transaction
@@ -294,7 +294,7 @@ class Drain:
             if probe:
                 breaker.sending(opened.delivery.id)
             if attempt.blame(breaker, opened, error):
-                breaker.pause(now + delay(wanted.retry, breaker.failures, jitter))
+                breaker.pause(now + delay(wanted.retry, breaker.failures, jitter, asked_for(error)))
             ways.save_breaker(tx, name, breaker)
             if behind:
                 ways.release(tx, turn.held.lease, behind)

@@ -24,7 +24,7 @@ from broker.delivery.breaker import Breaker
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.pace import Pace, Window
-from broker.delivery.retry import OnFailure, delay
+from broker.delivery.retry import OnFailure, asked_for, delay
 from broker.errors import BrokerError, StoreError, UnwritableError
 from broker.store.database import Database, Transaction
 
@@ -245,7 +245,8 @@ class Executor:
             ill = attempt.blame(self._breaker, opened, error)
             failures = self._breaker.failures
             if ill:
-                self._breaker.pause(self._now() + delay(wanted.retry, failures, random.random()))
+                pause = delay(wanted.retry, failures, random.random(), asked_for(error))
+                self._breaker.pause(self._now() + pause)
             self._changed.notify_all()
         if ill and before == "closed":
             attempt.tell_paused(self._destination, str(error), wanted)

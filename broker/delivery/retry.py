@@ -12,6 +12,7 @@ from broker.errors import (
     AskPersonError,
     BrokerError,
     PermanentDeliveryError,
+    TransientDeliveryError,
     UnreachableError,
 )
 
@@ -96,7 +97,16 @@ def outcome_of(error: BrokerError) -> Outcome:
     return "failed"
 
 
-def delay(policy: Policy, failures: int, jitter: float) -> float:
-    """Seconds to wait after the `failures`-th failure in a row (1, 2 …); `jitter` in [0, 1) takes off up to a fifth."""
+def delay(policy: Policy, failures: int, jitter: float, asked: float = 0.0) -> float:
+    """Seconds to wait after the `failures`-th failure in a row (1, 2 …); `jitter` in [0, 1) takes off up to a fifth.
+
+    `asked`: what the destination itself asked for. It may lengthen a wait, but not beyond the policy's longest.
+    """
     exponent = min(failures - 1, 64)  # 2.0**64 is far above any cap, and a larger power would overflow
-    return min(policy.max, policy.first * policy.factor**exponent) * (1 - 0.2 * jitter)
+    own = min(policy.max, policy.first * policy.factor**exponent) * (1 - 0.2 * jitter)
+    return max(own, min(policy.max, asked))
+
+
+def asked_for(error: BrokerError) -> float:
+    """Seconds that the destination asked to be left alone for; 0: it said nothing."""
+    return error.wait if isinstance(error, TransientDeliveryError) else 0.0

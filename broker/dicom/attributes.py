@@ -232,6 +232,17 @@ def _texts_of(value: Value) -> tuple[str, ...]:
     return tuple(part for part in value if isinstance(part, str))
 
 
+def text_of(attributes: Attributes, keyword: str) -> str:
+    """A single text, trimmed; empty when absent or not a text."""
+    value = attributes.get(keyword, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def items_of(value: Value) -> tuple[Attributes, ...]:
+    """The items of a sequence's value; none where it is empty, or text."""
+    return () if isinstance(value, str) else tuple(item for item in value if not isinstance(item, str))
+
+
 def texts(attributes: Attributes) -> Iterator[str]:
     """Every text that the character set must show, sequences included: what `charset.choose` looks at."""
     for key, value in attributes.items():

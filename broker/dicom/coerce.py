@@ -23,7 +23,7 @@ from pydicom.filereader import read_dataset
 
 from broker import contact, text
 from broker.dicom import attributes, charset, elements, recode
-from broker.dicom.attributes import Attributes, Value, key_of, tag_of, vr_of
+from broker.dicom.attributes import Attributes, Value, items_of, key_of, tag_of, vr_of
 from broker.dicom.elements import UNDEFINED, ElementSpan, Layout
 from broker.dicom.splice import Piece, Range, Splice, apply
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
@@ -256,7 +256,7 @@ class _Plan:
         vr = vr_of(key)
         if vr == "SQ":
             content: list[Piece] = []
-            for entry in _items(value):
+            for entry in items_of(value):
                 ordered = sorted(entry.items(), key=lambda pair: tag_of(pair[0]))
                 inner = [piece for name, part in ordered for piece in self._element(name, part)]
                 content += recode.item(inner, self._layout.encoding)
@@ -305,17 +305,13 @@ def _joined(value: Value) -> str:
     return value if isinstance(value, str) else "\\".join(part for part in value if isinstance(part, str))
 
 
-def _items(value: Value) -> tuple[Attributes, ...]:
-    """The items of a sequence's value."""
-    return () if isinstance(value, str) else tuple(entry for entry in value if not isinstance(entry, str))
-
-
 def _comparable(value: Value, key: str) -> object:
     """What of a value carries meaning: no padding, no empty name components, no empty attributes of items."""
     vr = vr_of(key)
     if vr == "SQ":
         return [
-            {name: _comparable(part, name) for name, part in entry.items() if part} for entry in _items(value)
+            {name: _comparable(part, name) for name, part in entry.items() if part}
+            for entry in items_of(value)
         ]
     parts = [part.strip(" \0") for part in _joined(value).split("\\")]
     if vr == "PN":

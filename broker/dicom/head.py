@@ -22,7 +22,10 @@ _SPECIFIC_CHARACTER_SET = 0x00080005
 _NO_TEXT = vr_rules.BINARY | vr_rules.INTEGER | vr_rules.FLOAT
 
 _LONGEST = 1 << 16
-"""Bytes of a value, or of a sequence: what explicit VR can say of a text. No identifier and no name is longer."""
+"""Bytes of a value: what explicit VR can say of a text. No identifier and no name is longer."""
+
+_LONGEST_SEQUENCE = 1 << 24
+"""Bytes of a sequence: the evidence of a key object with 100,000 instances."""
 
 _INFLATED_HEAD = 1 << 22
 """Bytes of a deflated data set that are held to find the attributes in."""
@@ -82,7 +85,7 @@ def _read(
 def _items(file: BinaryIO, span: ElementSpan, encoding: Encoding, terms: tuple[str, ...]) -> Value:
     if span.vr not in ("", "SQ", "UN"):
         return ""
-    _check(span)
+    _check(span, _LONGEST_SEQUENCE)
     inner = elements.UN_ENCODING if span.vr == "UN" else encoding
     return tuple(
         _read(file, item.elements, inner, terms, None) for item in elements.read_items(file, span, inner)
@@ -90,10 +93,10 @@ def _items(file: BinaryIO, span: ElementSpan, encoding: Encoding, terms: tuple[s
 
 
 def _value(file: BinaryIO, span: ElementSpan) -> bytes:
-    _check(span)
+    _check(span, _LONGEST)
     return elements.read_value(file, span)
 
 
-def _check(span: ElementSpan) -> None:
-    if span.end - span.value_start > _LONGEST:
+def _check(span: ElementSpan, longest: int) -> None:
+    if span.end - span.value_start > longest:
         raise RemoteProtocolError(f"element {elements.tag_name(span.tag)} at offset {span.start} is too long")

@@ -23,6 +23,7 @@ from broker.dicom.attributes import (
     Attributes,
     Value,
     from_dataset,
+    items_of,
     tag_of,
     vr_of,
 )
@@ -245,7 +246,7 @@ class _Item:
         for key, item in self.sequences:
             if item.universal:
                 continue
-            places = [item.excluded_by(row_item) for row_item in _items(row.get(key, ""))]
+            places = [item.excluded_by(row_item) for row_item in items_of(row.get(key, ""))]
             if "" not in places:
                 return f"{key}.{places[0]}" if places else key
         return ""
@@ -261,7 +262,7 @@ class _Item:
             matches = _within(row.get(date_key, ""), row.get(time_key, ""), first, last)
             found.append(KeyVerdict(date_key, wanted, matches))
         for key, item in self.sequences:
-            inside = [item.verdicts(row_item) for row_item in _items(row.get(key, "")) or ({},)]
+            inside = [item.verdicts(row_item) for row_item in items_of(row.get(key, "")) or ({},)]
             best = max(inside, key=lambda verdicts: sum(verdict.matches for verdict in verdicts))
             found += [verdict._replace(path=f"{key}.{verdict.path}") for verdict in best]
         return found
@@ -281,7 +282,7 @@ class _Item:
                 result[key] = value
             else:
                 # Of several items only those that match: a device takes the first one for its own.
-                result[key] = tuple(item.answer(i) for i in _items(value) if not item.excluded_by(i))
+                result[key] = tuple(item.answer(i) for i in items_of(value) if not item.excluded_by(i))
         return result
 
 
@@ -309,7 +310,7 @@ def _narrows(key: str, value: Value) -> bool:
 def _paths(keys: Attributes) -> Iterator[str]:
     for key, value in keys.items():
         yield key
-        for item in _items(value):
+        for item in items_of(value):
             yield from (f"{key}.{path}" for path in _paths(item))
 
 
@@ -324,7 +325,7 @@ def _known(keys: Attributes, prefix: str, dropped: list[str]) -> Attributes:
             if private and isinstance(value, str):
                 known[key] = value
         elif vr_of(key) == "SQ":
-            known[key] = tuple(_known(item, f"{prefix}{key}.", dropped) for item in _items(value))
+            known[key] = tuple(_known(item, f"{prefix}{key}.", dropped) for item in items_of(value))
         else:
             known[key] = value
     return known
@@ -332,11 +333,7 @@ def _known(keys: Attributes, prefix: str, dropped: list[str]) -> Attributes:
 
 def _first_item(value: Value) -> Attributes:
     """The item with the sub-keys; a query has one (PS3.4 C.2.2.2.6), some devices put an empty one first."""
-    return next((item for item in _items(value) if item), {})
-
-
-def _items(value: Value) -> tuple[Attributes, ...]:
-    return () if isinstance(value, str) else tuple(item for item in value if not isinstance(item, str))
+    return next((item for item in items_of(value) if item), {})
 
 
 def _values(value: Value) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The checks of `broker doctor`, in the order of the report: each looks (`look.py`) and has it judged (`judge.py`).
 
-Nothing is sent to a destination but a TCP connect or a C-ECHO, and nothing is written but a file that is gone again.
-One more check is one more function in `CHECKS`.
+Nothing is sent to a destination but a TCP connect, a C-ECHO or a search for a study that nobody has, nothing is put on
+the bus, and nothing is written but a file that is gone again. One more check is one more function in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import Any, Final
 import apsw
 
 import broker
+from broker.bus.connection import unanswered
 from broker.doctor import cluster, judge, look
 from broker.doctor.cluster import Holder
 from broker.doctor.finding import Finding, fault, ok, warning
 from broker.errors import BrokerError, ConfigError, StoreError
+from broker.net.web_peer import WebPeer
 from broker.routing import tables
 from broker.routing.lint import lint
 from broker.runtime import leader
@@ -166,6 +168,12 @@ def clock(it: Scene) -> Iterator[Finding]:
     )
 
 
+def bus(it: Scene) -> Iterator[Finding]:
+    """Where events are published and Celery is woken; `memory://` is this process."""
+    if it.settings.bus.shared:
+        yield cluster.bus(str(it.settings.bus), unanswered(it.settings.bus))
+
+
 def nodes(it: Scene) -> Iterator[Finding]:
     """What nodes that share a journal need; of a broker that has its journal to itself only the executor."""
     shared = bool(it.settings.broker.store.get_secret_value())
@@ -233,15 +241,16 @@ def ae_titles(it: Scene) -> Iterator[Finding]:
 def destinations(it: Scene) -> Iterator[Finding]:
     """All at once: one that is dead takes seconds to show it."""
     outbound = it.settings.outbound
-    configs = [(s.name, s.config) for s in outbound if s.entry.enabled and hasattr(s.config, "host")]
+    ways = [
+        (s.name, s.config, way) for s in outbound if s.entry.enabled and (way := _way(s.config)) is not None
+    ]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        for (name, config), why in zip(configs, pool.map(_reached, (c for _, c in configs)), strict=True):
+        found = pool.map(lambda it: it[2].failure(it[1]), ways)
+        for (name, _, way), why in zip(ways, found, strict=True):
             if why:
-                do = "its deliveries wait; ask for the address, the title and the firewall"
-                yield warning(f"destination {name}", why, do)
+                yield warning(f"destination {name}", why, f"its deliveries wait; ask for {way.ask}")
             else:
-                said = "answers C-ECHO" if hasattr(config, "called_aet") else "takes connections"
-                yield ok(f"destination {name}", said)
+                yield ok(f"destination {name}", way.said)
     for setting in outbound:
         if not setting.entry.enabled:
             yield ok(f"destination {setting.name}", "is off")
@@ -256,6 +265,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     spool,
     schema,
     clock,
+    bus,
     nodes,
     open_files,
     certificates,
@@ -275,13 +285,40 @@ def examine(it: Scene) -> Iterator[Finding]:
             yield fault(name, f"cannot be looked at: {why}", "run as the broker's user; see its log")
 
 
-def _reached(config: Any) -> str:
-    """What keeps a destination from being reached; nothing when it is. A DICOM one has an AE title to call."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """How it is found out whether a destination can be reached."""
+
+    failure: Callable[[Any], str]
+    """What keeps one with these options from being reached; nothing when it is."""
+    said: str
+    ask: str
+
+
+_ECHO: Final = _Way(
+    failure=lambda c: look.echoes(c.host, c.port, called_aet=c.called_aet, calling_aet=c.calling_aet),
+    said="answers C-ECHO",
+    ask="the address, the title and the firewall",
+)
+_CONNECT: Final = _Way(
+    failure=lambda c: look.connects(c.host, c.port),
+    said="takes connections",
+    ask="the address and the firewall",
+)
+_SEARCH: Final = _Way(
+    failure=look.searches,
+    said="answers QIDO-RS",
+    ask="the address, the certificate, the credentials and the firewall",
+)
+
+
+def _way(config: Any) -> _Way | None:
+    """A DICOM destination has an AE title to call; a folder has no host."""
+    if isinstance(config, WebPeer):
+        return _SEARCH
     if hasattr(config, "called_aet"):
-        return look.echoes(
-            config.host, config.port, called_aet=config.called_aet, calling_aet=config.calling_aet
-        )
-    return look.connects(config.host, config.port)
+        return _ECHO
+    return _CONNECT if hasattr(config, "host") else None
 
 
 def _holders(tx: Transaction) -> list[Holder]:

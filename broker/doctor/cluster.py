@@ -41,6 +41,17 @@ def executor(*, celery: bool, store: bool, bus: bool) -> Finding:
     return ok("executor", "celery")
 
 
+def bus(address: str, error: str) -> Finding:
+    """`address`: without its password; `error`: what was raised when it was tried, empty where it answered."""
+    if error:
+        do = (
+            "start it, or ask for address, user and firewall. Nothing is lost: events wait for it, and Celery's"
+            " deliveries come up to 20 s late"
+        )
+        return warning("bus", f"{address} does not answer ({error})", do)
+    return ok("bus", f"{address} answers")
+
+
 def objects(*, apart: bool, kind: str, host: str, holders: Collection[Holder]) -> Finding:
     """`apart`: the spool is not the data folder; `kind`: its file system; `host`: this machine."""
     if not apart:

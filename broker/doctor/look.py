@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from broker.doctor.judge import Port
+from broker.errors import DeliveryError
 from broker.net import echo_scu
+from broker.net.web_client import WebClient
+from broker.net.web_peer import WebPeer
 
 _SYNCS: Final = 31
 _LISTEN: Final = "0A"
@@ -112,6 +115,19 @@ def connects(host: str, port_: int) -> str:
 def echoes(host: str, port_: int, *, called_aet: str, calling_aet: str) -> str:
     """C-ECHO; what went wrong, or nothing."""
     return echo_scu.echo(host, port_, called_aet=called_aet, calling_aet=calling_aet, patience=_PATIENCE)
+
+
+def searches(peer: WebPeer) -> str:
+    """QIDO-RS for a study that nobody has; what went wrong, or nothing."""
+    hasty = peer.model_copy(update={"connect_timeout": _PATIENCE, "response_timeout": _PATIENCE})
+    client = WebClient(hasty)
+    try:
+        client.verify()
+    except DeliveryError as exc:
+        return str(exc)
+    finally:
+        client.close()
+    return ""
 
 
 def _listening(number: int) -> int | None:

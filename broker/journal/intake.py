@@ -45,8 +45,8 @@ class JournalIntake:
     """Writes receptions through the database's one writer.
 
     `on_events` is called after each commit with events. `alert` is called in the transaction of a message whose
-    control id came with other content, or whose text is garbled, so that a person learns of it. `check_room` is asked
-    before anything is written, and raises `StoreError` where nothing may be.
+    control id or SOP Instance UID came with other content, or whose text is garbled, so that a person learns of it.
+    `check_room` is asked before anything is written, and raises `StoreError` where nothing may be.
 
     What asyncio listeners accept in one turn of their event loop goes to the writer together, and comes back with one
     wake-up: each hand-over between threads costs about as much as reading a message.
@@ -89,7 +89,7 @@ class JournalIntake:
 
     def _append(self, tx: Transaction, reception: Reception) -> Stored:
         stored = append(tx, reception)
-        if stored.refused is not None and reception.claim is None:
+        if stored.refused is not None and (reception.claim is None or reception.claim.alert):
             self._alert(tx, stored.refused)
         elif MOJIBAKE in reception.flags and not stored.repeat:
             self._alert(tx, reception)
@@ -170,7 +170,7 @@ def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes)
         refused = claim.otherwise(state)
         insert(tx, refused)
         return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
-    if state == claim.state and bytes(before) == digest:
+    if state == claim.state and bytes(before) == digest and not claim.again:
         return Stored(answers=reception.answers, answer_code=reception.answer_code, repeat=True)
     seq = insert(tx, reception)
     tx.execute(

@@ -31,6 +31,7 @@ from broker.hl7.ack import AckError, Acknowledgement, answers, awaits_success, b
 from broker.hl7.batch import Batch
 from broker.hl7.er7 import Header, is_batch
 from broker.hl7.framing import MAX_FRAME, Frame, FrameDecoder, Junk, Oversize, frame
+from broker.net.heard import reason
 from broker.net.unsent import forget_unsent
 
 READ_AHEAD = 256 * 1024
@@ -403,7 +404,7 @@ class MllpClient:
                 return self._exchange(payload, header, confirm)
             except OSError as error:
                 self._close()
-                raise self._failure(_reason(error)) from error
+                raise self._failure(reason(error)) from error
             except BaseException:
                 self._close()
                 raise
@@ -491,7 +492,7 @@ class MllpClient:
             try:
                 self._socket = socket.create_connection(address, timeout=self._connect_timeout)
             except OSError as error:
-                raise UnreachableError(f"{self._peer}: {_reason(error)}") from error
+                raise UnreachableError(f"{self._peer}: {reason(error)}") from error
             _tune(self._socket)
         return self._socket
 
@@ -524,12 +525,6 @@ def _batch_awaits_success(payload: bytes) -> bool:
     except RemoteProtocolError:
         return True  # refused, then, which is always answered
     return not members or any(awaits_success(member) and not is_ack(member) for member in members)
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return error.strerror or type(error).__name__
 
 
 def _tune(connection: socket.socket) -> None:

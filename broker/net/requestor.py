@@ -11,7 +11,6 @@ PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import BinaryIO
 from broker.dicom import pdu
 from broker.dicom.status import is_pending
 from broker.errors import RemoteProtocolError, TransientDeliveryError, UnreachableError
+from broker.net.heard import heard, reason
 from broker.net.unsent import forget_unsent
 
 MAX_CONTEXTS = 128
@@ -59,7 +59,7 @@ class Requestor:
         try:
             self._socket = socket.create_connection((host, port), timeout=connect_timeout)
         except OSError as error:
-            raise UnreachableError(f"no connection to {host}:{port}: {_reason(error)}") from error
+            raise UnreachableError(f"no connection to {host}:{port}: {reason(error)}") from error
         forget_unsent(self._socket)
         # A PDU leaves when it is written: without this each command waits 40 ms for a delayed ACK.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -73,8 +73,8 @@ class Requestor:
         kind, body = self._read_pdu(time.monotonic() + response_timeout)
         if kind == pdu.ASSOCIATE_RJ:
             self._close()
-            reason = pdu.describe_rejection(body)
-            raise UnreachableError(f"association rejected by {called_aet}: {reason}")
+            why = pdu.describe_rejection(body)
+            raise UnreachableError(f"association rejected by {called_aet}: {why}")
         if kind != pdu.ASSOCIATE_AC:
             raise self._unexpected(kind, body)
         answer = pdu.read_associate_ac(body)
@@ -166,8 +166,7 @@ class Requestor:
 
     def usable(self) -> bool:
         """Whether the peer left the association alone: release, abort and close, sent unasked, end it."""
-        readable, _, _ = select.select([self._socket], [], [], 0)
-        if not readable:
+        if not heard(self._socket):
             return True
         with contextlib.suppress(TransientDeliveryError):
             kind, _ = self._read_pdu(time.monotonic() + _RELEASE_TIMEOUT)
@@ -248,7 +247,7 @@ class Requestor:
             self._socket.sendall(data)
         except OSError as error:
             self._close()
-            raise TransientDeliveryError(f"association broke while sending: {_reason(error)}") from error
+            raise TransientDeliveryError(f"association broke while sending: {reason(error)}") from error
 
     def _read_pdu(self, deadline: float) -> tuple[int, bytes]:
         head = self._read(pdu.HEADER_LENGTH, deadline)
@@ -276,14 +275,9 @@ class Requestor:
             raise TransientDeliveryError("no answer in time") from error
         except OSError as error:
             self._close()
-            raise TransientDeliveryError(f"association broke while waiting: {_reason(error)}") from error
+            raise TransientDeliveryError(f"association broke while waiting: {reason(error)}") from error
         return data
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.close()
-
-
-def _reason(error: OSError) -> str:
-    """The system's words for it, which never carry data."""
-    return error.strerror or str(error) or type(error).__name__

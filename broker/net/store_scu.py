@@ -26,14 +26,14 @@ anything else         transient  retrying loses nothing, giving up might
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from broker.dicom import elements, pdu, status, uid
-from broker.errors import AskPersonError, PermanentDeliveryError, RemoteProtocolError, TransientDeliveryError
+from broker.dicom import pdu, status, uid
+from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
+from broker.net.instance_file import opened
 from broker.net.requestor import MAX_CONTEXTS, Requestor
 
 PERMANENT = frozenset(
@@ -42,6 +42,14 @@ PERMANENT = frozenset(
 """Statuses that speak of these bytes, beside A9xx: the table above."""
 
 _VERIFICATION = pdu.Context(uid.VERIFICATION, uid.IMPLICIT_LITTLE_ENDIAN)
+
+
+def failure(code: int, said: str) -> DeliveryError:
+    """What a status that is neither 0000 nor Bxxx means for the lane; `said`: the words before it."""
+    text = f"{said} {status.describe(code)}"
+    if code in PERMANENT or code >> 8 == 0xA9:
+        return PermanentDeliveryError(text)
+    return TransientDeliveryError(text)
 
 
 class StoreScu:
@@ -80,14 +88,22 @@ class StoreScu:
         or a passing status), `PermanentDeliveryError` (presentation context refused, or a lasting status) or
         `AskPersonError` (file missing or broken: nothing that the peer could be blamed for).
         """
-        try:
-            return self._send(path, confirm)
-        except FileNotFoundError as error:
-            raise AskPersonError("the instance's file is gone") from error
-        except RemoteProtocolError as error:
-            raise AskPersonError(f"the instance's file is broken: {error}") from error
-        except OSError as error:
-            raise TransientDeliveryError("the instance's file cannot be read") from error
+        with self._lock, opened(path) as instance:
+            meta = instance.meta
+            context = pdu.Context(meta.sop_class_uid, meta.transfer_syntax_uid)
+            instance.file.seek(meta.dataset_offset)
+            with self._association_for(context) as (association, context_id):
+                code = association.store(
+                    instance.file,
+                    instance.size - meta.dataset_offset,
+                    context_id=context_id,
+                    sop_class_uid=meta.sop_class_uid,
+                    sop_instance_uid=meta.sop_instance_uid,
+                    confirm=confirm,
+                )
+        if code == status.SUCCESS or code >> 12 == 0xB:
+            return code
+        raise failure(code, "C-STORE answered with status")
 
     def echo(self) -> None:
         """C-ECHO. Raises `TransientDeliveryError` when the peer does not answer it with 0000."""
@@ -100,30 +116,6 @@ class StoreScu:
         """Releases the association. Idempotent; a later `send` opens a new one."""
         with self._lock:
             self._drop()
-
-    def _send(self, path: Path, confirm: Callable[[], None]) -> int:
-        with self._lock, path.open("rb") as file:
-            meta = elements.read_meta(file)
-            length = os.fstat(file.fileno()).st_size - meta.dataset_offset
-            if not (meta.sop_class_uid and meta.sop_instance_uid and meta.transfer_syntax_uid and length):
-                raise RemoteProtocolError("no data set, or a UID is missing from the file meta information")
-            context = pdu.Context(meta.sop_class_uid, meta.transfer_syntax_uid)
-            file.seek(meta.dataset_offset)
-            with self._association_for(context) as (association, context_id):
-                code = association.store(
-                    file,
-                    length,
-                    context_id=context_id,
-                    sop_class_uid=meta.sop_class_uid,
-                    sop_instance_uid=meta.sop_instance_uid,
-                    confirm=confirm,
-                )
-        if code == status.SUCCESS or code >> 12 == 0xB:
-            return code
-        text = f"C-STORE answered with status {status.describe(code)}"
-        if code in PERMANENT or code >> 8 == 0xA9:
-            raise PermanentDeliveryError(text)
-        raise TransientDeliveryError(text)
 
     @contextlib.contextmanager
     def _association_for(self, context: pdu.Context) -> Iterator[tuple[Requestor, int]]:

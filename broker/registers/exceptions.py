@@ -6,9 +6,9 @@ patient is; a reason names places, never values.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
-from broker.event import Event
+from broker.event import Closing, Event
 from broker.store.database import Transaction
 
 Kind = Literal[
@@ -23,6 +23,12 @@ Kind = Literal[
     "mpps-unscheduled",
     "mpps-patient-differs",
     "mpps-overdue",
+    "study-incomplete",
+    "commitment-unknown",
+    "commitment-overdue",
+    "commitment-failed",
+    "rejection-patient-differs",
+    "wrong-entry-images",
     "identity-conflict",
     "merge-held",
     "split-refused",
@@ -38,6 +44,18 @@ Kind = Literal[
     "control-id-reused",
     "mojibake",
 ]
+
+
+SETTLED: Final[frozenset[Kind]] = frozenset(
+    {
+        *("step-held", "merge-held", "delivery-held", "wrong-entry-images"),
+        *("mpps-overdue", "study-incomplete", "commitment-overdue", "commitment-failed"),
+    }
+)
+"""Kinds that are found again for as long as they are so: what puts them right closes them, nobody's word does."""
+
+CLOSABLE: Final[frozenset[str]] = frozenset(get_args(Kind)) - SETTLED
+"""Kinds that stand until somebody says that they are seen to."""
 
 
 def report(tx: Transaction, kind: Kind, subject: str, reason: str, event: Event) -> None:
@@ -57,6 +75,12 @@ def note(tx: Transaction, kind: Kind, subject: str, reason: str, *, at: str, eve
 def clear(tx: Transaction, kind: Kind, subject: str) -> None:
     """Closes an entry, if there is one."""
     tx.execute("DELETE FROM exception WHERE kind=? AND subject=?", (kind, subject))
+
+
+def close(tx: Transaction, said: Closing) -> None:
+    """Somebody has seen to it. It opens again should it be reported anew."""
+    if said.kind in CLOSABLE:
+        tx.execute("DELETE FROM exception WHERE kind=? AND subject=?", (said.kind, said.subject))
 
 
 class Entry(NamedTuple):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.event import Event, Identifier, Patient, PerformedStep, Step
+from broker.event import Event, Identifier, Patient, PerformedStep, Step, Study
 from broker.hl7.er7 import Message
 from broker.registers import (
+    commitments,
     exceptions,
     filing,
     instances,
@@ -22,8 +23,10 @@ from broker.registers import (
     patients,
     performed,
     protection,
+    rejections,
     split,
     steps,
+    studies,
     temporary,
     visits,
 )
@@ -51,6 +54,9 @@ class Folded:
 def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     """Folds an event. Deterministic: the same log gives the same registers (invariant 8)."""
     said = event.data.patient
+    if event.data.closing is not None:
+        exceptions.close(tx, event.data.closing)
+        return Folded(view=None)
     if (
         said is not None
         and event.type.startswith(("patient.registered", "patient.updated", "encounter."))
@@ -63,6 +69,8 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         return _instance(tx, event, message)
     if event.data.performed is not None:
         return _performed(tx, event, message, event.data.performed)
+    if event.data.study is not None:
+        return _study(tx, event, message, event.data.study)
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
@@ -129,6 +137,8 @@ def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
     if data.performed is not None:
         seen = performed.look(tx, data.performed.uid)
         return None if seen is None else _views(tx, event, message, seen)[0]
+    if data.study is not None:
+        return _of_study(tx, event, message, data.study)
     if data.patient is None:
         return _view(event, message, None)
     if data.instance is not None:
@@ -260,6 +270,7 @@ def _whole(
 
 def _performed(tx: Transaction, event: Event, message: Message | None, said: PerformedStep) -> Folded:
     seen = performed.fold(tx, event, said)
+    studies.expected(tx, event, seen.performed)
     first, *others = _views(tx, event, message, seen)
     joined = ((seen.lane, seen.patient_key),) if seen.known_now else ()
     return Folded(view=first, others=tuple(others), joined=joined)
@@ -288,7 +299,36 @@ def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if instances.differs(tx, event, instance) or newborns.misplaced(tx, event, instance, said):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
+    studies.received(tx, event, instance)
     return Folded(view=_view(event, message, known) if known else _unverified(event, message))
+
+
+def _study(tx: Transaction, event: Event, message: Message | None, said: Study) -> Folded:
+    if event.type == "commitment.requested":
+        commitments.requested(tx, event, said)
+    elif event.type == "commitment.reported":
+        commitments.reported(tx, event, said)
+    elif event.type in ("study.rejected", "study.restored") and rejections.foreign(tx, event, said):
+        return Folded(view=None)
+    else:
+        studies.fold(tx, event, said)
+    return Folded(view=_of_study(tx, event, message, said))
+
+
+def _of_study(tx: Transaction, event: Event, message: Message | None, said: Study) -> View:
+    """A study with its patient, and with the step that it is the examination of. A device's commitments have no
+    patient: they keep their order by device."""
+    if event.type.startswith("commitment."):
+        return View(event=event, message=message, patient_key=f"device|{said.requester}")
+    if event.type in ("study.rejected", "study.restored"):
+        said = said.model_copy(update={"number": rejections.remaining(tx, said.study_uid)})
+        event = event.model_copy(update={"data": event.data.model_copy(update={"study": said})})
+    key = studies.owner(tx, said.study_uid)
+    if not key:
+        return View(event=event, message=message, patient_key=f"unverified|{said.study_uid}")
+    view = _view(event, message, patients.get(tx, key))
+    made_for = steps.of_study(tx, said.study_uid)
+    return _through(view, made_for) if made_for is not None and made_for.patient_key == key else view
 
 
 def _unverified(event: Event, message: Message | None) -> View:

@@ -34,9 +34,9 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
     said_value, said_issuer = _said(tx, patient, known)
     tx.execute(
         "INSERT INTO instance (sop_instance_uid, study_uid, accession, sha256, path, patient, event, said_value,"
-        " said_issuer) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (sop_instance_uid) DO UPDATE SET path=excluded.path,"
-        " patient=excluded.patient, event=excluded.event, said_value=excluded.said_value,"
-        " said_issuer=excluded.said_issuer",
+        " said_issuer, sop_class_uid, series_uid) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (sop_instance_uid)"
+        " DO UPDATE SET path=excluded.path, patient=excluded.patient, event=excluded.event,"
+        " said_value=excluded.said_value, said_issuer=excluded.said_issuer",
         (
             instance.sop_instance_uid,
             instance.study_uid,
@@ -47,6 +47,8 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
             event.id,
             said_value,
             said_issuer,
+            instance.sop_class_uid,
+            instance.series_uid,
         ),
     )
     if known is None:

@@ -109,6 +109,12 @@ def known_by(tx: Transaction, *, patient_key: str = "", accession: str = "") -> 
     ]
 
 
+def of_study(tx: Transaction, study_uid: str) -> Held | None:
+    """The step that a study is the examination of; of several the first: they are one order's."""
+    row = tx.one("SELECT key FROM step WHERE study_uid=? ORDER BY key LIMIT 1", (study_uid,))
+    return get(tx, row[0]) if row is not None else None
+
+
 def of_visit(tx: Transaction, visit: str) -> list[Held]:
     """All steps of a visit, in any status."""
     rows = tx.rows("SELECT key FROM step WHERE visit=? AND visit<>'' ORDER BY key", (visit,))

@@ -15,10 +15,11 @@ from broker.routing.tables import Table
 from broker.view import catalogue
 
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "step": ("step",),
+    "step": ("step", "study"),
     "instance": ("instance",),
+    "study": ("study", "commitment"),
     "result": ("result",),
-    "order": ("order", "step", "result"),
+    "order": ("order", "step", "result", "study"),
 }
 """Which events fill a part of the facts; parts that are not listed may stand in any."""
 
@@ -27,6 +28,8 @@ WORDS: Mapping[str, frozenset[Scalar]] = {
     "order.whole": frozenset(("", *get_args(StepStatus))),
     "patient.sex": frozenset(("", "M", "F", "O")),
     "step.priority": frozenset(("", "STAT", "HIGH", "ROUTINE", "MEDIUM", "LOW")),
+    "study.basis": frozenset(("", "mpps", "quiet")),
+    "study.availability": frozenset(("", "ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE")),
 }
 """Fields that hold one of a few words (`broker.event`)."""
 
@@ -38,6 +41,11 @@ VRS: Mapping[str, str] = {
     "instance.series_uid": "UI",
     "instance.transfer_syntax_uid": "UI",
     "instance.calling_aet": "AE",
+    "study.study_uid": "UI",
+    "study.transaction_uid": "UI",
+    "study.note": "UI",
+    "study.requester": "AE",
+    "study.retrieve_aet": "AE",
 }
 """Fields that come from DICOM, or keep its rules."""
 

@@ -22,8 +22,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from broker.adapter import Kind
-from broker.event import EVENT_TYPES
+from broker.adapter import Kind, Send
+from broker.event import CLOCK, EVENT_TYPES, EventType, Study
 from broker.scalars import Moment, as_written
 from broker.yamlfile import Duration, Switch, Text, did_you_mean
 
@@ -42,6 +42,19 @@ def check_name(value: str) -> str:
 def _event(value: str) -> str:
     if value not in EVENT_TYPES and value not in WILDCARDS:
         raise ValueError(f"there is no event '{value}'\n{did_you_mean(value, (*EVENT_TYPES, *WILDCARDS))}")
+    return value
+
+
+def is_of_study(event: str) -> bool:
+    """Whether it is said of a study, or of instances of several, and so holds `Study`."""
+    return event.startswith(("study.", "commitment."))
+
+
+def _of_study(value: EventType) -> EventType:
+    if not is_of_study(value):
+        raise ValueError(
+            "only study.* and commitment.* are given so: what other events say stands in a message"
+        )
     return value
 
 
@@ -82,6 +95,11 @@ Name = Annotated[
 EventPattern = Annotated[
     Text, AfterValidator(_event), WithJsonSchema({"type": "string", "enum": [*WILDCARDS, *EVENT_TYPES]})
 ]
+StudyEvent = Annotated[
+    EventType,
+    AfterValidator(_of_study),
+    WithJsonSchema({"type": "string", "enum": [event for event in EVENT_TYPES if is_of_study(event)]}),
+]
 Uses = tuple[Name, ...]
 SetValue = Annotated[
     str | tuple[str, ...],
@@ -121,8 +139,9 @@ class Hl7Target(Part):
 
     hl7: Name
     """Destination of kind hl7."""
-    send: Literal["source", "ORM^O01"]
-    """`source` forwards the message that caused the event; `ORM^O01` builds an order status message."""
+    send: Send
+    """`source` forwards the message that caused the event; `ORM^O01` builds an order's status, of order and step
+    events; `ORU^R01` says what was rejected, of study.rejected and study.restored."""
     purpose: Literal["care", "contact"] = "care"
     """`contact` lets address, telephone, next of kin and employer through; `care` takes them out."""
     protected: Literal["withhold", "allow"] | None = None
@@ -185,10 +204,11 @@ class OnFailure(Part):
 
 
 class Given(Part):
-    """A message as a sender would send it: one of file, hl7, dicom and journal."""
+    """A message as a sender would send it: one of file, hl7, dicom and journal. Or what is said of a study without
+    such a message: type and study."""
 
-    source: Name
-    """The listener that takes it."""
+    source: Name = CLOCK
+    """The listener that takes it. Of a study it may be left out: then time brought it about."""
     file: Text = ""
     """A file beside the route file."""
     hl7: Text = ""
@@ -198,6 +218,11 @@ class Given(Part):
     journal: Text = ""
     """The id of a message in this site's journal (`broker trace`), while its bytes are kept. Such a test fails
     where the journal is not, and its differences may show patient data."""
+    type: StudyEvent | None = None
+    """The event that is said of a study, such as `study.stored`."""
+    study: Study | None = None
+    """What it says, with the names that fields have in expressions: `{ study_uid: 1.2.3, archive: pacs }`. Whose study
+    it is, instances in `before` say."""
 
 
 class Expect(Part):

@@ -45,7 +45,7 @@ def values(template: Template, keyword: str, charsets: Mapping[str, str], domain
     broken = False
     for part in template.parts:
         if isinstance(part, str):
-            if charsets and (not vr or vr in vr_rules.TEXT) and (unknown := _unshowable(part, charsets)):
+            if (not vr or vr in vr_rules.TEXT) and (unknown := _unshowable(part, charsets)):
                 yield Misfit(code="charset", message=unknown)
             continue
         told: set[int] = set()
@@ -73,8 +73,8 @@ def _broken(outcome: _Outcome, keyword: str, vr: str, charsets: Mapping[str, str
 
 
 def _unshowable(text: str, charsets: Mapping[str, str]) -> str:
-    """Which character none of the sets can show."""
-    if not text or any(encodable(text, codec) for codec in charsets.values()):
+    """Which character none of the sets can show; nothing where the destination declares none."""
+    if not charsets or any(encodable(text, codec) for codec in charsets.values()):
         return ""
     sign = next((c for c in text if not any(encodable(c, codec) for codec in charsets.values())), "")
     shown = f"'{sign}'" if sign else "all of it at once"

@@ -18,6 +18,7 @@ from broker import contact, yamlfile
 from broker.adapter import Kind
 from broker.dicom import attributes
 from broker.errors import ConfigError, Fault
+from broker.event import CLOCK
 from broker.hl7.er7 import parse_path
 from broker.routing.engine import Route, RouteSet, RouteTarget, SetField
 from broker.routing.expression import (
@@ -44,8 +45,8 @@ from broker.routing.tables import Table
 from broker.yamlfile import Document, NodePath, did_you_mean
 
 _TAKES: Mapping[Kind, tuple[str, ...]] = {"worklist": ("step",), "dicom": ("instance",)}
-_SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step")}
-_NO_MESSAGE = ("instance", "study")
+_SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step"), "ORU^R01": ("study",)}
+_NO_MESSAGE = ("instance", "study", "commitment", "exception")
 """Events that no HL7 message causes: there is no source message to forward."""
 
 
@@ -338,15 +339,20 @@ class _Reader:
 
     def _given(self, path: NodePath, given: Given) -> None:
         said = [name for name in ("file", "hl7", "dicom", "journal") if (*path, name) in self._document]
-        if len(said) != 1:
+        of_study = [name for name in ("type", "study") if (*path, name) in self._document]
+        if len(said) != (0 if of_study else 1):
             message = "a message is given by one of file, hl7, dicom and journal"
-            self._fault("bad-test", path, message, key=True)
+            self._fault("bad-test", path, message, "Or an event by type and study.", key=True)
+        elif len(of_study) == 1:
+            self._fault("bad-test", path, "an event is given by type and study together", key=True)
         if given.file and self._folder is not None and not (self._folder / given.file).is_file():
             self._fault("bad-test", (*path, "file"), "there is no such file beside the route file")
         for name in given.dicom:
             self._keyword((*path, "dicom", name), name)
         known = self._site.sources
-        if known is not None and given.source not in known:
+        if given.source == CLOCK and not of_study:
+            self._fault("missing-key", path, "'source' is missing", key=True)
+        elif known is not None and given.source not in known and given.source != CLOCK:
             hint = did_you_mean(given.source, known) or f"There are {', '.join(sorted(known))}."
             self._fault("bad-test", (*path, "source"), f"there is no listener '{given.source}'", hint)
 

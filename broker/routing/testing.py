@@ -35,7 +35,9 @@ class Output:
     read: Callable[[str], Field]
     """An HL7 path, or a DICOM keyword, to what stands there."""
     payload: bytes = b""
-    """As it was rendered; empty: it is held."""
+    """As it was rendered; empty: it does not leave."""
+    kept: str = ""
+    """`held: …` or `withheld: …`: why it does not leave. Such an output has no fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,10 @@ def compare(expect: Expect, actual: Outcome, *, route: str) -> list[Difference]:
         if len(here) != len(wanted):
             found.append(Difference(where=name, expected=_count(len(wanted)), actual=_count(len(here))))
         for number, (fields, output) in enumerate(zip(wanted, here, strict=False)):
+            if output.kept and any(map(_same, fields.values())):
+                kept = f"none, {output.kept}"
+                found.append(Difference(where=f"{name}[{number}]", expected="a message", actual=kept))
+                continue
             for path, value in fields.items():
                 got = output.read(path)
                 if _same(value) != _same(got):

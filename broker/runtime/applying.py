@@ -39,7 +39,7 @@ class Applied:
     loaded: tuple[Answer, ...] = ()
     refused: tuple[Answer, ...] = ()
     silent: tuple[str, ...] = ()
-    """Nodes that did not answer in time."""
+    """Nodes that did not answer in time; where one refused, nobody waited for the others."""
 
     @property
     def agreed(self) -> bool:

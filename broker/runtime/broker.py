@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pydicom.config
 import structlog
 
-from broker.adapter import Inbound, InboundContext, Reception
+from broker.adapter import Inbound, InboundContext, Reception, Verdict
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.hl7.garbled import MOJIBAKE
 from broker.journal import cursor
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
+from broker.net.service import Peer
 from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
 from broker.runtime.deliverers import Deliverers
@@ -125,7 +126,7 @@ class Broker:
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
             spool=settings.node_folder / spool.INCOMING,
-            admit=lambda peer: settings.open_ae or peer.calling_aet in settings.broker.dicom.peers,
+            admit=self._admits,
             check_room=self._check_rooms,
             turned_away=lambda: self._telemetry.count(
                 "broker_messages_turned_away_total", {"protocol": "dicom"}
@@ -257,6 +258,13 @@ class Broker:
             leads=lambda: self._leader.leads,
         )
 
+    def _admits(self, peer: Peer) -> bool:
+        """Known devices, all where the settings say so, and this machine's own commands."""
+        settings = self._configured.settings
+        dicom = settings.broker.dicom
+        own = peer.calling_aet == dicom.ae_title and peer.host in ("127.0.0.1", "::1", settings.broker.bind)
+        return own or settings.open_ae or peer.calling_aet in dicom.peers
+
     def _check_rooms(self) -> None:
         for room in self._rooms:
             room.check()
@@ -341,8 +349,11 @@ def _opening(address: str) -> Iterator[None]:
 
 
 def _alert(tx: Transaction, reception: Reception) -> None:
-    """What a person at the sender must know: its control id came before with other content, or its text is garbled."""
+    """What a person at the sender must know: what it sent came before with other content, or its text is garbled."""
     at, subject = reception.received.isoformat(), f"{reception.source}: {reception.peer}"
+    if reception.protocol == "dicom" and reception.verdict is Verdict.REJECTED:
+        exceptions.note(tx, "instance-differs", dict(reception.keys)["instance"], reception.reason, at=at)
+        return
     if MOJIBAKE in reception.flags:
         exceptions.note(tx, "mojibake", subject, "its names are UTF-8 that was read as Latin-1", at=at)
     else:

@@ -16,13 +16,12 @@ from typing import Final
 
 import structlog
 
-from broker.adapter import Reception, Verdict
+from broker.adapter import Reception
 from broker.errors import UnwritableError
-from broker.event import Event, EventData, Patient
-from broker.ids import message_id
+from broker.event import CLOCK, EventData, Patient
 from broker.journal import intake
-from broker.reception import search_keys
 from broker.registers import exceptions, patients, performed, steps, worklist
+from broker.runtime.decided import decided
 from broker.settings import StepsSettings
 from broker.store.database import Database, Transaction
 
@@ -31,7 +30,6 @@ log = structlog.get_logger("broker.idle")
 EVERY_SECONDS: Final = 60.0
 CHUNK: Final = 100
 """Rows that expire in one transaction: between them messages are taken."""
-SOURCE: Final = "clock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,32 +130,14 @@ def _expire(tx: Transaction, *, found: list[steps.Held], now: datetime) -> None:
 
 def _expiry(tx: Transaction, held: steps.Held, now: datetime) -> Reception:
     """The decision as a message of the journal: its event has the step as it was found."""
-    identity, patient = message_id(now), patients.get(tx, held.patient_key).patient
-    event = Event(
-        id=f"{identity}.0",
-        type="step.expired",
-        source=SOURCE,
-        site=held.site,
-        time=now,
-        message_id=identity,
-        data=EventData(
-            patient=Patient(identifiers=patient.identifiers),
-            step=held.step.model_copy(update={"status": "EXPIRED"}),
-        ),
+    patient = patients.get(tx, held.patient_key).patient
+    data = EventData(
+        patient=Patient(identifiers=patient.identifiers),
+        step=held.step.model_copy(update={"status": "EXPIRED"}),
     )
-    return Reception(
-        message_id=identity,
-        source=SOURCE,
-        site=held.site,
-        peer="",
-        protocol="operator",
-        received=now,
-        message_type="EXPIRE",
-        sender=SOURCE,
-        verdict=Verdict.ACCEPTED,
-        raw=json.dumps({"expire": held.step.key}).encode(),
-        keys=search_keys((event,)),
-        events=(event,),
+    raw = json.dumps({"expire": held.step.key}).encode()
+    return decided(
+        "step.expired", data, source=CLOCK, site=held.site, now=now, raw=raw, message_type="EXPIRE"
     )
 
 

@@ -6,7 +6,6 @@ keeps it; what the row has besides fills what PAS and the route do not say. Cont
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -16,18 +15,16 @@ from typing import Final, cast
 from pydicom import dcmread
 
 from broker import contact, nationalid
-from broker.adapter import Reception, Verdict
 from broker.dicom import attributes as dicom
 from broker.dicom import dump, uid
-from broker.dicom.attributes import Attributes, Value
+from broker.dicom.attributes import Attributes, Value, items_of
 from broker.dicom.matching import STEPS
 from broker.dicom_identity import Profile, person_name, stated, text
 from broker.errors import BrokerError
-from broker.event import OPERATOR, Code, Event, EventData, EventType, Patient, Step
-from broker.ids import message_id
+from broker.event import OPERATOR, Code, EventData, EventType, Patient, Step
 from broker.journal import intake
-from broker.reception import search_keys
 from broker.registers import patients, steps
+from broker.runtime.decided import decided
 from broker.store.database import Transaction
 
 PREFIX: Final = "import|"
@@ -132,32 +129,10 @@ def withdraw(tx: Transaction, key: str, *, site: str, now: datetime) -> str:
 def _insert(
     tx: Transaction, kind: EventType, patient: Patient, step: Step, *, site: str, now: datetime, raw: bytes
 ) -> str:
-    identity = message_id(now)
-    event = Event(
-        id=f"{identity}.0",
-        type=kind,
-        source=OPERATOR,
-        site=site,
-        time=now,
-        message_id=identity,
-        data=EventData(patient=patient, step=step),
-    )
-    reception = Reception(
-        message_id=identity,
-        source=OPERATOR,
-        site=site,
-        peer="",
-        protocol="operator",
-        received=now,
-        message_type="IMPORT",
-        sender=OPERATOR,
-        verdict=Verdict.ACCEPTED,
-        raw=raw,
-        keys=search_keys((event,)),
-        events=(event,),
-    )
+    data = EventData(patient=patient, step=step)
+    reception = decided(kind, data, source=OPERATOR, site=site, now=now, raw=raw, message_type="IMPORT")
     intake.insert(tx, reception)
-    return identity
+    return reception.message_id
 
 
 def _without_contact(attributes: Attributes) -> Attributes:
@@ -173,7 +148,7 @@ def _without_contact(attributes: Attributes) -> Attributes:
 
 def _step(row: Attributes, item: Attributes, profile: Profile) -> Step:
     accession, step_id = text(row, "AccessionNumber"), text(item, "ScheduledProcedureStepID")
-    issuer = next(_items(row, "IssuerOfAccessionNumberSequence"), {})
+    issuer = next(iter(items_of(row.get("IssuerOfAccessionNumberSequence", ""))), {})
     namespace = text(issuer, "LocalNamespaceEntityID") or text(issuer, "UniversalEntityID")
     study = text(row, "StudyInstanceUID")
     requested = text(row, "RequestedProcedureID")
@@ -218,14 +193,8 @@ def _but(row: Attributes, keyword: str) -> Attributes:
     return {key: value for key, value in row.items() if key != keyword}
 
 
-def _items(row: Attributes, keyword: str) -> Iterator[Attributes]:
-    for item in row.get(keyword) or ():
-        if not isinstance(item, str):
-            yield item
-
-
 def _code(row: Attributes, keyword: str) -> Code | None:
-    item = next(_items(row, keyword), None)
+    item = next(iter(items_of(row.get(keyword, ""))), None)
     if item is None:
         return None
     value = text(item, "CodeValue") or text(item, "LongCodeValue")

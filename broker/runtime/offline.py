@@ -6,7 +6,7 @@ For `broker check`, `test` and `explain`. The registers stand in memory and are 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from broker.delivery import ledger
 from broker.dicom import status
 from broker.dicom.attributes import from_dataset, from_json, to_dataset
 from broker.errors import ConfigError, Fault
+from broker.event import EventData, EventType, Study
 from broker.hl7.er7 import Message, is_batch, parse_path
 from broker.ids import message_id
 from broker.journal import intake
@@ -34,6 +35,7 @@ from broker.routing.engine import RouteSet
 from broker.routing.files import RouteFiles, read
 from broker.routing.loader import Site, load_files
 from broker.routing.testing import Field, Outcome, Output
+from broker.runtime.decided import decided
 from broker.runtime.encoding import renderer
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
@@ -175,12 +177,14 @@ class Bench:
 
         Of a batch: the answers' codes in the order of its messages, and what all of them came to.
         """
-        found = list(self._receive(source, raw))
-        return Outcome(
-            ack=" ".join(reception.answer_code for reception, _ in found if reception.answer_code),
-            events=tuple(event.type for reception, _ in found for event in reception.events),
-            outputs=tuple(_output(row, raw) for _, deliveries in found for row in deliveries),
-        )
+        return _outcome(list(self._receive(source, raw)), raw)
+
+    def say(self, source: str, kind: EventType, study: Study) -> Outcome:
+        """What is said of a study without a message, and what it comes to (`Given.study`)."""
+        raw = study.model_dump_json(exclude_defaults=True).encode()
+        data, site = EventData(study=study), self._configured.settings.broker.site
+        said = decided(kind, data, source=source, site=site, now=self._clock(), raw=raw, message_type=kind)
+        return _outcome([(said, self._take(said))], b"")
 
     def explain(self, source: str, raw: bytes) -> dict[str, Any]:
         """Everything a message comes to: verdict, answer, events, what each route said, deliveries as rendered.
@@ -218,20 +222,29 @@ class Bench:
                 f"there is no listener '{source}' whose messages can be tried (there are: {known})"
             )
         for reception in _judged(reader, raw, self._clock()):
-            self._views.clear()
-            before = self._tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,)
-            intake.append(self._tx, reception)
-            for logged in journal.unrouted(self._tx, max(1, len(reception.events))):
-                self._pipeline.route(self._tx, logged)
-            deliveries = self._tx.rows(
-                "SELECT route, destination, kind, place, state, id, day, summary, detail FROM delivery"
-                " WHERE id>? ORDER BY id",
-                before,
-            )
-            yield (
-                reception,
-                [(*row[:5], ledger.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries],
-            )
+            yield reception, self._take(reception)
+
+    def _take(self, reception: Reception) -> list[tuple[Any, ...]]:
+        """Journals and routes it; its deliveries."""
+        self._views.clear()
+        before = self._tx.one("SELECT coalesce(max(id), 0) FROM delivery") or (0,)
+        intake.append(self._tx, reception)
+        for logged in journal.unrouted(self._tx, max(1, len(reception.events))):
+            self._pipeline.route(self._tx, logged)
+        deliveries = self._tx.rows(
+            "SELECT route, destination, kind, place, state, id, day, summary, detail FROM delivery"
+            " WHERE id>? ORDER BY id",
+            before,
+        )
+        return [(*row[:5], ledger.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries]
+
+
+def _outcome(found: Sequence[tuple[Reception, list[tuple[Any, ...]]]], raw: bytes) -> Outcome:
+    return Outcome(
+        ack=" ".join(reception.answer_code for reception, _ in found if reception.answer_code),
+        events=tuple(event.type for reception, _ in found for event in reception.events),
+        outputs=tuple(_output(row, raw) for _, deliveries in found for row in deliveries),
+    )
 
 
 def _judged(reader: Reader, raw: bytes, now: datetime) -> Iterator[Reception]:
@@ -286,7 +299,7 @@ def _delivery(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _output(row: tuple[Any, ...], received: bytes) -> Output:
-    route, destination, kind, _place, _state, payload, _summary, _detail = row
+    route, destination, kind, _place, state, payload, _summary, detail = row
     if kind == "hl7":
         message = Message.parse(payload) if payload else None
         return Output(
@@ -295,9 +308,12 @@ def _output(row: tuple[Any, ...], received: bytes) -> Output:
             kind=kind,
             read=lambda path: _hl7_field(message, path),
             payload=payload or b"",
+            kept="" if payload else f"{state}: {detail}",
         )
     attributes: Mapping[str, Any] = from_json(payload.decode()) if payload and kind == "worklist" else {}
-    if kind == "dicom" and payload:
+    if kind == "dicom" and payload and not received:
+        attributes = from_json(payload.decode())  # of a study: the attributes that will be sent
+    elif kind == "dicom" and payload:
         # What leaves is the received object with what PAS says on top.
         sent = from_dataset(dcmread(BytesIO(received), stop_before_pixels=True))
         attributes = {**sent, **(json.loads(payload)["coerce"] or {})}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from broker import yamlfile
 from broker.dicom import charset as dicom_charset
 from broker.errors import Fault
+from broker.event import BY_TIME, CLOCK
 from broker.hl7 import charset as hl7_charset
 from broker.routing.surroundings import Source, Surroundings
 from broker.runtime.offline import shown
@@ -28,6 +29,7 @@ def surroundings_of(settings: Settings, env: Mapping[str, str]) -> Surroundings:
         )
         for setting in settings.inbound
     }
+    sources[CLOCK] = Source(site=settings.broker.site, makes={CLOCK: BY_TIME})
     return Surroundings(
         sources=sources,
         charsets={s.name: sets for s in settings.outbound if (sets := _charsets(settings, s))},

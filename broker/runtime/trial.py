@@ -44,8 +44,13 @@ class Trial:
         at = case.at
         bench = Bench(replace(self.configured, routes=routes), self.clock if at is None else lambda: at)
         for given in case.before:
-            bench.feed(given.source, self.message(given, case.folder))
-        return bench.feed(case.given.source, self.message(case.given, case.folder))
+            self._feed(bench, given, case.folder)
+        return self._feed(bench, case.given, case.folder)
+
+    def _feed(self, bench: Bench, given: Given, folder: Path) -> Outcome:
+        if given.type is not None and given.study is not None:
+            return bench.say(given.source, given.type, given.study)
+        return bench.feed(given.source, self.message(given, folder))
 
     def message(self, given: Given, folder: Path) -> bytes:
         """The message as it would come in: a file, inline ER7 a segment a line, an instance without pixels."""

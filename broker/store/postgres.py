@@ -178,8 +178,10 @@ class PostgresDatabase(Database):
                 (f"{STALL_SECONDS}s", self._schema),
             )
         except psycopg.Error as exc:
-            reason = str(exc).strip().splitlines()[-1:] or [type(exc).__name__]
-            raise StoreError(f"{self.name}: cannot be reached: {reason[0]}") from exc
+            # libpq names the server before the reason, and indents its advice below it.
+            said = [line for line in str(exc).splitlines() if line.strip() == line != ""]
+            reason = said[-1].rpartition("failed: ")[2] if said else type(exc).__name__
+            raise StoreError(f"{self.name}: cannot be reached: {reason}") from exc
         return connection
 
     def _migrate(self, connection: Connection) -> None:

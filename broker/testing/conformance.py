@@ -34,6 +34,7 @@ from broker.adapter import (
     Reader,
     Reception,
     Rendered,
+    Send,
     Stored,
     Target,
     Verdict,
@@ -278,7 +279,7 @@ class _NoRows:
 
 
 def _targets(spec: OutboundSpec[Any]) -> Iterator[Target]:
-    for send in ("source", "ORM^O01") if spec.kind == "hl7" else ("",):
+    for send in get_args(Send) if spec.kind == "hl7" else ("",):
         yield Target(
             route="a-route",
             version="1",

@@ -16,10 +16,12 @@ from broker.event import (
     EventType,
     Identifier,
     Instance,
+    InstanceReference,
     Order,
     Patient,
     PersonName,
     Step,
+    Study,
 )
 from broker.hl7.er7 import Message
 from broker.view import View
@@ -89,6 +91,20 @@ _INSTANCE: Final = Instance(
     calling_aet="CT1",
 )
 
+_STUDY = Study(
+    study_uid=_INSTANCE.study_uid,
+    archive="there",
+    reason=Code(code="113001", text="Rejected for Quality Reasons", system="DCM"),
+    number=1,
+    instances=(
+        InstanceReference(
+            sop_class_uid=_INSTANCE.sop_class_uid,
+            sop_instance_uid=_INSTANCE.sop_instance_uid,
+            series_uid=_INSTANCE.series_uid,
+        ),
+    ),
+)
+
 
 def views() -> tuple[View, ...]:
     """An event of each kind, seen with everything that can be known, and one of which nothing is known."""
@@ -98,6 +114,7 @@ def views() -> tuple[View, ...]:
         _view("step.scheduled", EventData(patient=_PATIENT, order=_ORDER, step=_STEP), HL7[2]),
         _view("result.available", EventData(patient=_PATIENT), HL7[4]),
         _view("instance.received", EventData(patient=_PATIENT, instance=_INSTANCE), None),
+        _view("study.rejected", EventData(patient=_PATIENT, study=_STUDY), None),
         View(event=_event("consent.changed", EventData())),
     )
 

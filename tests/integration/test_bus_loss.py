@@ -225,10 +225,17 @@ def test_status_says_when_the_bus_does_not_answer(redis: Redis, start_broker: St
     broker = start_broker(settings={"BROKER_BUS": redis.url.replace("//", "//:s3cret-word@")})
     redis.kill()
 
-    finished = broker.command("bus", "status")
+    finished, doctor = broker.command("bus", "status"), broker.command("doctor")
 
     assert finished.returncode == 1
     assert "does not answer" in finished.stdout
+    assert re.search(r"^warning +bus: redis://.* does not answer", doctor.stdout, re.MULTILINE)
     broker.stop()
-    for text in (finished.stdout, finished.stderr, broker.log.read_text(encoding="utf-8")):
+    for text in (
+        finished.stdout,
+        finished.stderr,
+        doctor.stdout,
+        doctor.stderr,
+        broker.log.read_text(encoding="utf-8"),
+    ):
         assert "s3cret-word" not in text

@@ -85,7 +85,8 @@ def test_a_trace_tells_every_hop(broker: Broker, epj_sink: MllpSink) -> None:
     assert "order-status-to-epj.yaml:" in deliveries["epj"]["place"]
     told_of_epj = deliveries["epj"]
     assert (told_of_epj["attempt"], told_of_epj["detail"], told_of_epj["attempts"]) == (1, "MSA-1 AA", [])
-    for word in ("orders received ORM^O01", "answered AA", "step.scheduled", "epj by", "MSA-1 AA"):
+    number = f"delivery {told_of_epj['id']} to epj by"  # what replay, parked and why delivery ask for
+    for word in ("orders received ORM^O01", "answered AA", "step.scheduled", number, "MSA-1 AA"):
         assert word in told
 
 

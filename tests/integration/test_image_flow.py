@@ -253,7 +253,7 @@ def test_an_image_made_for_a_step_is_its_patients(broker: Broker, orthanc: Ortha
     assert (str(arrived.PatientName), arrived.IssuerOfPatientID) == (someone.name, "NNNOR")
 
 
-def test_the_same_object_again_is_taken_again_and_another_under_its_uid_is_not_passed_on(
+def test_the_same_object_again_is_taken_again_and_another_under_its_uid_is_refused(
     broker: Broker, orthanc: Orthanc, tmp_path: Path
 ) -> None:
     image = write_image(tmp_path / "a.dcm")
@@ -265,8 +265,10 @@ def test_the_same_object_again_is_taken_again_and_another_under_its_uid_is_not_p
         Columns=32,
     )
 
-    for name in ("a.dcm", "a.dcm", "b.dcm"):
+    for name in ("a.dcm", "a.dcm"):
         assert Dcmtk().store(broker.dicom_port, tmp_path / name).succeeded
+    refused = Dcmtk().store(broker.dicom_port, tmp_path / "b.dcm")
+    assert refused.statuses == ("Unknown Status: 0x111",), refused.output
     wait_until_idle(broker)
 
     assert orthanc.by_uid(image.SOPInstanceUID).Rows == 16

@@ -192,3 +192,24 @@ def test_a_control_id_that_comes_with_other_content_is_refused_and_told(
     (entry,) = [e for e in status(broker)["exceptions"] if e["kind"] == "control-id-reused"]
     assert "MSH-10" in entry["reason"]
     assert "Annen" not in str(status(broker))
+
+
+def test_an_exception_is_closed_by_somebody_who_saw_to_it(broker: Broker) -> None:
+    with broker.pas() as pas:
+        accepted(pas, adt("A04", "E1", person(1)))
+        assert b"|205" in pas.ask(adt("A04", "E1", person(2)))
+    (entry,) = broker.command_json("exceptions", "list")
+    assert (entry["kind"], entry["closable"]) == ("control-id-reused", True)
+
+    (done,) = broker.command_json(
+        "exceptions", "close", entry["kind"], entry["subject"], "--reason", "repaired"
+    )
+    assert done["closed"]
+    wait_until(lambda: broker.command_json("exceptions", "list") == [], "it is closed")
+    again = broker.command("exceptions", "close", entry["kind"], entry["subject"], "--reason", "repaired")
+    assert (again.returncode, "is not open" in again.stdout) == (1, True)
+    refused = broker.command("exceptions", "close", "merge-held", "x", "--reason", "no")
+    assert refused.returncode != 0
+    assert "closes by itself" in refused.stderr
+    accounted = broker.command("reconcile", "--registers")
+    assert accounted.returncode == 0, accounted.stdout

@@ -195,6 +195,17 @@ def test_filters_quota_and_the_past(
         assert broker.command("tap", *wrong).returncode == 2, wrong
     assert len(audited(broker)) == 12, "what never began is no use of it"
 
+    look = tap(broker).watching()
+
+    def terminated() -> bool:
+        """As timeout(1) does, which signals its child and then the whole group."""
+        look.process.send_signal(signal.SIGTERM)
+        return look.process.poll() is not None
+
+    wait_until(terminated, "the tap ends")
+    assert look.process.returncode == 0, look.err
+    assert audited(broker)[-1][0] == "tap ended"
+
 
 def test_values_are_shown_only_where_the_settings_say_so(
     start_broker: StartBroker, tmp_path: Path, epj_sink: MllpSink

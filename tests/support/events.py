@@ -66,18 +66,18 @@ def instance(
 ) -> Instance:
     """A received instance; the same `content` is the same bytes."""
     digest = f"{content:0>64}"
-    return Instance(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
-        sop_instance_uid=uid,
-        study_uid=study_uid,
-        series_uid=f"{study_uid}.1",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        path=f"instances/{digest}.dcm",
-        size=1000,
-        sha256=digest,
-        calling_aet="CT1_STO",
-        **fields,
-    )
+    given: dict[str, Any] = {
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.7",
+        "sop_instance_uid": uid,
+        "study_uid": study_uid,
+        "series_uid": f"{study_uid}.1",
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "path": f"instances/{digest}.dcm",
+        "size": 1000,
+        "sha256": digest,
+        "calling_aet": "CT1_STO",
+    }
+    return Instance(**{**given, **fields})
 
 
 def event(kind: str, number: int = 1, *, source: str = "", **data: Any) -> Event:

@@ -30,6 +30,11 @@ def needs(name: str) -> str:
     return find_program(name) or absent(f"{name} is not installed; deploy/test-packages.sh installs it")
 
 
+def needs_file(path: str) -> str:
+    """A file that a package brings; without it the test is skipped, or failed in CI."""
+    return path if Path(path).exists() else absent(f"{path} is missing; deploy/test-packages.sh installs it")
+
+
 def absent(reason: str) -> NoReturn:
     """Skips the test, or fails it in CI."""
     if os.environ.get("CI"):

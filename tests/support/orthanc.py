@@ -12,24 +12,31 @@ from typing import Any
 
 import pydicom
 
-from tests.support.needs import needs
+from tests.support.needs import needs, needs_file
 from tests.support.ports import free_port
 from tests.support.processes import Program, wait_until
 
 AE_TITLE = "ORTHANC"
+_DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
 class Orthanc:
     """A PACS that takes everything from everybody.
 
     `modalities` names the AEs it can send to: name to (AE title, port), on loopback. `tuned`: for images as fast as it
-    can, with PDUs of 128 KiB and without Nagle.
+    can, with PDUs of 128 KiB and without Nagle. `web`: it speaks DICOMweb too, at `url`.
     """
 
     def __init__(
-        self, folder: Path, modalities: Mapping[str, tuple[str, int]] | None = None, *, tuned: bool = False
+        self,
+        folder: Path,
+        modalities: Mapping[str, tuple[str, int]] | None = None,
+        *,
+        tuned: bool = False,
+        web: bool = False,
     ) -> None:
         self._tuned = tuned
+        self._plugins = [needs_file(_DICOMWEB)] if web else []
         self._program = needs("Orthanc")
         self._folder = folder
         self.port = free_port()
@@ -37,6 +44,11 @@ class Orthanc:
         peers = (modalities or {}).items()
         self._modalities = {name: [aet, "127.0.0.1", port] for name, (aet, port) in peers}
         self._process: Program | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its DICOMweb services begin."""
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def start(self) -> None:
         """Returns when it answers. The same folder and ports after `stop`: what it held is still there."""
@@ -95,7 +107,8 @@ class Orthanc:
             "Name": "Orthanc of the tests",
             "StorageDirectory": str(storage),
             "IndexDirectory": str(storage),
-            "Plugins": [],
+            "Plugins": self._plugins,
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
             "DicomAet": AE_TITLE,
             "DicomPort": self.port,
             "DicomCheckCalledAet": False,

@@ -20,6 +20,7 @@ from broker.testing import conformance
 from tests.support.golden import OPTIONS
 from tests.support.packages import passes
 from tests.support.shared import REPOSITORY
+from tests.unit.test_architecture import ADAPTER_API
 
 TEXT = (REPOSITORY / "docs" / "adapters.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -120,6 +121,16 @@ def test_every_delivery_error_is_explained() -> None:
     for kind in Kind.__args__:  # type: ignore[attr-defined]
         assert f"`{kind}`" in TEXT
     assert OutboundSpec.__module__ == "broker.adapter"
+
+
+def test_both_guides_list_what_an_adapter_may_import() -> None:
+    """No more and no less than test_architecture.py lets ours import."""
+    short = (REPOSITORY / "adapters" / "README.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"`broker\.\{(.*?)\}`", short)
+    (public,) = re.findall(r"^Public are (.*?)\. Everything else", TEXT, re.MULTILINE)
+
+    assert set(listed.split(",")) == ADAPTER_API
+    assert set(re.findall(r"`broker\.(\w+)`", public)) == ADAPTER_API
 
 
 @pytest.mark.parametrize("name", PUBLIC)

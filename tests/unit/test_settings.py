@@ -275,10 +275,11 @@ def test_a_mistake_is_placed_exactly(write: Write, old: str, new: str, place: st
     assert [fault for fault in told if said in fault], told
 
 
-def test_no_listener_speaks_for_the_people_who_decide(write: Write) -> None:
-    told = faults(write(("  pas:\n", "  operator:\n")))
+@pytest.mark.parametrize("name", ["operator", "clock"])
+def test_no_listener_speaks_for_the_people_who_decide_or_for_time(write: Write, name: str) -> None:
+    told = faults(write(("  pas:\n", f"  {name}:\n")))
 
-    assert any("no listener may be called 'operator'" in fault for fault in told), told
+    assert any(f"no listener may be called '{name}'" in fault for fault in told), told
 
 
 @pytest.mark.parametrize("zone", ["Europe/Olso", "../etc/passwd", ""])

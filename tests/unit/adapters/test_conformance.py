@@ -42,7 +42,13 @@ SEEN = View(
     performed=BEGUN,
     raw=PERFORMED,
 )
-VALUES: dict[str, Any] = {**OPTIONS, "host": "127.0.0.1", "port": 0, "called_aet": "NOBODY"}
+VALUES: dict[str, Any] = {
+    **OPTIONS,
+    "host": "127.0.0.1",
+    "port": 0,
+    "called_aet": "NOBODY",
+    "url": "http://127.0.0.1:9/web",
+}
 """A value for each option that has no default, by its name. A new adapter's may have to be added."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import adapters.pacs.inbound
 import adapters.pdq.find
 import broker.net.association
 import broker.net.serving
+from adapters.pacs.stow import STOW_OUTBOUND, WebDestination
 from adapters.pas.triggers import REFUSED
 from broker.cli.docs import MADE
 from broker.conformance import dicom, hl7, ihe
@@ -101,6 +103,30 @@ def test_a_destination_that_is_switched_on_makes_it_an_scu(shipped: Facts) -> No
 
     assert overview["1.2.840.10008.3.1.2.3.3"] == "yes"
     assert titled(made, "BROKER to mpps")
+
+
+def test_a_destination_that_speaks_dicomweb_is_a_user_agent_and_tells_no_secret(shipped: Facts) -> None:
+    (pacs,) = (s for s in shipped.outbound if s.name == "pacs")
+    config = WebDestination(url="https://pacs.example/web", token="t0ken")
+    web = replace(pacs, name="web", spec=STOW_OUTBOUND, config=config)
+    settings: Settings = shipped.configured.settings
+    settings = replace(settings, outbound=(*settings.outbound, web))
+    facts = replace(shipped, configured=replace(shipped.configured, settings=settings))
+    made, page = dicom.statement(facts), markdown(dicom.statement(facts))
+
+    said = table(titled(made, "web: Store (STOW-RS) user agent"), "HTTP status that comes back").rows
+    assert {code for row in said for code in re.findall(r"\d{3}", row[0])} >= {
+        "200",
+        "202",
+        "401",
+        "409",
+        "503",
+    }
+    assert ("token", "set") in table(titled(made, "`web`"), "option").rows
+    assert "ISO_IR 100" in dict(table(titled(made, "Character sets"), "listener or destination").rows)["web"]
+    assert ["RAD-108" in markdown(ihe.statement(one)) for one in (shipped, facts)] == [False, True]
+    assert "t0ken" not in page
+    assert "pacs.example" not in page
 
 
 def test_a_listener_that_is_switched_off_serves_nothing(shipped: Facts) -> None:
@@ -210,11 +236,13 @@ def test_messages_taken_and_refused_are_those_of_the_code(shipped: Facts) -> Non
 
 def test_what_is_built_is_told_by_its_fields(shipped: Facts) -> None:
     epj = titled(hl7.statement(shipped), "Destination `epj`")
-    ((kind, fields),) = table(epj, "message built").rows
+    built = dict(table(epj, "message built").rows)
 
-    assert kind == "ORM^O01"
-    assert "ORC-1, 2, 3, 5, 7" in fields
-    assert "PID-1, 3, 5, 7, 8;" in fields
+    assert set(built) == {"ORM^O01", "ORU^R01"}
+    assert "ORC-1, 2, 3, 5, 7" in built["ORM^O01"]
+    assert "OBX-1, 2, 3, 5, 11" in built["ORU^R01"]
+    for fields in built.values():
+        assert "PID-1, 3, 5, 7, 8;" in fields
 
 
 def test_queries_are_told_with_their_answers_and_limits(shipped: Facts) -> None:

@@ -120,6 +120,9 @@ def test_a_delivery_waits_by_its_own_attempts_or_by_its_destinations_pauses() ->
     assert wait(failure, tries=3, pauses=0) == 240
     assert wait(failure, tries=1, pauses=2) == 120
     assert wait(unreachable, tries=9, pauses=1) == 60, "it is no fault of the delivery"
+    assert wait(UnreachableError("busy", wait=200.0), tries=1, pauses=1) == 200, (
+        "the destination asked for it"
+    )
     assert wait(failure, tries=1, pauses=0, jitter=0.5) == 54
 
 

@@ -438,6 +438,15 @@ def test_a_destination_that_refuses_everybody_is_paused_and_nothing_is_parked(ho
     assert set(house.states().values()) == {"queued"}
 
 
+def test_a_destination_that_asks_to_be_left_alone_is(house: House) -> None:
+    house.system.script = {"a1": [UnreachableError("busy", wait=20_000.0)]}
+    house.queue("a1")
+    work_off(house.node())
+    tx = house.database.read()
+
+    assert ways.breaker_of(tx, "epj").until - tx.now() > 19_000.0, "longer than the route's own pause"
+
+
 def test_a_way_that_may_not_probe_rests_while_another_does(house: House) -> None:
     """Else it would be taken and given back as fast as it can be."""
     house.system.script = {"a1": [UnreachableError("no connection")]}

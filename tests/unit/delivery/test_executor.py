@@ -303,6 +303,19 @@ def test_an_unreachable_destination_pauses_as_a_whole_and_comes_back(house: Hous
     assert house.rows("state, refusals, failing_since")["a1"] == ["delivered", 0, None]
 
 
+def test_a_destination_that_asks_to_be_left_alone_is(house: House) -> None:
+    house.destination.script = {"a1": [UnreachableError("busy", wait=200.0)]}
+    house.queue("a1", "b1")
+    house.executor.start()
+    house.wait_for_outcomes(1)
+    house.later(190)
+    assert house.destination.tried == ["a1"]
+
+    house.later(11)
+    house.wait_for_outcomes(3)
+    assert sorted(house.destination.taken) == ["a1", "b1"]
+
+
 def test_one_delivery_ends_the_pause_for_all(house: House) -> None:
     executor = house.another(connections=2)
     house.destination.script = {"a1": [UnreachableError("no connection")]}

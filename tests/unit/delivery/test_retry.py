@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delivery.retry import Failure, Outcome, delay, judge, outcome_of
+from broker.delivery.retry import Failure, Outcome, asked_for, delay, judge, outcome_of
 from broker.errors import (
     AskPersonError,
     BrokerError,
@@ -55,6 +55,23 @@ def test_the_numbers_of_a_route() -> None:
 
     assert [delay(policy, n, 0) for n in (1, 2, 3, 9, 10, 1_000_000)] == [1, 2, 4, 256, 300, 300]
     assert delay(OnFailure().retry, 1, 0) == OnFailure().retry.first, "a route's own policy fits"
+
+
+@given(POLICIES, FAILURES, JITTER, st.floats(0, 1e9))
+def test_what_a_destination_asks_for_lengthens_a_wait_within_the_routes_longest(
+    policy: Policy, failures: int, jitter: float, asked: float
+) -> None:
+    own = delay(policy, failures, jitter)
+
+    assert delay(policy, failures, jitter, asked) == max(own, min(asked, policy.max))
+
+
+def test_only_a_transient_failure_says_how_long_to_wait() -> None:
+    assert asked_for(UnreachableError("HTTP 503", wait=7.0)) == 7.0
+    assert [asked_for(error) for error in (TransientDeliveryError("x"), PermanentDeliveryError("x"))] == [
+        0.0,
+        0.0,
+    ]
 
 
 # --- judge ---

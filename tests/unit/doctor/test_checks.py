@@ -20,6 +20,7 @@ from broker.store.sqlite import SqliteDatabase, journal_file
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.shared import REPOSITORY
+from tests.support.webserver import WebServer
 
 SETTINGS = REPOSITORY / "config" / "broker.yaml"
 
@@ -107,8 +108,38 @@ def test_a_node_is_asked_for_the_ports_of_its_roles(scene: Scene, role: Role, op
     assert {finding.check.removeprefix("port ") for finding in found} == opens
 
 
+@pytest.mark.parametrize(("status", "state"), [(204, "ok"), (403, "warning")])
+def test_a_destination_that_speaks_dicomweb_is_asked_for_nobody(
+    tmp_path: Path, status: int, state: str
+) -> None:
+    with WebServer(lambda request: request.answer(status)) as server:
+        file = SETTINGS.read_text(encoding="utf-8").partition("outbound:")[0]
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "broker.yaml").write_text(
+            f"{file}outbound:\n  web:\n    adapter: stow\n    url: {server.url}\n", encoding="utf-8"
+        )
+        read = settings.load(tmp_path / "config" / "broker.yaml", env={})
+        finding = only(list(checks.destinations(Scene(settings=read, env={}, now=datetime.now(UTC)))))
+
+    assert (finding.check, finding.state) == ("destination web", state)
+    assert [request.path.partition("?")[0] for request in server.requests] == ["/web/studies"]
+
+
 def test_a_broker_that_has_its_journal_to_itself_is_no_cluster(scene: Scene) -> None:
     assert list(checks.nodes(scene)) == []
+
+
+def test_a_bus_that_does_not_answer_is_told_without_its_password(tmp_path: Path) -> None:
+    port = free_port()
+    away = scene_of(tmp_path, BROKER_BUS=f"amqp://broker:secret@127.0.0.1:{port}//")
+
+    finding = only(list(checks.bus(away)))
+
+    assert (finding.check, finding.state) == ("bus", "warning")
+    assert f"127.0.0.1:{port}" in finding.found
+    assert "ConnectionRefusedError" in finding.found
+    assert "secret" not in finding.found
+    assert list(checks.bus(scene_of(tmp_path))) == [], "memory:// is this process"
 
 
 def test_celery_without_what_it_needs_is_a_fault_before_the_start(tmp_path: Path) -> None:
@@ -158,6 +189,7 @@ def test_nodes_without_a_spool_and_a_journal_that_is_away(tmp_path: Path, postgr
         ("shared spool", "warning"),
     ]
     assert [f.check for f in checks.nodes(away)] == ["executor"], "`schema` tells the rest"
+    assert only(list(checks.schema(away))).found.endswith("cannot be reached: Connection refused")
 
 
 def scene_of(folder: Path, **env: str) -> Scene:

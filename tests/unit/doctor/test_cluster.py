@@ -71,6 +71,7 @@ def test_two_nodes_by_one_name_are_warned_of(node: str, runs: bool, state: str) 
 def test_whatever_is_not_well_says_what_to_do() -> None:
     findings: list[Finding] = [
         cluster.executor(celery=True, store=False, bus=False),
+        cluster.bus("redis://bus", "TimeoutError"),
         cluster.objects(apart=False, kind="", host="a", holders=[]),
         cluster.database_clock(9.0),
         cluster.leader(None),

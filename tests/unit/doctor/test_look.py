@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from broker.doctor import look
+from broker.net.web_peer import WebPeer
 from tests.support.ports import free_port
+from tests.support.webserver import WebServer
 
 MOUNTS = """\
 25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -76,5 +78,17 @@ def test_a_peer_that_is_not_there_is_told_with_its_address() -> None:
 
     assert f"127.0.0.1:{number}" in look.connects("127.0.0.1", number)
     assert f"127.0.0.1:{number}" in look.echoes("127.0.0.1", number, called_aet="A", calling_aet="B")
+    assert f"127.0.0.1:{number}" in look.searches(WebPeer(url=f"http://127.0.0.1:{number}"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert look.connects("127.0.0.1", server.getsockname()[1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "why"), [(204, ""), (401, "HTTP 401: url or credentials"), (404, "QIDO-RS: HTTP 404")]
+)
+def test_what_a_dicomweb_server_says_of_our_address_and_credentials_is_told(status: int, why: str) -> None:
+    with WebServer(lambda request: request.answer(status)) as server:
+        said = look.searches(WebPeer(url=server.url))
+
+    assert said.startswith(why)
+    assert bool(said) == bool(why)

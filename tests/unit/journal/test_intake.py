@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.adapter import REPEAT_WINDOW, Reception, Verdict
+from broker.adapter import REPEAT_WINDOW, Claim, Reception, Verdict
 from broker.errors import StoreError, UnwritableError
 from broker.event import Draft, EventData
 from broker.hl7.demographics import Issuers
@@ -487,3 +487,47 @@ def test_without_room_nothing_is_written_and_with_room_again_it_is(database: Dat
     room[0] = True
     assert not intake.accept_blocking(registered()).repeat
     assert [row["messages"] for row in log.counts(database.read())] == [1]
+
+
+# --- objects that have a state ---
+
+
+def claiming(number: int, state: str, *, again: bool = False, alert: bool = False) -> Reception:
+    """An object of one UID; it may come while nobody knows it, or as it is known."""
+    given = replace(reception(number), protocol="dicom", control_id="", raw=b"")
+    refusal = replace(reception(number), protocol="dicom", verdict=Verdict.REJECTED, answer_code="0111")
+    claim = Claim(
+        uid="2.25.1",
+        after=frozenset({"", state}),
+        state=state,
+        otherwise=lambda _found: refusal,
+        again=again,
+        alert=alert,
+    )
+    return replace(given, claim=claim)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_same_object_is_a_repeat_unless_it_is_welcome(tx: Transaction, again: bool) -> None:
+    assert not append(tx, claiming(1, "a", again=again)).repeat
+    assert append(tx, claiming(2, "a", again=again)).repeat is not again
+    assert tx.one("SELECT count(*) FROM message") == (1 + again,)
+
+
+def test_another_object_under_the_same_uid_is_refused_and_the_first_one_stays(tx: Transaction) -> None:
+    append(tx, claiming(1, "a"))
+    other = append(tx, claiming(2, "b"))
+
+    assert (other.answer_code, other.refused is not None) == ("0111", True)
+    assert tx.one("SELECT state FROM object_state WHERE uid='2.25.1'") == ("a",)
+    assert append(tx, claiming(3, "a")).repeat
+
+
+@pytest.mark.parametrize("alert", [False, True])
+def test_whether_a_person_learns_of_a_refused_object_its_claim_says(database: Database, alert: bool) -> None:
+    told: list[str] = []
+    intake = JournalIntake(database, lambda: None, lambda _tx, one: told.append(one.answer_code))
+    intake.accept_blocking(claiming(1, "a", alert=alert))
+    intake.accept_blocking(claiming(2, "b", alert=alert))
+
+    assert told == ["0111"] * alert

@@ -157,6 +157,7 @@ def test_one_warning(load: Any, text: str, warning: str) -> None:
         hl7("PV1-3: \"${ msg('PV1-3') }\""),
         hl7("OBX-5: \"${ msg('ZPI-2') }\"", purpose="contact\n    protected: withhold"),
         hl7("ORC-1: '${ first(step.station_codes) + step.study_uid }'"),
+        hl7("OBX-5: \"${ default(step.description, 'Čoarvi') }\""),  # a destination that declares no sets
     ],
 )
 def test_no_warning(load: Any, text: str) -> None:

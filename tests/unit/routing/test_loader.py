@@ -230,6 +230,27 @@ tests:
             "{}",
             "7:39: $.tests[0].given.dicom.Nope: there is no DICOM keyword",
         ),
+        ("{ hl7: x }", "{}", "7:5: $.tests[0].given: 'source' is missing"),
+        (
+            "{ type: study.stored }",
+            "{}",
+            "7:5: $.tests[0].given: an event is given by type and study together",
+        ),
+        (
+            "{ type: study.stored, study: { study_uid: 1.2.3 }, hl7: x }",
+            "{}",
+            "7:5: $.tests[0].given: a message is given by one of",
+        ),
+        (
+            "{ type: step.started, study: { study_uid: 1.2.3 } }",
+            "{}",
+            "7:20: $.tests[0].given.type: only study.* and commitment.* are given so",
+        ),
+        (
+            "{ type: study.stored, study: { archiv: pacs } }",
+            "{}",
+            "7:43: $.tests[0].given.study.archiv: unknown key 'archiv'. Did you mean 'archive'?",
+        ),
     ],
 )
 def test_a_fault_in_a_test(load: Any, given: str, expect: str, fault: str) -> None:

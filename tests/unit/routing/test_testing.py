@@ -126,6 +126,19 @@ def test_an_attribute_differs_by_its_tag() -> None:
     ]
 
 
+def test_an_output_that_is_held_says_why_and_is_not_rewritten() -> None:
+    reason = "held: routes/r.yaml:5: OBR-20.1: table 'stations' has no row for this code"
+    held = Output(route="r", destination="epj", kind="hl7", read=lambda _path: None, kept=reason)
+
+    def found(fields: dict[str, str]) -> list[tuple[str, Any]]:
+        expect = Expect.model_validate({"epj": (fields,)})
+        return [(str(one), one.at) for one in compare(expect, Outcome(outputs=(held,)), route="r")]
+
+    assert found({"ORC-1": "SC", "ORC-2.1": "P1"}) == [(f"epj[0] expected a message, got none, {reason}", ())]
+    assert found({}) == []
+    assert found({"ORC-1": ""}) == [], "a test may say that nothing leaves"
+
+
 def test_where_one_more_came_nothing_is_to_be_rewritten() -> None:
     found = compare(Expect.model_validate({"epj": ({"ORC-1": "X"}, {})}), ACTUAL, route="r")
 

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from broker.adapter import Rendered, Target
+from broker.create.route import with_texts
+from broker.dicom.attributes import to_json
+from broker.event import Study
 from broker.routing.coverage import Coverage
 from broker.routing.language import Given
 from broker.routing.tables import Row, Table
@@ -16,7 +20,9 @@ from broker.routing.testing import Case, GivenError, Outcome
 from broker.routing.watch import recompiled
 from broker.runtime.offline import Configured
 from broker.runtime.trial import Trial
+from broker.view import View
 from tests.support.shared import REPOSITORY
+from tests.unit.runtime.conftest import ENV
 
 ROUTES = REPOSITORY / "routes"
 NOW = datetime(2026, 3, 9, 8, tzinfo=UTC)
@@ -67,6 +73,51 @@ def test_a_message_inline_and_an_instance(trial: Trial) -> None:
 
     assert trial(case(inline)).ack == "AA"
     assert trial(case(image)).events == ("instance.received",)
+
+
+SAID = """\
+route: stored
+on: [study.stored]
+where: study.archive == 'pacs' && patient.verified
+to: [{ dicom: pacs }]
+"""
+
+
+def test_what_is_said_of_a_study(configured: Configured) -> None:
+    settings = configured.settings
+    taking = [
+        replace(one, spec=replace(one.spec, takes=("instance", "study"))) if one.name == "pacs" else one
+        for one in settings.outbound
+    ]
+    routed = with_texts(replace(settings, outbound=tuple(taking)), ENV, {"stored.yaml": SAID})
+
+    def render(view: View, target: Target) -> Rendered:
+        if view.event.data.study is None:
+            return configured.renderers["pacs"](view, target)
+        found = {"PatientID": view.facts()["patient.id"], "StudyInstanceUID": view.facts()["study.study_uid"]}
+        return Rendered(payload=to_json(found).encode())
+
+    trial = Trial(
+        configured=replace(routed, renderers={**routed.renderers, "pacs": render}), clock=lambda: NOW
+    )
+    known = Given(source="pas", file="tests/adt_a04_registered.hl7")
+    image = Given(
+        source="images",
+        dicom={
+            "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
+            "SOPInstanceUID": "2.25.9.1",
+            "StudyInstanceUID": "2.25.9",
+            "SeriesInstanceUID": "2.25.8",
+            "PatientID": "30908299902",
+        },
+    )
+    said = Given(type="study.stored", study=Study(study_uid="2.25.9", archive="pacs"))
+    outcome = trial(case(said, known, image))
+
+    assert (outcome.ack, outcome.events) == ("", ("study.stored",))
+    (output,) = [one for one in outcome.outputs if one.route == "stored"]
+    assert [output.read(name) for name in ("StudyInstanceUID", "PatientID")] == ["2.25.9", "30908299902"]
+    assert not trial(case(said, image)).outputs, "whose study it is, its instances say"
 
 
 def test_rows_of_the_test_are_laid_over_the_table(trial: Trial) -> None:

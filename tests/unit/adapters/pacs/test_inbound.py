@@ -11,8 +11,10 @@ import pytest
 from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
 from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
-from broker.dicom import part10
+from broker.dicom import key_object, part10
+from broker.dicom.key_object import Frame, Note
 from broker.errors import StoreError
+from broker.event import Code, InstanceReference
 from broker.net.service import Peer, StoreRequest
 from broker.runtime.offline import instance
 from tests.support.golden import MESSAGE_ID, NOW
@@ -155,3 +157,36 @@ def test_the_reader_judges_as_the_scp_does(rig: Rig) -> None:
 
 def test_the_spec_reads_without_a_socket() -> None:
     assert INBOUND.reader is not None
+
+
+def note(instances: int) -> bytes:
+    named = tuple(
+        InstanceReference(
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            sop_instance_uid=f"2.25.9.{number}",
+            series_uid="2.25.2",
+        )
+        for number in range(instances)
+    )
+    title = Code(code=key_object.SAFETY, text="Rejected", system="DCM")
+    made = key_object.build(
+        Note(title=title, study_uid="2.25.1", instances=named),
+        Frame(
+            patient={"PatientID": "1"},
+            study={},
+            sop_instance_uid="2.25.3",
+            series_uid="2.25.8",
+            at="20260310090000",
+        ),
+    )
+    return instance(made)
+
+
+@pytest.mark.parametrize("instances", [1, 2000])
+def test_a_rejection_note_is_read_whole_however_many_it_names(rig: Rig, instances: int) -> None:
+    assert rig.store(note(instances)) == 0x0000
+
+    (kept,) = rig.intake.kept
+    _, rejected = kept.events
+    assert rejected.data.study is not None
+    assert len(rejected.data.study.instances) == instances

@@ -11,7 +11,8 @@ import pytest
 from adapters.pacs.inbound import StorageService, profile
 from adapters.pacs.mapping import HEAD, Arrived, Profile, map_instance, receive, refused
 from broker.adapter import ListenerPlace, Verdict
-from broker.event import Identifier, Patient, PersonName
+from broker.dicom import uid
+from broker.event import Code, Identifier, Patient, PersonName
 from broker.hl7.demographics import Issuers, read_issuer
 from tests.support.golden import MESSAGE_ID, NOW
 from tests.support.numbers import valid
@@ -226,3 +227,55 @@ def test_a_refusal_is_counted_too() -> None:
         "no preamble",
     )
     assert (reception.events, reception.keys, reception.blob) == ((), (), "")
+
+
+# --- rejection notes ---
+
+
+def note(code: str = "113037", system: str = "DCM", **head: Any) -> dict[str, Any]:
+    referenced = {"ReferencedSOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "ReferencedSOPInstanceUID": "2.25.3"}
+    series = {"SeriesInstanceUID": "2.25.2", "ReferencedSOPSequence": (referenced,)}
+    return {
+        **HEADS,
+        "SOPClassUID": uid.KEY_OBJECT_SELECTION,
+        "SOPInstanceUID": "2.25.4",
+        "ConceptNameCodeSequence": (
+            {"CodeValue": code, "CodingSchemeDesignator": system, "CodeMeaning": "Title"},
+        ),
+        "CurrentRequestedProcedureEvidenceSequence": (
+            {"StudyInstanceUID": "2.25.1", "ReferencedSeriesSequence": (series,)},
+        ),
+        **head,
+    }
+
+
+def test_a_rejection_note_is_an_object_and_what_it_rejects() -> None:
+    reception = receive(note(), ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW)
+
+    assert [(event.id, event.type) for event in reception.events] == [
+        (f"{MESSAGE_ID}.0", "instance.received"),
+        (f"{MESSAGE_ID}.1", "study.rejected"),
+    ]
+    said = reception.events[1].data
+    assert said.patient == patient()
+    assert said.study is not None
+    assert (said.study.study_uid, said.study.accession_number, said.study.note) == ("2.25.1", "A1", "2.25.4")
+    assert said.study.reason == Code(code="113037", text="Title", system="DCM")
+    assert [one.sop_instance_uid for one in said.study.instances] == ["2.25.3"]
+    assert ("study", "2.25.1") in reception.keys
+
+
+@pytest.mark.parametrize("head", [note("113000"), note(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11"), HEADS])
+def test_other_objects_reject_nothing(head: dict[str, Any]) -> None:
+    reception = receive(head, ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW)
+    assert [event.type for event in reception.events] == ["instance.received"]
+
+
+def test_the_title_that_takes_rejections_back_is_an_option() -> None:
+    config = StorageService(issuer="STO&2.999.7001&ISO", revocation="TAKEN^Taken back^99SITE")
+    assert config.restore == Code(code="TAKEN", text="Taken back", system="99SITE")
+    for title, types in (("TAKEN", ["study.restored"]), ("REVOKE_REJECTION", [])):
+        reception = receive(
+            note(title, "99SITE"), ARRIVED, PROFILE, message_id=MESSAGE_ID, now=NOW, restore=config.restore
+        )
+        assert [event.type for event in reception.events[1:]] == types

@@ -1,0 +1,123 @@
+"""Studies: how much of each is here, what its MPPS list, what archives notify of (IAN).
+
+When a study counts as complete is decided by the clock (`broker.runtime.studies`) and comes as an event; what archives
+commit to is `commitments`', what was rejected `rejections`'. Whose a study is, its instances say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from broker.dicom import uid
+from broker.event import Event, Instance, PerformedStep, Study
+from broker.registers import commitments, exceptions, rejections
+from broker.store.database import Transaction
+
+RECEIVING: Final = "receiving"
+COMPLETE: Final = "complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How much of a study is here."""
+
+    instances: int
+    expected: int
+    """Instances that its MPPS list; 0: none does."""
+    missing: int
+    """Of these, those that are not here."""
+    performing: bool
+    """An MPPS of it is in progress."""
+
+
+def received(tx: Transaction, event: Event, instance: Instance) -> None:
+    """An instance came: its study goes on, also one that was complete."""
+    _go_on(tx, event, instance.study_uid, instance.accession_number)
+
+
+def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
+    """What an MPPS says it made."""
+    made = sorted({uid for series in performed.series for uid in series.instances})
+    for study_uid, accession in {step.study_uid: step.accession_number for step in performed.steps}.items():
+        if not study_uid:
+            continue
+        tx.each(
+            "INSERT INTO study_expected (study_uid, sop_instance_uid, mpps) VALUES (?,?,?)"
+            " ON CONFLICT (study_uid, sop_instance_uid) DO NOTHING",
+            [(study_uid, uid, performed.uid) for uid in made],
+        )
+        if made:
+            _go_on(tx, event, study_uid, accession)
+        rejections.wrong_entries(tx, event, study_uid)
+
+
+def fold(tx: Transaction, event: Event, said: Study) -> None:
+    """What is said of a study as such."""
+    if event.type == "study.completed":
+        tx.execute(
+            "UPDATE study SET state=?, completed=?, event=? WHERE study_uid=?",
+            (COMPLETE, event.time.isoformat(), event.id, said.study_uid),
+        )
+        if said.basis == "mpps":
+            exceptions.clear(tx, "study-incomplete", said.study_uid)
+        rejections.wrong_entries(tx, event, said.study_uid)
+    elif event.type == "study.stored":
+        commitments.stored(tx, event, said)
+    elif event.type == "study.committed":
+        commitments.answered(tx, event, said)
+    elif event.type in ("study.rejected", "study.restored"):
+        rejections.fold(tx, event, said)
+    elif event.type == "study.available":
+        tx.execute(
+            "INSERT INTO availability (study_uid, retrieve_aet, availability, instances, since, event)"
+            " VALUES (?,?,?,?,?,?) ON CONFLICT (study_uid, retrieve_aet) DO UPDATE SET"
+            " availability=excluded.availability, instances=excluded.instances, since=excluded.since,"
+            " event=excluded.event",
+            (
+                said.study_uid,
+                said.retrieve_aet,
+                said.availability,
+                len(said.instances),
+                event.time.isoformat(),
+                event.id,
+            ),
+        )
+
+
+def counted(tx: Transaction, study_uid: str) -> Counted:
+    """How much of it is here."""
+    (instances,) = tx.one("SELECT count(*) FROM instance WHERE study_uid=?", (study_uid,)) or (0,)
+    listed, missing = tx.one(
+        "SELECT count(*), coalesce(sum(CASE WHEN instance.sop_instance_uid IS NULL THEN 1 ELSE 0 END), 0)"
+        " FROM study_expected LEFT JOIN instance ON instance.sop_instance_uid=study_expected.sop_instance_uid"
+        " WHERE study_expected.study_uid=?",
+        (study_uid,),
+    ) or (0, 0)
+    performing = tx.one(
+        "SELECT 1 FROM mpps JOIN mpps_step ON mpps_step.mpps=mpps.uid JOIN step ON step.key=mpps_step.step"
+        " WHERE step.study_uid=? AND mpps.status='IN PROGRESS' LIMIT 1",
+        (study_uid,),
+    )
+    return Counted(
+        instances=instances, expected=listed, missing=int(missing), performing=performing is not None
+    )
+
+
+def owner(tx: Transaction, study_uid: str) -> str:
+    """Key of the patient whose instances it has, key objects apart, where that is one; else empty."""
+    found = tx.rows(
+        "SELECT DISTINCT patient FROM instance WHERE study_uid=? AND patient<>'' AND sop_class_uid<>?",
+        (study_uid, uid.KEY_OBJECT_SELECTION),
+    )
+    return str(found[0][0]) if len(found) == 1 else ""
+
+
+def _go_on(tx: Transaction, event: Event, study_uid: str, accession: str) -> None:
+    at = event.time.isoformat()
+    tx.execute(
+        "INSERT INTO study (study_uid, accession, since, last, state, completed, event) VALUES (?,?,?,?,?,'',?)"
+        " ON CONFLICT (study_uid) DO UPDATE SET last=excluded.last, state=excluded.state, event=excluded.event,"
+        " accession=CASE WHEN study.accession='' THEN excluded.accession ELSE study.accession END",
+        (study_uid, accession, at, at, RECEIVING, event.id),
+    )
