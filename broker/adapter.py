@@ -23,6 +23,7 @@ from broker.statement import Statement
 
 if TYPE_CHECKING:
     from broker.device import Device
+    from broker.net.action_scu import Call
     from broker.net.service import Service
     from broker.view import View
 
@@ -442,6 +443,11 @@ class OutboundContext:
     work: Path
     """For files that live only while a delivery is sent, on the same disk: this node's own, emptied at each start."""
     clock: Callable[[], datetime]
+    device: Callable[[str], Device | None] = lambda _aet: None
+    """What the settings declare of the device with this AE title."""
+    report: Callable[[str, Call, float], int | None] = lambda *_: None
+    """Tells a device by N-EVENT-REPORT on an association that it has open with this node: its AE title, what, how many
+    seconds to wait. The status that it answered; None: there is none open, or no answer came."""
 
 
 class Outbound(Protocol):

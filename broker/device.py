@@ -83,9 +83,16 @@ class Device(Options):
     )
     host: Text = Field(
         default="",
-        description="Where it answers a C-ECHO (`broker devices verify`): host name or address; empty: not known.",
+        description="Where it answers a C-ECHO (`broker devices verify`) and takes reports of storage commitment: host"
+        " name or address; empty: not known.",
     )
     port: int = Field(default=104, ge=1, le=65535, description="TCP port there.")
+    commitment: Literal["new", "same"] = Field(
+        default="new",
+        description="How it is told what it may rely on (N-EVENT-REPORT): `new`: on an association that the broker"
+        " opens; `same`: on the one on which it asked, as long as that is open, else on a new one"
+        " (docs/commitment.md).",
+    )
     name_length: int = Field(
         default=PN_GROUP,
         ge=1,

@@ -9,7 +9,8 @@ BrokerError
 ├── UnmappableError           a mapping cannot make a canonical event or an output of a value (who: the sender)
 ├── DeliveryError             a destination did not take a delivery
 │   ├── TransientDeliveryError   wait and try this delivery again
-│   │   └── UnreachableError      nothing gets through to the destination: wait with all of its deliveries
+│   │   ├── UnreachableError      nothing gets through to the destination: wait with all of its deliveries
+│   │   └── RecipientError        one of the destination's many recipients does not take it: wait with this lane
 │   ├── PermanentDeliveryError   the same bytes will never be taken
 │   └── AskPersonError           only a person can tell what to do
 └── StoreError                the database or the disk: nothing may be acknowledged while this lasts
@@ -146,6 +147,10 @@ class TransientDeliveryError(DeliveryError):
 
 class UnreachableError(TransientDeliveryError):
     """Nothing gets through to the destination at present: no connection, no association."""
+
+
+class RecipientError(TransientDeliveryError):
+    """Not now, and only this recipient: the destination sends to many, each in a lane of its own."""
 
 
 class PermanentDeliveryError(DeliveryError):

@@ -330,6 +330,8 @@ class Study(Payload):
     """Why it counts as complete: everything that its MPPS list is here, or nothing came for a while."""
     number: int = 0
     """Instances of it that are here; of a rejection, and of one that is taken back: that stay in use."""
+    expected: int = 0
+    """Instances that its MPPS list; 0: none does."""
     archive: str = ""
     """The destination that has them (stored), or answers for them (committed)."""
     transaction_uid: str = ""

@@ -507,5 +507,9 @@ def search_keys(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
                 ("instance", data.instance.sop_instance_uid),
             ]
         if data.study is not None:
-            keys += [("accession", data.study.accession_number), ("study", data.study.study_uid)]
+            keys += [
+                ("accession", data.study.accession_number),
+                ("study", data.study.study_uid),
+                ("instance", data.study.transaction_uid),
+            ]
     return tuple(dict.fromkeys(key for key in keys if key[1]))

@@ -351,6 +351,13 @@ class Settings:
         return find(self.broker.devices, aet)
 
     @property
+    def callers(self) -> frozenset[str]:
+        """Calling AE titles that are let in by name: `dicom.peers`, and archives that call to answer what they were
+        asked (a destination's `archive`)."""
+        asked = (s.config for s in self.outbound if s.entry.enabled and hasattr(s.config, "archive"))
+        return frozenset((*self.broker.dicom.peers, *(getattr(config, "called_aet", "") for config in asked)))
+
+    @property
     def open_ae(self) -> bool:
         """Whether unknown calling AE titles are accepted: as told, else only on loopback."""
         told = self.broker.dicom.open_ae
@@ -395,6 +402,13 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
             faults.append(
                 document.fault(("steps", "idle", name), f"no worklist is called '{name}'", hint, key=True)
             )
+    takers = [setting.name for setting in outbound]
+    for setting in outbound:
+        archive = getattr(setting.config, "archive", None)
+        if archive is not None and archive not in takers:
+            hint = did_you_mean(archive, takers) or f"There are {', '.join(takers)}."
+            what = f"no destination is called '{archive}'"
+            faults.append(document.fault(("outbound", setting.name, "archive"), what, hint))
     devices = _with_profiles(document, path, broker.devices, faults) if broker is not None else {}
     if faults or broker is None:
         raise ConfigError(sorted(faults, key=lambda f: (f.line, f.column)))

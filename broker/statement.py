@@ -14,7 +14,7 @@ __all__ = ["DicomService", "IheClaim", "Statement", "WebService"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DicomService:
-    """One DICOM service, as its SCP or its SCU."""
+    """One DICOM service, as its SCP or its SCU. The SCP that opens the association itself is it by role selection."""
 
     name: str
     """`Modality Worklist`."""
@@ -32,6 +32,8 @@ class DicomService:
     """Keywords without a value of which a request is refused."""
     remarks: tuple[str, ...] = ()
     """Sentences about its behaviour and its limits."""
+    kept: bool = True
+    """Of a destination: its association is used again; else it is released after each answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

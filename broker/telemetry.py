@@ -122,6 +122,18 @@ METRICS: Final[Mapping[str, Name]] = MappingProxyType(
         "broker_delivery_oldest_seconds": Name(
             help="Age of the oldest delivery that still has to leave.", labels=("destination",), kind="gauge"
         ),
+        "broker_studies_receiving": Name(help="Studies of which more is awaited.", kind="gauge"),
+        "broker_commitment_requests_waiting": Name(
+            help="Requests of devices for storage commitment that are not reported on yet.", kind="gauge"
+        ),
+        "broker_objects_uncommitted": Name(
+            help="Objects that an archive took and has not committed to, of those that are asked to commit.",
+            labels=("archive",),
+            kind="gauge",
+        ),
+        "broker_objects_freed_total": Name(
+            help="Files of objects that were given up, because archives have committed to them."
+        ),
         "broker_exceptions": Name(
             help="Things a person must look at (`broker status`).", labels=("kind",), kind="gauge"
         ),

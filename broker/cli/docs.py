@@ -177,6 +177,8 @@ def _settings() -> str:
         *_table("Profiles of devices: `signs`", profiles.Signs),
         *_table("`http`", settings.HttpSettings),
         *_table("`limits`", settings.LimitsSettings),
+        *_table("`steps`", settings.StepsSettings),
+        *_table("`studies`", settings.StudiesSettings),
         *_table("`tap`", settings.TapSettings),
         "## `inbound`: listeners by name",
         "",

@@ -10,7 +10,10 @@ from typing import Any
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, print_json
+from broker.errors import ConfigError
+from broker.routing.language import Given
 from broker.runtime.offline import Bench, configure
+from broker.yamlfile import load, validate
 
 
 @click.command("explain")
@@ -27,7 +30,8 @@ from broker.runtime.offline import Bench, configure
 def command(file: Path, source: str | None, before: tuple[str, ...], config: Path, as_json: bool) -> None:
     """Show what a message would come to: verdict, answer, events, each route's word, and what would leave.
 
-    The file holds one HL7 message, a batch, or a DICOM object for the listener of images. Of a batch each message is
+    The file holds one HL7 message, a batch, or a DICOM object for the listener of images; or, as YAML or JSON, what is
+    said of a study without a message: `type: study.stored` and `study:` with its fields. Of a batch each message is
     shown, in order. Shows what the message holds, patient data too: it is your file.
 
     Examples:  broker explain order.hl7 --source orders    ·    broker explain order.hl7 --source orders
@@ -39,8 +43,16 @@ def command(file: Path, source: str | None, before: tuple[str, ...], config: Pat
         if not name:
             raise click.UsageError("--before is written SOURCE:FILE, as in pas:adt.hl7")
         bench.feed(listener, Path(name).read_bytes())
-    raw = file.read_bytes()
-    found = bench.explain(source or bench.source_of(raw), raw)
+    if file.suffix in (".yaml", ".json"):
+        said = validate(load(file, env=os.environ), Given)
+        if said.type is None or said.study is None:
+            raise ConfigError(
+                f"{file}: says nothing of a study; it needs type: (study.stored, say) and study:"
+            )
+        found = bench.explain_study(source or said.source, said.type, said.study)
+    else:
+        raw = file.read_bytes()
+        found = bench.explain(source or bench.source_of(raw), raw)
     if as_json:
         print_json(found)
     else:

@@ -24,7 +24,7 @@ from broker.cli.options import (
 from broker.errors import ConfigError
 from broker.event import Identifier, PersonName
 from broker.journal import audit
-from broker.registers import ledger, links, patients, visits
+from broker.registers import ledger, links, patients, study_list, visits
 from broker.registers.changes import Change
 from broker.registers.patients import Known
 from broker.registers.versions import VALUES
@@ -281,6 +281,7 @@ def _described(tx: Transaction, known: Known, *, phi: bool, history: bool) -> di
         "visits": [_visit(visit, phi=phi) for visit in visits.of_patient(tx, known.key)],
         "related": links.related(tx, known.key),
         "worklists": dict(splitplan.lists_of(tx, known.key)),
+        "studies": study_list.of_patient(tx, known.key),
     }
     if history:
         described["history"] = [_brief(change) for change in ledger.of_patient(tx, known.key)]

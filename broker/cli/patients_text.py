@@ -33,6 +33,8 @@ def patient(shown: dict[str, Any]) -> None:
         click.echo(f"  related        {other}")
     for name, rows in shown["worklists"].items():
         click.echo(f"  on worklist    {name}: {rows}")
+    for study in shown["studies"]:
+        click.echo(f"  study          {study['study']}: {study['instances']} instances")
     for change in shown.get("history", []):
         click.echo(f"  {change['at'][:19]}Z  {change['kind']} {change['id']}: {change['state']}")
 

@@ -48,6 +48,8 @@ def _print(found: dict[str, Any]) -> None:
         if failing := row["failing"]:
             number, times = failing["delivery"], failing["attempts"]
             click.echo(f"    delivery {number} failed {times} times, is tried again: {failing['detail']}")
+    said = found["studies"]
+    click.echo(f"studies: {said['receiving']} go on, {said['requests']} requests for commitment wait")
     if routes := found["routes"]:
         click.echo(f"routes v{routes['number']} live since {routes['at']}")
     for node in found["nodes"]:

@@ -22,6 +22,7 @@ from broker.conformance.document import Document, Section, Table
 from broker.conformance.facts import Facts, Setting, options
 from broker.dicom import charset, uid
 from broker.net.service import STORAGE_SOP_CLASSES
+from broker.settings import InboundSetting
 from broker.statement import DicomService
 
 VERIFICATION: Final = DicomService(
@@ -38,8 +39,8 @@ VERIFICATION: Final = DicomService(
 def statement(facts: Facts) -> Document:
     """The whole statement."""
     every: list[Used] = [(s, one) for s in facts.on for one in s.spec.statement(s.config).services]
-    served: list[Served] = [(None, VERIFICATION), *(pair for pair in every if pair[1].role == "SCP")]
-    used = [pair for pair in every if pair[1].role == "SCU"]
+    served: list[Served] = [(None, VERIFICATION), *(p for p in every if isinstance(p[0], InboundSetting))]
+    used = [pair for pair in every if not isinstance(pair[0], InboundSetting)]
     return Document(
         title="DICOM Conformance Statement",
         text=(f"{facts.product} Structure: PS3.2 annex A.",),

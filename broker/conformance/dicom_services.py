@@ -61,7 +61,12 @@ def acceptor(facts: Facts, served: Sequence[Served]) -> Section:
                     ("longest PDU", f"{pdu.MAX_PDU} bytes"),
                     ("associations at once", str(dicom.max_associations)),
                     ("asynchronous operations window", "not supported: one request at a time"),
-                    ("role selection, user identity, extended negotiation", "not supported"),
+                    ("role selection", _roles(served)),
+                    ("user identity", _IDENTITY[dicom.user_identity]),
+                    (
+                        "extended negotiation",
+                        "of queries: combined matching of dates and times, nothing else",
+                    ),
                     ("implementation class UID", uid.IMPLEMENTATION_CLASS_UID),
                     ("implementation version name", uid.IMPLEMENTATION_VERSION_NAME),
                     ("silence within an association", f"{association.NETWORK_TIMEOUT:g} s, then an abort"),
@@ -88,6 +93,16 @@ def acceptor(facts: Facts, served: Sequence[Served]) -> Section:
     return Section(title=f"{dicom.ae_title}: the acceptor", sections=(policies, accepted, *services))
 
 
+_IDENTITY = {"ignore": "passed over", "acknowledge": "acknowledged where asked for; nobody checks it"}
+
+
+def _roles(served: Sequence[Served]) -> str:
+    """Of which classes the requestor may be the SCP: those whose events are taken here."""
+    events = [service for _, service in served if "N-EVENT-REPORT" in service.operations]
+    classes = ", ".join(name_of(one) for service in events for one in service.sop_classes)
+    return f"the requestor may be the SCP of {classes}" if classes else "the requestor is always the SCU"
+
+
 def _syntaxes(service: DicomService) -> str:
     if "C-STORE" in service.operations:
         return "as proposed, any"
@@ -98,7 +113,7 @@ def _service(facts: Facts, setting: Setting | None, service: DicomService) -> Se
     tables = list(_statuses(service))
     if service.required:
         rows = tuple((keyword, _tag(keyword), attributes.vr_of(keyword)) for keyword in service.required)
-        tables.append(Table(columns=("needed in N-CREATE", "tag", "VR"), rows=rows))
+        tables.append(Table(columns=(f"needed in {service.operations[0]}", "tag", "VR"), rows=rows))
     if "C-FIND" in service.operations:
         tables.append(_keys(service.returns or facts.row_keywords(), service.looked_up))
     where = f" (listener `{setting.name}`)" if setting is not None else ""
@@ -143,18 +158,20 @@ def requestors(used: Sequence[Used]) -> Iterator[Section]:
                 name,
                 number,
                 "as the object came" if "C-STORE" in service.operations else _syntaxes(service),
-                "SCU",
+                "SCU" if service.role == "SCU" else "SCP, by role selection",
             )
             for name, number in shown_classes(service)
         )
         rows = tuple((status.describe(code), what) for code, what in sorted(service.statuses.items()))
+        calling = getattr(setting.config, "calling_aet", setting.name)
+        ways = getattr(setting.entry, "connections", 1)
+        then = "kept and used again" if service.kept else "and released after the answer"
         yield Section(
-            title=f"{getattr(setting.config, 'calling_aet', setting.name)} to {setting.name}: {service.name} SCU",
+            title=f"{calling} to {setting.name}: {service.name} {service.role}",
             text=(
-                f"Called AE title {called(setting)}. An association is opened when something is to be delivered, kept"
-                f" and used again; at most {getattr(setting.entry, 'connections', 1)} at once. Longest PDU"
-                f" {pdu.MAX_PDU} bytes; one transfer syntax in each context. A"
-                " peer that is away is tried again, less and less often.",
+                f"Called AE title {called(setting)}. An association is opened when something is to be delivered,"
+                f" {then}; at most {ways} at once. Longest PDU {pdu.MAX_PDU} bytes; one transfer syntax a context."
+                " A peer that is away is tried again, less and less often.",
             ),
             points=service.remarks,
             tables=(

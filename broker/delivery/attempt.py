@@ -17,7 +17,7 @@ from broker.delivery import ledger
 from broker.delivery.breaker import Breaker
 from broker.delivery.ledger import Open
 from broker.delivery.retry import OnFailure, asked_for, delay, judge, outcome_of
-from broker.errors import AskPersonError, BrokerError, TransientDeliveryError
+from broker.errors import AskPersonError, BrokerError, RecipientError, TransientDeliveryError
 from broker.store.database import Transaction
 
 log = structlog.get_logger("broker.delivery")
@@ -107,8 +107,9 @@ def blame(breaker: Breaker, opened: Open, error: BrokerError) -> bool:
     outcome = outcome_of(error)
     if outcome == "refused":
         return breaker.refused(opened.delivery.id)
-    if outcome == "ask":
-        breaker.abandoned(opened.delivery.id)  # the destination may not even have been asked
+    if outcome == "ask" or isinstance(error, RecipientError):
+        # The destination may not even have been asked, or it is one recipient's own failure.
+        breaker.abandoned(opened.delivery.id)
         return False
     return breaker.failed(opened.delivery.id, unreachable=outcome == "unreachable")
 

@@ -90,10 +90,12 @@ class Command:
 
     @classmethod
     def read(cls, data: bytes) -> Command:
-        """Of a command set that is a request: with a command field, a message id, and whether a data set follows."""
+        """Of a command set with a command field, a message id, and whether a data set follows."""
         command = cls(decode(data))
         command._number(_DATASET_TYPE)
-        command._number(_RESPONDED_ID if command.field == C_CANCEL else _MESSAGE_ID)
+        _ = command.message_id
+        if command.is_response:
+            _ = command.status
         return command
 
     @property
@@ -103,8 +105,19 @@ class Command:
 
     @property
     def message_id(self) -> int:
-        """Message ID (0000,0110); of C-CANCEL, the one that it is about (0000,0120)."""
-        return self._number(_RESPONDED_ID if self.field == C_CANCEL else _MESSAGE_ID)
+        """Message ID (0000,0110); of C-CANCEL and of a response, the one that it is about (0000,0120)."""
+        about = self.field == C_CANCEL or self.is_response
+        return self._number(_RESPONDED_ID if about else _MESSAGE_ID)
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return bool(self.field & RESPONSE)
+
+    @property
+    def status(self) -> int:
+        """Status (0000,0900), of a response."""
+        return self._number(_STATUS)
 
     @property
     def has_dataset(self) -> bool:

@@ -12,8 +12,16 @@ import struct
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
-def head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_aet: str) -> bytes:
-    """Everything that stands before the data set; `calling_aet` becomes (0002,0016)."""
+def head(
+    *,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    transfer_syntax_uid: str,
+    calling_aet: str,
+    information: bytes = b"",
+) -> bytes:
+    """Everything that stands before the data set; `calling_aet` becomes (0002,0016), `information`, of even length, the
+    broker's own remark (0002,0102)."""
     meta = b"".join(
         (
             struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\x00\x01",
@@ -25,6 +33,9 @@ def head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str,
             _element(0x0016, b"AE", calling_aet),
         )
     )
+    if information:
+        meta += _element(0x0100, b"UI", IMPLEMENTATION_CLASS_UID)
+        meta += struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(information)) + information
     group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(meta))
     return bytes(128) + b"DICM" + group_length + meta
 

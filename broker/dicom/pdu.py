@@ -1,18 +1,18 @@
 """Builds and reads PDUs, and the command sets of an association requestor, as bytes.
 
-Only what a C-STORE, C-FIND, C-ECHO, N-CREATE and N-SET SCU needs: no role selection, no extended negotiation, no user
+Only what C-STORE, C-FIND, C-ECHO, N-CREATE, N-SET, N-ACTION and N-EVENT-REPORT need: no extended negotiation, no user
 identity. What an acceptor answers is in `broker.dicom.negotiation` and `broker.dicom.command`. No socket and no state;
 the order of things is `broker.net.requestor`'s.
 
-PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3.1, 9.3.2, 9.3.5, 10.3.3, 10.3.5 and Annex E
-(command sets).
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 D.3.3.4 (roles); 6.3, 9.3.1, 9.3.2, 9.3.5, 10.3.1, 10.3.3,
+10.3.4, 10.3.5 and Annex E (command sets).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from broker.dicom.command import decode, encode, uid, us
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
@@ -31,7 +31,9 @@ ABORT = 0x07
 C_STORE_RSP = 0x8001
 C_FIND_RSP = 0x8020
 C_ECHO_RSP = 0x8030
+N_EVENT_REPORT_RSP = 0x8100
 N_SET_RSP = 0x8120
+N_ACTION_RSP = 0x8130
 N_CREATE_RSP = 0x8140
 
 MAX_PDU = 131072
@@ -60,18 +62,29 @@ class Accepted:
     results: Mapping[int, int]
     max_length: int
     """0: no limit."""
+    roles: Mapping[str, bool] = field(default_factory=dict)
+    """SOP classes of which a role was answered, and whether we may be their SCP."""
 
 
 def associate_rq(
-    *, called_aet: str, calling_aet: str, contexts: Mapping[int, Context], max_length: int
+    *,
+    called_aet: str,
+    calling_aet: str,
+    contexts: Mapping[int, Context],
+    max_length: int,
+    serves: Collection[str] = (),
 ) -> bytes:
-    """A-ASSOCIATE-RQ (PS3.8 9.3.2). `contexts` by odd id, 128 at most."""
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2). `contexts` by odd id, 128 at most; `serves`: the SOP classes of which the requestor
+    would be the SCP, and not the SCU."""
     items = [item(0x10, APPLICATION_CONTEXT.encode())]
     for number, context in contexts.items():
         abstract, transfer = context.abstract_syntax.encode("ascii"), context.transfer_syntax.encode("ascii")
         items.append(item(0x20, bytes((number, 0, 0, 0)) + item(0x30, abstract) + item(0x40, transfer)))
     user = item(0x51, struct.pack(">L", max_length))
-    user += item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+    user += item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+    for sop_class in serves:
+        user += item(0x54, struct.pack(">H", len(sop_class)) + sop_class.encode("ascii") + b"\0\1")
+    user += item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
     items.append(item(0x50, user))
     titles = called_aet.encode("ascii").ljust(16) + calling_aet.encode("ascii").ljust(16)
     return framed(ASSOCIATE_RQ, struct.pack(">HH", 1, 0) + titles + bytes(32) + b"".join(items))
@@ -80,6 +93,7 @@ def associate_rq(
 def read_associate_ac(body: bytes) -> Accepted:
     """Reads the variable items of an A-ASSOCIATE-AC (PS3.8 9.3.3); unknown items are passed over."""
     results: dict[int, int] = {}
+    roles: dict[str, bool] = {}
     max_length = 0
     for kind, value in _items(body[68:]):
         if kind == 0x21 and len(value) >= 4:
@@ -88,7 +102,9 @@ def read_associate_ac(body: bytes) -> Accepted:
             for sub_kind, sub_value in _items(value):
                 if sub_kind == 0x51 and len(sub_value) == 4:
                     max_length = struct.unpack(">L", sub_value)[0]
-    return Accepted(results, max_length)
+                elif sub_kind == 0x54 and len(sub_value) > 4:
+                    roles[sub_value[2:-2].decode("ascii", "replace").rstrip("\0 ")] = sub_value[-1] == 1
+    return Accepted(results, max_length, roles)
 
 
 def describe_rejection(body: bytes) -> str:
@@ -185,6 +201,40 @@ def set_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_ui
             0x0110: us(message_id),
             0x0800: us(_DATASET_PRESENT),
             0x1001: uid(sop_instance_uid),
+        },
+    )
+
+
+def action_rq(
+    context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int
+) -> bytes:
+    """P-DATA-TF with the command set of an N-ACTION-RQ (PS3.7 10.3.4.1); its action information follows."""
+    return _command(
+        context_id,
+        {
+            0x0003: uid(sop_class_uid),
+            0x0100: us(0x0130),
+            0x0110: us(message_id),
+            0x0800: us(_DATASET_PRESENT),
+            0x1001: uid(sop_instance_uid),
+            0x1008: us(action_type),
+        },
+    )
+
+
+def event_report_rq(
+    context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int
+) -> bytes:
+    """P-DATA-TF with the command set of an N-EVENT-REPORT-RQ (PS3.7 10.3.1.1); its event information follows."""
+    return _command(
+        context_id,
+        {
+            0x0002: uid(sop_class_uid),
+            0x0100: us(0x0100),
+            0x0110: us(message_id),
+            0x0800: us(_DATASET_PRESENT),
+            0x1000: uid(sop_instance_uid),
+            0x1002: us(event_type),
         },
     )
 

@@ -1,6 +1,6 @@
 """DIMSE statuses: which value says what, and which class a value belongs to.
 
-PS3.7 C, PS3.4 B.2.3 (storage), C.4.1.1.4 and K.4.1.1.4 (queries), F.7.2.2.3 (MPPS).
+PS3.7 C, PS3.4 B.2.3 (storage), C.4.1.1.4 and K.4.1.1.4 (queries), F.7.2.2.3 (MPPS), J.3 (storage commitment).
 """
 
 from __future__ import annotations
@@ -17,13 +17,21 @@ INVALID_ATTRIBUTE_VALUE = 0x0106
 PROCESSING_FAILURE = 0x0110
 DUPLICATE_SOP_INSTANCE = 0x0111
 NO_SUCH_SOP_INSTANCE = 0x0112
+NO_SUCH_EVENT_TYPE = 0x0113
+INVALID_ARGUMENT_VALUE = 0x0115
 INVALID_OBJECT_INSTANCE = 0x0117
 NO_SUCH_SOP_CLASS = 0x0118
+CLASS_INSTANCE_CONFLICT = 0x0119
 MISSING_ATTRIBUTE = 0x0120
 MISSING_ATTRIBUTE_VALUE = 0x0121
 SOP_CLASS_NOT_SUPPORTED = 0x0122
+NO_SUCH_ACTION = 0x0123
 NOT_AUTHORISED = 0x0124
+DUPLICATE_TRANSACTION = 0x0131
+"""Failure reason of a storage commitment only (PS3.3 C.14.1.1)."""
+DUPLICATE_INVOCATION = 0x0210
 UNRECOGNISED_OPERATION = 0x0211
+RESOURCE_LIMITATION = 0x0213
 
 MAY_NO_LONGER_BE_UPDATED = 0xA710
 """Error ID beside 0110: the MPPS is completed or discontinued (PS3.4 F.7.2.2.3)."""
@@ -53,13 +61,20 @@ _MEANINGS = {
     PROCESSING_FAILURE: "processing failure",
     DUPLICATE_SOP_INSTANCE: "duplicate SOP instance",
     NO_SUCH_SOP_INSTANCE: "no such SOP instance",
+    NO_SUCH_EVENT_TYPE: "no such event type",
+    INVALID_ARGUMENT_VALUE: "invalid argument value",
     INVALID_OBJECT_INSTANCE: "invalid object instance",
     NO_SUCH_SOP_CLASS: "no such SOP class",
+    CLASS_INSTANCE_CONFLICT: "class-instance conflict",
     MISSING_ATTRIBUTE: "missing attribute",
     MISSING_ATTRIBUTE_VALUE: "missing attribute value",
     SOP_CLASS_NOT_SUPPORTED: "SOP class not supported",
+    NO_SUCH_ACTION: "no such action",
     NOT_AUTHORISED: "not authorised",
+    DUPLICATE_TRANSACTION: "duplicate Transaction UID",
+    DUPLICATE_INVOCATION: "duplicate invocation",
     UNRECOGNISED_OPERATION: "unrecognised operation",
+    RESOURCE_LIMITATION: "resource limitation",
     OUT_OF_RESOURCES: "out of resources",
     OUT_OF_RESOURCES_SUBOPERATIONS: "out of resources, unable to perform sub-operations",
     MOVE_DESTINATION_UNKNOWN: "move destination unknown",

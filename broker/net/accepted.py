@@ -1,6 +1,7 @@
 """One accepted association, in the one thread that it has: negotiates, reads requests, ends when either side wants.
 
-What a request means and what is answered is `broker.net.serving`'s. While an answer is worked out, `cancelled` looks
+What a request means and what is answered is `broker.net.serving`'s. Another thread may send it an N-EVENT-REPORT while
+nothing is being answered (`report`). While an answer is worked out, `cancelled` looks
 whether the peer has sent a C-CANCEL, or has gone. One request at a time (asynchronous window 1/1): who sends another
 one meanwhile is served after it.
 
@@ -10,6 +11,7 @@ PS3.8 7, 9.2 (upper layer service and states, as acceptor), 9.3.4, 9.3.8 (why it
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,8 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.dicom import negotiation, pdu
-from broker.dicom.command import C_CANCEL, Message, MessageReader
+from broker.dicom.command import C_CANCEL, N_EVENT_REPORT, RESPONSE, Message, MessageReader, dataset_pdus
 from broker.errors import RemoteProtocolError
+from broker.net.action_scu import Call
 from broker.net.service import Peer
 from broker.net.serving import Serving
 from broker.net.upper_layer import INVALID_PARAMETER, UNEXPECTED_PDU, UNRECOGNISED_PDU, UpperLayer, Violation
@@ -67,6 +70,15 @@ class Times:
     """Of silence within an association, for a PDU that has begun, and for the peer to take what is written."""
 
 
+class _Reported:
+    """An N-EVENT-REPORT on its way, until it is answered or the association ends."""
+
+    def __init__(self, message_id: int) -> None:
+        self.message_id = message_id
+        self.status: int | None = None
+        self.over = threading.Event()
+
+
 class Association:
     """Of one connection. `take_seat` is asked once the peer may come in otherwise: why not, or an empty text."""
 
@@ -95,6 +107,12 @@ class Association:
         self._waiting: deque[Message] = deque()
         self._cancelled: set[int] = set()
         self._released = False
+        self._contexts: Mapping[int, pdu.Context] = {}
+        self._longest = 0
+        """What the peer takes in a P-DATA-TF."""
+        self._writing = threading.Lock()
+        """Held while a request is answered, or a report written: messages are not to be mixed."""
+        self._reported: _Reported | None = None
         self._broken: Exception | None = None
         """What went wrong while `cancelled` looked, which the service's work is not to be disturbed with."""
 
@@ -140,6 +158,34 @@ class Association:
             self._broken = exc
         return self.over or message_id in self._cancelled
 
+    def report(self, call: Call, patience: float) -> int | None:
+        """From another thread: tells the peer by N-EVENT-REPORT, and waits `patience` seconds for its status.
+
+        None: it did not negotiate the SOP class, has no time, or did not answer. It may have been told even then.
+        """
+        deadline = time.monotonic() + patience
+        if not self._writing.acquire(timeout=patience):
+            return None
+        try:
+            found = [
+                number for number, c in self._contexts.items() if c.abstract_syntax == call.sop_class_uid
+            ]
+            if not found or self.over or self._reported is not None:
+                return None
+            number, reported = found[0], _Reported(message_id=1)
+            command = pdu.event_report_rq(
+                number, reported.message_id, call.sop_class_uid, call.sop_instance_uid, call.type_id
+            )
+            information = call.encoded(self._contexts[number].transfer_syntax)
+            self._reported = reported
+            self.layer.write(command + dataset_pdus(number, information, self._longest))
+        except OSError:  # as the association's own thread will find out
+            return None
+        finally:
+            self._writing.release()
+        reported.over.wait(deadline - time.monotonic())
+        return reported.status
+
     @property
     def over(self) -> bool:
         """The peer wants no answer at all any more: it is gone, or asks for release."""
@@ -151,10 +197,16 @@ class Association:
         self._reader = MessageReader(serving.place)
         try:
             self.layer.write(accepted.answer)
+            self._contexts, self._longest = accepted.contexts, accepted.max_length
             while (message := self._next()) is not None:
-                serving.answer(message)
+                with self._writing:
+                    serving.answer(message)
         finally:
             serving.close()
+            with self._writing:
+                self._contexts = {}
+            if self._reported is not None:
+                self._reported.over.set()
         self._give_seat()  # before the peer knows: it may come again at once
         self.layer.write_last(pdu.release_rp())
 
@@ -187,7 +239,23 @@ class Association:
         self.layer.write_last(pdu.abort(source, reason))
 
     def _next(self) -> Message | None:
-        """The next message, None once the peer has asked for release."""
+        """The next request, None once the peer has asked for release."""
+        while (message := self._next_message()) is not None:
+            if not self._answers_report(message):
+                return message
+        return None
+
+    def _answers_report(self, message: Message) -> bool:
+        reported, command = self._reported, message.command
+        if reported is None or command.field != N_EVENT_REPORT | RESPONSE:
+            return False
+        if command.message_id != reported.message_id:
+            return False
+        self._reported, reported.status = None, command.status
+        reported.over.set()
+        return True
+
+    def _next_message(self) -> Message | None:
         if self._broken is not None:
             raise self._broken
         self._cancelled.clear()  # a C-CANCEL that came before the request it names belongs to an older one

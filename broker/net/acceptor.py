@@ -102,6 +102,11 @@ class Acceptor:
             for association in self._living:
                 association.layer.cut()
 
+    def associations(self, calling_aet: str) -> list[Association]:
+        """Those that a peer has open."""
+        with self._changed:
+            return [a for a, peer in self._living.items() if peer and peer.calling_aet == calling_aet]
+
     def _add_thread(self, listener: socket.socket) -> None:
         self._threads += 1
         self._waiting += 1

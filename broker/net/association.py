@@ -24,6 +24,7 @@ from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, VER
 from broker.errors import BrokerError, LocalProtocolError, StoreError, UnwritableError
 from broker.net.accepted import Times
 from broker.net.acceptor import Acceptor
+from broker.net.action_scu import Call
 from broker.net.incoming import PART
 from broker.net.service import (
     PRIVATE_STORAGE,
@@ -87,6 +88,8 @@ ANSWERED: Mapping[str, Mapping[int, str]] = {
     "C-STORE": {**_NOT_SERVED, **_LATER, **_BROKEN},
     "N-CREATE": _OBJECT,
     "N-SET": _OBJECT,
+    "N-ACTION": _OBJECT,
+    "N-EVENT-REPORT": _OBJECT,
 }
 """What the server itself answers, whatever the service; any other request is answered 0211."""
 
@@ -182,6 +185,15 @@ class AssociationServer:
     def stop(self, grace: float = 5.0) -> None:
         """Stops accepting, lets served requests end within `grace` seconds, aborts the rest. Idempotent."""
         self._acceptor.stop(grace)
+
+    def report(self, calling_aet: str, call: Call, patience: float) -> int | None:
+        """Tells a peer by N-EVENT-REPORT on an association that it has open with this server; from any thread.
+
+        The status that it answered; None where it has none open for the SOP class, or did not answer within
+        `patience` seconds. Then it may have been told.
+        """
+        statuses = (one.report(call, patience) for one in self._acceptor.associations(calling_aet))
+        return next((status for status in statuses if status is not None), None)
 
     # --- for the layer below ---
 

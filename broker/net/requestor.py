@@ -1,11 +1,11 @@
-"""One association as its requestor: opens it, sends requests of five kinds, releases it. Blocking, no threads.
+"""One association as its requestor: opens it, sends requests, releases it. Blocking, no threads.
 
 Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
 than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
 polls between two threads. Here one buffer of one PDU is read from the file and written to the socket.
 
-PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO), 10.1.3
-(N-SET), 10.1.5 (N-CREATE).
+PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO), 10.1.1
+(N-EVENT-REPORT), 10.1.3 (N-SET), 10.1.4 (N-ACTION), 10.1.5 (N-CREATE), D.3.3.4 (roles).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from broker.dicom import pdu
@@ -51,9 +51,13 @@ class Requestor:
         connect_timeout: float,
         response_timeout: float,
         max_pdu: int,
+        serves: Collection[str] = (),
     ) -> None:
+        """`serves`: SOP classes of which this side would be the SCP; what was said to that is in `roles`."""
         self.accepted: dict[pdu.Context, int] = {}
         """Accepted contexts and their ids."""
+        self.roles: Mapping[str, bool] = {}
+        """SOP classes of which the peer answered a role, and whether we may be their SCP."""
         self._response_timeout = response_timeout
         self._message_id = 0
         try:
@@ -67,7 +71,11 @@ class Requestor:
         proposed = {2 * index + 1: context for index, context in enumerate(contexts)}
         self._write(
             pdu.associate_rq(
-                called_aet=called_aet, calling_aet=calling_aet, contexts=proposed, max_length=max_pdu
+                called_aet=called_aet,
+                calling_aet=calling_aet,
+                contexts=proposed,
+                max_length=max_pdu,
+                serves=serves,
             )
         )
         kind, body = self._read_pdu(time.monotonic() + response_timeout)
@@ -81,6 +89,7 @@ class Requestor:
         self.accepted = {
             context: number for number, context in proposed.items() if answer.results.get(number) == 0
         }
+        self.roles = answer.roles
         longest = min(answer.max_length or max_pdu, max_pdu)
         # Fragments of even length (PS3.8 Annex E.1); a peer that announces less than that cannot be served.
         self._fragment = (longest - pdu.PDV_OVERHEAD) & ~1
@@ -157,6 +166,44 @@ class Requestor:
         self._write(pdu.set_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid))
         self._write_dataset(dataset, context_id)
         return self._response(pdu.N_SET_RSP, datasets=True)
+
+    def act(
+        self,
+        dataset: bytes,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        action_type: int,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> pdu.Response:
+        """N-ACTION with action information, as `create`; `confirm` as in `store`."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        command = pdu.action_rq(context_id, self._message_id, sop_class_uid, sop_instance_uid, action_type)
+        self._write(command)
+        confirm()
+        self._write_dataset(dataset, context_id)
+        return self._response(pdu.N_ACTION_RSP, datasets=True)
+
+    def report_event(
+        self,
+        dataset: bytes,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        event_type: int,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> pdu.Response:
+        """N-EVENT-REPORT with event information, as `act`."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        command = pdu.event_report_rq(
+            context_id, self._message_id, sop_class_uid, sop_instance_uid, event_type
+        )
+        self._write(command)
+        confirm()
+        self._write_dataset(dataset, context_id)
+        return self._response(pdu.N_EVENT_REPORT_RSP, datasets=True)
 
     def echo(self, context_id: int) -> int:
         """C-ECHO; the status of the answer."""

@@ -49,7 +49,7 @@ Kind = Literal[
 SETTLED: Final[frozenset[Kind]] = frozenset(
     {
         *("step-held", "merge-held", "delivery-held", "wrong-entry-images"),
-        *("mpps-overdue", "study-incomplete", "commitment-overdue", "commitment-failed"),
+        *("mpps-overdue", "commitment-overdue", "commitment-failed"),
     }
 )
 """Kinds that are found again for as long as they are so: what puts them right closes them, nobody's word does."""

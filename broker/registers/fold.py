@@ -296,10 +296,13 @@ def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     instance, said = event.data.instance, event.data.patient
     assert instance is not None, "the caller looked"
     assert said is not None, "the caller looked"
-    if instances.differs(tx, event, instance) or newborns.misplaced(tx, event, instance, said):
+    first = instances.before(tx, instance)
+    if instances.differs(tx, event, instance, first) or newborns.misplaced(tx, event, instance, said):
         return Folded(view=None)
     known = instances.fold(tx, event, instance, said)
     studies.received(tx, event, instance)
+    if first:
+        commitments.came_again(tx, instance.sop_instance_uid)
     return Folded(view=_view(event, message, known) if known else _unverified(event, message))
 
 
@@ -308,6 +311,12 @@ def _study(tx: Transaction, event: Event, message: Message | None, said: Study) 
         commitments.requested(tx, event, said)
     elif event.type == "commitment.reported":
         commitments.reported(tx, event, said)
+    elif event.type == "study.committed":
+        known = commitments.answered(tx, event, said)
+        if known is None:
+            return Folded(view=None)
+        said, data = known, event.data.model_copy(update={"study": known})
+        event = event.model_copy(update={"data": data})
     elif event.type in ("study.rejected", "study.restored") and rejections.foreign(tx, event, said):
         return Folded(view=None)
     else:

@@ -13,10 +13,15 @@ from broker.registers.patients import Known
 from broker.store.database import Transaction
 
 
-def differs(tx: Transaction, event: Event, instance: Instance) -> bool:
-    """Whether another object with this SOP Instance UID came before: the first one stays, a person is asked."""
-    before = tx.one("SELECT sha256 FROM instance WHERE sop_instance_uid=?", (instance.sop_instance_uid,))
-    if before is None or before[0] == instance.sha256:
+def before(tx: Transaction, instance: Instance) -> str:
+    """SHA-256 of the object that came first with this SOP Instance UID; empty: none did."""
+    row = tx.one("SELECT sha256 FROM instance WHERE sop_instance_uid=?", (instance.sop_instance_uid,))
+    return str(row[0]) if row is not None else ""
+
+
+def differs(tx: Transaction, event: Event, instance: Instance, first: str) -> bool:
+    """Whether it is another object than the one that came first: that one stays, a person is asked."""
+    if first in ("", instance.sha256):
         return False
     exceptions.report(
         tx,

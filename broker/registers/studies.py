@@ -55,17 +55,10 @@ def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
 def fold(tx: Transaction, event: Event, said: Study) -> None:
     """What is said of a study as such."""
     if event.type == "study.completed":
-        tx.execute(
-            "UPDATE study SET state=?, completed=?, event=? WHERE study_uid=?",
-            (COMPLETE, event.time.isoformat(), event.id, said.study_uid),
-        )
-        if said.basis == "mpps":
-            exceptions.clear(tx, "study-incomplete", said.study_uid)
+        _complete(tx, event, said)
         rejections.wrong_entries(tx, event, said.study_uid)
     elif event.type == "study.stored":
         commitments.stored(tx, event, said)
-    elif event.type == "study.committed":
-        commitments.answered(tx, event, said)
     elif event.type in ("study.rejected", "study.restored"):
         rejections.fold(tx, event, said)
     elif event.type == "study.available":
@@ -83,6 +76,19 @@ def fold(tx: Transaction, event: Event, said: Study) -> None:
                 event.id,
             ),
         )
+
+
+def _complete(tx: Transaction, event: Event, said: Study) -> None:
+    """Unless something came while that was decided: then it goes on, and is looked at again."""
+    now = counted(tx, said.study_uid)
+    if (now.instances, now.expected) != (said.number, said.expected):
+        return
+    tx.execute(
+        "UPDATE study SET state=?, completed=?, event=? WHERE study_uid=?",
+        (COMPLETE, event.time.isoformat(), event.id, said.study_uid),
+    )
+    if said.basis == "mpps":
+        exceptions.clear(tx, "study-incomplete", said.study_uid)
 
 
 def counted(tx: Transaction, study_uid: str) -> Counted:
@@ -104,6 +110,27 @@ def counted(tx: Transaction, study_uid: str) -> Counted:
     )
 
 
+def waiting(tx: Transaction) -> dict[str, int]:
+    """How many studies go on, and how many requests of devices for commitment are not reported on yet."""
+    return {
+        name: (tx.one(f"SELECT count(*) FROM {what}") or (0,))[0]
+        for name, what in (
+            ("receiving", f"study WHERE state='{RECEIVING}'"),
+            ("requests", "commitment_request WHERE reported=''"),
+        )
+    }
+
+
+def completed_of(tx: Transaction, mpps: str) -> bool:
+    """Whether the study that an MPPS is of has images here, and nothing of it came for long."""
+    row = tx.one(
+        "SELECT 1 FROM mpps_step JOIN step ON step.key=mpps_step.step JOIN study ON study.study_uid=step.study_uid"
+        " JOIN instance ON instance.study_uid=study.study_uid WHERE mpps_step.mpps=? AND study.state=? LIMIT 1",
+        (mpps, COMPLETE),
+    )
+    return row is not None
+
+
 def owner(tx: Transaction, study_uid: str) -> str:
     """Key of the patient whose instances it has, key objects apart, where that is one; else empty."""
     found = tx.rows(
@@ -114,10 +141,14 @@ def owner(tx: Transaction, study_uid: str) -> str:
 
 
 def _go_on(tx: Transaction, event: Event, study_uid: str, accession: str) -> None:
+    """Written at most once for each second of the events' time: nobody asks to the millisecond when the last one came,
+    and of hundreds of instances a second next to none costs a write."""
     at = event.time.isoformat()
     tx.execute(
         "INSERT INTO study (study_uid, accession, since, last, state, completed, event) VALUES (?,?,?,?,?,'',?)"
         " ON CONFLICT (study_uid) DO UPDATE SET last=excluded.last, state=excluded.state, event=excluded.event,"
-        " accession=CASE WHEN study.accession='' THEN excluded.accession ELSE study.accession END",
+        " accession=CASE WHEN study.accession='' THEN excluded.accession ELSE study.accession END"
+        " WHERE study.state<>excluded.state OR substr(study.last,1,19)<substr(excluded.last,1,19)"
+        " OR (study.accession='' AND excluded.accession<>'')",
         (study_uid, accession, at, at, RECEIVING, event.id),
     )

@@ -69,6 +69,15 @@ def described(tx: Transaction, study_uid: str) -> dict[str, Any] | None:
     }
 
 
+def of_patient(tx: Transaction, key: str) -> list[dict[str, Any]]:
+    """The studies of which a patient has instances here, and how many."""
+    rows = tx.rows(
+        "SELECT study_uid, count(*) FROM instance WHERE patient=? GROUP BY study_uid ORDER BY study_uid",
+        (key,),
+    )
+    return [{"study": study_uid, "instances": number} for study_uid, number in rows]
+
+
 def shown(tx: Transaction, study_uid: str) -> dict[str, Any] | None:
     """As `described`, with its series and MPPS, what archives were asked and notified of, what is open about it."""
     found = described(tx, study_uid)

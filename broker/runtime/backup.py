@@ -21,8 +21,13 @@ from broker.runtime.rebuild import BASELINE
 from broker.store.room import free_bytes
 from broker.store.sqlite import SqliteDatabase, journal_file
 
-_OBJECTS: Final = "SELECT blob FROM message WHERE blob<>'' UNION SELECT path FROM instance ORDER BY 1"
-"""The files that a journal names, relative to the spool."""
+_GIVEN_UP: Final = "SELECT path FROM instance JOIN freed ON freed.sop_instance_uid=instance.sop_instance_uid"
+"""Those that were given up: archives keep their objects."""
+
+_OBJECTS: Final = (
+    f"SELECT blob FROM message WHERE blob<>'' UNION SELECT path FROM instance EXCEPT {_GIVEN_UP} ORDER BY 1"
+)
+"""The files that a journal names and that should be there, relative to the spool."""
 
 _CANNOT_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 """Another file system or mount, or one without hard links: the object is copied."""
@@ -78,6 +83,7 @@ def back_up(
             _copy_database(_baseline(data), _baseline(unfinished))
         schema, messages, last = _verified(copy)
         linked, copied, missing = _take_objects(spool or data, unfinished, copy, progress)
+        missing = _without_given_up(journal, missing)
         for folder, _, _ in os.walk(unfinished, topdown=False):
             _sync(Path(folder))
         size = copy.stat().st_size
@@ -175,6 +181,18 @@ def _take_objects(
     finally:
         connection.close()
     return linked, copied, missing
+
+
+def _without_given_up(journal: Path, missing: list[str]) -> list[str]:
+    """Those that nobody gave up while the others were copied."""
+    if not missing:
+        return []
+    connection = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        given_up = {path for (path,) in connection.execute(_GIVEN_UP)}
+    finally:
+        connection.close()
+    return [name for name in missing if name not in given_up]
 
 
 def _sync(path: Path) -> None:

@@ -42,6 +42,7 @@ from broker.runtime.queries import Queries
 from broker.runtime.retention import Retention, limits_of
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.router import Router
+from broker.runtime.studies import Studies
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting
 from broker.store.database import Transaction
@@ -102,6 +103,7 @@ class Broker:
             unanswered=lambda destination: self._telemetry.count(
                 "broker_wakeups_unanswered_total", {"destination": destination}
             ),
+            report=lambda *told: self._dicom.report(*told),
         )
         self._feed = self._made_feed()
         self._router = Router(
@@ -119,6 +121,15 @@ class Broker:
             limits_of_steps(settings.broker.steps),
             clock,
             on_events=self._committed,
+            leads=lambda: self._leader.leads,
+        )
+        self._studies = Studies(
+            self._database,
+            lambda: self._routes.configured,
+            settings,
+            clock,
+            on_events=self._committed,
+            on_freed=lambda number: self._telemetry.count("broker_objects_freed_total", {}, number),
             leads=lambda: self._leader.leads,
         )
         self._dicom = AssociationServer(
@@ -170,8 +181,9 @@ class Broker:
             with _opening(f"dicom://{bind}:{self._dicom.port}"):
                 await asyncio.to_thread(self._dicom.start)
         if "router" in self._roles:
-            self._retention.start()
-            self._idle.start()
+            self._retention.rounds.start()
+            self._idle.rounds.start()
+            self._studies.rounds.start()
             if self._feed is not None:
                 self._feed.start()
         self._ready = True
@@ -186,8 +198,9 @@ class Broker:
             asyncio.to_thread(self._deliverers.stop, STOP_SECONDS),
         )
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
-        await asyncio.to_thread(self._retention.stop)
-        await asyncio.to_thread(self._idle.stop)
+        await asyncio.to_thread(self._retention.rounds.stop)
+        await asyncio.to_thread(self._idle.rounds.stop)
+        await asyncio.to_thread(self._studies.rounds.stop)
         await asyncio.to_thread(self._routes.stop)
         if self._feed is not None:
             await asyncio.to_thread(self._feed.stop, ROUTE_SECONDS)
@@ -259,11 +272,11 @@ class Broker:
         )
 
     def _admits(self, peer: Peer) -> bool:
-        """Known devices, all where the settings say so, and this machine's own commands."""
+        """Known devices and archives, all where the settings say so, and this machine's own commands."""
         settings = self._configured.settings
-        dicom = settings.broker.dicom
-        own = peer.calling_aet == dicom.ae_title and peer.host in ("127.0.0.1", "::1", settings.broker.bind)
-        return own or settings.open_ae or peer.calling_aet in dicom.peers
+        own_title = settings.broker.dicom.ae_title
+        own = peer.calling_aet == own_title and peer.host in ("127.0.0.1", "::1", settings.broker.bind)
+        return own or settings.open_ae or peer.calling_aet in settings.callers
 
     def _check_rooms(self) -> None:
         for room in self._rooms:
@@ -329,6 +342,7 @@ class Broker:
         yield from figures.gauges(tx, now)
         if last := journal.newest(tx, self._patient_feed):
             yield "broker_patient_feed_age_seconds", {}, age(last, now)
+        yield from self._studies.gauges(tx)
         yield from self._routes.gauges()
         if self._feed is not None:
             yield "broker_bus_connected", {}, float(self._feed.connected)

@@ -29,6 +29,7 @@ from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
+    from broker.net.action_scu import Call
     from broker.runtime.wakeups import Wakeups, Worker
 
 log = structlog.get_logger("broker.delivery")
@@ -55,8 +56,11 @@ class Deliverers:
         leads: Callable[[], bool],
         observe: Callable[[str, str], None],
         unanswered: Callable[[str], None],
+        report: Callable[[str, Call, float], int | None],
     ) -> None:
+        """`report`: see `broker.adapter.OutboundContext`."""
         self._database = database
+        self._report = report
         self._configured = configured
         self._clock = clock
         self._observe = observe
@@ -156,6 +160,8 @@ class Deliverers:
             spool=settings.spool_folder,
             work=settings.node_folder / spool.WORK,
             clock=self._clock,
+            device=settings.device,
+            report=self._report,
         )
 
         def outbound() -> Outbound:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from broker.delivery import ledger
 from broker.journal import log as journal
-from broker.registers import exceptions
+from broker.registers import exceptions, studies
 from broker.runtime import nodes, routesets
 from broker.store.database import Transaction
 from broker.telemetry import age
@@ -30,6 +30,9 @@ def gauges(tx: Transaction, now: datetime) -> Iterable[Gauge]:
         yield "broker_deliveries_lossy", labels, row["lossy"]
         yield "broker_deliveries_withheld", labels, row["withheld"]
         yield "broker_delivery_oldest_seconds", labels, age(row["oldest"], now) if row["oldest"] else 0.0
+    waiting = studies.waiting(tx)
+    yield "broker_studies_receiving", {}, waiting["receiving"]
+    yield "broker_commitment_requests_waiting", {}, waiting["requests"]
     kinds: dict[str, int] = dict.fromkeys(get_args(exceptions.Kind), 0)  # 0 shows that one begins
     for entry in exceptions.listed(tx):
         kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
@@ -43,6 +46,7 @@ def status(tx: Transaction) -> dict[str, Any]:
         "received": journal.counts(tx),
         "events_waiting": journal.waiting(tx),
         "destinations": ledger.summary(tx),
+        "studies": studies.waiting(tx),
         "exceptions": exceptions.listed(tx),
         "routes": next(iter(routesets.listed(tx, 1)), None),
         "nodes": nodes.listed(tx),

@@ -7,25 +7,20 @@ other (and that finds nothing to do where the step has changed meanwhile); an ov
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-import structlog
-
 from broker.adapter import Reception
-from broker.errors import UnwritableError
 from broker.event import CLOCK, EventData, Patient
 from broker.journal import intake
-from broker.registers import exceptions, patients, performed, steps, worklist
+from broker.registers import exceptions, patients, performed, steps, studies, worklist
 from broker.runtime.decided import decided
+from broker.runtime.rounds import Rounds
 from broker.settings import StepsSettings
 from broker.store.database import Database, Transaction
-
-log = structlog.get_logger("broker.idle")
 
 EVERY_SECONDS: Final = 60.0
 CHUNK: Final = 100
@@ -49,7 +44,7 @@ def limits_of(settings: StepsSettings) -> Limits:
 
 
 class Idle:
-    """`run` is one round; `start` makes one a minute in a thread of its own."""
+    """`run` is one round; `rounds` makes one a minute."""
 
     def __init__(
         self,
@@ -65,25 +60,14 @@ class Idle:
         self._limits = limits
         self._clock = clock
         self._on_events = on_events
-        self._leads = leads
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._rounds, name="idle", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends after the transaction that is under way."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self.rounds = Rounds("idle", self.run, EVERY_SECONDS, leads)
 
     def run(self) -> tuple[int, int]:
         """One round: how many rows were told to expire, and how many MPPS are newly overdue."""
         now, tx = self._clock(), self._database.read()
         found = idle(tx, self._limits.idle, now) if self._limits.idle else []
         for first in range(0, len(found), CHUNK):
-            if self._stopping.is_set():
+            if self.rounds.stopping.is_set():
                 break
             work = partial(_expire, found=found[first : first + CHUNK], now=now)
             self._database.write(work).result()
@@ -92,16 +76,6 @@ class Idle:
         if late:
             self._database.write(partial(_report, uids=late, now=now)).result()
         return len(found), len(late)
-
-    def _rounds(self) -> None:
-        while not self._stopping.wait(EVERY_SECONDS):
-            try:
-                if self._leads():
-                    self.run()
-            except UnwritableError:
-                pass  # told where it began; the next round finds the same
-            except Exception:
-                log.exception("idle rows wait")
 
 
 def idle(tx: Transaction, limits: Mapping[str, timedelta], now: datetime) -> list[steps.Held]:
@@ -146,4 +120,6 @@ def _report(tx: Transaction, *, uids: list[str], now: datetime) -> None:
         reason = (
             "the MPPS is in progress for too long; its step stays STARTED until somebody says how it ended"
         )
+        if studies.completed_of(tx, uid):
+            reason += ". Its images are here and nothing more came: it may well have ended without saying so"
         exceptions.note(tx, "mpps-overdue", uid, reason, at=now.isoformat())

@@ -181,10 +181,19 @@ class Bench:
 
     def say(self, source: str, kind: EventType, study: Study) -> Outcome:
         """What is said of a study without a message, and what it comes to (`Given.study`)."""
+        said = self._said(source, kind, study)
+        return _outcome([(said, self._take(said))], b"")
+
+    def explain_study(self, source: str, kind: EventType, study: Study) -> dict[str, Any]:
+        """As `explain`, of what is said of a study without a message."""
+        said = self._said(source, kind, study)
+        found = self._explained(said, self._take(said))
+        return {**found, "exceptions": exceptions.listed(self._tx)}
+
+    def _said(self, source: str, kind: EventType, study: Study) -> Reception:
         raw = study.model_dump_json(exclude_defaults=True).encode()
         data, site = EventData(study=study), self._configured.settings.broker.site
-        said = decided(kind, data, source=source, site=site, now=self._clock(), raw=raw, message_type=kind)
-        return _outcome([(said, self._take(said))], b"")
+        return decided(kind, data, source=source, site=site, now=self._clock(), raw=raw, message_type=kind)
 
     def explain(self, source: str, raw: bytes) -> dict[str, Any]:
         """Everything a message comes to: verdict, answer, events, what each route said, deliveries as rendered.

@@ -198,14 +198,17 @@ def _open_bytes(tx: Transaction, spool: Path, day: str) -> Iterable[str]:
         (day,),
     ):
         yield f"delivery {number}: still has to leave, and its bytes are gone"
-    for number, blob in tx.rows(
-        "SELECT DISTINCT delivery.id, message.blob FROM delivery JOIN event ON event.seq=delivery.event"
-        " JOIN message ON message.seq=event.message WHERE delivery.day=? AND state IN ('queued', 'parked')"
-        " AND message.blob<>''",
+    for number, blob, given_up in tx.rows(
+        "SELECT DISTINCT delivery.id, message.blob, coalesce(freed.at, '') FROM delivery"
+        " JOIN event ON event.seq=delivery.event JOIN message ON message.seq=event.message"
+        " LEFT JOIN instance ON instance.event=event.id"
+        " LEFT JOIN freed ON freed.sop_instance_uid=instance.sop_instance_uid"
+        " WHERE delivery.day=? AND delivery.state IN ('queued', 'parked') AND message.blob<>''",
         (day,),
     ):
         if not (spool / blob).is_file():
-            yield f"delivery {number}: still has to leave, and its file is gone"
+            why = f"was given up on {given_up[:10]}, because archives keep it" if given_up else "is gone"
+            yield f"delivery {number}: still has to leave, and its file {why}"
 
 
 def totals(report: Report) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from broker.journal import log as journal
 from broker.reception import BATCH
 from broker.registers import patients, protection
 from broker.registers.fold import look
+from broker.runtime import freeing
 from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline, as_it_came, message_of
 from broker.store.database import Database, Transaction, Value
@@ -206,6 +207,7 @@ def _queue(
             parked.note(tx, "replay", None, by, message=_receive(tx, configured, row, now))
             continue
         cause = Cause(seq=row.event, day=now.isoformat()[:10], source=row.source, at=now.isoformat())
+        _check_file(tx, row)
         try:
             if mode == "sent":
                 lane, target, rendered = _lane(tx, row.lane), row.target, _as_sent(tx, row)
@@ -218,6 +220,20 @@ def _queue(
         number = ledger.enqueue(tx, cause, lane, target, rendered, replay_of=row.id).id
         parked.note(tx, "replay", number, by)
     return len(part)
+
+
+def _check_file(tx: Transaction, row: Chosen) -> None:
+    """Raises `ReplayError` where the object's file was given up; until the replay stands, it cannot be."""
+    if row.target.kind != "dicom":
+        return
+    tx.alone(freeing.ALONE)
+    instance = journal.event(tx, row.event).event.data.instance
+    at = freeing.given_up(tx, instance.sop_instance_uid) if instance is not None else ""
+    if at:
+        raise ReplayError(
+            f"delivery {row.id}: the file of its object was given up on {at[:10]}, because archives have committed to"
+            " it; fetch it from one of them and send it to the broker's storage service"
+        )
 
 
 def _as_sent(tx: Transaction, row: Chosen) -> Rendered:
@@ -288,6 +304,7 @@ def _rehearse_one(tx: Transaction, configured: Configured, row: Chosen, mode: Mo
     before = ledger.payload(tx, row.id, row.day) or b""
     after, problem = b"", ""
     try:
+        _check_file(tx, row)
         after = (_as_sent(tx, row) if mode == "sent" else _anew(tx, configured, row)[2]).payload
     except (ReplayError, UnmappableError) as exc:
         problem = str(exc)

@@ -8,7 +8,6 @@ leave, be routed or be decided keeps its day whole.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,9 +16,9 @@ from typing import Final
 
 import structlog
 
-from broker.errors import BrokerError, UnwritableError
 from broker.runtime import rebuild
 from broker.runtime.offline import Configured
+from broker.runtime.rounds import InterruptedRoundError, Rounds
 from broker.settings import Settings
 from broker.store import days
 from broker.store.database import Database, Transaction
@@ -27,19 +26,12 @@ from broker.store.database import Database, Transaction
 log = structlog.get_logger("broker.retention")
 
 EVERY_SECONDS: Final = 3600.0
-LOOK_SECONDS: Final = 5.0
-"""How often a node that does not lead looks whether it does by now."""
-
 FOLD_BATCH: Final = 20
 FOLD_PAUSE_SECONDS: Final = 0.02
 """Events that are folded without a pause, some milliseconds, and the pause."""
 
 CHUNK: Final = 200
 """Messages that leave the ledger in one transaction: some milliseconds."""
-
-
-class InterruptedRoundError(BrokerError):
-    """The broker stops; the next round goes on where this one was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +99,7 @@ def known(tx: Transaction) -> list[Day]:
 
 
 class Retention:
-    """Does what is due. `run` is one round; `start` makes a round an hour in a thread of its own."""
+    """Does what is due. `run` is one round; `rounds` makes one an hour."""
 
     def __init__(
         self,
@@ -122,18 +114,7 @@ class Retention:
         self._configured = configured
         self._limits = limits
         self._clock = clock
-        self._leads = leads
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._rounds, name="retention", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends after the transaction that is under way."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self.rounds = Rounds("retention", self.run, EVERY_SECONDS, leads)
 
     def run(self, progress: Callable[[str], None] = lambda _what: None) -> Due:
         """One round: what is due by age, then the oldest bodies while the journal is too large."""
@@ -144,7 +125,7 @@ class Retention:
         for day in found.bodies:
             self._drop_bodies(day, progress)
         for day in found.ledger:
-            if not self._stopping.is_set():
+            if not self.rounds.stopping.is_set():
                 self._fold_baseline(day)
                 self._database.write(partial(days.leave, day=day)).result()
                 self._delete(day, progress)
@@ -152,20 +133,6 @@ class Retention:
         if found.kept:
             log.warning("days are kept because something of them is still open", days=len(found.kept))
         return Due(bodies=tuple(dropped), ledger=found.ledger, kept=found.kept)
-
-    def _rounds(self) -> None:
-        while True:
-            try:
-                if self._leads():
-                    self.run()
-            except InterruptedRoundError:
-                return
-            except UnwritableError:
-                pass  # told where it began; the next round finds the same days due
-            except Exception:
-                log.exception("retention waits")
-            if self._stopping.wait(EVERY_SECONDS if self._leads() else LOOK_SECONDS):
-                return
 
     def _drop_bodies(self, day: str, progress: Callable[[str], None]) -> None:
         self._database.write(partial(days.drop_bodies, day=day)).result()
@@ -178,7 +145,7 @@ class Retention:
         tx, today = self._database.read(), self._clock().date().isoformat()
         while self._limits.max_size is not None and tx.used() > self._limits.max_size:
             day = next((d.day for d in known(tx) if d.bodies and not d.open and d.day < today), None)
-            if day is None or self._stopping.is_set():
+            if day is None or self.rounds.stopping.is_set():
                 log.warning("the journal is larger than retention.max_size, and nothing more may go")
                 break
             self._drop_bodies(day, progress)
@@ -186,7 +153,7 @@ class Retention:
         return dropped
 
     def _delete(self, day: str, progress: Callable[[str], None]) -> None:
-        while not self._stopping.is_set():
+        while not self.rounds.stopping.is_set():
             if not self._database.write(partial(_delete, day=day)).result():
                 self._database.write(partial(days.forget, day=day)).result()
                 log.info("ledger dropped", day=day)
@@ -195,7 +162,7 @@ class Retention:
 
     def _breathe(self) -> None:
         """Folding is the same work as routing, in the same process: acknowledgements go first."""
-        if self._stopping.wait(FOLD_PAUSE_SECONDS):
+        if self.rounds.stopping.wait(FOLD_PAUSE_SECONDS):
             raise InterruptedRoundError
 
     def _fold_baseline(self, day: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,24 @@ class Orthanc:
     def send(self, modality: str, instance: str) -> None:
         """C-STORE to one of its modalities; raises `urllib.error.HTTPError` when that fails."""
         self._request("POST", f"/modalities/{modality}/store", json.dumps([instance]).encode())
+
+    def delete(self, sop_instance_uid: str) -> None:
+        """Loses the instance, as an archive might."""
+        found = json.loads(self._request("POST", "/tools/lookup", sop_instance_uid.encode()))
+        for entry in found:
+            if entry["Type"] == "Instance":
+                self._request("DELETE", f"/instances/{entry['ID']}")
+
+    def ask_commitment(self, modality: str, instances: Sequence[tuple[str, str]]) -> str:
+        """N-ACTION to one of its modalities for (SOP class, SOP instance); its Transaction UID."""
+        body = json.dumps({"DicomInstances": [list(one) for one in instances]}).encode()
+        answer = json.loads(self._request("POST", f"/modalities/{modality}/storage-commitment", body))
+        return str(answer["ID"])
+
+    def commitment(self, transaction: str) -> dict[str, Any]:
+        """What it was told of a transaction: `Status` (`Pending`, `Success`, `Failure`), `Success`, `Failures`."""
+        found: dict[str, Any] = self._get_json(f"/storage-commitment/{transaction}")
+        return found
 
     def _configuration(self) -> dict[str, Any]:
         storage = self._folder / "storage"

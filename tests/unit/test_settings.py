@@ -111,6 +111,11 @@ VARIABLES: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
     "BROKER_PACS_HOST": ("pacs.example", lambda s: options(s, "pacs").host, "pacs.example"),
     "BROKER_PACS_PORT": ("104", lambda s: options(s, "pacs").port, 104),
     "BROKER_PACS_AET": ("123", lambda s: options(s, "pacs").called_aet, "123"),
+    "BROKER_PACS_COMMITMENT": (
+        "true",
+        lambda s: next(e for e in s.outbound if e.name == "pacs-commitment").entry.enabled,
+        True,
+    ),
     "BROKER_PACS_HL7_PORT": ("2599", lambda s: options(s, "pacs-hl7").port, 2599),
     "BROKER_MPPS_HOST": ("ris.example", lambda s: options(s, "mpps").host, "ris.example"),
     "BROKER_MPPS_PORT": ("104", lambda s: options(s, "mpps").port, 104),
@@ -202,6 +207,7 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
         "demographics": ("pdq", "pdq"),
         "patients": ("patient-root", "patient-root"),
         "images": ("pacs", "pacs"),
+        "commitments": ("commitment", "commitment"),
     }
     assert {e.name: e.spec.kind for e in found.outbound} == {
         "worklist": "worklist",
@@ -209,7 +215,17 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
         "pacs": "dicom",
         "pacs-hl7": "hl7",
         "mpps": "dicom",
+        "pacs-commitment": "dicom",
+        "device-commitment": "dicom",
     }
+
+
+def test_an_archive_that_is_asked_may_call_to_answer() -> None:
+    named = {"BROKER_PACS_AET": "FARSTORE"}
+
+    assert "FARSTORE" in shipped(**named, BROKER_PACS_COMMITMENT="true").callers
+    assert "FARSTORE" not in shipped(**named).callers
+    assert "CT1_STO" in shipped().callers
 
 
 # --- mistakes ---
@@ -292,13 +308,23 @@ def test_a_time_zone_that_is_none_is_refused(write: Write, zone: str) -> None:
 def test_a_name_that_is_near_nothing_is_told_what_there_is(write: Write) -> None:
     (fault,) = faults(write(("adapter: pas", "adapter: zzzzzz")))
 
-    assert fault.endswith("is installed. Installed: lab, modality, mpps, pacs, pas, patient-root, pdq, ris.")
+    assert fault.endswith(
+        "is installed. Installed: commitment, lab, modality, mpps, pacs, pas, patient-root, pdq, ris."
+    )
 
 
 def test_a_time_out_of_a_list_that_is_none_is_told_at_its_place(write: Write) -> None:
     (fault,) = faults(write(("inbound:", "steps: { idle: { epj: 7d } }\ninbound:")))
 
     assert fault == "broker.yaml:4:18: $.steps.idle.epj: no worklist is called 'epj'. There are none."
+
+
+def test_an_archive_that_is_no_destination_is_told_at_its_place(write: Write) -> None:
+    asking = "asking: { adapter: archive-commitment, archive: ep, host: h, port: 104, called_aet: A }\n  epj:"
+    (fault,) = faults(write(("epj:", asking)))
+
+    assert "no destination is called 'ep'" in fault
+    assert "epj" in fault
 
 
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:
@@ -413,7 +439,17 @@ def test_the_schema_knows_every_option_of_every_adapter() -> None:
     entries = schema["properties"]["inbound"]["additionalProperties"]["oneOf"]
     by_name = {entry["title"]: entry for entry in entries}
 
-    assert set(by_name) == {"lab", "modality", "mpps", "pacs", "pas", "patient-root", "pdq", "ris"}
+    assert set(by_name) == {
+        "commitment",
+        "lab",
+        "modality",
+        "mpps",
+        "pacs",
+        "pas",
+        "patient-root",
+        "pdq",
+        "ris",
+    }
     assert by_name["pas"]["properties"]["adapter"] == {"const": "pas"}
     assert "order_status" in by_name["ris"]["properties"]
     assert by_name["pas"]["additionalProperties"] is False

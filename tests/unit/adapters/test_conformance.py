@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from broker import registry
-from broker.event import PerformedStep
+from broker.event import InstanceReference, PerformedStep, Study
 from broker.runtime.offline import instance
 from broker.testing import conformance
 from broker.testing.conformance import Check
 from broker.view import View
+from tests.support.commitment import SECONDARY_CAPTURE, asked, file_of
 from tests.support.events import event, local, patient
 from tests.support.golden import OPTIONS
 from tests.support.mpps import MPPS, begun, scheduled
@@ -42,11 +43,24 @@ SEEN = View(
     performed=BEGUN,
     raw=PERFORMED,
 )
+ASKED = file_of(asked("2.25.9", "2.25.3"))
+REFERENCES = (InstanceReference(sop_class_uid=SECONDARY_CAPTURE, sop_instance_uid="2.25.3"),)
+STORED = View(
+    event=event("study.stored", study=Study(study_uid="2.25.1", archive="pacs", instances=REFERENCES))
+)
+REPORTED = View(
+    event=event(
+        "commitment.reported",
+        study=Study(requester="CT1", transaction_uid="2.25.9", instances=REFERENCES),
+    ),
+    patient_key="device|CT1",
+)
 VALUES: dict[str, Any] = {
     **OPTIONS,
     "host": "127.0.0.1",
     "port": 0,
     "called_aet": "NOBODY",
+    "archive": "pacs",
     "url": "http://127.0.0.1:9/web",
 }
 """A value for each option that has no default, by its name. A new adapter's may have to be added."""
@@ -63,10 +77,12 @@ def checks() -> list[Check]:
     found: list[Check] = []
     for point in registry.installed("broker.inbound").values():
         spec = registry.load_inbound(point)
-        found += conformance.inbound(spec, options(spec.config), folder=CONFIG, samples=[DICOM, PERFORMED])
+        found += conformance.inbound(
+            spec, options(spec.config), folder=CONFIG, samples=[DICOM, PERFORMED, ASKED]
+        )
     for point in registry.installed("broker.outbound").values():
         to = registry.load_outbound(point)
-        found += conformance.outbound(to, options(to.config, port=free_port()), seen=[SEEN])
+        found += conformance.outbound(to, options(to.config, port=free_port()), seen=[SEEN, STORED, REPORTED])
     return found
 
 

@@ -15,6 +15,7 @@ from broker.errors import (
     AskPersonError,
     BrokerError,
     PermanentDeliveryError,
+    RecipientError,
     TransientDeliveryError,
     UnreachableError,
 )
@@ -153,6 +154,9 @@ def test_blame_falls_on_the_destination_as_the_failure_says() -> None:
     suspect = Breaker()
     told = [attempt.blame(suspect, opened(n), TransientDeliveryError("CE")) for n in range(TRIP)]
     assert told == [False] * (TRIP - 1) + [True]
+    well = Breaker()
+    assert not any(attempt.blame(well, opened(n), RecipientError("CT1 is away")) for n in range(2 * TRIP))
+    assert well.state == "closed"
 
 
 def test_a_probe_that_asks_for_a_person_is_under_way_no_more() -> None:

@@ -23,6 +23,7 @@ from broker.delivery.parked import By
 from broker.errors import (
     AskPersonError,
     PermanentDeliveryError,
+    RecipientError,
     TransientDeliveryError,
     UnreachableError,
     UnwritableError,
@@ -421,6 +422,23 @@ def test_a_dead_destination_gets_one_probe_a_pause_over_all_nodes(house: House) 
         work_off(one)
     assert sorted(house.system.taken) == [f"{lane}1" for lane in lanes]
     assert [line["event"] for line in logs].count("the destination answers again") == 1
+
+
+def test_recipients_that_are_away_do_not_pause_the_destination(house: House) -> None:
+    lanes = "abcdefghij"[: 2 * TRIP - 1]
+    house.queue(*(f"{lane}{n}" for lane in lanes for n in (1, 2)), "z1")
+    house.system.script = {f"{lane}1": [RecipientError("CT1 is away")] for lane in lanes}
+    drain = house.node(connections=1)
+    work_off(drain)
+
+    assert house.system.taken == ["z1"]
+    assert ways.breaker_of(house.database.read(), "epj").state == "closed"
+    assert house.rows("state, attempt, detail")["a1"] == ("queued", 1, "CT1 is away")
+    house.due()
+    work_off(drain)
+    assert set(house.states().values()) == {"delivered"}
+    assert [text for text in house.system.taken if text[0] == "a"] == ["a1", "a2"], "its order is kept"
+    house.at_rest()
 
 
 def test_a_destination_that_refuses_everybody_is_paused_and_nothing_is_parked(house: House) -> None:

@@ -17,7 +17,13 @@ from broker.delivery.executor import Executor
 from broker.delivery.ledger import Queued
 from broker.delivery.pace import Window
 from broker.delivery.parked import By
-from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
+from broker.errors import (
+    AskPersonError,
+    PermanentDeliveryError,
+    RecipientError,
+    TransientDeliveryError,
+    UnreachableError,
+)
 from broker.journal.intake import append
 from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
@@ -258,6 +264,21 @@ def test_what_is_not_taken_delays_only_its_own_lane(house: House, error: Excepti
     house.wait_for_outcomes(5)
     assert house.destination.taken == ["b1", "b2", "a1", "a2"], "and its order is kept"
     assert house.attempts("a1") == [(1, outcome, str(error))]
+
+
+def test_recipients_that_are_away_do_not_pause_the_destination(house: House) -> None:
+    lanes = "abcdefghij"[: 2 * TRIP - 1]
+    house.destination.script = {f"{lane}1": [RecipientError("CT1 is away")] for lane in lanes}
+    house.queue(*(f"{lane}{n}" for lane in lanes for n in (1, 2)), "z1")
+    house.executor.start()
+    house.wait_for_outcomes(len(lanes) + 1)
+
+    assert house.destination.taken == ["z1"]
+    assert house.executor.state == "closed"
+    assert house.rows("state, attempt, detail")["a1"] == ["queued", 1, "CT1 is away"]
+    house.later(61)
+    house.wait_for_outcomes(3 * len(lanes) + 1)
+    assert [text for text in house.destination.taken if text[0] == "a"] == ["a1", "a2"], "its order is kept"
 
 
 def test_a_delivery_waits_longer_each_time_and_never_ends(house: House) -> None:

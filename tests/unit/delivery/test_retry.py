@@ -13,6 +13,7 @@ from broker.errors import (
     DeliveryError,
     LocalProtocolError,
     PermanentDeliveryError,
+    RecipientError,
     TransientDeliveryError,
     UnreachableError,
 )
@@ -80,6 +81,7 @@ WANTED = OnFailure.model_validate({"refusals": 3, "park_after": "1h"})
 ERRORS: list[tuple[BrokerError, Outcome]] = [
     (UnreachableError("no connection"), "unreachable"),
     (TransientDeliveryError("MSA-1 CE"), "failed"),
+    (RecipientError("CT1 is away"), "failed"),
     (PermanentDeliveryError("MSA-1 AE"), "refused"),
     (AskPersonError("two patients fit"), "ask"),
     (DeliveryError("of no kind"), "failed"),

@@ -60,6 +60,20 @@ def by_pynetdicom(pdus: bytes) -> DIMSEMessage:
     return found
 
 
+def test_a_response_by_its_fields() -> None:
+    report = Command.read(
+        command.encode({0x0100: command.us(0x0100), 0x0110: command.us(9), 0x0800: command.us(0x0101)})
+    )
+    answer = Command.read(report.response(0x0110))
+
+    assert (report.is_response, answer.is_response) == (False, True)
+    assert (answer.message_id, answer.status, answer.field) == (9, 0x0110, 0x8100)
+    with pytest.raises(RemoteProtocolError, match="0900"):
+        Command.read(
+            command.encode({0x0100: command.us(0x8100), 0x0120: command.us(9), 0x0800: command.us(0x0101)})
+        )
+
+
 def test_a_request_by_its_fields() -> None:
     store = Command.read(request(command.C_STORE, x0800=command.us(1), x1000=b"1.2.3\0"))
     assert (store.field, store.message_id, store.has_dataset) == (command.C_STORE, 7, True)

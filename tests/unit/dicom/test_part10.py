@@ -30,6 +30,22 @@ def test_the_head_of_a_file(calling_aet: str) -> None:
     assert ds.file_meta.FileMetaInformationGroupLength == len(head) - 132 - 12
 
 
+def test_a_remark_of_our_own_stands_in_the_head() -> None:
+    head = part10.head(
+        sop_class_uid=uid.STORAGE_COMMITMENT,
+        sop_instance_uid=uid.STORAGE_COMMITMENT_INSTANCE,
+        transfer_syntax_uid=uid.EXPLICIT_LITTLE_ENDIAN,
+        calling_aet="CT1",
+        information=b"E2",
+    )
+    meta = dcmread(io.BytesIO(head)).file_meta
+    assert (meta.PrivateInformationCreatorUID, meta.PrivateInformation) == (
+        uid.IMPLEMENTATION_CLASS_UID,
+        b"E2",
+    )
+    assert meta.FileMetaInformationGroupLength == len(head) - 132 - 12
+
+
 def test_the_digest_tells_the_same_bytes_in_two_transfer_syntaxes_apart() -> None:
     found = []
     for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN):

@@ -8,8 +8,21 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, DIMSEMessage
-from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
+from pynetdicom import build_context, build_role
+from pynetdicom.dimse_messages import (
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_STORE_RQ,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
+    DIMSEMessage,
+)
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, P_DATA_TF
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
 
 from broker.dicom import pdu
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID
@@ -42,6 +55,36 @@ def test_associate_rq_is_what_pynetdicom_understands() -> None:
     assert primitive.implementation_class_uid == IMPLEMENTATION_CLASS_UID
 
 
+def test_the_role_of_the_scp_is_what_pynetdicom_understands() -> None:
+    contexts = {1: pdu.Context(CT, EXPLICIT)}
+    titles = {"called_aet": "ORTHANC", "calling_aet": "BROKER"}
+    decoded = A_ASSOCIATE_RQ()
+    decoded.decode(pdu.associate_rq(**titles, contexts=contexts, max_length=16384, serves=[CT]))
+    (role,) = (one for one in decoded.to_primitive().user_information if hasattr(one, "scp_role"))
+
+    assert (role.sop_class_uid, role.scu_role, role.scp_role) == (CT, False, True)
+
+
+@pytest.mark.parametrize("scp", [True, False])
+def test_the_role_that_a_peer_answers_is_read(scp: bool) -> None:
+    answered = A_ASSOCIATE_AC()
+    accepted = build_context(CT, EXPLICIT)
+    accepted.context_id, accepted.result = 1, 0
+    answer = A_ASSOCIATE()
+    answer.application_context_name = pdu.APPLICATION_CONTEXT
+    answer.calling_ae_title, answer.called_ae_title = "BROKER", "ORTHANC"
+    answer.result, answer.result_source = 0, 1
+    answer.presentation_context_definition_results_list = [accepted]
+    length, number = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received = 16384
+    number.implementation_class_uid = "1.2.3"
+    answer.user_information = [length, number, build_role(CT, scu_role=not scp, scp_role=scp)]
+    answered.from_primitive(answer)
+
+    read = pdu.read_associate_ac(answered.encode()[6:])
+    assert (read.results, read.max_length, read.roles) == ({1: 0}, 16384, {CT: scp})
+
+
 def test_commands_are_what_pynetdicom_understands() -> None:
     store = message(pdu.store_rq(3, 7, CT, "2.25.1"))
     assert isinstance(store, C_STORE_RQ)
@@ -57,6 +100,20 @@ def test_commands_are_what_pynetdicom_understands() -> None:
     assert isinstance(find, C_FIND_RQ)
     assert (find.command_set.MessageID, find.command_set.AffectedSOPClassUID) == (9, CT)
     assert find.command_set.CommandDataSetType != 0x0101
+    action = message(pdu.action_rq(5, 10, CT, "2.25.1", 1))
+    assert isinstance(action, N_ACTION_RQ)
+    told = action.command_set
+    assert (told.MessageID, told.RequestedSOPClassUID, told.RequestedSOPInstanceUID, told.ActionTypeID) == (
+        *(10, CT),
+        *("2.25.1", 1),
+    )
+    event = message(pdu.event_report_rq(5, 11, CT, "2.25.1", 2))
+    assert isinstance(event, N_EVENT_REPORT_RQ)
+    told = event.command_set
+    assert (told.MessageID, told.AffectedSOPClassUID, told.AffectedSOPInstanceUID, told.EventTypeID) == (
+        *(11, CT),
+        *("2.25.1", 2),
+    )
     echo = message(pdu.echo_rq(1, 8))
     assert isinstance(echo, C_ECHO_RQ)
     assert echo.command_set.CommandDataSetType == 0x0101

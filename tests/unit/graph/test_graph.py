@@ -73,6 +73,7 @@ def test_every_arrow_leads_from_one_layer_to_the_next(shipped: Configured) -> No
 def test_what_is_off_is_off_with_its_ways(shipped: Configured) -> None:
     made = graph(shipped)
     off = {"route adt-to-pacs", "destination pacs-hl7", "route mpps-forward", "destination mpps"}
+    off |= {"route commitment-to-pacs", "destination pacs-commitment"}
 
     assert {node.id for node in made.nodes if not node.enabled} == off
     assert {e for e in made.edges if not e.enabled} == {e for e in made.edges if {e.source, e.target} & off}

@@ -23,6 +23,7 @@ SAMPLES = sorted((HOUSE / "routes" / "tests").glob("*.hl7"))
 @pytest.fixture(scope="module")
 def shipped() -> RouteSet:
     env = {"BROKER_PACS_HL7_PORT": "2580", "BROKER_MPPS_HOST": "127.0.0.1", "BROKER_MPPS_PORT": "2581"}
+    env["BROKER_PACS_COMMITMENT"] = "true"
     return configure(settings.load(HOUSE / "config" / "broker.yaml", env=env), env).routes
 
 
@@ -31,6 +32,8 @@ def test_they_load_without_a_warning(shipped: RouteSet) -> None:
     assert {route.name for route in shipped.routes} == {
         "adt-to-epj",
         "adt-to-pacs",
+        "commitment-to-devices",
+        "commitment-to-pacs",
         "instances-to-pacs",
         "mpps-forward",
         "order-status-to-epj",

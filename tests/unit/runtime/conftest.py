@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.settings import load
 from broker.store.database import Database
 from broker.store.sqlite import SqliteDatabase
+from tests.support import ward as wards
 from tests.support.shared import REPOSITORY
+from tests.support.ward import Ward
 
 ENV = {"BROKER_PACS_HL7_PORT": "2599"}
 
@@ -28,6 +31,12 @@ ENV = {"BROKER_PACS_HL7_PORT": "2599"}
 def configured() -> Configured:
     """The shipped settings and routes, the PACS's HL7 listener among them."""
     return configure(load(REPOSITORY / "config" / "broker.yaml", env=ENV), ENV)
+
+
+@pytest.fixture(scope="session")
+def committing(configured: Configured) -> Configured:
+    """The same with an archive that is asked to commit."""
+    return wards.committing(configured, ENV)
 
 
 class House:
@@ -95,3 +104,9 @@ def house(configured: Configured, database: Database) -> House:
 @pytest.fixture
 def sqlite_house(configured: Configured, sqlite_database: SqliteDatabase) -> House:
     return House(configured, sqlite_database)
+
+
+@pytest.fixture
+def ward(house: House, committing: Configured, tmp_path: Path) -> Ward:
+    """On both engines."""
+    return Ward(house, committing, tmp_path)

@@ -155,3 +155,26 @@ def test_objects_of_a_spool_of_its_own_stand_beside_the_journal_in_the_copy(
     assert paths(tmp_path / "copy") == {"journal.sqlite", OBJECT}
     with pytest.raises(ConfigError, match="inside"):
         back_up(data, spool / "copy", spool=spool)
+
+
+def test_what_was_given_up_is_not_missed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up() -> None:
+        with_it = SqliteDatabase(journal_file(data))
+        with_it.open()
+        with_it.write(
+            lambda tx: tx.execute(
+                "INSERT INTO freed (sop_instance_uid, at) VALUES ('1.2', '2026') ON CONFLICT DO NOTHING"
+            )
+        ).result()
+        with_it.close()
+        (data / OBJECT).unlink(missing_ok=True)
+
+    verified = backup._verified
+
+    def meanwhile(copy: Path) -> tuple[int, int, str]:
+        give_up()  # behind the journal's copy, before the objects
+        return verified(copy)
+
+    monkeypatch.setattr(backup, "_verified", meanwhile)
+    assert back_up(data, tmp_path / "copy").missing == ()
+    assert back_up(data, tmp_path / "later").missing == ()

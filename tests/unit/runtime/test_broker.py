@@ -279,7 +279,8 @@ def test_a_destination_that_is_off_is_no_lane(make: Make) -> None:
 
     lanes = broker._deliverers.lanes
     assert isinstance(lanes, MemoryLanes)
-    assert set(lanes._executors) == {"epj", "pacs"}, "the worklist is a register, pacs-hl7 is off"
+    on = {"epj", "pacs", "device-commitment"}
+    assert set(lanes._executors) == on, "the worklist is a register, pacs-hl7 is off"
 
 
 def test_a_journal_of_a_newer_broker_is_refused(make: Make, tmp_path: Path) -> None:

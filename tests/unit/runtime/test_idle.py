@@ -12,6 +12,7 @@ from broker.runtime.idle import Idle, Limits, idle, limits_of
 from broker.runtime.offline import Configured, instance
 from broker.settings import StepsSettings
 from tests.support.mpps import MPPS, begun, ended, scheduled
+from tests.support.ward import HOUR, Ward, image
 from tests.unit.runtime.conftest import House
 
 WEEK = {"worklist": timedelta(days=7)}
@@ -121,6 +122,22 @@ def test_an_mpps_that_never_ends_is_told_until_it_does(house: House) -> None:
     house.receive("performed", instance(head | ended()))
     house.route()
     assert "mpps-overdue" not in house.reported()
+
+
+def test_an_mpps_that_never_ends_may_have_ended_where_its_images_are_here(ward: Ward) -> None:
+    ward.house.receive("orders", "orm_ct.hl7")
+    ward.house.route()
+    ((study,),) = ward.rows("SELECT study_uid FROM step")
+    ward.mpps(begun(scheduled(study)))
+    ward.house.receive("images", image(1, study))
+    ward.house.route()
+    idle = Idle(ward.house.database, Limits(idle={}, overdue=timedelta(hours=24)), lambda: ward.now)
+    assert ward.round(2 * HOUR) == ["study.completed"]
+    ward.now += 24 * HOUR
+    assert idle.run() == (0, 1)
+    (told,) = ward.told("mpps-overdue")
+    assert told.endswith("it may well have ended without saying so")
+    assert status(ward.house) == "STARTED", "nothing is completed by guess"
 
 
 def test_the_settings_say_how_long() -> None:

@@ -58,6 +58,14 @@ def test_listeners_say_what_they_make(tmp_path: Path) -> None:
 
     assert around.sources["pas"].site == "SVG"
     assert around.sources["worklists"].events == frozenset()
+
+
+def test_time_makes_events_too(tmp_path: Path) -> None:
+    around = surroundings_of(load(tmp_path, HEAD % "[ISO_IR 100]" + WORKLIST), {})
+
+    assert around.made is not None
+    assert "study.stored" in around.made
+    assert around.sources_of(["study.completed"]) == {"clock"}
     assert around.made is not None
     assert "patient.merged" in around.made
     assert "step.scheduled" not in around.made

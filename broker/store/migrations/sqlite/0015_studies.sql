@@ -16,6 +16,7 @@ CREATE TABLE study (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX study_receiving ON study (last) WHERE state = 'receiving';
 CREATE INDEX study_complete ON study (completed) WHERE state = 'complete';
+CREATE INDEX study_last ON study (last);
 
 -- What MPPS list.
 CREATE TABLE study_expected (
@@ -34,10 +35,14 @@ CREATE TABLE copy (
   failure          INTEGER NOT NULL,        -- (0008,1197); 0: none
   since            TEXT NOT NULL,
   event            TEXT NOT NULL,
+  freed            INTEGER NOT NULL DEFAULT 0, -- 1: its file was given up; for the index alone, no register
   PRIMARY KEY (archive, sop_instance_uid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX copy_instance ON copy (sop_instance_uid);
 CREATE INDEX copy_study ON copy (study_uid);
+CREATE INDEX copy_open ON copy (archive, state) WHERE state <> 'committed';
+CREATE INDEX copy_failed ON copy (archive, study_uid) WHERE state = 'failed';
+CREATE INDEX copy_kept ON copy (since, sop_instance_uid, archive) WHERE state = 'committed' AND freed = 0;
 
 -- What archives were asked to commit to.
 CREATE TABLE commitment (
@@ -48,7 +53,7 @@ CREATE TABLE commitment (
   answered  TEXT NOT NULL,                  -- '': not yet
   event     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX commitment_open ON commitment (asked) WHERE answered = '';
+CREATE INDEX commitment_open ON commitment (archive, asked) WHERE answered = '';
 CREATE INDEX commitment_study ON commitment (study_uid);
 
 -- What devices ask us to commit to.
@@ -95,5 +100,7 @@ CREATE TABLE availability (
 -- Objects whose file was given up, because enough archives have committed to them. No register.
 CREATE TABLE freed (
   sop_instance_uid TEXT PRIMARY KEY,
-  at               TEXT NOT NULL
+  at               TEXT NOT NULL,
+  gone             INTEGER NOT NULL DEFAULT 0 -- 1: the file is removed
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX freed_there ON freed (at) WHERE gone = 0;

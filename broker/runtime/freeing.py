@@ -1,0 +1,139 @@
+"""Files of objects that enough archives have committed to: given up first, then removed. Nobody else removes any.
+
+That one is given up stands in `freed` before it is removed, so that whoever misses it knows why, and a node that dies
+between leaves it to the next round. An object that comes again is here again (`commitments.came_again`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import structlog
+
+from broker.registers.commitments import COMMITTED
+from broker.store.database import Database, Transaction
+
+log = structlog.get_logger("broker.studies")
+
+CHUNK: Final = 200
+"""Files that are given up in one transaction."""
+ROUND: Final = 2000
+"""And about so many in one round: the others wait for the next, as other rounds wait for this one."""
+
+ALONE: Final = "broker: files"
+"""Held by whoever gives files up, and by whoever queues what needs one."""
+
+Safe = tuple[str, str, str]
+"""Since when an archive has committed, SOP Instance UID, archive: the key by which they are gone through."""
+
+
+def given_up(tx: Transaction, sop_instance_uid: str) -> str:
+    """When the file of an object was given up, ISO 8601, UTC; empty: it was not."""
+    row = tx.one("SELECT at FROM freed WHERE sop_instance_uid=?", (sop_instance_uid,))
+    return str(row[0]) if row is not None else ""
+
+
+def free(
+    database: Database, spool: Path, copies: int, keep: timedelta, now: datetime, stopping: threading.Event
+) -> int:
+    """Gives up and removes every file whose object is safe for so long; returns how many.
+
+    A file that came later than that stays: somebody has just sent the object again.
+    """
+    _remove(database, spool)  # what a node that died left
+    before, freed = now - keep, 0
+    after: Safe = ("", "", "")
+    while freed < ROUND and not stopping.is_set() and (found := _safe(database.read(), before, after)):
+        after = found[-1]
+        tx = database.read()
+        old = [
+            uid
+            for _, uid, _ in found
+            if (path := _path(tx, spool, uid)) is not None and _came_before(path, before)
+        ]
+        if old:
+            give = partial(_give_up, uids=old, copies=copies, before=before.isoformat(), now=now)
+            freed += database.write(give).result()
+            _remove(database, spool)
+    return freed
+
+
+def _safe(tx: Transaction, before: datetime, after: Safe) -> list[Safe]:
+    since, uid, archive = after
+    rows = tx.rows(
+        f"SELECT since, sop_instance_uid, archive FROM copy WHERE state='{COMMITTED}' AND freed=0 AND since<=?"
+        " AND since>=? AND (since>? OR (since=? AND (sop_instance_uid>? OR (sop_instance_uid=? AND archive>?))))"
+        " ORDER BY since, sop_instance_uid, archive LIMIT ?",
+        (before.isoformat(), since, since, since, uid, uid, archive, CHUNK),
+    )
+    return [(one, two, three) for one, two, three in rows]
+
+
+def _path(tx: Transaction, spool: Path, sop_instance_uid: str) -> Path | None:
+    """Where its file stands; None: it is not known, or the folder of all objects is not there (is it mounted?)."""
+    row = tx.one("SELECT path FROM instance WHERE sop_instance_uid=?", (sop_instance_uid,))
+    if row is None or not (spool / PurePosixPath(row[0]).parts[0]).is_dir():
+        return None
+    return spool / str(row[0])
+
+
+def _came_before(path: Path, moment: datetime) -> bool:
+    """Whether the file came before; one that is gone by itself did."""
+    try:
+        return path.stat().st_mtime <= moment.timestamp()
+    except FileNotFoundError:
+        return True
+
+
+def _give_up(tx: Transaction, *, uids: Sequence[str], copies: int, before: str, now: datetime) -> int:
+    """Those that nothing waits for. What is looked at here cannot change until this stands."""
+    tx.alone(ALONE)
+    freed = 0
+    for uid in dict.fromkeys(uids):
+        kept = tx.one(
+            "SELECT count(*) FROM copy WHERE sop_instance_uid=? AND state=? AND since<=?",
+            (uid, COMMITTED, before),
+        )
+        waits = tx.one(
+            "SELECT 1 FROM instance JOIN event ON event.id=instance.event JOIN delivery ON delivery.event=event.seq"
+            " WHERE sop_instance_uid=? AND delivery.state IN ('queued', 'parked', 'held') LIMIT 1",
+            (uid,),
+        )
+        if kept is None or kept[0] < copies or waits is not None:
+            continue
+        freed += tx.change(
+            "INSERT INTO freed (sop_instance_uid, at) VALUES (?,?) ON CONFLICT (sop_instance_uid) DO NOTHING",
+            (uid, now.isoformat()),
+        )
+        tx.execute("UPDATE copy SET freed=1 WHERE sop_instance_uid=?", (uid,))
+    return freed
+
+
+def _remove(database: Database, spool: Path) -> None:
+    """Removes what was given up and still stands; not what came again since."""
+    gone: list[str] = []
+    tx = database.read()
+    for uid, at in tx.rows(
+        "SELECT sop_instance_uid, at FROM freed WHERE gone=0 ORDER BY at, sop_instance_uid"
+    ):
+        path = _path(tx, spool, uid)
+        if path is None:
+            continue
+        if _came_before(path, datetime.fromisoformat(at)):
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    path.unlink()
+                except PermissionError:
+                    log.warning("a file that was given up cannot be removed; whose is it?", path=path.name)
+                    continue
+        gone.append(uid)
+    if gone:
+        database.write(
+            lambda tx: tx.each("UPDATE freed SET gone=1 WHERE sop_instance_uid=?", [(uid,) for uid in gone])
+        ).result()

@@ -1,0 +1,264 @@
+"""Rounds over studies, in front of a real journal of either engine: what they tell, and what is told once only."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.dicom import status
+from broker.errors import UnwritableError
+from broker.event import InstanceReference, Study
+from broker.registers import study_list
+from broker.runtime.archives import Archive, archives_of
+from broker.runtime.figures import gauges
+from broker.runtime.offline import Configured
+from broker.store.database import Database
+from tests.support.mpps import begun, ended, scheduled
+from tests.support.ward import CT, HOUR, MINUTE, SECOND, STUDY, Ward, image
+
+
+def test_archives_are_what_takes_objects_and_commit_where_they_are_asked(
+    configured: Configured, committing: Configured
+) -> None:
+    assert archives_of(configured.settings) == (Archive(name="pacs"),)
+    assert archives_of(committing.settings) == (Archive(name="pacs", asked_by=("pacs-commitment",)),)
+
+
+def test_without_mpps_a_study_is_complete_when_nothing_came_for_a_while(ward: Ward) -> None:
+    ward.images(1, 2)
+    assert ward.round(MINUTE) == []
+    assert ward.round(5 * MINUTE) == ["study.completed"]
+    said = ward.last("study.completed")
+    assert (said.study_uid, said.basis, said.number, said.accession_number) == (STUDY, "quiet", 2, "A7")
+    assert ward.round(HOUR) == [], "once"
+
+
+def test_what_comes_late_opens_it_again(ward: Ward) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.images(2)
+    assert ward.round(5 * MINUTE) == ["study.completed"]
+    assert ward.last("study.completed").number == 2
+
+
+def test_with_all_that_its_mpps_list_a_study_is_complete_at_once(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)))
+    ward.images(1, 2)
+    ward.mpps(ended(instances=("2.25.9.1", "2.25.9.2")))
+    assert ward.round(SECOND) == [], "it may be that more comes"
+    assert ward.round(3 * SECOND) == ["study.completed"]
+    assert (ward.last("study.completed").basis, ward.last("study.completed").expected) == ("mpps", 2)
+
+
+def test_what_its_mpps_list_and_did_not_come_is_told_until_it_does(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)))
+    ward.mpps(ended(instances=("2.25.9.1", "2.25.9.2")))
+    ward.images(1)
+    assert ward.round(MINUTE) == []
+    assert ward.round(5 * MINUTE) == ["study.completed"]
+    assert ward.told("study-incomplete") == ["MPPS list 2 instances, of which 1 are not here"]
+    tx = ward.house.database.read()
+    assert [row["study"] for row in study_list.listed(tx, "incomplete", copies=1)] == [STUDY]
+    ward.images(2)
+    assert ward.round(5 * SECOND) == ["study.completed"]
+    assert ward.last("study.completed").basis == "mpps"
+    assert ward.told("study-incomplete") == []
+    assert study_list.listed(tx, "incomplete", copies=1) == []
+
+
+def test_while_routing_is_behind_nothing_is_quiet_and_nothing_said_twice(ward: Ward) -> None:
+    ward.images(1)
+    ward.now += 6 * MINUTE
+    late = ward.house.receive("images", image(2))
+    assert ward.studies.run() == 0, "what is not routed may be of this study"
+    ward.house.route()
+    ward.now = late.received + 6 * MINUTE
+    assert ward.studies.run() == 1
+    assert ward.studies.run() == 0, "its last word is not routed"
+    ward.house.route()
+    assert ward.last("study.completed").number == 2
+    assert ward.round(MINUTE) == []
+
+
+def test_an_archive_that_took_all_of_it_is_told_of_once(ward: Ward) -> None:
+    ward.images(1, 2)
+    ward.round(6 * MINUTE)
+    assert ward.round(SECOND) == [], "it still has to leave"
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"]
+    said = ward.last("study.stored")
+    assert (said.archive, [one.sop_instance_uid for one in said.instances]) == (
+        "pacs",
+        ["2.25.9.1", "2.25.9.2"],
+    )
+    assert {(one.sop_class_uid, one.series_uid) for one in said.instances} == {(CT, "2.25.8")}
+    assert ward.copies() == [("pacs", "stored")] * 2
+    assert ward.round(SECOND) == []
+    assert ward.round(by=ward.node()) == [], "another node, which knows nothing, finds the same"
+
+
+def test_what_came_later_is_told_alone(ward: Ward) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+    ward.round(SECOND)
+    ward.images(2)
+    ward.arrive("pacs")
+    assert ward.round(6 * MINUTE) == ["study.completed"]
+    assert ward.round(SECOND) == ["study.stored"]
+    assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.2"]
+
+
+def test_an_archive_that_does_not_answer_is_asked_again_and_told_of(ward: Ward) -> None:
+    ward.stored(1, 2)
+    first = ward.last("study.stored")
+    assert ward.round(59 * MINUTE) == []
+    assert ward.round(2 * MINUTE) == ["study.stored"]
+    assert ward.last("study.stored") == first
+    transactions = ward.rows("SELECT transaction_uid FROM commitment")
+    assert len(set(transactions)) == 2, "under another Transaction UID"
+    assert ward.round(2 * HOUR) == [], "not while the request waits to leave"
+    assert ward.told("commitment-overdue") == []
+    assert ward.round(24 * HOUR) == []
+    assert ward.told("commitment-overdue") == [
+        "pacs owes its commitment for 2 instances since 2026-03-09 08:08 UTC"
+    ]
+    ward.answer()
+    assert ward.copies() == [("pacs", "committed")] * 2
+    ward.round(2 * MINUTE)
+    assert ward.told("commitment-overdue") == []
+
+
+def test_of_what_an_archive_did_not_speak_it_is_asked_again(ward: Ward) -> None:
+    ward.stored(1, 2)
+    ward.answer(only=1)
+    assert ward.round(2 * HOUR) == ["study.stored"]
+    assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.2"]
+
+
+def test_what_an_archive_says_it_does_not_have_is_sent_again_three_times(ward: Ward) -> None:
+    ward.stored(1, 2)
+    for again in (1, 2, 3):
+        ward.answer([status.NO_SUCH_SOP_INSTANCE])
+        assert ward.round(2 * MINUTE) == []
+        replays = "SELECT count(*) FROM delivery WHERE replay_of IS NOT NULL"
+        assert ward.rows(replays) == [(again,)]
+        assert ward.round(2 * MINUTE) == [], "it is on its way"
+        ward.now += MINUTE
+        ward.arrive("pacs")
+        assert ward.round(2 * MINUTE) == ["study.stored"]
+        assert [one.sop_instance_uid for one in ward.last("study.stored").instances] == ["2.25.9.1"]
+        ward.arrive("pacs-commitment")
+    assert ward.told("commitment-failed") == []
+    ward.answer([status.NO_SUCH_SOP_INSTANCE])
+    assert ward.round(2 * MINUTE) == []
+    (told,) = ward.told("commitment-failed")
+    assert told.startswith("pacs does not commit to instances that it took: 1 with failure 0112")
+
+
+def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> None:
+    ward.stored(1, 2)
+    ward.answer([0, status.PROCESSING_FAILURE])
+    assert ward.round(2 * MINUTE) == []
+    assert "1 with failure 0110" in ward.told("commitment-failed")[0]
+    assert ward.rows("SELECT subject FROM exception WHERE kind='commitment-failed'") == [(STUDY,)]
+    ward.now += MINUTE
+    at = ward.now.isoformat()
+    ward.house.database.write(
+        lambda tx: tx.execute("UPDATE delivery SET finished=? WHERE destination='pacs'", (at,))
+    ).result()
+    assert ward.round(2 * MINUTE) == ["study.stored"], "as after a replay"
+    ward.arrive("pacs-commitment")
+    ward.answer()
+    ward.round(2 * MINUTE)
+    assert ward.told("commitment-failed") == []
+    assert ward.copies() == [("pacs", "committed")] * 2
+
+
+def asked(ward: Ward, *uids: str, sop_class: str = CT) -> None:
+    items = tuple(InstanceReference(sop_class_uid=sop_class, sop_instance_uid=uid) for uid in uids)
+    said = Study(requester="CT1_STO", transaction_uid="2.25.77", instances=items)
+    ward.say("commitment.requested", said)
+
+
+def test_a_device_is_told_once_everything_is_safe(ward: Ward) -> None:
+    ward.stored(1, 2)
+    asked(ward, "2.25.9.1", "2.25.9.2")
+    assert ward.round(SECOND) == []
+    ward.answer()
+    assert ward.round(SECOND) == ["commitment.reported"]
+    said = ward.last("commitment.reported")
+    assert (said.requester, said.transaction_uid) == ("CT1_STO", "2.25.77")
+    assert [(one.sop_instance_uid, one.failure) for one in said.instances] == [
+        ("2.25.9.1", 0),
+        ("2.25.9.2", 0),
+    ]
+    assert ward.round(SECOND) == [], "once"
+
+
+def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> None:
+    ward.stored(1)
+    asked(ward, "2.25.9.1", "2.25.9.404")
+    assert ward.round(6 * MINUTE) == [], "the archive still may commit to the one"
+    ward.answer()
+    assert ward.round(SECOND) == ["commitment.reported"]
+    assert [one.failure for one in ward.last("commitment.reported").instances] == [
+        0,
+        status.NO_SUCH_SOP_INSTANCE,
+    ]
+
+
+def test_a_device_waits_no_longer_than_the_settings_say(ward: Ward) -> None:
+    ward.stored(1)
+    asked(ward, "2.25.9.1")
+    assert "commitment.reported" in ward.round(25 * HOUR)
+    assert [one.failure for one in ward.last("commitment.reported").instances] == [status.PROCESSING_FAILURE]
+
+
+def test_everything_is_in_the_log_and_a_rebuild_keeps_it(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)))
+    ward.stored(1, 2)
+    asked(ward, "2.25.9.1")
+    ward.answer([0, status.NO_SUCH_SOP_INSTANCE])
+    ward.round(MINUTE)
+    ward.images(3)
+
+    assert ward.rebuilt() == []
+    kinds = {kind for (kind,) in ward.rows("SELECT DISTINCT type FROM message WHERE source='clock'")}
+    assert kinds == {"study.completed", "study.stored", "commitment.reported"}
+
+
+def test_what_could_not_be_written_is_said_by_a_later_round(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+
+    def full(*_: object, **__: object) -> None:
+        raise UnwritableError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "write", full)
+        with pytest.raises(UnwritableError):
+            ward.studies.run()
+    assert ward.round(SECOND) == ["study.stored"]
+
+
+def test_the_figures(ward: Ward) -> None:
+    def figures() -> dict[str, float]:
+        tx = ward.house.database.read()
+        found = {name: value for name, _, value in (*gauges(tx, ward.now), *ward.studies.gauges(tx))}
+        names = ("studies_receiving", "commitment_requests_waiting", "objects_uncommitted")
+        return {name: found[f"broker_{name}"] for name in names}
+
+    ward.images(1, 2)
+    assert figures() == {"studies_receiving": 1, "commitment_requests_waiting": 0, "objects_uncommitted": 0}
+    ward.round(6 * MINUTE)
+    ward.arrive("pacs")
+    ward.round(SECOND)
+    asked(ward, "2.25.9.1")
+    assert list(figures().values()) == [0, 1, 2]
+    ward.arrive("pacs-commitment")
+    ward.answer()
+    ward.round(SECOND)
+    assert list(figures().values()) == [0, 0, 0]
