@@ -34,7 +34,9 @@ GOAL: Final = 1.0
 _LOOK, _LONGEST = 0.003, 300.0
 """Seconds between two looks at what the receiver holds, and until it is given up."""
 
-_AET: Final = "called_aet: ${env:BROKER_PACS_AET:-ORTHANC}"
+_PACS: Final = "    adapter: pacs\n    host:"
+"""Where the destination begins in the shipped settings."""
+
 
 TEXT = """CT slices that are at the broker already when the PACS, which was stopped, goes on: the clock runs from then
 to the last object at the PACS. storescu (`TCP_NODELAY=1`) sends the same files to the same PACS; for four connections
@@ -120,7 +122,9 @@ def _both(stage: Stage, name: str, case: _Case) -> tuple[float, float, float, in
         receiver, held = _receiver(folder, case)
         receiver.start()
         stack.callback(receiver.stop)
-        settings = changed(folder, {_AET: f"{_AET}\n    connections: {case.connections}"})
+        settings = changed(
+            folder, {_PACS: _PACS.replace("host:", f"connections: {case.connections}\n    host:")}
+        )
         port = receiver.port
         broker = stack.enter_context(
             stage.broker(f"{name}-broker", pacs_port=port, settings=settings)  # type: ignore[arg-type]
