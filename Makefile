@@ -19,6 +19,9 @@ checksum = $(shell { echo '$(CURDIR)'; cat $(1); } | cksum | cut -d' ' -f1)
 RUNTIME := $(VENV)/.stamp-runtime-$(call checksum,requirements.lock)
 DEV := $(VENV)/.stamp-dev-$(call checksum,requirements.lock requirements-dev.lock)
 PROJECT := $(VENV)/.stamp-project-$(call checksum,requirements.lock pyproject.toml broker/__init__.py)
+# A DICOM client in JavaScript, for the tests.
+DCMJS := tests/thirdparty/dcmjs-modality
+NODE := $(DCMJS)/node_modules/.stamp-$(call checksum,$(DCMJS)/package-lock.json)
 
 # pip, with one line per package as progress; its errors are shown whole.
 INSTALL := $(BIN)/python -m pip install --progress-bar off
@@ -36,7 +39,7 @@ run: setup ## set everything up and start the broker with config/broker.yaml
 setup: $(RUNTIME) $(PROJECT) ## the virtual environment with the broker in it
 
 .PHONY: test
-test: static packages ## set everything up and run every check and every test
+test: static packages node ## set everything up and run every check and every test
 	@echo "== all tests"
 	@$(BIN)/python -m pytest
 
@@ -59,6 +62,11 @@ proof: dev packages ## harm the broker for 10 minutes and look for what it ackno
 histories: dev packages ## 10,000 messages of two PAS and a RIS with merges, held against a model (EVENTS=, SEED=)
 	@$(BIN)/python -m tests.histories --events $(or $(EVENTS),10000) $(if $(SEED),--seed $(SEED))
 
+.PHONY: soak
+soak: dev packages ## simulated devices for an hour; the broker's curves must stay flat (MINUTES=, DEVICES=, SEED=)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --devices $(or $(DEVICES),600) \
+	  $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: dev ## measure (tests/bench/run.py)
 	@$(BIN)/python tests/bench/run.py
@@ -69,7 +77,7 @@ lock: ## write the lock files anew from pyproject.toml (maintainers; needs uv)
 
 .PHONY: clean
 clean: ## remove what make made, but never the data folder
-	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(DCMJS)/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: dev
 dev: $(RUNTIME) $(DEV) $(PROJECT)
@@ -88,6 +96,16 @@ static: dev
 .PHONY: packages
 packages:
 	@deploy/test-packages.sh
+
+.PHONY: node
+node: $(NODE)
+
+# Where the machine has no npm, deploy/test-packages.sh has said so; without it all other tests run.
+$(NODE): | packages
+	@if command -v npm >/dev/null; then \
+	  echo "== packages of $(DCMJS)/package-lock.json"; \
+	  npm ci --prefix $(DCMJS) --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@ \
+	  || echo "   npm failed: tests that need dcmjs-dimse are skipped (with CI set: fail)"; fi
 
 $(BIN)/python:
 	@echo "== virtual environment in $(VENV)"

@@ -7,7 +7,7 @@ holds the `AdapterSpec`s that the entry-point groups `broker.inbound` and `broke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "REPEAT_WINDOW",
+    "Archive",
     "Claim",
     "Delivery",
     "Inbound",
@@ -196,6 +197,8 @@ class WorklistRow:
     """DICOM attributes by keyword (`broker.dicom.attributes`)."""
     held: str = ""
     """What it lacks; no device is shown such a row."""
+    number: int = 0
+    """Made of all that the row says: what was made of it once is good for every row with this number. 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,10 +231,12 @@ class WorklistReader(Protocol):
         patient_id: str = "",
         dates: tuple[str, str] = ("", ""),
         started_by: str = "",
+        unwanted: Container[int] = (),
     ) -> Iterable[WorklistRow]:
         """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`.
 
-        `started_by`: with the rows of steps that this AE title has in progress.
+        `started_by`: with the rows of steps that this AE title has in progress. `unwanted`: numbers of rows that are
+        passed over without being read, because the caller knows that they do not match.
         """
 
 
@@ -499,6 +504,16 @@ class InboundSpec(Generic[C]):
         return tuple(dict.fromkeys(event for made in (self.makes or {}).values() for event in made))
 
 
+class Archive(Protocol):
+    """What a destination keeps, asked at the destination itself."""
+
+    def instances_of(self, study_uid: str) -> frozenset[str]:
+        """SOP Instance UIDs of a study that it has; none: it has nothing of it. Raises `DeliveryError`."""
+
+    def close(self) -> None:
+        """Lets go of the connection. Idempotent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundSpec(Generic[C]):
     """How the broker makes an outbound adapter (entry-point group `broker.outbound`)."""
@@ -514,4 +529,7 @@ class OutboundSpec(Generic[C]):
     """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
     statement: Callable[[C], Statement] = lambda _config: Statement()
     """What a destination with these options is in the conformance statements, beside what stands here."""
+    archive: Callable[[C], Archive] | None = None
+    """How it is asked what it keeps (`broker reconcile --archive`), whether or not it is switched on; None: it cannot
+    be asked."""
     api_version: int = API_VERSION

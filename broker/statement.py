@@ -32,6 +32,8 @@ class DicomService:
     """Keywords without a value of which a request is refused."""
     remarks: tuple[str, ...] = ()
     """Sentences about its behaviour and its limits."""
+    on_demand: bool = False
+    """SCU: it is used when somebody asks, and not by deliveries, which are tried again."""
     kept: bool = True
     """Of a destination: its association is used again; else it is released after each answer."""
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Sees to it that what the tests need is here: DCMTK, Orthanc (with DICOMweb) and dicom3tools to talk to, PostgreSQL, Redis
-# and RabbitMQ to stand on, a C compiler for the proof, OpenSSL for certificates. Installs them through apt when root;
-# otherwise says how. Servers are installed as programs, never as services.
+# Sees to it that what the tests need is here: DCMTK, Orthanc (with DICOMweb) and dicom3tools to talk to, npm for a DICOM
+# client in JavaScript, PostgreSQL, Redis and RabbitMQ to stand on, a C compiler for the proof, OpenSSL for certificates.
+# Installs them through apt when root; otherwise says how. Servers are installed as programs, never as services.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -11,6 +11,8 @@ command -v dcmdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+command -v node >/dev/null || missing="$missing nodejs"
+command -v npm >/dev/null || missing="$missing npm"
 command -v openssl >/dev/null || missing="$missing openssl"
 # gcc alone brings no headers.
 { command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || missing="$missing gcc libc6-dev"
@@ -48,7 +50,7 @@ for service in orthanc redis-server rabbitmq-server postgresql; do
   esac
 done
 
-for program in dcmdump Orthanc dciodvfy cc redis-server rabbitmq-server; do
+for program in dcmdump Orthanc dciodvfy node npm cc redis-server rabbitmq-server; do
   command -v $program >/dev/null || {
     echo "apt-get did not install all of:$missing" >&2
     exit 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Self, cast
 
@@ -42,8 +42,8 @@ class Asking:
     """The query with the return keys that the device needs and does not ask for."""
 
     @classmethod
-    def read(cls, device: Device, aet: str, query: Query, now: datetime) -> Self:
-        """`now` is local: dates and times of steps are."""
+    def read(cls, device: Device, aet: str, query: Query) -> Self:
+        """As it is at any time; `at` says what it is now."""
         titles = (aet, *device.aliases)
         counts = query.of_one_device(titles) if device.aliases else query
         in_step = [key for key in device.always if key in STEP_KEYWORDS]
@@ -53,9 +53,14 @@ class Asking:
             titles=titles,
             title=next((title for title in query.stations if title in titles), ""),
             query=counts,
-            narrowed=_narrowed(device, titles, query, now),
+            narrowed=None,
             wanted=counts.also_asking(beside, in_step) if device.always else counts,
         )
+
+    def at(self, now: datetime) -> Self:
+        """With what the device is shown now, which is local: dates and times of steps are."""
+        narrowed = _narrowed(self.device, self.titles, self.query, now)
+        return self if narrowed is None else replace(self, narrowed=narrowed)
 
     @property
     def nobody(self) -> bool:

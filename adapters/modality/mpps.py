@@ -7,16 +7,12 @@ does to rows and who is told are the registers' and the routes' business. N-GET 
 from __future__ import annotations
 
 from datetime import datetime
-from io import BytesIO
 
 from pydantic import Field
-from pydicom import dcmread
 
 from adapters.modality import mapping
 from broker.adapter import InboundContext, InboundSpec, ListenerPlace, Options, Reception
-from broker.dicom import attributes as dicom
-from broker.dicom import elements, part10, status, uid
-from broker.dicom.attributes import Attributes
+from broker.dicom import part10, status, uid
 from broker.dicom_identity import Profile
 from broker.errors import RemoteProtocolError
 from broker.hl7.demographics import Issuers, read_issuer
@@ -71,7 +67,7 @@ class PerformedStepScp:
             + request.dataset
         )
         try:
-            attributes = _read(raw)[1] if raw else {}
+            attributes = part10.read(raw, uid.PERFORMED_STEP)[1] if raw else {}
         except RemoteProtocolError as exc:
             said = mapping.Said(
                 operation=request.operation, uid=sop_instance, calling_aet=peer.calling_aet, attributes={}
@@ -109,7 +105,7 @@ class PerformedStepReader:
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one file; whether it is an N-CREATE or an N-SET, its attributes tell."""
         try:
-            sop_instance, attributes = _read(raw)
+            sop_instance, attributes = part10.read(raw, uid.PERFORMED_STEP)
         except RemoteProtocolError as exc:
             said = mapping.Said(operation="N-CREATE", uid="", calling_aet=peer, attributes={})
             fault = mapping.Fault(code=status.DATA_SET_MISMATCH, reason=str(exc))
@@ -121,18 +117,6 @@ class PerformedStepReader:
             attributes=attributes,
         )
         return mapping.receive(said, self._profile, message_id=message_id, now=now, raw=raw)
-
-
-def _read(raw: bytes) -> tuple[str, Attributes]:
-    """SOP Instance UID and attributes of a Part 10 file of the class. Raises `RemoteProtocolError`."""
-    elements.scan(BytesIO(raw))
-    try:
-        dataset = dcmread(BytesIO(raw))
-    except Exception as exc:  # whatever pydicom raises of bytes that are no data set
-        raise RemoteProtocolError("not a data set") from exc
-    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != uid.PERFORMED_STEP:
-        raise RemoteProtocolError("(0002,0002) is not the class of performed procedure steps")
-    return str(dataset.file_meta.get("MediaStorageSOPInstanceUID", "")), dicom.from_dataset(dataset)
 
 
 class _PerformedSteps:

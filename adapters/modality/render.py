@@ -65,12 +65,24 @@ def render_row(view: View, target: Target) -> Rendered:
 
 
 def _fill(row: dict[str, Value], item: dict[str, Value], imported: Attributes) -> None:
-    """What a row that came as one has besides: it fills what is empty, so that PAS and orders go before."""
+    """What a row that came as one has besides: it fills what is empty, so that PAS and orders go before, and adds the
+    further items of a code sequence, of which a step knows the first."""
     steps = imported.get("ScheduledProcedureStepSequence", ())
     for into, other in ((row, imported), (item, cast(tuple[Attributes, ...], steps or ({},))[0])):
         for keyword, value in other.items():
-            if keyword != "ScheduledProcedureStepSequence" and not into.get(keyword):
+            there = into.get(keyword)
+            if keyword != "ScheduledProcedureStepSequence" and (not there or _goes_on(there, value)):
                 into[keyword] = value
+
+
+def _goes_on(there: Value, imported: Value) -> bool:
+    """The imported sequence begins with the code that is there, and has more."""
+    if len(there) != 1 or len(imported) < 2:
+        return False
+    ours, first = there[0], imported[0]
+    if isinstance(ours, str) or isinstance(first, str):
+        return False
+    return all(ours.get(key) == first.get(key) for key in ("CodeValue", "LongCodeValue"))
 
 
 def _issuer(identifier: Identifier) -> Attributes:

@@ -10,10 +10,12 @@ from pydantic import Field
 from adapters.pacs.coerced import CHARSETS, CoercedObjects
 from adapters.pacs.render import render_hl7, render_instance
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
-from broker.dicom import status
+from broker.dicom import status, uid
 from broker.dicom.aet import AeTitle
 from broker.dicom.charset import Term
 from broker.net.hl7_sender import Hl7Destination, Hl7Sender
+from broker.net.retrieve_scu import RetrieveScu
+from broker.net.retrieved import COMMON, SYNTAXES
 from broker.net.service import STORAGE_SOP_CLASSES
 from broker.net.store_scu import PERMANENT, StoreScu
 from broker.scalars import Duration, Text
@@ -30,6 +32,12 @@ class StorageDestination(Options):
     charsets: tuple[Term, ...] = CHARSETS
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
+    query_aet: AeTitle | None = Field(
+        default=None, description="AE title that answers queries and retrievals; unset: `called_aet`."
+    )
+    query_port: int | None = Field(
+        default=None, ge=1, le=65535, description="TCP port of that one; unset: `port`."
+    )
 
 
 class PacsSender:
@@ -57,6 +65,18 @@ class PacsSender:
         self._scu.close()
 
 
+def archive(config: StorageDestination) -> RetrieveScu:
+    """Asks the PACS what it keeps."""
+    return RetrieveScu(
+        config.host,
+        config.query_port or config.port,
+        called_aet=config.query_aet or config.called_aet,
+        calling_aet=config.calling_aet,
+        connect_timeout=config.connect_timeout,
+        response_timeout=config.response_timeout,
+    )
+
+
 STATEMENT = Statement(
     services=(
         DicomService(
@@ -78,7 +98,59 @@ STATEMENT = Statement(
                 " object said; address, telephone and the like are removed. Pixel data is never touched.",
             ),
         ),
-    )
+        DicomService(
+            name="Study Root Query/Retrieve",
+            role="SCU",
+            sop_classes=(uid.STUDY_ROOT_FIND, uid.STUDY_ROOT_MOVE, uid.STUDY_ROOT_GET),
+            operations=("C-FIND", "C-MOVE", "C-GET"),
+            on_demand=True,
+            statuses={
+                status.SUCCESS: "done; the counts of the sub-operations go before it: one that failed is told",
+                status.COERCED: "C-MOVE, C-GET: done but for the sub-operations that failed, which are listed",
+                status.CANCEL: "it ended because a C-CANCEL was sent",
+                status.MOVE_DESTINATION_UNKNOWN: "C-MOVE: a person must tell the archive where the AE title is",
+                status.DATA_SET_MISMATCH: "a lasting refusal",
+                **dict.fromkeys(
+                    (
+                        status.OUT_OF_RESOURCES,
+                        status.OUT_OF_RESOURCES_MATCHES,
+                        status.OUT_OF_RESOURCES_SUBOPERATIONS,
+                        status.CANNOT_UNDERSTAND,
+                    ),
+                    "may be tried again",
+                ),
+            },
+            remarks=(
+                "Used by `broker reconcile --archive`, `broker studies find` and `broker studies fetch`, at `query_aet`"
+                " and `query_port` where the PACS has others for it.",
+                "Queries are hierarchical at STUDY, SERIES and IMAGE level, with the unique keys of the levels above;"
+                " no relational queries, no extended negotiation. Answers beyond what is wanted are cancelled.",
+                "For C-GET the broker is the SCP of the storage SOP classes that a query at IMAGE level names"
+                f" (0008,0016), or of the {len(COMMON)} commonest where it names none, by role selection (SCP 1):"
+                " each in contexts of one transfer syntax, so that an object can come as the archive has it, of"
+                f" {len(SYNTAXES)} syntaxes as many as the 126 contexts left allow. Objects are written to files as"
+                " they come, never transcoded.",
+                "C-MOVE: any AE title that the archive knows. Remaining, completed, failed and warning sub-operations"
+                " are read where the archive tells them; silence is borne for 300 s.",
+            ),
+        ),
+    ),
+    claims=(
+        IheClaim(
+            transaction="RAD-14",
+            name="Query Images",
+            profile="SWF.b",
+            actor="Image Display (query and retrieval only)",
+            limits="asked by commands and for reconciliation, to compare and to fetch; nothing is displayed",
+        ),
+        IheClaim(
+            transaction="RAD-16",
+            name="Retrieve Images",
+            profile="SWF.b",
+            actor="Image Display (query and retrieval only)",
+            limits="C-MOVE to an AE title that the archive knows, or C-GET into files; nothing is displayed",
+        ),
+    ),
 )
 
 OUTBOUND = OutboundSpec(
@@ -89,6 +161,7 @@ OUTBOUND = OutboundSpec(
     render=render_instance,
     factory=PacsSender,
     statement=lambda _config: STATEMENT,
+    archive=archive,
 )
 
 HL7_STATEMENT = Statement(

@@ -79,7 +79,9 @@ STATEMENT = Statement(
                 "200, 204": "address and credentials are right",
                 "any other": "`broker doctor` says so",
             },
-            remarks=("Asked by `broker doctor` for a study that nobody has.",),
+            remarks=(
+                "Asked by `broker doctor` for a study that nobody has, by `broker reconcile --archive` for instances.",
+            ),
         ),
     ),
     claims=(
@@ -103,4 +105,5 @@ STOW_OUTBOUND = OutboundSpec(
     render=render_instance,
     factory=WebSender,
     statement=lambda _config: STATEMENT,
+    archive=WebClient,
 )

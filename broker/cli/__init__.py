@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "exceptions": "What a person must look at: list it, and close what was seen to.",
         "parked": "Deliveries that wait for a person: list, show, edit, release, drop.",
         "replay": "Send again what was delivered, or take messages in again.",
-        "reconcile": "Account for every message, and rebuild the registers from the log.",
+        "reconcile": "Account for every message, rebuild the registers, ask an archive what it has.",
         "retention": "What the journal still remembers of each day.",
         "backup": "Copy journal and objects to a new folder while the broker runs.",
         "audit": "Who looked at what passes, when and why.",

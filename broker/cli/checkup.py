@@ -16,13 +16,16 @@ from broker.cli.options import config_option, format_option, journal_of, load_se
 from broker.create.device import sheet_of
 from broker.create.listing import listed
 from broker.journal import devices as journal
-from broker.net import echo_scu
+from broker.journal.devices import Safe
+from broker.net import action_scu, echo_scu
 from broker.registers.worklist import Reader
+from broker.runtime.archives import archives_of
 from broker.runtime.offline import read_files
 from broker.runtime.queries import GIVEN
 from broker.settings import Settings
 from broker.why import checkup
-from broker.why.checkup import Covered, Line, Listed, Seen
+from broker.why.checkup import Line, Listed, Seen
+from broker.why.coverage import Covered, covered
 from broker.why.device import asking
 from broker.why.facts import Device
 from broker.why.reading import AskDevice
@@ -52,9 +55,10 @@ days_option = click.option(
 def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_json: bool) -> None:
     """Say what works with a device, and what does not: a line for each check, with what to do next.
 
-    AE is its AE title. It is sent a C-ECHO where its address is known; nothing else leaves. What it asked, and what it
-    would be answered now, the running broker is asked; what it sent stands in the journal. Shows no patient data. Ends
-    with 1 where something fails; what is not known is no failure.
+    AE is its AE title. Where its address is known it is sent a C-ECHO, and asked whether it would take a report of
+    storage commitment; nothing else leaves. What it asked, and what it would be answered now, the running broker is
+    asked; what it sent, and what became of that, stands in the journal. Shows no patient data. Ends with 1 where
+    something fails; what is not known is no failure.
 
     Examples:  broker devices verify CT2_STO    ·    broker devices verify DX1_STO --host 10.0.3.7 --format json
     """
@@ -65,6 +69,7 @@ def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_jso
         port or (declared.port if declared else 104),
     )
     echo = _echo(settings, ae, host, port) if host else None
+    reports = _reports(settings, ae, host, port) if host and not echo else None
     since = _since(days)
     with journal_of(settings).snapshot() as tx:
         ask = asking(settings)
@@ -84,10 +89,15 @@ def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_jso
             rows=_matched(ae, rows, asked, ask, today),
             peer=next((one for one in shown if (one.name, one.kind) == (ae, "device")), None),
             sent=tuple(one for one in journal.sent(tx, since) if one.aet == ae),
+            performed=journal.performed(tx, ae, since),
+            filed=journal.filed(tx, ae, since),
+            asked_commitment=journal.asked(tx, ae, since),
+            commits=_commits(settings),
+            reports=reports,
         )
     lines = checkup.sheet(seen)
     if as_json:
-        print_json({"ae": ae, "checks": [asdict(line) for line in lines]})
+        print_json({"ae": ae, "checks": [asdict(line) for line in lines], "not_tried": checkup.NOT_TRIED})
     else:
         _print(lines)
     if any(line.verdict == "fail" for line in lines):
@@ -97,6 +107,24 @@ def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_jso
 def _echo(settings: Settings, ae: str, host: str, port: int) -> str:
     ours = settings.broker.dicom.ae_title
     return echo_scu.echo(host, port, called_aet=ae, calling_aet=ours, patience=PATIENCE)
+
+
+def _reports(settings: Settings, ae: str, host: str, port: int) -> str:
+    return action_scu.takes_reports(
+        action_scu.Place(
+            host=host,
+            port=port,
+            called_aet=ae,
+            calling_aet=settings.broker.dicom.ae_title,
+            connect_timeout=PATIENCE,
+            response_timeout=PATIENCE,
+        )
+    )
+
+
+def _commits(settings: Settings) -> bool:
+    """Whether some archive is asked to commit."""
+    return any(one.asked_by for one in archives_of(settings))
 
 
 def _since(days: int) -> str:
@@ -139,6 +167,7 @@ def _print(lines: list[Line]) -> None:
         verdict: sum(line.verdict == verdict for line in lines) for verdict in ("pass", "fail", "not known")
     }
     click.echo(", ".join(f"{number} {verdict}" for verdict, number in counted.items()))
+    click.echo(f"not tried: {checkup.NOT_TRIED}")
 
 
 @click.command("coverage")
@@ -155,7 +184,8 @@ def coverage(days: int, table: str, config: Path, as_json: bool) -> None:
     """Show of each device whether it gets demographics and a worklist, delivers, notifies the EPJ, and is committed.
 
     From the last days of the journal; which worklist queries were answered, the running broker remembers. A device that
-    performs a step of its list (MPPS) had that list. Storage commitment is not built yet.
+    performs a step of its list (MPPS) had that list. Committed is told in numbers: of its objects that archives took,
+    those that one has committed to.
 
     Examples:  broker devices coverage    ·    broker devices coverage --days 30 --format json
     """
@@ -172,7 +202,14 @@ def coverage(days: int, table: str, config: Path, as_json: bool) -> None:
         titles = dict.fromkeys([*known, *(one.aet for one in sent)])
         answered, silent = _answered(titles, asking(settings))
         found = list(
-            checkup.coverage(known, sent, journal.reached(tx, since), journal.told(tx, since), answered)
+            covered(
+                known,
+                sent,
+                journal.reached(tx, since),
+                journal.told(tx, since),
+                answered,
+                journal.safe(tx, since) if _commits(settings) else {},
+            )
         )
     if as_json:
         print_json([asdict(one) for one in found])
@@ -200,7 +237,7 @@ def _print_coverage(found: list[Covered]) -> None:
         "worklist": lambda one: _tick(one.worklist),
         "delivers": lambda one: _tick(one.delivers),
         "notifies EPJ": lambda one: ", ".join(one.notifies) or "no",
-        "committed": lambda one: _tick(one.committed),
+        "committed": lambda one: _number(one.committed),
     }
     table = [list(columns), *([cell(one) for cell in columns.values()] for one in found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -208,5 +245,9 @@ def _print_coverage(found: list[Covered]) -> None:
         click.echo("  ".join(map(str.ljust, cells, widths)).rstrip())
 
 
-def _tick(value: bool | None) -> str:
-    return "-" if value is None else "yes" if value else "no"
+def _tick(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _number(safe: Safe | None) -> str:
+    return "-" if safe is None else f"{safe.committed} of {safe.stored}"

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import pwd
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -183,6 +184,11 @@ def audited(settings: Settings, action: str, reason: str, detail: Mapping[str, A
         ).result()
 
 
+def patients_number(text: str) -> str:
+    """A patient's number; from standard input (`-`) it stands in no list of processes and no shell's history."""
+    return sys.stdin.readline().strip() if text == "-" else text.strip()
+
+
 def text_of(payload: bytes) -> str:
     """A payload for people: a segment a line; what is not UTF-8 is read as Latin-1."""
     try:
@@ -190,6 +196,13 @@ def text_of(payload: bytes) -> str:
     except UnicodeDecodeError:
         text = payload.decode("latin-1")
     return text.replace("\r", "\n")
+
+
+def progress(what: str) -> Callable[[object], None]:
+    """Progress on a terminal: one line that is written over."""
+    if not sys.stderr.isatty():
+        return lambda _now: None
+    return lambda now: click.echo(f"\r{what} {now} ", err=True, nl=False)
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from broker.cli.options import (
     login,
     open_desk,
     open_journal,
+    patients_number,
     print_json,
 )
 from broker.errors import ConfigError
@@ -72,7 +72,7 @@ def show(
     """
     settings = load_settings(config)
     tx = open_journal(settings)
-    owned = [one for one in patients.under(tx, _number(identifier)) if issuer in ("", one.issuer)]
+    owned = [one for one in patients.under(tx, patients_number(identifier)) if issuer in ("", one.issuer)]
     if phi:
         _allowed(settings, config, reason, sorted({one.patient for one in owned}))
     if not owned:
@@ -98,7 +98,7 @@ def merge_status(what: str, config: Path, as_json: bool) -> None:
     Examples:  broker patients merge-status    ·    broker patients merge-status 700123 --format json
     """
     tx = open_journal(load_settings(config))
-    changes = splitplan.find(tx, _number(what)) if what else ledger.held(tx)
+    changes = splitplan.find(tx, patients_number(what)) if what else ledger.held(tx)
     if as_json:
         print_json([_status(tx, change) for change in changes])
     else:
@@ -218,11 +218,6 @@ def _change(tx: Transaction, name: str) -> Change:
     if change is None:
         raise ConfigError(f"there is no change {name}; `broker patients merge-status` lists them")
     return change
-
-
-def _number(text: str) -> str:
-    """A patient's number; from standard input it stands in no list of processes and no shell's history."""
-    return sys.stdin.readline().strip() if text == "-" else text.strip()
 
 
 def _allowed(settings: Settings, config: Path, reason: str, keys: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from broker.cli.options import (
     format_option,
     load_settings,
     open_journal,
+    patients_number,
     print_json,
 )
 from broker.errors import ConfigError
@@ -46,7 +46,7 @@ def command(number: str, issuer: str, reason: str, config: Path, as_json: bool) 
         raise click.UsageError("--reason must say something")
     settings = load_settings(config)
     journal = open_journal(settings)
-    key = _key(journal, sys.stdin.readline().strip() if number == "-" else number, issuer)
+    key = _key(journal, patients_number(number), issuer)
     audited(settings, "patients recall", reason, {"patient": key})
     found = recall(journal, key)
     ask = [told for told in found.told if not told.cleared]

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
+from broker.cli import reconcile_archive
+from broker.cli.options import (
+    config_option,
+    format_option,
+    journal_of,
+    load_settings,
+    print_json,
+    progress,
+    seconds_of,
+)
 from broker.runtime import rebuild as rebuilding
 from broker.runtime.inforce import live_configured
 from broker.runtime.reconcile import CLASSES, Report, reconcile, totals
@@ -19,26 +27,47 @@ from broker.runtime.reconcile import CLASSES, Report, reconcile, totals
 @click.option("--day", default="", help="Only this day (UTC): 2026-03-09.")
 @click.option("--by-day", is_flag=True, help="Show each day by itself.")
 @click.option("--registers", is_flag=True, help="Also rebuild the registers from the event log and compare.")
+@click.option(
+    "--archive",
+    default="",
+    help="Instead: ask this destination what it has, and hold that against what is here.",
+)
+@click.option(
+    "--last",
+    default="1d",
+    show_default=True,
+    help="With --archive: studies of which something came so lately.",
+)
 @config_option
 @format_option
-def command(day: str, by_day: bool, registers: bool, config: Path, as_json: bool) -> None:
+def command(
+    day: str, by_day: bool, registers: bool, archive: str, last: str, config: Path, as_json: bool
+) -> None:
     """Account for every message: received = delivered + queued + parked + held + dropped + filtered + rejected.
 
     Counts the rows of the journal, per listener, route and destination, and holds them against the tally that was
     kept while it happened; what policy withholds stands beside what was dropped. Reads one moment of the journal; the
     broker may run. Ends with 1 where something does not add up. Shows no patient data.
 
+    With --archive, each study that is complete here is looked up there, instance by instance.
+
     Examples:  broker reconcile    ·    broker reconcile --by-day --registers --format json
+    ·    broker reconcile --archive pacs --last 7d
     """
     settings = load_settings(config)
+    if archive:
+        if day or by_day or registers:
+            raise click.UsageError("--archive stands alone, or with --last")
+        reconcile_archive.run(settings, archive, seconds_of(last, "--last"), as_json)
+        return
     database = journal_of(settings)
     with database.snapshot() as tx:
-        report = reconcile(tx, settings.spool_folder, only=day, progress=_told("counting"))
+        report = reconcile(tx, settings.spool_folder, only=day, progress=progress("counting"))
         faults = list(report.faults)
         if registers:
             configured = live_configured(settings, os.environ, tx)
             baseline = database.beside(rebuilding.BASELINE)
-            with rebuilding.rebuilt(tx, baseline, configured, _told("events folded")) as again:
+            with rebuilding.rebuilt(tx, baseline, configured, progress("events folded")) as again:
                 faults += rebuilding.compare(tx, again, configured.routes.version)
     if as_json:
         print_json(_described(report, faults))
@@ -46,13 +75,6 @@ def command(day: str, by_day: bool, registers: bool, config: Path, as_json: bool
         _print(report, faults, by_day, registers)
     if faults:
         raise SystemExit(1)
-
-
-def _told(what: str) -> Any:
-    """Progress on a terminal: one line that is written over."""
-    if not sys.stderr.isatty():
-        return lambda _now: None
-    return lambda now: click.echo(f"\r{what} {now} ", err=True, nl=False)
 
 
 def _described(report: Report, faults: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import rich_click as click
 
+from broker.cli import studies_fetch, studies_find
 from broker.cli.options import (
     config_option,
     format_option,
@@ -24,7 +25,11 @@ from broker.registers.study_list import Which
 
 @click.group("studies")
 def command() -> None:
-    """What is here of each study, which archive has it and has committed to it (docs/studies.md)."""
+    """What is here of each study, which archive has it and has committed to it (docs/studies.md, docs/retrieve.md)."""
+
+
+command.add_command(studies_find.command)
+command.add_command(studies_fetch.command)
 
 
 @command.command("list")

@@ -17,7 +17,14 @@ import rich_click as click
 from pydantic import TypeAdapter, ValidationError
 
 from broker.adapter import Verdict
-from broker.cli.options import audited, config_option, format_option, journal_of, load_settings
+from broker.cli.options import (
+    audited,
+    config_option,
+    format_option,
+    journal_of,
+    load_settings,
+    patients_number,
+)
 from broker.errors import ConfigError, StoreError
 from broker.event import EVENT_TYPES
 from broker.hl7.er7 import parse_path
@@ -233,8 +240,7 @@ def _end(settings: Settings, reason: str, use: int, summary: Summary) -> None:
 
 
 def _number(text: str) -> str:
-    """A patient's number; from standard input it stands in no list of processes and no shell's history."""
-    number = sys.stdin.readline().strip() if text == "-" else text.strip()
+    number = patients_number(text)
     if not number:
         raise click.UsageError("--patient must say a number")
     return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from pydicom.uid import UID
 
@@ -150,6 +151,9 @@ def _tag(keyword: str) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+_TRIED_AGAIN: Final = " A peer that is away is tried again, less and less often."
+
+
 def requestors(used: Sequence[Used]) -> Iterator[Section]:
     """Each destination that opens associations."""
     for setting, service in used:
@@ -166,12 +170,14 @@ def requestors(used: Sequence[Used]) -> Iterator[Section]:
         calling = getattr(setting.config, "calling_aet", setting.name)
         ways = getattr(setting.entry, "connections", 1)
         then = "kept and used again" if service.kept else "and released after the answer"
+        opened, again = f"when something is to be delivered, {then}", _TRIED_AGAIN
+        if service.on_demand:
+            opened, again = "when somebody asks, and released after that", ""
         yield Section(
             title=f"{calling} to {setting.name}: {service.name} {service.role}",
             text=(
-                f"Called AE title {called(setting)}. An association is opened when something is to be delivered,"
-                f" {then}; at most {ways} at once. Longest PDU {pdu.MAX_PDU} bytes; one transfer syntax a context."
-                " A peer that is away is tried again, less and less often.",
+                f"Called AE title {called(setting)}. An association is opened {opened}; at most {ways} at once."
+                f" Longest PDU {pdu.MAX_PDU} bytes; one transfer syntax a context.{again}",
             ),
             points=service.remarks,
             tables=(

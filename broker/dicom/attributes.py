@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Union
@@ -59,8 +60,11 @@ def _tag_of(key: str) -> int | None:
 
 @lru_cache(maxsize=4096)
 def key_of(tag: int) -> str:
-    """The keyword of a tag, else `gggg,eeee`."""
-    return keyword_for_tag(tag) or f"{tag >> 16:04X},{tag & 0xFFFF:04X}"
+    """The keyword of a tag, else `gggg,eeee`; so too where several tags share it (60xx, 50xx: PS3.5 7.6)."""
+    keyword = keyword_for_tag(tag)
+    if keyword and tag_for_keyword(keyword) == tag:
+        return keyword
+    return f"{tag >> 16:04X},{tag & 0xFFFF:04X}"
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +93,7 @@ def from_dataset(ds: Dataset, *, charset: str = "") -> Attributes:
 
 
 def _from_dataset(ds: Dataset, terms: tuple[str, ...]) -> Attributes:
-    declared = ds.get_item(0x00080005)
+    declared = _element(ds, 0x00080005)
     if declared is not None and declared.value:
         text = _raw_text(declared, ("ascii",), "CS")
         terms = tuple(part.strip() for part in text.split("\\"))
@@ -98,7 +102,7 @@ def _from_dataset(ds: Dataset, terms: tuple[str, ...]) -> Attributes:
     for tag in sorted(ds.keys()):
         if tag & 0xFFFF == 0:
             continue  # group length, retired
-        element = ds.get_item(tag)
+        element = _element(ds, tag)
         vr = element.VR or vr_of(key_of(tag))
         if vr == "SQ":
             items = _converted(ds, tag) or ()
@@ -130,6 +134,14 @@ def _divided(text: str, vr: str) -> Value:
         return text.rstrip(" \0")
     parts = tuple(part.strip(" \0") for part in text.split("\\"))
     return parts if len(parts) > 1 else parts[0]
+
+
+def _element(ds: Dataset, tag: int) -> Any:
+    """The element as it stands, None where there is none. pydicom converts some: an empty one of no known VR, say."""
+    try:
+        return ds.get_item(tag)
+    except Exception as exc:
+        raise RemoteProtocolError(f"{key_of(tag)}: the element cannot be read") from exc
 
 
 def _converted(ds: Dataset, tag: Any) -> Any:
@@ -326,11 +338,15 @@ def from_json(text: str) -> Attributes:
 
 
 def _tuples(loaded: Mapping[str, Any]) -> Attributes:
-    return {key: _tuple(value) if isinstance(value, list) else value for key, value in loaded.items()}
+    # Keywords are few: one text of each for all rows that are held.
+    return {
+        sys.intern(key): value if type(value) is str else _tuple(value) if isinstance(value, list) else value
+        for key, value in loaded.items()
+    }
 
 
 def _tuple(loaded: list[Any]) -> Value:
-    return tuple(_tuples(item) if isinstance(item, dict) else item for item in loaded)
+    return tuple([_tuples(item) if isinstance(item, dict) else item for item in loaded])
 
 
 # --- rules ----------------------------------------------------------------------------------------

@@ -8,14 +8,16 @@ PS3.7 6.3 (command set: implicit VR little endian, group 0000), 9.3, 10.3, Annex
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from broker.errors import RemoteProtocolError
 
 C_STORE = 0x0001
+C_GET = 0x0010
 C_FIND = 0x0020
+C_MOVE = 0x0021
 C_ECHO = 0x0030
 N_EVENT_REPORT = 0x0100
 N_GET = 0x0110
@@ -270,19 +272,25 @@ class MessageReader:
 
 def command_pdus(context_id: int, command: bytes, max_length: int) -> bytes:
     """A command set as P-DATA-TFs one after the other, none longer than the peer's `max_length` (0: no limit)."""
-    return b"".join(_fragments(context_id, command, _COMMAND, max_length))
+    return _pdus(context_id, command, _COMMAND, max_length)
 
 
 def dataset_pdus(context_id: int, dataset: bytes, max_length: int) -> bytes:
     """A data set, as `command_pdus`."""
-    return b"".join(_fragments(context_id, dataset, 0, max_length))
+    return _pdus(context_id, dataset, 0, max_length)
 
 
-def _fragments(context_id: int, content: bytes, control: int, max_length: int) -> Iterable[bytes]:
+def _pdus(context_id: int, content: bytes, control: int, max_length: int) -> bytes:
     # Of even length (PS3.8 Annex E.1).
     size = max((max_length or _UNLIMITED) - _PDV_OVERHEAD & ~1, 2)
-    for start in range(0, len(content) or 1, size):
-        part = content[start : start + size]
-        last = _LAST if start + size >= len(content) else 0
-        yield struct.pack(">BBLLBB", _P_DATA, 0, len(part) + 6, len(part) + 2, context_id, control | last)
-        yield part
+    if len(content) <= size:  # next to all are
+        return _pdu(context_id, content, control | _LAST)
+    starts = range(0, len(content), size)
+    return b"".join(
+        _pdu(context_id, content[start : start + size], control | (_LAST if start == starts[-1] else 0))
+        for start in starts
+    )
+
+
+def _pdu(context_id: int, part: bytes, control: int) -> bytes:
+    return struct.pack(">BBLLBB", _P_DATA, 0, len(part) + 6, len(part) + 2, context_id, control) + part

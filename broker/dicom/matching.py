@@ -18,6 +18,7 @@ from typing import NamedTuple
 from pydicom.dataset import Dataset
 
 from broker.dicom import uid
+from broker.dicom import vr as vr_rules
 from broker.dicom.attributes import (
     SPECIFIC_CHARACTER_SET,
     Attributes,
@@ -36,6 +37,7 @@ STUDY_UID = "StudyInstanceUID"
 # They say how to read the query, not what it wants (PS3.4 C.2.2.2, K.4.1.1.3).
 _NOT_KEYS = frozenset({SPECIFIC_CHARACTER_SET, "TimezoneOffsetFromUTC", "QueryRetrieveLevel"})
 _RANGE_VRS = frozenset({"DA", "TM", "DT"})
+_BINARY_NUMBER_VRS = vr_rules.INTEGER | vr_rules.FLOAT
 _WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 # Date and time of one moment: both as ranges, they are one range (PS3.4 K.6.1.2.2 note on the start date
 # and time).
@@ -246,9 +248,10 @@ class _Item:
         for key, item in self.sequences:
             if item.universal:
                 continue
-            places = [item.excluded_by(row_item) for row_item in items_of(row.get(key, ""))]
+            items = items_of(row.get(key, ""))
+            places = [item.excluded_by(row_item) for row_item in items or ({},)]
             if "" not in places:
-                return f"{key}.{places[0]}" if places else key
+                return f"{key}.{places[0]}" if items else key
         return ""
 
     def verdicts(self, row: Attributes) -> list[KeyVerdict]:
@@ -347,7 +350,12 @@ def _values(value: Value) -> tuple[str, ...]:
 
 
 def _universal(vr: str, wanted: str) -> bool:
-    """`*` for any VR, and a range that is open at both ends: some devices send those for "all"."""
+    """`*` for any VR, a range that is open at both ends, and zero as a binary number: devices send those for "all".
+
+    Zero is how dcmjs writes an empty number, and what no number of a worklist (Pregnancy Status) can be.
+    """
+    if vr in _BINARY_NUMBER_VRS:
+        return wanted in ("0", "0.0")
     return not wanted.strip("*") or (vr in _RANGE_VRS and wanted.strip() == "-")
 
 

@@ -1,4 +1,5 @@
-"""The head of a DICOM file for a data set that came over an association, and the digest that tells such objects apart.
+"""The head of a DICOM file for a data set that came over an association, and the digest that tells such objects apart;
+reading such a file when it is small.
 
 Preamble and file meta information, made from what the association said, never from the data set: that
 follows byte for byte. PS3.10 7.1.
@@ -8,8 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from io import BytesIO
 
+from pydicom import dcmread
+
+from broker.dicom import attributes as dicom
+from broker.dicom import elements
+from broker.dicom.attributes import Attributes
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from broker.errors import RemoteProtocolError
 
 
 def head(
@@ -38,6 +46,18 @@ def head(
         meta += struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(information)) + information
     group_length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(meta))
     return bytes(128) + b"DICM" + group_length + meta
+
+
+def read(raw: bytes, sop_class_uid: str) -> tuple[str, Attributes]:
+    """SOP Instance UID and attributes of a whole file of that class. Raises `RemoteProtocolError`."""
+    elements.scan(BytesIO(raw))
+    try:
+        dataset = dcmread(BytesIO(raw))
+    except Exception as exc:  # whatever pydicom raises of bytes that are no data set
+        raise RemoteProtocolError("not a data set") from exc
+    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != sop_class_uid:
+        raise RemoteProtocolError("(0002,0002) is not the SOP class of this service")
+    return str(dataset.file_meta.get("MediaStorageSOPInstanceUID", "")), dicom.from_dataset(dataset)
 
 
 def digest(transfer_syntax_uid: str) -> hashlib._Hash:

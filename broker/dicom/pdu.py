@@ -1,11 +1,11 @@
 """Builds and reads PDUs, and the command sets of an association requestor, as bytes.
 
-Only what C-STORE, C-FIND, C-ECHO, N-CREATE, N-SET, N-ACTION and N-EVENT-REPORT need: no extended negotiation, no user
-identity. What an acceptor answers is in `broker.dicom.negotiation` and `broker.dicom.command`. No socket and no state;
-the order of things is `broker.net.requestor`'s.
+Only what the requests of `broker.net.requestor` need: no extended negotiation, no user identity. What an acceptor
+answers is in `broker.dicom.negotiation` and `broker.dicom.command`. No socket and no state; the order of things is the
+requestor's.
 
-PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 D.3.3.4 (roles); 6.3, 9.3.1, 9.3.2, 9.3.5, 10.3.1, 10.3.3,
-10.3.4, 10.3.5 and Annex E (command sets).
+PS3.8 9.3 (PDU structures), Annex D (user information); PS3.7 6.3, 9.3, 10.3 and Annex E (command sets),
+D.3.3.4 (roles).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from broker.dicom.command import decode, encode, uid, us
+from broker.dicom.command import C_CANCEL, C_FIND, C_GET, C_MOVE, decode, encode, uid, us
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
 from broker.errors import RemoteProtocolError
 
@@ -29,7 +29,9 @@ RELEASE_RP = 0x06
 ABORT = 0x07
 
 C_STORE_RSP = 0x8001
+C_GET_RSP = 0x8010
 C_FIND_RSP = 0x8020
+C_MOVE_RSP = 0x8021
 C_ECHO_RSP = 0x8030
 N_EVENT_REPORT_RSP = 0x8100
 N_SET_RSP = 0x8120
@@ -165,16 +167,39 @@ def store_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_
 
 def find_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
     """P-DATA-TF with the command set of a C-FIND-RQ, priority medium (PS3.7 9.3.2.1); its identifier follows."""
+    return _query(context_id, message_id, sop_class_uid, C_FIND, {})
+
+
+def get_rq(context_id: int, message_id: int, sop_class_uid: str) -> bytes:
+    """P-DATA-TF with the command set of a C-GET-RQ, as `find_rq` (PS3.7 9.3.3.1)."""
+    return _query(context_id, message_id, sop_class_uid, C_GET, {})
+
+
+def move_rq(context_id: int, message_id: int, sop_class_uid: str, destination: str) -> bytes:
+    """P-DATA-TF with the command set of a C-MOVE-RQ to an AE title, as `find_rq` (PS3.7 9.3.4.1)."""
+    title = destination.encode("ascii")
+    return _query(context_id, message_id, sop_class_uid, C_MOVE, {0x0600: title + b" " * (len(title) % 2)})
+
+
+def _query(
+    context_id: int, message_id: int, sop_class_uid: str, field: int, more: Mapping[int, bytes]
+) -> bytes:
     return _command(
         context_id,
         {
             0x0002: uid(sop_class_uid),
-            0x0100: us(0x0020),
+            0x0100: us(field),
             0x0110: us(message_id),
+            **more,
             0x0700: us(0x0000),
             0x0800: us(_DATASET_PRESENT),
         },
     )
+
+
+def cancel_rq(context_id: int, message_id: int) -> bytes:
+    """P-DATA-TF with the command set of a C-CANCEL-RQ of the request with this message id (PS3.7 9.3.2.3)."""
+    return _command(context_id, {0x0100: us(C_CANCEL), 0x0120: us(message_id), 0x0800: us(_DATASET_ABSENT)})
 
 
 def create_rq(context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -258,6 +283,16 @@ def fragment_header(context_id: int, length: int, *, last: bool) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class SubOperations:
+    """How far a C-MOVE or C-GET is: (0000,1020) to (0000,1023). None: the peer does not say."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """A DIMSE response."""
 
@@ -268,6 +303,7 @@ class Response:
     """(0000,0903), of DIMSE-N."""
     dataset: bytes = b""
     """As it stands, in the context's transfer syntax; only of a reader that takes data sets."""
+    sub_operations: SubOperations = SubOperations()
 
 
 class ResponseReader:
@@ -302,22 +338,29 @@ class ResponseReader:
                 raise RemoteProtocolError("data set fragment where a response was due, or the reverse")
             self._command += fragment
             if last:
-                response, has_dataset = _read_response(self._command)
+                response, has_dataset = _read_response(decode(self._command))
                 if not (self._datasets and has_dataset):
                     return response
                 self._response = response
         return None
 
 
-def _read_response(command: bytes) -> tuple[Response, bool]:
+def response(fields: Mapping[int, bytes], dataset: bytes = b"") -> Response:
+    """The response that a command set is. Raises `RemoteProtocolError`."""
+    return replace(_read_response(fields)[0], dataset=dataset)
+
+
+def _read_response(fields: Mapping[int, bytes]) -> tuple[Response, bool]:
     """The response, and whether a data set follows."""
-    values = {
-        number: int.from_bytes(value, "little")
-        for number, value in decode(command).items()
-        if len(value) == 2
-    }
+    values = {number: int.from_bytes(value, "little") for number, value in fields.items() if len(value) == 2}
     try:
-        response = Response(values[0x0100], values[0x0120], values[0x0900], values.get(0x0903))
+        response = Response(
+            values[0x0100],
+            values[0x0120],
+            values[0x0900],
+            values.get(0x0903),
+            sub_operations=SubOperations(*map(values.get, (0x1020, 0x1021, 0x1022, 0x1023))),
+        )
     except KeyError as error:
         raise RemoteProtocolError(f"response without (0000,{error.args[0]:04X})") from None
     return response, values.get(0x0800, _DATASET_ABSENT) != _DATASET_ABSENT

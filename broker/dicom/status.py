@@ -1,6 +1,7 @@
 """DIMSE statuses: which value says what, and which class a value belongs to.
 
-PS3.7 C, PS3.4 B.2.3 (storage), C.4.1.1.4 and K.4.1.1.4 (queries), F.7.2.2.3 (MPPS), J.3 (storage commitment).
+PS3.7 C, PS3.4 B.2.3 (storage), C.4.1.1.4 and K.4.1.1.4 (queries), C.4.2.1.5 and C.4.3.1.4 (retrieval), F.7.2.2.3
+(MPPS), J.3 (storage commitment).
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ MAY_NO_LONGER_BE_UPDATED = 0xA710
 
 OUT_OF_RESOURCES = 0xA700
 """Storage: try again later (disk full, journal not writable)."""
+OUT_OF_RESOURCES_MATCHES = 0xA701
+"""Retrieval: it cannot tell how many instances match."""
 OUT_OF_RESOURCES_SUBOPERATIONS = 0xA702
 MOVE_DESTINATION_UNKNOWN = 0xA801
 DATA_SET_MISMATCH = 0xA900
@@ -46,7 +49,7 @@ CANNOT_UNDERSTAND = 0xC000
 """Storage: cannot understand. Query: unable to process."""
 
 COERCED = 0xB000
-"""Storage warning: stored, with data elements changed."""
+"""Storage warning: stored, with data elements changed. Retrieval: done, but not all sub-operations succeeded."""
 ELEMENTS_DISCARDED = 0xB006
 DATA_SET_MISMATCH_WARNING = 0xB007
 RESPONSE_LIMIT = 0xB001
@@ -76,11 +79,12 @@ _MEANINGS = {
     UNRECOGNISED_OPERATION: "unrecognised operation",
     RESOURCE_LIMITATION: "resource limitation",
     OUT_OF_RESOURCES: "out of resources",
+    OUT_OF_RESOURCES_MATCHES: "out of resources, unable to calculate the number of matches",
     OUT_OF_RESOURCES_SUBOPERATIONS: "out of resources, unable to perform sub-operations",
     MOVE_DESTINATION_UNKNOWN: "move destination unknown",
     DATA_SET_MISMATCH: "data set does not match SOP class",
     CANNOT_UNDERSTAND: "cannot understand",
-    COERCED: "coercion of data elements",
+    COERCED: "coercion of data elements; of a retrieval: not all of it done",
     ELEMENTS_DISCARDED: "elements discarded",
     DATA_SET_MISMATCH_WARNING: "data set does not match SOP class",
     RESPONSE_LIMIT: "response limit reached",

@@ -96,6 +96,8 @@ class Association:
         self.layer = layer
         self.idle = True
         """Nothing is being received, served or answered: it may be ended without anyone losing anything."""
+        self.negotiating, self.since = True, time.monotonic()
+        """Its A-ASSOCIATE-RQ is not whole yet, and when it connected."""
         self._server = server
         self._times = times
         self._take_seat = take_seat
@@ -142,6 +144,11 @@ class Association:
         except OSError:  # the peer is gone, or this server goes
             if self._established and self._stopping():
                 self.layer.write_last(pdu.abort())
+
+    @property
+    def host(self) -> str:
+        """Where the peer is."""
+        return self._peer.host
 
     def cancelled(self, message_id: int) -> bool:
         """Whether the peer wants no more answers to the message. Looks at what has come, and does not wait."""
@@ -211,7 +218,8 @@ class Association:
         self.layer.write_last(pdu.release_rp())
 
     def _negotiated(self) -> negotiation.Accepted:
-        body = self.layer.read_request(time.monotonic() + self._times.negotiation)
+        body = self.layer.read_request(self.since + self._times.negotiation)
+        self.negotiating = False
         called, calling = negotiation.titles(body)
         peer = Peer(calling_aet=calling, called_aet=called, host=self._peer.host, port=self._peer.port)
         self._peer = peer

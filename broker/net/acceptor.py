@@ -2,7 +2,8 @@
 
 Threads that have nothing to do wait in `accept` themselves, so that a connection is not handed over; the one that takes
 the last place leaves another one waiting. The thread is the connection's alone: a peer that is silent, or shakes hands
-for ever, holds nothing but it. Who may associate is not decided here, only how many.
+for ever, holds nothing but it, and where no thread is left the one that has been silent longest gives it up. Who may
+associate is not decided here, only how many.
 
 PS3.8 9.1.4 (transport connection).
 """
@@ -31,6 +32,8 @@ REFUSALS = 64
 _BACKLOG = 1024
 _SPARE = 32
 """Threads that are kept waiting for connections; others end once their connection does."""
+_SILENT = 1.0
+"""Seconds that a connection has for its A-ASSOCIATE-RQ where others wait for its thread."""
 _CUT_AFTER = 0.5
 """Seconds that associations have to abort once `stop` has lost its patience."""
 _FAILED_WAIT = 0.1
@@ -119,8 +122,11 @@ class Acceptor:
             transport, address = connection
             with self._changed:
                 self._waiting -= 1
-                if not self._waiting and self._threads < self._most + REFUSALS:
-                    self._add_thread(listener)
+                if not self._waiting:
+                    if self._threads < self._most + REFUSALS:
+                        self._add_thread(listener)
+                    else:
+                        self._make_room()
             try:
                 with transport:
                     self._serve(transport, address)
@@ -131,9 +137,21 @@ class Acceptor:
                     self._threads -= 1
                     return
                 self._waiting += 1
+                self._changed.notify_all()
         with self._changed:
             self._threads -= 1
             self._waiting -= 1
+
+    def _make_room(self) -> None:
+        """Nobody waits for connections any more: unless that changes, who has been silent longest is cut off."""
+        silent = next((living for living in self._living if living.negotiating), None)
+        if silent is None:
+            return
+        left = silent.since + _SILENT - time.monotonic()
+        room = self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), left)
+        if not room and silent.negotiating:
+            logger.warning("connection from %s cut off: it says nothing, and others wait", silent.host)
+            silent.layer.cut()
 
     def _accepted(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]] | None:
         """The next connection, None once nothing listens any more."""

@@ -43,9 +43,9 @@ class FindScu:
             response_timeout=response_timeout,
         )
 
-    def find(self, query: Attributes) -> list[Attributes]:
-        """The rows that match. Raises as `count` does."""
-        return [_decoded(raw, explicit) for raw, explicit in self._answers(query)]
+    def find(self, query: Attributes, *, most: int | None = None) -> list[Attributes]:
+        """The rows that match, at most `most` of them: the rest is cancelled (C-CANCEL). Raises as `count` does."""
+        return [decoded(raw, explicit) for raw, explicit in self._answers(query, most)]
 
     def count(self, query: Attributes) -> int:
         """How many rows match, unread.
@@ -59,24 +59,34 @@ class FindScu:
         """Releases the association. Idempotent."""
         self._kept.close()
 
-    def _answers(self, query: Attributes) -> Iterator[tuple[bytes, bool]]:
-        found, final = [], status.SUCCESS
+    def _answers(self, query: Attributes, most: int | None = None) -> Iterator[tuple[bytes, bool]]:
+        found: list[bytes] = []
+        final, cancelled = status.SUCCESS, False
         with self._kept.request() as (association, context):
             explicit = context.transfer_syntax == uid.EXPLICIT_LITTLE_ENDIAN
+            context_id = association.accepted[context]
             for response in association.find(
                 encode(query, explicit=explicit),
-                context_id=association.accepted[context],
+                context_id=context_id,
                 sop_class_uid=self._kept.sop_class_uid,
             ):
-                if status.is_pending(response.status):
-                    found.append(response.dataset)
-                else:
+                if not status.is_pending(response.status):
                     final = response.status
-        if not status.is_success(final):
+                elif len(found) != most:
+                    found.append(response.dataset)
+                elif not cancelled:  # what comes until the peer has seen it is passed over
+                    association.cancel(context_id)
+                    cancelled = True
+        if not (status.is_success(final) or (cancelled and final == status.CANCEL)):
             raise TransientDeliveryError(f"C-FIND answered with status {status.describe(final)}")
         for raw in found:
             yield raw, explicit
 
 
-def _decoded(raw: bytes, explicit: bool) -> Attributes:
-    return dicom.from_dataset(read_dataset(BytesIO(raw), is_implicit_VR=not explicit, is_little_endian=True))
+def decoded(raw: bytes, explicit: bool) -> Attributes:
+    """The data set of an answer, little endian. Raises `TransientDeliveryError` where it is none."""
+    try:
+        dataset = read_dataset(BytesIO(raw), is_implicit_VR=not explicit, is_little_endian=True)
+        return dicom.from_dataset(dataset)
+    except Exception as exc:  # whatever pydicom raises of bytes that are no data set
+        raise TransientDeliveryError("the answer's data set cannot be read") from exc

@@ -1,5 +1,5 @@
-"""The file that one object is received into. What receives it is `broker.net.accepted`, what becomes of it
-a service.
+"""The file that one object is received into, or the memory for what is no object. What receives it is
+`broker.net.accepted` or a C-GET, what becomes of it a service.
 
 A disk that is full, or nearly so, is remembered and not raised: what was written is removed at once, the rest of
 the object is read and dropped, and the peer gets an answer.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from broker.errors import StoreError
+from broker.errors import RemoteProtocolError, StoreError
 
 PART = ".part"
 """How the name of a file ends that is being received, or waits for its service."""
@@ -25,6 +25,23 @@ _WRITE_OUT: int | None = getattr(os, "POSIX_FADV_DONTNEED", None)
 
 _STRIDE = 1 << 18
 """Bytes after which the disk is looked at again, and begins to write what it has."""
+
+
+LONGEST_HELD = 1 << 24
+"""Bytes of a data set that is held in memory: an identifier or an attribute list has some thousand."""
+
+
+class Held:
+    """A data set in memory."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: memoryview) -> None:
+        """Raises `RemoteProtocolError` where it becomes too long."""
+        if len(self.content) + len(data) > LONGEST_HELD:
+            raise RemoteProtocolError("data set too long for this operation")
+        self.content += data
 
 
 class Incoming:

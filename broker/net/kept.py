@@ -6,7 +6,7 @@ What is asked on it, and whether it is tried again, is the SCU's. One serves one
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from broker.dicom import pdu, uid
 from broker.errors import PermanentDeliveryError
@@ -26,8 +26,10 @@ class KeptAssociation:
         calling_aet: str,
         connect_timeout: float,
         response_timeout: float,
+        storing: Sequence[pdu.Context] = (),
     ) -> None:
-        """Times in seconds; `response_timeout` bounds the wait for each answer."""
+        """Times in seconds; `response_timeout` bounds the wait for each answer. `storing`: contexts in which the peer
+        may send objects back (PS3.4 C.5.3)."""
         self.sop_class_uid = sop_class_uid
         self._host, self._port = host, port
         self._called_aet, self._calling_aet = called_aet, calling_aet
@@ -36,6 +38,7 @@ class KeptAssociation:
             pdu.Context(sop_class_uid, syntax)
             for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
         )
+        self._storing = tuple(storing)
         self._association: Requestor | None = None
 
     @contextlib.contextmanager
@@ -71,9 +74,10 @@ class KeptAssociation:
             self._port,
             called_aet=self._called_aet,
             calling_aet=self._calling_aet,
-            contexts=self._contexts,
+            contexts=(*self._contexts, *self._storing),
             connect_timeout=self._connect_timeout,
             response_timeout=self._response_timeout,
             max_pdu=pdu.MAX_PDU,
+            serves=tuple(dict.fromkeys(context.abstract_syntax for context in self._storing)),
         )
         return self._association

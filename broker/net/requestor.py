@@ -1,10 +1,10 @@
-"""One association as its requestor: opens it, sends requests, releases it. Blocking, no threads.
+"""One association as its requestor: opens it, sends requests, takes what they bring, releases it. Blocking, no threads.
 
 Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
 than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
 polls between two threads. Here one buffer of one PDU is read from the file and written to the socket.
 
-PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.5 (C-ECHO), 10.1.1
+PS3.8 7 and 9.2 (upper layer service, as requestor); PS3.7 9.1 (C-STORE, C-FIND, C-GET, C-MOVE, C-ECHO), 10.1.1
 (N-EVENT-REPORT), 10.1.3 (N-SET), 10.1.4 (N-ACTION), 10.1.5 (N-CREATE), D.3.3.4 (roles).
 """
 
@@ -14,12 +14,14 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from broker.dicom import pdu
+from broker.dicom import command, pdu
+from broker.dicom.command import Command, Message, MessageReader, Place
 from broker.dicom.status import is_pending
 from broker.errors import RemoteProtocolError, TransientDeliveryError, UnreachableError
 from broker.net.heard import heard, reason
+from broker.net.incoming import Held
 from broker.net.unsent import forget_unsent
 
 MAX_CONTEXTS = 128
@@ -34,6 +36,16 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 # How long a peer may take to agree to a release; nothing is lost when it does not.
 _RELEASE_TIMEOUT = 2.0
+
+
+class Receiver(Protocol):
+    """Takes the objects that a C-GET brings."""
+
+    def place(self, context_id: int, request: Command, /) -> Place:
+        """Where the data set of a C-STORE-RQ goes. Raises `RemoteProtocolError`."""
+
+    def store(self, message: Message, /) -> int:
+        """The status that a complete C-STORE is answered with."""
 
 
 class Requestor:
@@ -143,11 +155,60 @@ class Requestor:
         self._message_id = self._message_id % 0xFFFF + 1
         self._write(pdu.find_rq(context_id, self._message_id, sop_class_uid))
         self._write_dataset(identifier, context_id)
+        yield from self._responses(pdu.C_FIND_RSP, self._response_timeout)
+
+    def move(
+        self, identifier: bytes, *, context_id: int, sop_class_uid: str, destination: str, patience: float
+    ) -> Iterator[pdu.Response]:
+        """C-MOVE to an AE title: its answers, as `find`. `patience`: the longest silence between them, in seconds; not
+        every peer says how far it is."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.move_rq(context_id, self._message_id, sop_class_uid, destination))
+        self._write_dataset(identifier, context_id)
+        yield from self._responses(pdu.C_MOVE_RSP, patience)
+
+    def get(
+        self,
+        identifier: bytes,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        receiver: Receiver,
+        patience: float,
+    ) -> Iterator[pdu.Response]:
+        """C-GET: its answers, as `find`. The objects go to `receiver` while they come, however long they are.
+
+        `patience`: the longest silence before an object or an answer begins, in seconds; within one the time that each
+        answer has.
+        """
+        self._message_id = self._message_id % 0xFFFF + 1
+        self._write(pdu.get_rq(context_id, self._message_id, sop_class_uid))
+        self._write_dataset(identifier, context_id)
+        reader = MessageReader(
+            lambda number, request: (
+                Held() if request.field & command.RESPONSE else receiver.place(number, request)
+            )
+        )
         while True:
-            response = self._response(pdu.C_FIND_RSP, datasets=True)
-            yield response
-            if not is_pending(response.status):
-                return
+            wait = self._response_timeout if reader.midway else patience
+            kind, body = self._read_pdu(time.monotonic() + wait)
+            if kind != pdu.P_DATA:
+                raise self._unexpected(kind, body)
+            try:
+                messages = reader.feed(memoryview(body))
+                responses = [r for r in (self._received(one, receiver) for one in messages) if r is not None]
+            except RemoteProtocolError as error:
+                self.abort()
+                raise TransientDeliveryError(str(error)) from error
+            for response in responses:
+                self._check(response, pdu.C_GET_RSP)
+                yield response
+                if not is_pending(response.status):
+                    return
+
+    def cancel(self, context_id: int) -> None:
+        """C-CANCEL of the request whose answers are being read: they go on until the peer has seen it."""
+        self._write(pdu.cancel_rq(context_id, self._message_id))
 
     def create(
         self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
@@ -263,8 +324,27 @@ class Requestor:
             self.abort()
             raise
 
-    def _response(self, command_field: int, *, datasets: bool = False) -> pdu.Response:
-        deadline = time.monotonic() + self._response_timeout
+    def _received(self, message: Message, receiver: Receiver) -> pdu.Response | None:
+        """Answers a C-STORE-RQ; anything else must be a response."""
+        said = message.command
+        if said.field != command.C_STORE:
+            content = bytes(message.dataset.content) if isinstance(message.dataset, Held) else b""
+            return pdu.response(said.fields, content)
+        answer = said.response(receiver.store(message))
+        self._write(command.command_pdus(message.context_id, answer, self._fragment + pdu.PDV_OVERHEAD))
+        return None
+
+    def _responses(self, command_field: int, patience: float) -> Iterator[pdu.Response]:
+        while True:
+            response = self._response(command_field, datasets=True, patience=patience)
+            yield response
+            if not is_pending(response.status):
+                return
+
+    def _response(
+        self, command_field: int, *, datasets: bool = False, patience: float | None = None
+    ) -> pdu.Response:
+        deadline = time.monotonic() + (self._response_timeout if patience is None else patience)
         reader = pdu.ResponseReader(datasets=datasets)
         while True:
             kind, body = self._read_pdu(deadline)
@@ -277,10 +357,13 @@ class Requestor:
                 raise TransientDeliveryError(str(error)) from error
             if response is not None:
                 break
+        self._check(response, command_field)
+        return response
+
+    def _check(self, response: pdu.Response, command_field: int) -> None:
         if (response.command_field, response.message_id) != (command_field, self._message_id):
             self.abort()
             raise TransientDeliveryError("the peer answered another request than the one sent")
-        return response
 
     def _unexpected(self, kind: int, body: bytes) -> TransientDeliveryError:
         if kind == pdu.ABORT:

@@ -48,10 +48,13 @@ class FindRequest:
 
     sop_class: str
     identifier: Dataset
-    """Not decoded further than pydicom does by itself: `broker.dicom.matching.Query.read` takes it."""
+    """Not decoded further than pydicom does by itself: `broker.dicom.matching.Query.read` takes it. Not to be changed:
+    others who ask the same may have it too."""
     transfer_syntax_uid: str
     """The negotiated one, which `Answer.identifier` must be in when it is bytes."""
     message_id: int
+    encoded: bytes = b""
+    """The identifier's bytes as they came; empty: they are not known."""
     cancelled: Callable[[], bool]
     """Whether the peer sent a C-CANCEL. The server looks between answers; look yourself within long work."""
 

@@ -9,6 +9,7 @@ PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydicom.dataset import Dataset
@@ -20,15 +21,15 @@ from broker.dicom import command, negotiation, part10, pdu, status
 from broker.dicom.command import Command, Message, Place
 from broker.dicom.uid import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
-from broker.net.incoming import Incoming
+from broker.net.incoming import Held, Incoming
 from broker.net.service import ActionRequest, Answer, FindRequest, ObjectRequest, Peer, StoreRequest
 from broker.net.upper_layer import UpperLayer
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
 
-_LONGEST_HELD = 1 << 24
-"""Bytes of a data set that is held in memory: an identifier or an attribute list has some thousand."""
+_KNOWN, _LONGEST_KNOWN = 256, 1 << 12
+"""How many identifiers are remembered as they were read, and how many bytes they have at most."""
 
 _OBJECTS: dict[int, Literal["N-CREATE", "N-SET"]] = {command.N_CREATE: "N-CREATE", command.N_SET: "N-SET"}
 _ACTIONS: dict[int, Literal["N-ACTION", "N-EVENT-REPORT", "N-GET"]] = {
@@ -72,7 +73,7 @@ class Serving:
         """Where the data set of a request goes. Raises `RemoteProtocolError`."""
         context = self._context(context_id)
         if request.field != command.C_STORE:
-            return _Held()
+            return Held()
         head = part10.head(
             sop_class_uid=request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
@@ -173,7 +174,8 @@ class Serving:
     def _find(self, message: Message, context: pdu.Context) -> None:
         message_id, syntax = message.command.message_id, context.transfer_syntax
         try:
-            identifier = _decoded(_held(message), syntax)
+            encoded = _held(message)
+            identifier = (_known if len(encoded) <= _LONGEST_KNOWN else _decoded)(encoded, syntax)
         except RemoteProtocolError as exc:
             self._respond(message, self._server.failed("C-FIND", self._peer, exc))
             return
@@ -187,6 +189,7 @@ class Serving:
         request = FindRequest(
             sop_class=message.command.sop_class_uid or context.abstract_syntax,
             identifier=identifier,
+            encoded=encoded,
             transfer_syntax_uid=syntax,
             message_id=message_id,
             cancelled=cancelled,
@@ -212,6 +215,9 @@ class Serving:
                 data = command.dataset_pdus(message.context_id, dataset or b"", self._max_length)
                 if self._layer.gather(heads[answer.status] + data):
                     cancelled()
+            else:
+                if stopped:  # behind the last answer
+                    final = Answer(status=status.CANCEL)
         finally:
             cast(Any, answers).close()
         if not self._line.over:
@@ -242,20 +248,8 @@ class Serving:
         return command.command_pdus(message.context_id, response, self._max_length)
 
 
-class _Held:
-    """A data set in memory."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-
-    def write(self, data: memoryview) -> None:
-        if len(self.content) + len(data) > _LONGEST_HELD:
-            raise RemoteProtocolError("data set too long for this operation")
-        self.content += data
-
-
 def _held(message: Message) -> bytes:
-    return bytes(message.dataset.content) if isinstance(message.dataset, _Held) else b""
+    return bytes(message.dataset.content) if isinstance(message.dataset, Held) else b""
 
 
 def _decoded(encoded: bytes, syntax: str) -> Dataset:
@@ -268,6 +262,9 @@ def _decoded(encoded: bytes, syntax: str) -> Dataset:
     if not ds:  # no key at all would ask for everything
         raise RemoteProtocolError("identifier: no data set, or an empty one")
     return ds
+
+
+_known = lru_cache(maxsize=_KNOWN)(_decoded)
 
 
 def _encoded(dataset: Dataset | bytes | None, syntax: str) -> bytes | None:

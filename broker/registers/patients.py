@@ -92,6 +92,15 @@ def values_of(tx: Transaction, key: str) -> list[str]:
     return [value for (value,) in rows]
 
 
+def numbers_of(tx: Transaction, key: str) -> list[tuple[str, str]]:
+    """(issuer, value) of every identifier that leads to a patient, ended ones too."""
+    rows = tx.rows(
+        "SELECT issuer, value FROM patient_identifier WHERE patient=? ORDER BY current DESC, issuer, value",
+        (key,),
+    )
+    return [(issuer, value) for issuer, value in rows]
+
+
 def said_under(tx: Transaction, identifiers: Iterable[Identifier], key: str) -> Identifier | None:
     """The first of the identifiers that the patient owns: what comes with them belongs to whoever owns it."""
     said = list(identifiers)

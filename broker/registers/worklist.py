@@ -1,30 +1,41 @@
 """Worklist rows: the attributes that a route made of a step, indexed for the queries that modalities ask.
 
 Upserts under (list, step key). A row that lacks what a modality must have is not served: it is held and reported.
+Its id is the number of its wording (`kept.number`), so that what was read of it before is known to be what it says.
 Matching is not here (`broker.dicom.matching`); this narrows by index.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.adapter import Rendered, Target, WorklistRow
+from broker.dicom.attributes import from_json
 from broker.event import Event, Step
 from broker.registers import exceptions
+from broker.registers.kept import Kept, Wording, number
 from broker.registers.steps import state_of_row
 from broker.store.database import Transaction, Value
 
 SERVED: Final = ("SCHEDULED", "ARRIVED")
 """What any device is shown. A step that is STARTED is shown to the device that started it, where settings say so."""
 
-_SERVED_SQL: Final = "step.status IN ('SCHEDULED','ARRIVED') AND worklist.held=''"
+_SERVED_SQL: Final = "step.status IN ('SCHEDULED','ARRIVED')"
 _STARTED_SQL: Final = (
-    "(step.status='STARTED' AND worklist.held='' AND step.key IN (SELECT mpps_step.step FROM mpps_step JOIN mpps"
+    "(step.status='STARTED' AND step.key IN (SELECT mpps_step.step FROM mpps_step JOIN mpps"
     " ON mpps.uid=mpps_step.mpps WHERE mpps.aet=? AND mpps.status='IN PROGRESS'))"
 )
+_STATIONS_SQL: Final = (
+    "WITH RECURSIVE station (aet) AS (SELECT min(aet) FROM worklist_station UNION ALL SELECT (SELECT min(aet)"
+    " FROM worklist_station WHERE aet>station.aet) FROM station WHERE station.aet IS NOT NULL)"
+)
+"""Every station by one step of the index each: they are hundreds where rows are hundreds of thousands."""
+
+_AT_ONCE: Final = (8, 64, 512)
+"""How many rows a statement names: few sizes, so that it is prepared once for each."""
 
 REQUIRED: Final[Mapping[str, str]] = {
     "ScheduledStationAETitle": "no station (IPC-9, or a code that a table knows)",
@@ -53,24 +64,29 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
         if reason:
             withdraw(tx, target.destination, step.key)
             return state
-    row = _id(tx, target.destination, step.key)
+    body = rendered.payload.decode()
+    row = number(target.destination, step.key, body, reason)
     start_date, stations = (
         sps.get("ScheduledProcedureStepStartDate", ""),
         sps.get("ScheduledStationAETitle", ""),
     )
     tx.execute(
+        "DELETE FROM worklist_station WHERE row=(SELECT id FROM worklist WHERE list=? AND key=?)",
+        (target.destination, step.key),
+    )
+    tx.execute(
         "INSERT INTO worklist (list, key, id, patient_id, start_date, attributes, route, version, event,"
         " changed, held) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (list, key) DO UPDATE SET"
-        " patient_id=excluded.patient_id, start_date=excluded.start_date, attributes=excluded.attributes,"
-        " route=excluded.route, version=excluded.version, event=excluded.event, changed=excluded.changed,"
-        " held=excluded.held",
+        " id=excluded.id, patient_id=excluded.patient_id, start_date=excluded.start_date,"
+        " attributes=excluded.attributes, route=excluded.route, version=excluded.version, event=excluded.event,"
+        " changed=excluded.changed, held=excluded.held",
         (
             target.destination,
             step.key,
             row,
             attributes.get("PatientID", ""),
             start_date,
-            rendered.payload.decode(),
+            body,
             target.route,
             target.version,
             event.id,
@@ -78,7 +94,6 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             reason,
         ),
     )
-    tx.execute("DELETE FROM worklist_station WHERE row=?", (row,))
     if state == "HELD":
         return f"held: {reason}"
     for aet in {stations} if isinstance(stations, str) else set(stations):
@@ -114,7 +129,7 @@ def placed(tx: Transaction, key: str) -> list[Placed]:
         (key,),
     )
     return [
-        Placed(list=name, route=route, version=version, event=event, attributes=_frozen(json.loads(body)))
+        Placed(list=name, route=route, version=version, event=event, attributes=from_json(body))
         for name, route, version, event, body in rows
     ]
 
@@ -123,13 +138,6 @@ def _held(tx: Transaction, name: str, key: str) -> str:
     """Why the row that stands is held; empty: it is not, or none stands."""
     row = tx.one("SELECT held FROM worklist WHERE list=? AND key=?", (name, key))
     return row[0] if row else ""
-
-
-def _id(tx: Transaction, name: str, key: str) -> int:
-    row = tx.one("SELECT id FROM worklist WHERE list=? AND key=?", (name, key))
-    if row is None:
-        row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM worklist")
-    return int(row[0]) if row else 1
 
 
 def withdraw(tx: Transaction, name: str, key: str) -> None:
@@ -158,6 +166,7 @@ class Reader:
 
     def __init__(self, read: Callable[[], Transaction]) -> None:
         self._read = read
+        self._kept = Kept()
 
     def candidates(
         self,
@@ -166,42 +175,91 @@ class Reader:
         patient_id: str = "",
         dates: tuple[str, str] = ("", ""),
         started_by: str = "",
+        unwanted: Container[int] = (),
     ) -> Iterable[WorklistRow]:
         """See `broker.adapter.WorklistReader`."""
-        where, values = [_SERVED_SQL], list[Value]()
-        if started_by:
-            where, values = [f"({_SERVED_SQL} OR {_STARTED_SQL})"], [started_by]
-        if patient_id:
-            where.append("patient_id=?")
-            values.append(patient_id)
-        if stations:
-            marks = ",".join("?" * len(stations))
-            between, limits = _between(dates)
-            where.append(f"id IN (SELECT row FROM worklist_station WHERE aet IN ({marks}){between})")
-            values += [*stations, *limits]
-        else:
-            between, limits = _between(dates)
-            where.append(f"1=1{between}")
-            values += limits
-        yield from self._rows(" AND ".join(where), values)
+        narrowed, seen, given = _narrowed(stations, patient_id, dates), set[int](), set[tuple[str, str]]()
+        gone = True
+        while gone:  # a row was written between two statements: it stands under another number now
+            found = dict.fromkeys(row for (row,) in self._read().rows(*narrowed))
+            numbers = [row for row in found if row not in unwanted and row not in seen]
+            seen.update(numbers)
+            gone, few = False, len(numbers) <= self._kept.most
+            for start in range(0, len(numbers), _AT_ONCE[-1]):
+                some = numbers[start : start + _AT_ONCE[-1]]
+                standing = self._standing(some, started_by, keep=few)
+                gone = gone or len(standing) < len(some)
+                for said, status in standing:
+                    if status and not said.held and (said.list, said.key) not in given:
+                        given.add((said.list, said.key))
+                        yield WorklistRow(
+                            key=said.key, status=status, attributes=said.attributes, number=said.number
+                        )
 
     def listed(self, *, everything: bool = False) -> Iterable[WorklistRow]:
         """Rows for people: those that wait, HELD ones too, or all with their status."""
-        yield from self._rows("1=1" if everything else "step.status IN ('SCHEDULED','ARRIVED')", [])
-
-    def _rows(self, where: str, values: list[Value]) -> Iterable[WorklistRow]:
-        # The step's status decides, not the row's: a row is not rewritten by every event of its step.
         sql = (
             "SELECT worklist.key, step.status, attributes, held FROM worklist JOIN step ON step.key = worklist.key"
-            f" WHERE {where} ORDER BY start_date, id"
+            f" WHERE {'1=1' if everything else _SERVED_SQL} ORDER BY start_date, worklist.key, list"
         )
-        for key, status, attributes, held in self._read().rows(sql, values):
+        for key, status, body, held in self._read().rows(sql):
             yield WorklistRow(
-                key=key,
-                status=state_of_row(status, held=bool(held)),
-                attributes=_frozen(json.loads(attributes)),
-                held=held,
+                key=key, status=state_of_row(status, held=bool(held)), attributes=from_json(body), held=held
             )
+
+    def _standing(self, numbers: Sequence[int], started_by: str, *, keep: bool) -> list[tuple[Wording, str]]:
+        """Of these rows those that still stand, in the order of their start, with the status if they are shown.
+
+        One that is kept stood a moment ago: the numbers are from an index. `keep`: what has to be read.
+        """
+        known = self._kept.get(numbers)
+        status: dict[str, str] = {}
+        if known:
+            keys = list(dict.fromkeys(row.key for row in known.values()))
+            status.update(self._named("step.key", "", "step", keys, started_by))
+        if unknown := [row for row in numbers if row not in known]:
+            tables = "worklist JOIN step ON step.key=worklist.key"
+            read = self._named("id", ", id, list, attributes, held", tables, unknown, started_by)
+            for key, shown, stands, name, body, held in read:
+                status[key], known[stands] = shown, Wording.read(stands, name, key, body, held)
+            if keep:
+                self._kept.add(known[row] for row in unknown if row in known)
+        return sorted(
+            ((row, status.get(row.key, "")) for row in known.values()), key=lambda one: one[0].order
+        )
+
+    def _named(
+        self, column: str, columns: str, tables: str, values: Sequence[Value], started_by: str
+    ) -> list[tuple[Any, ...]]:
+        """Step, status (empty: it is not shown) and columns where the column has one of the values."""
+        size = next(size for size in _AT_ONCE if size >= len(values))
+        shown = f"({_SERVED_SQL} OR {_STARTED_SQL})" if started_by else _SERVED_SQL
+        sql = (
+            f"SELECT step.key, CASE WHEN {shown} THEN step.status ELSE '' END{columns} FROM {tables}"
+            f" WHERE {column} IN ({','.join('?' * size)})"
+        )
+        repeated = [values[-1]] * (size - len(values))
+        return self._read().rows(sql, [*([started_by] if started_by else []), *values, *repeated])
+
+
+def _narrowed(stations: tuple[str, ...], patient_id: str, dates: tuple[str, str]) -> tuple[str, list[Value]]:
+    """SQL that gives numbers of rows, in the order of their days, and its values. It reads indexes only."""
+    marks, (between, limits) = ",".join("?" * len(stations)), _between(dates)
+    if patient_id:
+        sql, values = f"SELECT id FROM worklist WHERE patient_id=?{between}", [patient_id, *limits]
+        if stations:
+            sql = f"{sql} AND id IN (SELECT row FROM worklist_station WHERE aet IN ({marks}))"
+            values += stations
+        return f"{sql} ORDER BY start_date, id", values
+    if stations:
+        sql, values = (
+            f"SELECT row FROM worklist_station WHERE aet IN ({marks}){between}",
+            [*stations, *limits],
+        )
+    else:
+        sql = f"{_STATIONS_SQL} SELECT row FROM station JOIN worklist_station USING (aet) WHERE 1=1{between}"
+        values = limits
+    return f"{sql} ORDER BY start_date, row", values
 
 
 def _between(dates: tuple[str, str]) -> tuple[str, list[Value]]:
@@ -212,12 +270,3 @@ def _between(dates: tuple[str, str]) -> tuple[str, list[Value]]:
     if dates[1]:
         sql, values = f"{sql} AND start_date<=?", [*values, dates[1]]
     return sql, values
-
-
-def _frozen(value: Any) -> Any:
-    """JSON lists as the tuples that `broker.dicom.attributes` uses."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value

@@ -39,6 +39,7 @@ from broker.runtime.decided import decided
 from broker.runtime.encoding import renderer
 from broker.runtime.pipeline import Pipeline
 from broker.settings import InboundSetting, Settings
+from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
 from broker.view import View
 
@@ -152,14 +153,16 @@ def shown(path: Path) -> str:
 
 
 class Bench:
-    """Registers in memory, and what each message comes to."""
+    """Empty registers, in memory unless a transaction is given, and what each message comes to."""
 
-    def __init__(self, configured: Configured, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, configured: Configured, clock: Callable[[], datetime], tx: Transaction | None = None
+    ) -> None:
         self._configured = configured
         self._clock = clock
         self._views: list[View] = []
         self._pipeline = Pipeline(configured.routes, configured.renderers, on_view=self._views.append)
-        self._tx = in_memory()
+        self._tx = in_memory() if tx is None else tx
 
     def source_of(self, raw: bytes) -> str:
         """The first listener that would not refuse the message for its type; the first of all when every one would."""

@@ -16,6 +16,8 @@ from broker.routing.tables import Row, Table
 from broker.routing.testing import Case, GivenError, Outcome, TestResult, run_tests
 from broker.routing.watch import recompiled
 from broker.runtime.offline import Bench, Configured, instance
+from broker.store.database import Transaction
+from broker.store.sqlite import in_memory
 
 Messages = Callable[[str], bytes]
 """The bytes of a message of the journal, by its id; raises `GivenError`."""
@@ -29,6 +31,8 @@ class Trial:
     clock: Callable[[], datetime]
     journal: Messages = lambda _id: _nowhere()
     coverage: Coverage | None = None
+    registers: Callable[[], Transaction] = in_memory
+    """A transaction of an empty journal, for each case; whose engine it is makes no difference."""
 
     def results(self, only: str = "") -> list[TestResult]:
         """Every test of the folder's enabled routes, or of the one that is named."""
@@ -42,7 +46,8 @@ class Trial:
         if self.coverage is not None:
             routes = self.coverage.watching(routes)
         at = case.at
-        bench = Bench(replace(self.configured, routes=routes), self.clock if at is None else lambda: at)
+        clock = self.clock if at is None else lambda: at
+        bench = Bench(replace(self.configured, routes=routes), clock, self.registers())
         for given in case.before:
             self._feed(bench, given, case.folder)
         return self._feed(bench, case.given, case.folder)

@@ -156,6 +156,11 @@ class SqliteSession(Session):
         return apsw.SQLITE_OK
 
 
+_READER_CACHE: Final = 256
+"""KiB of pages that a reading connection keeps, of which there is one for each association. SQLite's own 2,000 would
+be half a gigabyte for 250 devices, and every commit makes them worthless; the system keeps the file's pages anyway."""
+
+
 class SqliteDatabase(Database):
     """One SQLite file; each thread reads through a connection of its own."""
 
@@ -202,7 +207,9 @@ class SqliteDatabase(Database):
 
     def _reader(self) -> apsw.Connection:
         try:
-            return _connect(self.path)
+            connection = _connect(self.path)
+            connection.execute(f"PRAGMA cache_size=-{_READER_CACHE}")
+            return connection
         except apsw.Error as exc:
             raise StoreError(f"{self.path}: cannot be opened for reading: {type(exc).__name__}") from exc
 

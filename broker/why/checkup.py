@@ -1,20 +1,25 @@
 """Whether a device works with this broker: what was seen of it, judged line by line. Pure: nothing is read here.
 
-`not known` is no failure: nobody asked yet, or nothing came. Storage commitment is not built, and so never judged.
+`not known` is no failure: nobody asked yet, or nothing came. Nothing is sent in a device's name, so that no patient
+gets an object or a step that never was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from broker.journal.devices import PERFORMS, STORES, Sent
+from broker.journal.devices import PERFORMS, STORES, Asked, Filed, Sent
 from broker.why.facts import Device
 from broker.why.showable import Peer
 
-Verdict = Literal["pass", "fail", "not known", "-"]
-"""`-`: the broker does not do it yet."""
+Verdict = Literal["pass", "fail", "not known"]
+
+NOT_TRIED: Final = (
+    "a C-STORE, an MPPS and a storage commitment in its name: they would be of a patient, so that only what it sent"
+    " itself is judged"
+)
 
 ACCEPTED: Final = "accepted"
 
@@ -64,6 +69,14 @@ class Seen:
     peer: Peer | None = None
     """What it can show; None: nothing declares it, and no row is for it."""
     sent: tuple[Sent, ...] = ()
+    performed: Mapping[str, int] = field(default_factory=dict)
+    """Steps that it began, completed and discontinued."""
+    filed: Filed = field(default_factory=Filed)
+    asked_commitment: Asked = field(default_factory=Asked)
+    commits: bool = True
+    """Some archive is asked to commit; without one nothing is ever reported as safe."""
+    reports: str | None = None
+    """Why it would take no report of storage commitment, empty: it would; None: it is not known where to ask."""
 
 
 def sheet(seen: Seen) -> list[Line]:
@@ -75,8 +88,12 @@ def sheet(seen: Seen) -> list[Line]:
         _worklist(seen),
         _charset(seen),
         _came("store", STORES, seen),
+        _patient(seen),
+        _merge(seen),
         _came("mpps", PERFORMS, seen),
-        Line(check="commitment", verdict="-", found="storage commitment is not built yet"),
+        _ended(seen),
+        _commitment(seen),
+        _reports(seen),
     ]
 
 
@@ -165,6 +182,71 @@ def _came(check: str, types: Sequence[str], seen: Seen) -> Line:
     )
 
 
+def _patient(seen: Seen) -> Line:
+    filed = seen.filed
+    if not filed.number:
+        return Line(check="patient", verdict="not known", found=f"no object came in {seen.days} days")
+    if filed.unknown:
+        return Line(
+            check="patient",
+            verdict="fail",
+            found=f"{filed.unknown} of {filed.number} objects are of nobody whom PAS knows",
+            do="`broker status` lists them (instance-unverified): is its worklist used?",
+        )
+    return Line(
+        check="patient", verdict="pass", found=f"PAS knows the patients of all {filed.number} objects"
+    )
+
+
+def _merge(seen: Seen) -> Line:
+    if not seen.filed.ended:
+        found = "nothing came under a number that PAS had ended"
+        return Line(check="merge", verdict="not known", found=found)
+    found = f"{seen.filed.ended} objects came under a number that PAS had ended, and are their patient's"
+    return Line(check="merge", verdict="pass", found=found)
+
+
+def _ended(seen: Seen) -> Line:
+    counts = ", ".join(
+        f"{seen.performed.get(kind, 0)} {kind}" for kind in ("begun", "completed", "discontinued")
+    )
+    done = seen.performed.get("completed", 0) + seen.performed.get("discontinued", 0)
+    verdict: Verdict = "pass" if done else "not known"
+    return Line(check="outcome", verdict=verdict, found=f"{counts} in {seen.days} days")
+
+
+def _commitment(seen: Seen) -> Line:
+    asked = seen.asked_commitment
+    if not asked.number:
+        return Line(
+            check="commitment", verdict="not known", found=f"it has asked for none in {seen.days} days"
+        )
+    found = f"asked {asked.number} times, last at {moment(asked.last)}; {asked.reported} reports were taken"
+    if asked.stuck:
+        do = "`broker parked list` tells why: is its address in `devices`?"
+        return Line(
+            check="commitment", verdict="fail", found=f"{found}, {asked.stuck} wait for a person", do=do
+        )
+    if not seen.commits:
+        do = "switch on a destination that asks an archive to commit (docs/commitment.md)"
+        return Line(
+            check="commitment", verdict="fail", found=f"{found}; no archive is asked to commit", do=do
+        )
+    return Line(check="commitment", verdict="pass" if asked.reported else "not known", found=found)
+
+
+def _reports(seen: Seen) -> Line:
+    if seen.reports is None:
+        found = "where it takes reports of storage commitment is not known"
+        return Line(check="reports", verdict="not known", found=found)
+    if not seen.reports:
+        return Line(check="reports", verdict="pass", found="it would take a report of storage commitment")
+    if not seen.asked_commitment.number:
+        return Line(check="reports", verdict="not known", found=f"{seen.reports}; it asks for no commitment")
+    do = "let it take N-EVENT-REPORT on an association that the broker opens (role selection)"
+    return Line(check="reports", verdict="fail", found=seen.reports, do=do)
+
+
 def moment(at: str) -> str:
     """ISO 8601 in UTC, to the second."""
     return f"{at[:19]}Z"
@@ -172,44 +254,3 @@ def moment(at: str) -> str:
 
 def _rows(number: int) -> str:
     return f"{number} row{'' if number == 1 else 's'}"
-
-
-# --- coverage ---
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Covered:
-    """Five ticks of one device. `committed` is None: the broker does not do it yet."""
-
-    ae: str
-    demographics: bool
-    """It was told of a patient: by its worklist, or because it asked."""
-    worklist: bool
-    """It was answered rows, or performed a step that it had from its list."""
-    delivers: bool
-    """Objects of it were accepted."""
-    notifies: tuple[str, ...]
-    """HL7 destinations that took a message which came of what it sent."""
-    committed: bool | None = None
-
-
-def coverage(
-    devices: Sequence[str],
-    sent: Sequence[Sent],
-    reached: Mapping[str, tuple[str, ...]],
-    told: frozenset[str],
-    answered: frozenset[str],
-) -> Iterator[Covered]:
-    """Each device, those that sent something without being known behind the others. `answered`: AE titles whose
-    worklist query was answered with rows, as far as the running broker remembers."""
-    accepted = [one for one in sent if one.verdict == ACCEPTED]
-    for ae in dict.fromkeys([*devices, *(one.aet for one in sent)]):
-        mine = [one for one in accepted if one.aet == ae]
-        worklist = ae in answered or any(one.scheduled for one in mine)
-        yield Covered(
-            ae=ae,
-            demographics=worklist or ae in told,
-            worklist=worklist,
-            delivers=any(one.type in STORES for one in mine),
-            notifies=reached.get(ae, ()),
-        )

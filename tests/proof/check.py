@@ -9,7 +9,7 @@ all that came under the second one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
@@ -185,6 +185,16 @@ def told_of(message: bytes) -> bytes:
     if _is_order(message) and (step := hl7_field(message, b"OBR", 20)):
         return step.removeprefix(b"S").rpartition(b"-")[0]
     return control_of(message)
+
+
+def ahead(acknowledged: Sequence[tuple[bytes, bytes]], arrived: Container[bytes], most: int) -> bool:
+    """Whether so many of a sender's newest messages are still under way.
+
+    `arrived`: what `told_of` says of all that the EPJ has. One that is lost is no queue.
+    """
+    if len(acknowledged) <= most or told_of(acknowledged[-most][0]) in arrived:
+        return False
+    return sum(told_of(message) not in arrived for message, _ in acknowledged[-2 * most :]) >= most
 
 
 def _prior(message: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,10 @@ PATIENTS: Final = 8
 
 PAUSE: Final = 0.2
 """Of each sender, in seconds: ten processes share the machine, and a queue would only hide what goes on."""
+
+AHEAD: Final = 100
+"""Messages of one sender that may be under way, some ten seconds of its load: on a machine that is busy with other
+things it would else be acknowledged faster than the cluster delivers, until no recovery is in time."""
 
 ANSWER_SECONDS: Final = 0.02
 """What the EPJ takes for a message."""
@@ -111,6 +116,9 @@ class Cluster(Stage):
         self.surround(ports, self._fronts[b"DICOM"].port, repeats=ports, patients=PATIENTS, pause=PAUSE)
         self._arrived: set[bytes] = set()
         self._read = 0
+        self._reading = threading.Lock()
+        for sender in self.senders:
+            sender.ahead = lambda acknowledged: check.ahead(acknowledged, self._told(), AHEAD)
 
     def start(self) -> None:
         self.store.start()
@@ -269,10 +277,11 @@ class Cluster(Stage):
         return Proxy(targets, random.Random(0))
 
     def _told(self) -> set[bytes]:
-        """The control ids of what the EPJ has heard of."""
-        new = self.epj.messages[self._read :]
-        self._read += len(new)
-        self._arrived.update(map(check.told_of, new))
+        """The control ids of what the EPJ has heard of; it grows while it is looked at."""
+        with self._reading:
+            new = self.epj.messages[self._read :]
+            self._read += len(new)
+            self._arrived.update(map(check.told_of, new))
         return self._arrived
 
 

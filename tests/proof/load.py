@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,8 @@ class Sender:
     taken_when_full: int = 0
     full: threading.Event = field(default_factory=threading.Event)
     """Set while the broker must take nothing new."""
+    ahead: Callable[[Sequence[tuple[bytes, bytes]]], bool] = lambda _acknowledged: False
+    """Whether so much of what was acknowledged is still under way that it waits."""
     unanswered: list[bytes] = field(default_factory=list)
     """What it was busy with when it was stopped, and may have been taken."""
     _tried: bool = False
@@ -102,6 +104,8 @@ class Sender:
         self.taken_when_full += new_when_full and self.full.is_set()
         self.acknowledged.extend(zip(turn, answers, strict=True))
         self.stop.wait(self.dice.uniform(0, self.pause))
+        while self.ahead(self.acknowledged) and not self.stop.wait(0.1):
+            pass
         return self._next()
 
     def _next(self) -> list[bytes]:

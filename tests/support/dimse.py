@@ -1,4 +1,4 @@
-"""A DICOM client on a bare socket: C-ECHO, C-FIND and C-STORE, bytes in and bytes out.
+"""A DICOM client on a bare socket: C-ECHO, C-FIND, C-STORE, N-CREATE and N-SET, bytes in and bytes out.
 
 It shares no code with the broker and adds next to nothing to the time that it measures. PS3.8 9.3 (PDUs), PS3.7 6.3
 and annex E (command sets, implicit VR little endian).
@@ -24,6 +24,7 @@ IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _IMPLEMENTATION = b"1.2.826.0.1.3680043.9.9999.1"
 _LAST_COMMAND, _DATA, _LAST_DATA = 3, 0, 2
 _NO_DATA_SET = 0x0101
+_PENDING, _CANCELLED = (0xFF00, 0xFF01), 0xFE00
 
 
 class RejectedError(Exception):
@@ -46,8 +47,9 @@ class Scu:
         host: str = "127.0.0.1",
         timeout: float = 30.0,
     ) -> None:
-        self._buffer = b""
+        self._buffer, self._taken = b"", 0
         self._message_id = 0
+        self._last: tuple[bytes, dict[int, bytes]] = (b"", {})
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -85,16 +87,27 @@ class Scu:
         self._send(number, {0x0002: VERIFICATION, 0x0100: 0x0030}, None)
         return self._response()[0]
 
-    def find(self, identifier: bytes, context: tuple[str, str] = (WORKLIST, EXPLICIT)) -> list[bytes]:
-        """The identifiers of the pending answers, encoded. Raises `AssertionError` unless the last status is 0000."""
-        self._send(self.accepted[context], {0x0002: context[0], 0x0100: 0x0020, 0x0700: 0}, identifier)
+    def find(
+        self, identifier: bytes, context: tuple[str, str] = (WORKLIST, EXPLICIT), *, cancel_after: int = 0
+    ) -> list[bytes]:
+        """The identifiers of the pending answers, encoded. Raises `AssertionError` unless the last status is 0000.
+
+        `cancel_after`: so many of them, then a C-CANCEL; what is on its way still comes, and FE00 may end it too.
+        """
+        number = self.accepted[context]
+        self._send(number, {0x0002: context[0], 0x0100: 0x0020, 0x0700: 0}, identifier)
         found = []
         while True:
             status, content = self._response()
-            if status not in (0xFF00, 0xFF01):
-                assert status == 0, f"C-FIND ended with {status:04X}"
+            if status not in _PENDING:
+                assert status == 0 or (cancel_after and status == _CANCELLED), (
+                    f"C-FIND ended with {status:04X}"
+                )
                 return found
             found.append(content)
+            if len(found) == cancel_after:
+                cancel = {0x0100: 0x0FFF, 0x0120: self._message_id, 0x0800: _NO_DATA_SET}
+                self._socket.sendall(p_data(number, _LAST_COMMAND, command_set(cancel)))
 
     def store(self, context: tuple[str, str], sop_instance_uid: str, dataset: bytes) -> int:
         """The status of a C-STORE of these very bytes."""
@@ -117,6 +130,39 @@ class Scu:
             last = pdus[-1]
         self._socket.sendall(last[:11] + bytes([_LAST_DATA]) + last[12:])
         return self._response()[0]
+
+    def begin_store(self, context: tuple[str, str], sop_instance_uid: str, part: bytes) -> None:
+        """A C-STORE whose data set goes on after this part."""
+        command = {
+            0x0002: context[0],
+            0x0100: 0x0001,
+            0x0110: 1,
+            0x0700: 0,
+            0x0800: 1,
+            0x1000: sop_instance_uid,
+        }
+        number = self.accepted[context]
+        self._socket.sendall(
+            p_data(number, _LAST_COMMAND, command_set(command)) + p_data(number, _DATA, part)
+        )
+
+    def create(self, context: tuple[str, str], sop_instance_uid: str, attributes: bytes) -> int:
+        """The status of an N-CREATE."""
+        command = {0x0002: context[0], 0x0100: 0x0140, 0x1000: sop_instance_uid}
+        self._send(self.accepted[context], command, attributes)
+        return self._response()[0]
+
+    def set(self, context: tuple[str, str], sop_instance_uid: str, attributes: bytes) -> int:
+        """The status of an N-SET."""
+        command = {0x0003: context[0], 0x0100: 0x0120, 0x1001: sop_instance_uid}
+        self._send(self.accepted[context], command, attributes)
+        return self._response()[0]
+
+    def abort(self) -> None:
+        """A-ABORT, and hangs up."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(struct.pack(">BBII", 7, 0, 4, 0))
+        self._socket.close()
 
     def release(self) -> None:
         """A-RELEASE, as far as the peer plays along."""
@@ -157,7 +203,9 @@ class Scu:
                     content += value
                 if flags & 2:
                     if flags & 1:
-                        fields = _fields(command)
+                        if command != self._last[0]:  # the pending ones of a query are all the same
+                            self._last = (command, _fields(command))
+                        fields = self._last[1]
                     whole = not flags & 1 or _number(fields[0x0800]) == _NO_DATA_SET
         return _number(fields[0x0900]), content
 
@@ -166,13 +214,13 @@ class Scu:
         return kind, self._read(length)
 
     def _read(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            data = self._socket.recv(max(65536, size - len(self._buffer)))
+        while len(self._buffer) - self._taken < size:
+            data = self._socket.recv(max(65536, size))
             if not data:
                 raise ConnectionError("the peer closed the association")
-            self._buffer += data
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken
+            self._buffer, self._taken = self._buffer[self._taken :] + data, 0
+        start, self._taken = self._taken, self._taken + size
+        return self._buffer[start : self._taken]
 
 
 class Wire:

@@ -17,6 +17,7 @@ from tests.support.ports import free_port
 from tests.support.processes import Program, wait_until
 
 AE_TITLE = "ORTHANC"
+_WORKLISTS = "/usr/share/orthanc/plugins/libModalityWorklists.so"
 _DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
@@ -24,7 +25,8 @@ class Orthanc:
     """A PACS that takes everything from everybody.
 
     `modalities` names the AEs it can send to: name to (AE title, port), on loopback. `tuned`: for images as fast as it
-    can, with PDUs of 128 KiB and without Nagle. `web`: it speaks DICOMweb too, at `url`.
+    can, with PDUs of 128 KiB and without Nagle. `worklists`: a folder of `.wl` files to answer worklist queries from.
+    `web`: it speaks DICOMweb too, at `url`.
     """
 
     def __init__(
@@ -33,10 +35,13 @@ class Orthanc:
         modalities: Mapping[str, tuple[str, int]] | None = None,
         *,
         tuned: bool = False,
+        worklists: Path | None = None,
         web: bool = False,
     ) -> None:
-        self._tuned = tuned
+        self._tuned, self._worklists = tuned, worklists
         self._plugins = [needs_file(_DICOMWEB)] if web else []
+        if worklists is not None:
+            self._plugins.append(needs_file(_WORKLISTS))
         self._program = needs("Orthanc")
         self._folder = folder
         self.port = free_port()
@@ -97,6 +102,16 @@ class Orthanc:
         (instance,) = [entry["ID"] for entry in found if entry["Type"] == "Instance"]
         return self.dataset(instance)
 
+    def forget(self, sop_instance_uid: str) -> None:
+        """Loses one instance."""
+        found = json.loads(self._request("POST", "/tools/lookup", sop_instance_uid.encode()))
+        (instance,) = [entry["ID"] for entry in found if entry["Type"] == "Instance"]
+        self._request("DELETE", f"/instances/{instance}")
+
+    def knows(self, name: str, aet: str, port: int) -> None:
+        """From now on it can send to this AE title on loopback."""
+        self._request("PUT", f"/modalities/{name}", json.dumps([aet, "127.0.0.1", port]).encode())
+
     def send(self, modality: str, instance: str) -> None:
         """C-STORE to one of its modalities; raises `urllib.error.HTTPError` when that fails."""
         self._request("POST", f"/modalities/{modality}/store", json.dumps([instance]).encode())
@@ -133,6 +148,7 @@ class Orthanc:
             "DicomAlwaysAllowEcho": True,
             "DicomAlwaysAllowStore": True,
             "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowFindWorklist": True,
             "DicomAlwaysAllowGet": True,
             "DicomModalities": self._modalities,
             "UnknownSopClassAccepted": True,
@@ -142,6 +158,7 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "SaveJobs": False,
             **({"MaximumPduLength": 131072} if self._tuned else {}),
+            **({"Worklists": _worklists(self._worklists)} if self._worklists else {}),
         }
 
     def _answers(self) -> bool:
@@ -159,3 +176,7 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=30) as response:
             content: bytes = response.read()
         return content
+
+
+def _worklists(folder: Path) -> dict[str, Any]:
+    return {"Enable": True, "Database": str(folder), "FilterIssuerAet": False, "LimitAnswers": 0}

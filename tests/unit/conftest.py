@@ -18,6 +18,7 @@ from tests.support.postgres import Postgres
 NODE = "node-a"
 
 NewDatabase = Callable[[], Database]
+NewTransaction = Callable[[], Transaction]
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -70,16 +71,32 @@ def sqlite_database(tmp_path: Path) -> Iterator[SqliteDatabase]:
 
 
 @pytest.fixture(params=ENGINES)
-def tx(request: pytest.FixtureRequest) -> Iterator[Transaction]:
-    """An open transaction of an empty journal, whose numbers begin at 1."""
+def new_transaction(request: pytest.FixtureRequest) -> Iterator[NewTransaction]:
+    """Begins a transaction of an empty journal, whose numbers begin at 1, in place of the one before."""
     if request.param == "sqlite":
-        yield in_memory()
+        yield in_memory
         return
     server: Postgres = request.getfixturevalue("postgres")
     session = PostgresDatabase(server.url(request.getfixturevalue("journal_template")), NODE)._start()
-    transaction = session.begin()
-    for table, column in (("message", "seq"), ("event", "seq"), ("delivery", "id"), ("intervention", "id")):
-        transaction.execute(f"ALTER TABLE {table} ALTER COLUMN {column} RESTART")  # undone with the rest
-    yield transaction
+
+    def another() -> Transaction:
+        session.rollback()
+        transaction = session.begin()
+        for table, column in (
+            ("message", "seq"),
+            ("event", "seq"),
+            ("delivery", "id"),
+            ("intervention", "id"),
+        ):
+            transaction.execute(f"ALTER TABLE {table} ALTER COLUMN {column} RESTART")  # undone with the rest
+        return transaction
+
+    yield another
     session.rollback()
     session.close()
+
+
+@pytest.fixture
+def tx(new_transaction: NewTransaction) -> Transaction:
+    """An open transaction of an empty journal, whose numbers begin at 1."""
+    return new_transaction()

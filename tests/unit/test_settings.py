@@ -208,6 +208,7 @@ def test_every_shipped_entry_loads_its_adapter() -> None:
         "patients": ("patient-root", "patient-root"),
         "images": ("pacs", "pacs"),
         "commitments": ("commitment", "commitment"),
+        "availability": ("availability", "availability"),
     }
     assert {e.name: e.spec.kind for e in found.outbound} == {
         "worklist": "worklist",
@@ -309,7 +310,7 @@ def test_a_name_that_is_near_nothing_is_told_what_there_is(write: Write) -> None
     (fault,) = faults(write(("adapter: pas", "adapter: zzzzzz")))
 
     assert fault.endswith(
-        "is installed. Installed: commitment, lab, modality, mpps, pacs, pas, patient-root, pdq, ris."
+        "is installed. Installed: availability, commitment, lab, modality, mpps, pacs, pas, patient-root, pdq, ris."
     )
 
 
@@ -440,6 +441,7 @@ def test_the_schema_knows_every_option_of_every_adapter() -> None:
     by_name = {entry["title"]: entry for entry in entries}
 
     assert set(by_name) == {
+        "availability",
         "commitment",
         "lab",
         "modality",

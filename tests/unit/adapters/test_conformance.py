@@ -16,6 +16,7 @@ from broker.view import View
 from tests.support.commitment import SECONDARY_CAPTURE, asked, file_of
 from tests.support.events import event, local, patient
 from tests.support.golden import OPTIONS
+from tests.support.ian import IAN, notification
 from tests.support.mpps import MPPS, begun, scheduled
 from tests.support.ports import free_port
 from tests.support.shared import REPOSITORY
@@ -33,6 +34,9 @@ DICOM = instance(
 PERFORMED = instance(
     {"SOPClassUID": MPPS, "SOPInstanceUID": "2.25.4"}
     | begun(scheduled("2.25.1", "S1"), PatientID="41819077906")
+)
+NOTIFIED = instance(
+    {"SOPClassUID": IAN, "SOPInstanceUID": "2.25.5", **notification(("2.25.6", "ONLINE", "PACS"))}
 )
 BEGUN = PerformedStep(uid="2.25.4", status="IN PROGRESS", calling_aet="CT1")
 SEEN = View(
@@ -78,7 +82,7 @@ def checks() -> list[Check]:
     for point in registry.installed("broker.inbound").values():
         spec = registry.load_inbound(point)
         found += conformance.inbound(
-            spec, options(spec.config), folder=CONFIG, samples=[DICOM, PERFORMED, ASKED]
+            spec, options(spec.config), folder=CONFIG, samples=[DICOM, PERFORMED, ASKED, NOTIFIED]
         )
     for point in registry.installed("broker.outbound").values():
         to = registry.load_outbound(point)

@@ -14,7 +14,9 @@ import pytest
 import adapters.modality.inbound
 import adapters.modality.mapping
 import adapters.modality.mpps
+import adapters.pacs.availability
 import adapters.pacs.inbound
+import adapters.pacs.notified
 import adapters.pdq.find
 import broker.net.association
 import broker.net.serving
@@ -164,11 +166,25 @@ def test_a_listener_of_several_operations_tells_each_status_once(shipped: Facts)
     assert {"0000 success", "0111 duplicate SOP instance"} <= {row[0] for row in rows}
 
 
+def test_what_is_asked_on_demand_is_not_tried_again(shipped: Facts) -> None:
+    section = titled(dicom.statement(shipped), "BROKER to pacs: Study Root Query/Retrieve SCU")
+
+    assert "when somebody asks" in section.text[0]
+    assert "tried again" not in section.text[0]
+    assert {row[0][:4] for row in table(section, "status that comes back").rows} >= {
+        "A702",
+        "A801",
+        "B000",
+        "FE00",
+    }
+
+
 SERVED = {
     "modality": ([adapters.modality.inbound], "worklists"),
     "mpps": ([adapters.modality.mapping, adapters.modality.mpps], "performed"),
     "patient-root": ([adapters.pdq.find], "patients"),
     "pacs": ([adapters.pacs.inbound], "images"),
+    "availability": ([adapters.pacs.availability, adapters.pacs.notified], "availability"),
 }
 
 

@@ -14,7 +14,7 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
 from broker.dicom import attributes as dicom
-from broker.errors import LocalProtocolError
+from broker.errors import LocalProtocolError, RemoteProtocolError
 from broker.event import PersonName
 from broker.text import nfc
 
@@ -104,6 +104,20 @@ def test_a_malformed_value_is_read_without_a_warning() -> None:
     raw = b"\x10\x00\x30\x00\x0a\x00\x00\x00not a date" + b"\x10\x00\x40\x00\x06\x00\x00\x00female"
     ds = read_dataset(io.BytesIO(raw), True, True)
     assert dicom.from_dataset(ds) == {"PatientBirthDate": "not a date", "PatientSex": "female"}
+
+
+def test_an_empty_element_of_no_known_vr_is_refused_by_its_place() -> None:
+    """What pydicom raises on the way is no error of ours."""
+    raw = b"\x10\x00\x10\x00PN\x02\x00A " + b"\x10\x00\x20\x00L\x00\x00\x00"
+    ds = read_dataset(io.BytesIO(raw), False, True)
+    with pytest.raises(RemoteProtocolError, match="PatientID"):
+        dicom.from_dataset(ds)
+
+
+@pytest.mark.parametrize("tag", [0x60000010, 0x60020010, 0x50100005, 0x10000010, 0x00100020, 0x00101F00])
+def test_a_tag_comes_back_from_its_key(tag: int) -> None:
+    """Overlays share their keywords with those of other groups."""
+    assert dicom.tag_of(dicom.key_of(tag)) == tag
 
 
 def test_a_nested_character_set_holds_for_its_item() -> None:

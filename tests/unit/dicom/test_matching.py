@@ -301,6 +301,15 @@ def test_a_device_s_usual_disorder_is_read() -> None:
     to_dataset(answer)
 
 
+def test_a_number_of_zero_is_an_empty_one() -> None:
+    """dcmjs writes an empty Pregnancy Status as zero, and asks for it in every worklist query."""
+    asked = query({"PatientID": "T1", "PregnancyStatus": "0"})
+    assert asked.matches(ROW)
+    assert asked.matches({**ROW, "PregnancyStatus": "2"})
+    assert asked.verdicts(ROW) == query({"PatientID": "T1"}).verdicts(ROW)
+    assert not query({"PregnancyStatus": "3"}).matches({**ROW, "PregnancyStatus": "2"})
+
+
 def private(vr: str, value: str | bytes) -> Query:
     identifier = to_dataset({"PatientID": ""})
     identifier.add_new(0x80010010, "LO", "LIAC")
@@ -328,6 +337,16 @@ def test_a_private_key_says_something_of_rows_that_have_it_only(vr: str, value: 
     assert asked.matches({**other, "8001,0010": "ANOTHER"}), (
         "the same tag of another maker is another attribute"
     )
+
+
+def test_a_private_key_in_a_sequence_says_nothing_of_rows_without_the_sequence() -> None:
+    item = Dataset()
+    item.add_new(0x80011001, "LO", "Plan")
+    identifier = to_dataset({"PatientID": "T1"})
+    identifier.ReferencedStudySequence = [item]
+    asked = Query.read(identifier)
+    assert asked.matches({"PatientID": "T1"})
+    assert [verdict.path for verdict in asked.verdicts({"PatientID": "T1"})] == ["PatientID"]
 
 
 def test_the_query_s_own_character_set_counts() -> None:

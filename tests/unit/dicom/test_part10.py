@@ -9,6 +9,7 @@ import pytest
 from pydicom import dcmread
 
 from broker.dicom import part10, uid
+from broker.errors import RemoteProtocolError
 
 
 @pytest.mark.parametrize("calling_aet", ["CAMERA", "CAMERA1"])
@@ -28,6 +29,22 @@ def test_the_head_of_a_file(calling_aet: str) -> None:
     assert ds.file_meta.ImplementationClassUID == uid.IMPLEMENTATION_CLASS_UID
     assert ds.file_meta.SourceApplicationEntityTitle == calling_aet
     assert ds.file_meta.FileMetaInformationGroupLength == len(head) - 132 - 12
+
+
+def test_a_small_file_is_read_whole_and_only_one_of_its_class() -> None:
+    raw = part10.head(
+        sop_class_uid=uid.PERFORMED_STEP,
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid=uid.EXPLICIT_LITTLE_ENDIAN,
+        calling_aet="CT1",
+    )
+    raw += b"\x10\x00\x10\x00PN\x04\x00Test"
+
+    assert part10.read(raw, uid.PERFORMED_STEP) == ("1.2.3", {"PatientName": "Test"})
+    with pytest.raises(RemoteProtocolError, match="0002,0002"):
+        part10.read(raw, uid.INSTANCE_AVAILABILITY)
+    with pytest.raises(RemoteProtocolError):
+        part10.read(raw[:-3], uid.PERFORMED_STEP)
 
 
 def test_a_remark_of_our_own_stands_in_the_head() -> None:

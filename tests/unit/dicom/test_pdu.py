@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pynetdicom import build_context, build_role
 from pynetdicom.dimse_messages import (
+    C_CANCEL_RQ,
     C_ECHO_RQ,
     C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
     C_STORE_RQ,
     N_ACTION_RQ,
     N_EVENT_REPORT_RQ,
@@ -119,6 +122,30 @@ def test_commands_are_what_pynetdicom_understands() -> None:
     assert echo.command_set.CommandDataSetType == 0x0101
 
 
+def test_commands_of_a_retrieval_are_what_pynetdicom_understands() -> None:
+    get = message(pdu.get_rq(1, 9, CT))
+    assert isinstance(get, C_GET_RQ)
+    move = message(pdu.move_rq(1, 10, CT, "STORE"))
+    assert isinstance(move, C_MOVE_RQ)
+    assert (move.command_set.MoveDestination, move.command_set.MessageID) == ("STORE", 10)
+    assert move.command_set.CommandDataSetType != 0x0101
+    cancel = message(pdu.cancel_rq(1, 10))
+    assert isinstance(cancel, C_CANCEL_RQ)
+    assert cancel.command_set.MessageIDBeingRespondedTo == 10
+
+
+def test_how_far_a_retrieval_is() -> None:
+    said = {0x0100: 0x8021, 0x0120: 4, 0x0900: 0xFF00, 0x1020: 7, 0x1021: 2, 0x1022: 1}
+    fields = {number: struct.pack("<H", value) for number, value in said.items()}
+
+    found = pdu.response(fields, b"uids")
+
+    assert found.sub_operations == pdu.SubOperations(remaining=7, completed=2, failed=1, warning=None)
+    assert (found.status, found.message_id, found.dataset) == (0xFF00, 4, b"uids")
+    with pytest.raises(RemoteProtocolError, match="0000,0900"):
+        pdu.response({0x0100: b"\x21\x80", 0x0120: b"\4\0"})
+
+
 def test_fragment_header() -> None:
     decoded = P_DATA_TF()
     decoded.decode(pdu.fragment_header(5, 4, last=True) + b"abcd")
@@ -207,6 +234,35 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         pdu.ResponseReader().feed(body)
     with contextlib.suppress(RemoteProtocolError):
         pdu.ResponseReader(datasets=True).feed(body)
+
+
+ANSWER = accept(
+    b"\x10\0\0\x15" + b"1.2.840.10008.3.1.1.1",
+    b"\x21\0\0\x19\x01\0\0\0\x40\0\0\x11" + b"1.2.840.10008.1.2",
+    b"\x50\0\0\x08\x51\0\0\x04\0\0\x40\0",
+)
+RESPONSE = pdv(command(x0100=pdu.C_FIND_RSP, x0120=9, x0900=0xFF00, x0800=1), 3) + pdv(b"data set", 2)
+
+
+@given(st.sampled_from([ANSWER, RESPONSE]), st.data())
+def test_what_was_damaged_is_read_or_refused(whole: bytes, data: st.DataObject) -> None:
+    """Every acceptor's answer, and every response, by our own error and by no other."""
+    damaged = bytearray(whole)
+    for _ in range(data.draw(st.integers(0, 4))):
+        damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    body = bytes(damaged[: data.draw(st.integers(0, len(whole)))])
+    read = pdu.read_associate_ac(body)
+    assert all(0 <= result <= 255 for result in read.results.values())
+    for datasets in (False, True):
+        with contextlib.suppress(RemoteProtocolError):
+            response = pdu.ResponseReader(datasets=datasets).feed(body)
+            assert response is None or len(response.dataset) <= len(body)
+
+
+def test_undamaged_they_say_what_they_should() -> None:
+    assert pdu.read_associate_ac(ANSWER) == pdu.Accepted({1: 0}, 16384)
+    response = pdu.ResponseReader(datasets=True).feed(RESPONSE)
+    assert response == pdu.Response(pdu.C_FIND_RSP, 9, 0xFF00, dataset=b"data set")
 
 
 def test_a_response_without_a_status_is_refused() -> None:

@@ -345,6 +345,21 @@ def test_silent_connections_of_one_host_do_not_use_up_the_threads(
         assert other.recv(1) == b"\2", "A-ASSOCIATE-AC"
 
 
+def test_where_no_thread_is_left_the_longest_silent_makes_room(
+    serve: Callable[..., AssociationServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.net.acceptor._SILENT", 0.01)
+    server = serve(max_associations=2)
+    address = ("127.0.0.1", server.port)
+    with Scu(server.port, ECHO) as one, ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(2 * REFUSALS)
+        ]
+        with Scu(server.port, ECHO) as two:
+            assert one.echo() == two.echo() == 0
+        assert silent[0].recv(1) == b"", "it was here first"
+
+
 def test_connections_wait_while_there_are_no_more_files(
     serve: Callable[..., AssociationServer], caplog: pytest.LogCaptureFixture
 ) -> None:

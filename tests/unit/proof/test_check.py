@@ -50,6 +50,19 @@ def test_an_order_told_under_two_control_ids_is_doubled() -> None:
     assert check.hl7([ORDER], [told("X"), told("Y")]).doubled == ["1-3"]
 
 
+def test_a_sender_is_ahead_by_what_is_under_way_and_not_by_what_is_lost() -> None:
+    sent = [(adt("A08", f"1-{n}", PERSON), b"") for n in range(10)]
+    arrived = {check.control_of(message) for message, _ in sent}
+
+    def ahead(*missing: int) -> bool:
+        return check.ahead(sent, arrived - {check.control_of(sent[n][0]) for n in missing}, 4)
+
+    assert ahead(6, 7, 8, 9)
+    assert not ahead(7, 8, 9)
+    assert not ahead(6), "one that never comes holds nobody up"
+    assert not check.ahead(sent[:4], set(), 4), "at the beginning nothing can have come"
+
+
 def test_each_order_has_one_row() -> None:
     assert not check.worklist([*ADTS, ORDER], ["A1-3"]).any
     assert check.worklist([ORDER], []).lost == ["A1-3"]

@@ -70,10 +70,9 @@ def test_a_row_is_served_as_it_was_rendered(registers: Registers) -> None:
 
 def test_the_same_step_is_the_same_row(registers: Registers) -> None:
     put(registers)
-    (first,) = registers.tx.rows("SELECT id FROM worklist")
     put(registers, start_date="20260311", station_aets=("CT2_STO",))
 
-    assert registers.tx.rows("SELECT id FROM worklist") == [first]
+    assert registers.tx.rows("SELECT count(*) FROM worklist") == [(1,)]
     assert served(registers, dates=("20260311", "20260311")) == ["S1"]
     assert served(registers, dates=("20260310", "20260310")) == []
     assert served(registers, stations=("CT1_STO",)) == [], "it moved to another station"
@@ -240,6 +239,73 @@ def test_candidates_are_narrowed_by_index(
     three: Registers, narrowed: dict[str, Any], found: list[str]
 ) -> None:
     assert served(three, **narrowed) == found
+
+
+def test_a_row_that_was_read_before_is_not_read_again(registers: Registers) -> None:
+    put(registers)
+    asked: list[str] = []
+
+    class Spy:
+        def rows(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+            asked.append(sql)
+            return registers.tx.rows(sql, values)
+
+    spy: Any = Spy()
+    found = Reader(lambda: spy)
+    (first,), (again,) = found.candidates(), found.candidates()
+
+    assert (first.number, first.attributes) == (again.number, again.attributes) != (0, {})
+    assert ["attributes" in sql for sql in asked] == [False, True, False, False]
+    assert list(found.candidates(unwanted={first.number})) == []
+    assert len(asked) == 5, "what is unwanted is not asked for"
+
+
+@pytest.mark.parametrize("change", ["moved", "withdrawn"])
+def test_a_row_that_is_written_while_it_is_read_is_served_as_it_is_now(
+    registers: Registers, change: str
+) -> None:
+    """On another node, between the statement that finds its number and the one that reads it."""
+    put(registers, "RIS|F1|S1")
+    put(registers, "RIS|F1|S2")
+
+    class Busy:
+        changed = False
+
+        def rows(self, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+            if "attributes" in sql and not self.changed:
+                self.changed = True
+                if change == "moved":
+                    put(registers, "RIS|F1|S1", start_time="180000")
+                else:
+                    worklist.withdraw(registers.tx, "worklist", "RIS|F1|S1")
+            return registers.tx.rows(sql, values)
+
+    busy: Any = Busy()
+    found = {row.key: row.attributes for row in Reader(lambda: busy).candidates()}
+
+    assert sorted(found) == (["RIS|F1|S1", "RIS|F1|S2"] if change == "moved" else ["RIS|F1|S2"])
+    if change == "moved":
+        (item,) = found["RIS|F1|S1"]["ScheduledProcedureStepSequence"]
+        assert item["ScheduledProcedureStepStartTime"] == "180000"
+
+
+def test_a_row_of_a_broker_that_counted_them_is_never_taken_for_another(registers: Registers) -> None:
+    put(registers)
+    registers.tx.execute("DELETE FROM worklist_station")
+    registers.tx.execute("UPDATE worklist SET id=7")
+    registers.tx.execute("INSERT INTO worklist_station VALUES ('CT1_STO', '20260310', 7)")
+    found = reader(registers)
+    (before,) = found.candidates()
+    registers.tx.execute("UPDATE worklist SET attributes=replace(attributes, '700123', '700456')")
+    (after,) = found.candidates()
+
+    assert [(row.number, row.attributes["PatientID"]) for row in (before, after)] == [
+        (0, "700123"),
+        (0, "700456"),
+    ]
+    put(registers)
+    (again,) = found.candidates()
+    assert again.number, "written anew it has a number of its own"
 
 
 def test_narrowing_uses_an_index(three: Registers) -> None:

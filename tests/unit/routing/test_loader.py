@@ -55,7 +55,7 @@ to:
         "routes/0.yaml:3:6: $.on[0]: there is no event 'step.schedulled'. Did you mean 'step.scheduled'?",
         "routes/0.yaml:5:5: $.to[0]: 'hl7' is missing.",
         "routes/0.yaml:5:5: $.to[0].hl: unknown key 'hl'. Did you mean 'hl7'?",
-        "routes/0.yaml:6:11: $.to[0].send: must be 'source' or 'ORM^O01'. Did you mean 'ORM^O01'?",
+        "routes/0.yaml:6:11: $.to[0].send: must be 'source', 'ORM^O01' or 'ORU^R01'. Did you mean 'ORM^O01'?",
         "routes/1.yaml:3:35: $.where: there is no field 'sit'. Did you mean 'site'?",
         "routes/1.yaml:5:15: $.to[0].worklist: there is no destination 'wroklist'. Did you mean 'worklist'?",
         "routes/1.yaml:7:59: $.to[0].set.ScheduledStationAETitle: there is no field 'step.loction'."

@@ -37,6 +37,7 @@ def test_they_load_without_a_warning(shipped: RouteSet) -> None:
         "instances-to-pacs",
         "mpps-forward",
         "order-status-to-epj",
+        "rejections-to-epj",
         "results-to-epj",
         "steps-to-worklist",
     }

@@ -87,6 +87,18 @@ def test_a_row_keeps_what_it_has_but_for_contact_data(house: House) -> None:
     assert {name for name, _ in house.made()} == {"worklist"}, "nobody else is told"
 
 
+def test_a_row_keeps_every_code_of_a_sequence(house: House) -> None:
+    codes = tuple(
+        {"CodeValue": value, "CodingSchemeDesignator": "NCRP", "CodeMeaning": "x"} for value in ("P1", "P2")
+    )
+    imported(
+        house, {**ROW, "ScheduledProcedureStepSequence": ({**STEP, "ScheduledProtocolCodeSequence": codes},)}
+    )
+
+    ((step,),) = (row["ScheduledProcedureStepSequence"] for row in house.rows())
+    assert step["ScheduledProtocolCodeSequence"] == codes
+
+
 def test_it_is_in_the_log_and_a_rebuild_keeps_it(house: House, configured: Configured) -> None:
     imported(house)
 

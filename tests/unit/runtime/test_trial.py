@@ -22,6 +22,7 @@ from broker.runtime.offline import Configured
 from broker.runtime.trial import Trial
 from broker.view import View
 from tests.support.shared import REPOSITORY
+from tests.unit.conftest import NewTransaction
 from tests.unit.runtime.conftest import ENV
 
 ROUTES = REPOSITORY / "routes"
@@ -55,6 +56,15 @@ def test_each_case_starts_with_empty_registers(trial: Trial) -> None:
 
     assert name(renamed) == "Sørby Čoahkkin^Áile^Lájla"
     assert name() == "Sørby^Áile^Lájla"
+
+
+def test_the_shipped_routes_pass_their_tests_on_either_engine(
+    trial: Trial, new_transaction: NewTransaction
+) -> None:
+    results = replace(trial, registers=new_transaction).results()
+
+    assert len(results) > 20
+    assert [(found.place, found.differences) for found in results if not found.passed] == []
 
 
 def test_a_message_inline_and_an_instance(trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""Each line of a device's sheet, and the five ticks."""
+"""Each line of a device's sheet."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.journal.devices import Sent
-from broker.why.checkup import Covered, Line, Listed, Seen, Verdict, coverage, sheet
+from broker.journal.devices import Asked, Filed, Sent
+from broker.why.checkup import Line, Listed, Seen, Verdict, sheet
 from broker.why.facts import Device
 from broker.why.showable import Peer
 
@@ -73,7 +73,27 @@ def peer(rows: int, unshown: int) -> Peer:
         ("store", {"sent": (sent(last="1"), sent(verdict="rejected", last="2"))}, "fail"),
         ("mpps", {"sent": (sent("N-CREATE", last="1"), sent("N-SET", last="2"))}, "pass"),
         ("mpps", {"sent": (sent("N-CREATE", last="1"), sent("N-SET", "rejected", last="2"))}, "fail"),
-        ("commitment", {}, "-"),
+        ("patient", {}, "not known"),
+        ("patient", {"filed": Filed(number=3)}, "pass"),
+        ("patient", {"filed": Filed(number=3, unknown=1)}, "fail"),
+        ("merge", {"filed": Filed(number=3)}, "not known"),
+        ("merge", {"filed": Filed(number=3, ended=1)}, "pass"),
+        ("outcome", {}, "not known"),
+        ("outcome", {"performed": {"begun": 2}}, "not known"),
+        ("outcome", {"performed": {"begun": 2, "discontinued": 1}}, "pass"),
+        ("commitment", {}, "not known"),
+        ("commitment", {"asked_commitment": Asked(number=2, last="1")}, "not known"),
+        ("commitment", {"asked_commitment": Asked(number=2, last="1", reported=1)}, "pass"),
+        ("commitment", {"asked_commitment": Asked(number=2, last="1", reported=1, stuck=1)}, "fail"),
+        ("commitment", {"asked_commitment": Asked(number=2, last="1"), "commits": False}, "fail"),
+        ("reports", {}, "not known"),
+        ("reports", {"reports": ""}, "pass"),
+        ("reports", {"reports": "CT1 refuses SOP class"}, "not known"),
+        (
+            "reports",
+            {"reports": "CT1 refuses SOP class", "asked_commitment": Asked(number=1, last="1")},
+            "fail",
+        ),
     ],
 )
 def test_a_line_is_judged_by_what_was_seen(check: str, fields: dict[str, Any], verdict: Verdict) -> None:
@@ -88,11 +108,16 @@ def test_what_fails_says_what_to_do() -> None:
             rows=Listed(query="q", stand=1, matched=0, excluded_by=("Modality",)),
             peer=peer(1, 1),
             sent=(sent(verdict="rejected"), sent("N-SET", "rejected")),
+            filed=Filed(number=1, unknown=1),
+            asked_commitment=Asked(number=1, last="1", stuck=1),
+            reports="CT1 refuses SOP class",
         )
     )
 
     failed = [one for one in lines if one.verdict == "fail"]
-    assert [one.check for one in failed] == ["association", "echo", "worklist", "charset", "store", "mpps"]
+    assert [one.check for one in failed] == [
+        *("association", "echo", "worklist", "charset", "store", "patient", "mpps", "commitment", "reports")
+    ]
     assert all(one.do for one in failed)
     assert "Modality" in failed[2].do
 
@@ -101,38 +126,3 @@ def test_messages_are_counted_by_verdict() -> None:
     found = line("store", sent=(sent(number=3, last="2"), sent(verdict="rejected", last="1"))).found
 
     assert "3 accepted, 1 rejected in 7 days" in found
-
-
-def test_a_device_that_does_everything() -> None:
-    messages = [sent(), sent("N-CREATE", scheduled=1)]
-
-    (found,) = coverage(["CT1"], messages, {"CT1": ("epj",)}, frozenset(), frozenset())
-
-    assert found == Covered(ae="CT1", demographics=True, worklist=True, delivers=True, notifies=("epj",))
-    assert found.committed is None
-
-
-@pytest.mark.parametrize(
-    ("messages", "told", "answered", "expected"),
-    [
-        ([], (), (), (False, False, False)),
-        ([], ("CT1",), (), (True, False, False)),
-        ([], (), ("CT1",), (True, True, False)),
-        ([sent("N-CREATE", scheduled=0)], (), (), (False, False, False)),
-        ([sent("N-CREATE", "rejected", scheduled=1)], (), (), (False, False, False)),
-        ([sent(verdict="rejected")], (), (), (False, False, False)),
-        ([sent()], (), (), (False, False, True)),
-    ],
-)
-def test_each_tick_has_its_own_evidence(
-    messages: list[Sent], told: tuple[str, ...], answered: tuple[str, ...], expected: tuple[bool, bool, bool]
-) -> None:
-    (found,) = coverage(["CT1"], messages, {}, frozenset(told), frozenset(answered))
-
-    assert (found.demographics, found.worklist, found.delivers) == expected
-
-
-def test_who_sends_without_being_known_is_listed_behind_the_others() -> None:
-    found = coverage(["CT1", "CT2"], [sent(aet="GUEST")], {}, frozenset(), frozenset())
-
-    assert [one.ae for one in found] == ["CT1", "CT2", "GUEST"]

@@ -33,7 +33,7 @@ def row(
 
 def asking(device: Device, keys: Attributes | None = None, aet: str = "CT1", **step: str) -> Asking:
     asked = {**(keys or {}), **({STEPS: (step,)} if step else {})}
-    return Asking.read(device, aet, Query.read(to_dataset(asked)), NOW)
+    return Asking.read(device, aet, Query.read(to_dataset(asked))).at(NOW)
 
 
 def seen(device: Device, keys: Attributes | None = None, **step: str) -> list[str]:
