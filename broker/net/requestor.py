@@ -1,5 +1,5 @@
 """The requests that are made on an association, each with what it brings. Blocking, no threads; opening and releasing
-the association is `broker.net.opened`'s.
+the association is `broker.net.requested`'s.
 
 Deliberately not pynetdicom's requestor: that one queues the whole object in memory when the peer is slower
 than the disk (its chunked sending bounds only the reading), never times out on a peer that stops reading, and
@@ -20,7 +20,7 @@ from broker.dicom.command import Command, Message, MessageReader, Place
 from broker.dicom.status import is_pending
 from broker.errors import RemoteProtocolError, TransientDeliveryError
 from broker.net.incoming import Held
-from broker.net.opened import Opened
+from broker.net.requested import Requested
 
 MAX_CONTEXTS = 128
 """PS3.8 9.3.2.2: context ids are the odd numbers of one byte."""
@@ -36,8 +36,8 @@ class Receiver(Protocol):
         """The status that a complete C-STORE is answered with."""
 
 
-class Requestor(Opened):
-    """An open association, as `Opened`, one request at a time."""
+class Requestor(Requested):
+    """An open association, as `Requested`, one request at a time."""
 
     _message_id = 0
 

@@ -28,7 +28,7 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _RELEASE_TIMEOUT = 2.0
 
 
-class Opened:
+class Requested:
     """Every failure closes it and raises `TransientDeliveryError`; no connection and a rejected association are its
     `UnreachableError`."""
 
