@@ -30,7 +30,7 @@ REFUSALS = 64
 """Connections beyond the associations that may be: they negotiate or are refused. More wait in the kernel."""
 
 _BACKLOG = 1024
-_SPARE = 32
+SPARE = 32
 """Threads that are kept waiting for connections; others end once their connection does."""
 _SILENT = 1.0
 """Seconds that a connection has for its A-ASSOCIATE-RQ where others wait for its thread."""
@@ -133,7 +133,7 @@ class Acceptor:
             except Exception:
                 logger.exception("connection could not be served")
             with self._changed:
-                if self._waiting >= _SPARE:
+                if self._waiting >= SPARE:
                     self._threads -= 1
                     return
                 self._waiting += 1

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from broker.dicom import status
 from broker.dicom.attributes import to_dataset
-from broker.net.acceptor import REFUSALS
+from broker.net.acceptor import REFUSALS, SPARE
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
     ActionRequest,
@@ -327,7 +327,8 @@ def test_threads_do_not_grow_with_associations_that_are_over(serve: Callable[...
     for _ in range(100):
         Scu(server.port, ECHO).release()
         Scu(server.port, ECHO).drop()
-    wait_until(lambda: threading.active_count() <= before + 2, "the threads are as many as before")
+    # As many as overlapped stay to wait for the next: on a slow machine up to `SPARE`, of 200 associations.
+    wait_until(lambda: threading.active_count() <= before + SPARE, "no more threads than wait for others")
 
 
 def test_silent_connections_of_one_host_do_not_use_up_the_threads(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.pacs import notified
@@ -129,6 +129,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["StudyInstanceUID", "ReferencedSeriesSequence"]), VALUES))
 def test_whatever_is_said_is_answered(attributes: dict[str, Any]) -> None:
     reception = receive(said(attributes), PLACE, message_id=MESSAGE_ID, now=NOW, raw=b"raw")
