@@ -32,16 +32,32 @@ class Rejected:
 def foreign(tx: Transaction, event: Event, said: Study) -> bool:
     """Whether a note names another patient than one of its instances has: reported, and it changes nothing."""
     stated = event.data.patient.identifiers if event.data.patient is not None else ()
-    named = {one.sop_instance_uid for one in said.instances}
-    rows = tx.rows("SELECT sop_instance_uid, patient FROM instance WHERE study_uid=?", (said.study_uid,))
-    owners = {patient for uid, patient in rows if patient and uid in named}
+    owners = _owners(tx, said)
     found, values = set(patients.find(tx, stated)), {one.value for one in stated}
     # By its number alone, because devices leave the issuer out.
-    if not stated or all(key in found or values & set(patients.values_of(tx, key)) for key in owners):
+    if all(key in found or values & set(patients.values_of(tx, key)) for key in owners):
         return False
-    reason = "a rejection note names another patient than its study has; nothing is rejected by it"
+    reason = (
+        "a rejection note names another patient than its instances have, or none; nothing is rejected by it"
+    )
     exceptions.report(tx, "rejection-patient-differs", said.note or said.study_uid, reason, event)
     return True
+
+
+def _owners(tx: Transaction, said: Study) -> set[str]:
+    """Keys of the patients of what a note names: wherever that stands, not only in the study that the note says."""
+    rows = tx.rows("SELECT sop_instance_uid, patient FROM instance WHERE study_uid=?", (said.study_uid,))
+    here = dict(rows)
+    owners = set[str]()
+    for one in said.instances:
+        uid = one.sop_instance_uid
+        row = (
+            (here[uid],)
+            if uid in here
+            else tx.one("SELECT patient FROM instance WHERE sop_instance_uid=?", (uid,))
+        )
+        owners.add(row[0] if row else "")
+    return owners - {""}
 
 
 def fold(tx: Transaction, event: Event, said: Study) -> None:

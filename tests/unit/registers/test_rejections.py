@@ -98,6 +98,26 @@ def test_a_note_of_another_patient_rejects_nothing(registers: Registers) -> None
     assert registers.reported("rejection-patient-differs") == ["2.25.99"]
 
 
+def test_a_note_without_a_patient_rejects_nothing_of_anybody(registers: Registers) -> None:
+    known(registers)
+    received(registers, "2.25.1")
+    assert rejected(registers, "2.25.1", who=None).view is None
+    assert out_of_use(registers) == []
+    assert registers.reported("rejection-patient-differs") == ["2.25.99"]
+
+
+def test_a_note_cannot_reach_another_patients_images_by_naming_them_in_its_own_study(
+    registers: Registers,
+) -> None:
+    known(registers)
+    theirs = instance("2.25.7", study_uid="2.25.700", sop_class_uid=CT)
+    registers.said("instance.received", patient=OTHER, instance=theirs)
+    received(registers, "2.25.1")
+    assert rejected(registers, "2.25.1", "2.25.7").view is None
+    assert registers.tx.rows("SELECT * FROM rejection") == []
+    assert registers.reported("rejection-patient-differs") == ["2.25.99"]
+
+
 def test_a_note_without_an_issuer_is_its_patients_by_the_number(registers: Registers) -> None:
     known(registers)
     received(registers, "2.25.1")
