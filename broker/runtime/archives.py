@@ -105,8 +105,8 @@ class Due:
 
     stored: list[Stored] = field(default_factory=list)
     """To be asked for again."""
-    again: list[int] = field(default_factory=list)
-    """Numbers of deliveries that are to be made again."""
+    again: list[tuple[str, int]] = field(default_factory=list)
+    """Studies, with the numbers of deliveries that are to be made again."""
     overdue: dict[str, list[str]] = field(default_factory=dict)
     """By study: what a person is told."""
     failed: dict[str, list[str]] = field(default_factory=dict)
@@ -172,7 +172,7 @@ def _failed(tx: Transaction, archive: Archive, found: Due) -> None:
                 case "ask":
                     ask.append((uid, sop_class, series))
                 case "send":
-                    found.again.append(tried.first)
+                    found.again.append((study_uid, tried.first))
                 case "tell":
                     told[failure] = told.get(failure, 0) + 1
                 case "wait":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,9 +25,11 @@ from broker.runtime import archives, freeing, replay, requests, studyrules
 from broker.runtime.archives import Due, Stored
 from broker.runtime.decided import decided
 from broker.runtime.figures import Gauge
+from broker.runtime.freeing import Freeing
 from broker.runtime.offline import Configured
 from broker.runtime.replay import ReplayError, Selection
 from broker.runtime.rounds import Rounds
+from broker.runtime.studyrules import Limits
 from broker.settings import Settings
 from broker.store.database import Database, Transaction
 
@@ -79,8 +82,9 @@ class Studies:
         self._on_events = on_events
         self._on_freed = on_freed
         self._site = settings.broker.site
-        self._spool = settings.spool_folder
         self._archives = archives.archives_of(settings)
+        self._names = frozenset(archive.name for archive in self._archives)
+        self._freeing = _freeing(database, settings.spool_folder, self._limits, self._names)
         self._ran: datetime | None = None
         self._slow: datetime | None = None
         self._whole: datetime | None = None
@@ -94,10 +98,10 @@ class Studies:
         if _unrouted(tx):
             return 0
         last, self._ran = self._ran, None  # what fails is looked at anew, whole
-        slowly = self._slow is None or now - self._slow >= SLOWLY
+        slowly = _over(self._slow, SLOWLY, now)
         said = [*self._complete(tx, now), *self._store(tx, now, last)]
         lately = None if slowly else now - YOUNG  # who waits long is looked at slowly
-        reports = requests.decided(tx, lately, now, self._limits)
+        reports = requests.decided(tx, lately, now, self._limits, self._names)
         said += [Said(type="commitment.reported", study=study) for study in reports]
         if slowly:
             found = archives.due(tx, self._archives, now, self._limits)
@@ -142,7 +146,7 @@ class Studies:
 
         `since`: when the last round was made; None: everything lately is looked at.
         """
-        if since is None or self._whole is None or now - self._whole >= WHOLE or now - since >= SLOWLY:
+        if since is None or _over(self._whole, WHOLE, now) or _over(since, SLOWLY, now):
             since, self._whole = now - LATELY, now  # another node may have led meanwhile
         for (study_uid,) in tx.rows(
             f"SELECT study_uid FROM study WHERE state='{studies.COMPLETE}' AND completed>=? ORDER BY completed",
@@ -165,13 +169,14 @@ class Studies:
     def _again(self, found: Due, now: datetime) -> None:
         """Sends again what an archive says it does not have."""
         by = By(who="broker", at=now.isoformat(), reason="the archive says that it does not have the object")
-        for number in found.again:
+        for study_uid, number in found.again:
             try:
                 replay.run(
                     self._database, self._configured(), Selection(deliveries=(number,)), "sent", by, now
                 )
             except ReplayError as exc:
-                log.warning("an object that an archive lost cannot be sent again", reason=str(exc))
+                reason = f"an object that an archive does not have cannot be sent again: {exc}"
+                found.failed.setdefault(study_uid, []).append(reason)
 
     def _report(self, tx: Transaction, found: Due, now: datetime) -> None:
         """Exceptions as they stand now; what is over is cleared. Written only where something changed."""
@@ -196,14 +201,25 @@ class Studies:
             self._on_events()
 
     def _free(self, now: datetime) -> None:
-        if self._limits.keep is None:
+        if self._freeing is None:
             return
-        freed = freeing.free(
-            self._database, self._spool, self._limits.copies, self._limits.keep, now, self.rounds.stopping
-        )
+        freed = self._freeing.run(now, self.rounds.stopping)
         if freed:
             self._on_freed(freed)
             log.info("files given up that archives keep", files=freed)
+
+
+def _freeing(database: Database, spool: Path, limits: Limits, names: frozenset[str]) -> Freeing | None:
+    """None: files stay for ever."""
+    if limits.keep is None:
+        return None
+    told = freeing.Limits(archives=names, copies=limits.copies, keep=limits.keep)
+    return Freeing(database, spool, told)
+
+
+def _over(since: datetime | None, wait: timedelta, now: datetime) -> bool:
+    """Whether a wait is over; where the clock was set back nobody waits until it is there again."""
+    return since is None or not timedelta() <= now - since < wait
 
 
 def _unrouted(tx: Transaction) -> bool:

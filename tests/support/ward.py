@@ -76,14 +76,18 @@ class Ward:
         self.freed: list[int] = []
         self.studies = self.node()
 
-    def node(self, **options: Any) -> Studies:
-        """A node that has just begun to lead."""
+    def node(self, archives: Sequence[str] | None = None, **options: Any) -> Studies:
+        """A node that has just begun to lead; `archives`: those that its settings have, else as the house's."""
         told = self._settings.broker.studies.model_copy(update=options)
         broker = self._settings.broker.model_copy(update={"studies": told})
+        outbound = self._settings.outbound
+        if archives is not None:
+            (pacs,) = [one for one in outbound if one.name == "pacs"]
+            outbound = tuple(replace(pacs, name=name) for name in archives)
         return Studies(
             self.house.database,
             lambda: self.house.configured,
-            replace(self._settings, broker=broker),
+            replace(self._settings, broker=broker, outbound=outbound),
             lambda: self.now,
             on_freed=self.freed.append,
         )

@@ -7,10 +7,11 @@ import pytest
 from broker.dicom import status
 from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
-from broker.registers import study_list
+from broker.registers import exceptions, study_list
 from broker.runtime.archives import Archive, archives_of
 from broker.runtime.figures import gauges
 from broker.runtime.offline import Configured
+from broker.store import days
 from broker.store.database import Database
 from tests.support.mpps import begun, ended, scheduled
 from tests.support.ward import CT, HOUR, MINUTE, SECOND, STUDY, Ward, image
@@ -174,6 +175,28 @@ def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> 
     assert ward.copies() == [("pacs", "committed")] * 2
 
 
+def test_what_cannot_be_sent_again_is_told(ward: Ward) -> None:
+    ward.stored(1)
+    day = ward.now.date().isoformat()
+    ward.house.database.write(lambda tx: days.drop_bodies(tx, day)).result()
+    ward.now += 24 * HOUR
+    ward.answer([status.NO_SUCH_SOP_INSTANCE])
+    for _ in range(2):
+        ward.round(2 * MINUTE)
+        (told,) = ward.told("commitment-failed")
+        assert "cannot be sent again" in told
+        assert "--mode rendered" in told
+
+
+def test_a_clock_that_was_set_back_stops_nothing(ward: Ward) -> None:
+    ward.round(365 * 24 * HOUR)
+    ward.now -= 365 * 24 * HOUR
+    ward.stored(1)
+    ward.answer([status.PROCESSING_FAILURE])
+    ward.round(2 * MINUTE)
+    assert len(ward.told("commitment-failed")) == 1
+
+
 def asked(ward: Ward, *uids: str, sop_class: str = CT) -> None:
     items = tuple(InstanceReference(sop_class_uid=sop_class, sop_instance_uid=uid) for uid in uids)
     said = Study(requester="CT1_STO", transaction_uid="2.25.77", instances=items)
@@ -205,6 +228,26 @@ def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> 
         0,
         status.NO_SUCH_SOP_INSTANCE,
     ]
+
+
+def test_what_a_removed_archive_committed_to_is_not_safe(ward: Ward) -> None:
+    ward.stored(1)
+    ward.answer()
+    asked(ward, "2.25.9.1")
+    assert ward.round(SECOND, by=ward.node(["another"])) == []
+
+
+def test_a_device_whose_object_was_refused_is_not_told_that_it_is_safe(ward: Ward) -> None:
+    """Another object came first under its UID: that one is safe, its own is nowhere."""
+    ward.stored(1)
+    ward.answer()
+    at = ward.now.isoformat()
+    ward.house.database.write(
+        lambda tx: exceptions.note(tx, "instance-differs", "2.25.9.1", "refused", at=at)
+    ).result()
+    asked(ward, "2.25.9.1")
+    assert ward.round(SECOND) == ["commitment.reported"]
+    assert [one.failure for one in ward.last("commitment.reported").instances] == [status.PROCESSING_FAILURE]
 
 
 def test_a_device_waits_no_longer_than_the_settings_say(ward: Ward) -> None:
