@@ -7,6 +7,7 @@ routed like any other. No round is made while what the last one decided waits to
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,6 +40,9 @@ EVERY_SECONDS: Final = 2.0
 """A study whose MPPS list what is here is told complete within a few seconds."""
 SLOWLY: Final = timedelta(minutes=1)
 """How often it is looked what archives owe, what devices wait for, and which files may go."""
+SHARE: Final = 20
+"""And the longer that takes the seldomer, where an archive owes its word for very many studies: what is complete must
+not wait for it."""
 YOUNG: Final = timedelta(minutes=10)
 WHOLE: Final = timedelta(hours=1)
 """How often every study that was completed lately is looked at, not only those that something is known to wait of."""
@@ -87,6 +91,7 @@ class Studies:
         self._freeing = _freeing(database, settings.spool_folder, self._limits, self._names)
         self._ran: datetime | None = None
         self._slow: datetime | None = None
+        self._pause = SLOWLY
         self._whole: datetime | None = None
         self._watched: dict[tuple[str, str], None] = {}
         """Archive and study of which something may still be told as stored; what is lost with it, `WHOLE` finds."""
@@ -98,12 +103,13 @@ class Studies:
         if _unrouted(tx):
             return 0
         last, self._ran = self._ran, None  # what fails is looked at anew, whole
-        slowly = _over(self._slow, SLOWLY, now)
+        slowly = _over(self._slow, self._pause, now)
         said = [*self._complete(tx, now), *self._store(tx, now, last)]
         lately = None if slowly else now - YOUNG  # who waits long is looked at slowly
         reports = requests.decided(tx, lately, now, self._limits, self._names)
         said += [Said(type="commitment.reported", study=study) for study in reports]
         if slowly:
+            began = time.monotonic()
             found = archives.due(tx, self._archives, now, self._limits)
             said += [_said(stored) for stored in found.stored]
             self._again(found, now)
@@ -111,7 +117,8 @@ class Studies:
         self._write(said, now)
         if slowly:
             self._free(now)
-            self._slow = now
+            self._slow, took = now, timedelta(seconds=time.monotonic() - began)
+            self._pause = max(SLOWLY, took * SHARE)
         self._ran = now
         return len(said)
 

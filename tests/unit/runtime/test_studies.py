@@ -8,6 +8,7 @@ from broker.dicom import status
 from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
 from broker.registers import exceptions, study_list
+from broker.runtime import archives
 from broker.runtime.archives import Archive, archives_of
 from broker.runtime.figures import gauges
 from broker.runtime.offline import Configured
@@ -186,6 +187,20 @@ def test_what_cannot_be_sent_again_is_told(ward: Ward) -> None:
         (told,) = ward.told("commitment-failed")
         assert "cannot be sent again" in told
         assert "--mode rendered" in told
+
+
+def test_what_takes_long_is_looked_at_more_seldom(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    def due(*_: object) -> archives.Due:
+        looks.append(0)
+        return archives.Due()
+
+    monkeypatch.setattr(archives, "due", due)
+    monkeypatch.setattr("broker.runtime.studies.time.monotonic", lambda: 30.0 * len(looks))
+    for _ in range(11):
+        ward.round(MINUTE)
+    assert len(looks) == 2, "half a minute's work every ten minutes"
 
 
 def test_a_clock_that_was_set_back_stops_nothing(ward: Ward) -> None:
