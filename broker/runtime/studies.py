@@ -46,11 +46,12 @@ not wait for it."""
 YOUNG: Final = timedelta(minutes=10)
 WHOLE: Final = timedelta(hours=1)
 """How often every study that was completed lately is looked at, not only those that something is known to wait of."""
-LATELY: Final = timedelta(days=7)
+LATELY: Final = timedelta(days=30)
+"""Longer than deliveries are tried (`park_after`): what a person lets go then is told too."""
 CHUNK: Final = 100
 """Decisions in one transaction: between them messages are taken."""
 WATCHED: Final = 200
-"""Studies, each at one archive, that are looked at in one round."""
+"""Studies that are looked at in one round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +94,8 @@ class Studies:
         self._slow: datetime | None = None
         self._pause = SLOWLY
         self._whole: datetime | None = None
-        self._watched: dict[tuple[str, str], None] = {}
-        """Archive and study of which something may still be told as stored; what is lost with it, `WHOLE` finds."""
+        self._watched: dict[str, None] = {}
+        """Studies of which something may still be told as stored; what is lost with it, `WHOLE` finds."""
         self.rounds = Rounds("studies", self.run, EVERY_SECONDS, leads)
 
     def run(self) -> int:
@@ -153,25 +154,27 @@ class Studies:
 
         `since`: when the last round was made; None: everything lately is looked at.
         """
-        if since is None or _over(self._whole, WHOLE, now) or _over(since, SLOWLY, now):
+        whole = since is None or _over(self._whole, WHOLE, now) or _over(since, SLOWLY, now)
+        if since is None or whole:
             since, self._whole = now - LATELY, now  # another node may have led meanwhile
-        for (study_uid,) in tx.rows(
+        rows = tx.rows(
             f"SELECT study_uid FROM study WHERE state='{studies.COMPLETE}' AND completed>=? ORDER BY completed",
             (since.isoformat(),),
-        ):
-            self._watched |= {(archive.name, study_uid): None for archive in self._archives}
-        for key in list(islice(self._watched, WATCHED)):
-            del self._watched[key]
-            archive, study_uid = key
-            state = tx.one("SELECT state FROM study WHERE study_uid=?", (study_uid,))
-            if state != (studies.COMPLETE,):
+        )
+        found = dict.fromkeys(study_uid for (study_uid,) in rows)
+        if found:  # what has just been completed has its turn before what is only looked at to be sure
+            self._watched = self._watched | found if whole else found | self._watched
+        for study_uid in list(islice(self._watched, WATCHED)):
+            del self._watched[study_uid]
+            if tx.one("SELECT state FROM study WHERE study_uid=?", (study_uid,)) != (studies.COMPLETE,):
                 continue  # it will be completed anew
-            if archives.has_all(tx, archive, study_uid):
-                continue
-            if archives.waits(tx, archive, study_uid):
-                self._watched[key] = None  # at the end: the others have their turn first
-            elif (found := archives.newly_stored(tx, archive, study_uid)).instances:
-                yield _said(found)
+            for archive in self._archives:
+                if archives.has_all(tx, archive.name, study_uid):
+                    continue
+                if archives.waits(tx, archive.name, study_uid):
+                    self._watched[study_uid] = None  # at the end: the others have their turn first
+                elif (stored := archives.newly_stored(tx, archive.name, study_uid)).instances:
+                    yield _said(stored)
 
     def _again(self, found: Due, now: datetime) -> None:
         """Sends again what an archive says it does not have."""

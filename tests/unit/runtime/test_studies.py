@@ -98,6 +98,32 @@ def test_an_archive_that_took_all_of_it_is_told_of_once(ward: Ward) -> None:
     assert ward.round(by=ward.node()) == [], "another node, which knows nothing, finds the same"
 
 
+def test_what_an_archive_takes_after_weeks_is_told_also_by_a_node_that_knows_nothing(ward: Ward) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.now += 20 * 24 * HOUR
+    ward.arrive("pacs")
+    assert ward.round(by=ward.node()) == ["study.stored"]
+
+
+def test_what_is_just_complete_is_told_before_what_is_looked_at_to_be_sure(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.images(1)
+    ward.house.receive("images", image(2, "2.25.70"))
+    ward.house.route()
+    assert ward.round(6 * MINUTE) == ["study.completed"] * 2
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"] * 2
+    monkeypatch.setattr("broker.runtime.studies.WATCHED", 1)
+    node = ward.node()
+    ward.now = ward.house.receive("images", image(3, "2.25.71")).received + HOUR
+    ward.house.route()
+    ward.arrive("pacs")
+    assert ward.round(by=node) == ["study.completed"]
+    assert ward.round(SECOND, by=node) == ["study.stored"]
+
+
 def test_what_came_later_is_told_alone(ward: Ward) -> None:
     ward.images(1)
     ward.round(6 * MINUTE)
