@@ -77,15 +77,18 @@ class Studies:
         on_events: Callable[[], None] = lambda: None,
         on_freed: Callable[[int], None] = lambda _number: None,
         leads: Callable[[], bool] = lambda: True,
+        fence: Callable[[Transaction], None] = lambda _tx: None,
     ) -> None:
         """`configured`: with the routes that are in force when it is asked. `on_events`: called after each commit with
-        events. `on_freed`: told how many files were given up. `leads`: whether this node does it."""
+        events. `on_freed`: told how many files were given up. `leads`: whether this node does it. `fence`: raises
+        `LostLeaseError` in a transaction of a node that does not lead any more: another has said the same by then."""
         self._database = database
         self._configured = configured
         self._limits = studyrules.limits_of(settings.broker.studies)
         self._clock = clock
         self._on_events = on_events
         self._on_freed = on_freed
+        self._fence = fence
         self._site = settings.broker.site
         self._archives = archives.archives_of(settings)
         self._names = frozenset(archive.name for archive in self._archives)
@@ -207,7 +210,8 @@ class Studies:
             if self.rounds.stopping.is_set():
                 break
             part = said[first : first + CHUNK]
-            self._database.write(partial(_insert, said=part, site=self._site, now=now)).result()
+            work = partial(_insert, fence=self._fence, said=part, site=self._site, now=now)
+            self._database.write(work).result()
             self._on_events()
 
     def _free(self, now: datetime) -> None:
@@ -253,7 +257,10 @@ def _said(stored: Stored) -> Said:
     return Said(type="study.stored", study=study)
 
 
-def _insert(tx: Transaction, *, said: Sequence[Said], site: str, now: datetime) -> None:
+def _insert(
+    tx: Transaction, *, fence: Callable[[Transaction], None], said: Sequence[Said], site: str, now: datetime
+) -> None:
+    fence(tx)
     for one in said:
         kind, study = one.type, one.study
         raw = json.dumps({kind: study.study_uid or study.transaction_uid}).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from broker.runtime import rebuild
 from broker.runtime.decided import decided
 from broker.runtime.offline import Configured, instance
 from broker.runtime.studies import Studies
+from broker.store.database import Transaction
 from tests.support.mpps import MPPS
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ class Ward:
         self.freed: list[int] = []
         self.studies = self.node()
 
-    def node(self, archives: Sequence[str] | None = None, **options: Any) -> Studies:
+    def node(
+        self,
+        archives: Sequence[str] | None = None,
+        fence: Callable[[Transaction], None] = lambda _tx: None,
+        **options: Any,
+    ) -> Studies:
         """A node that has just begun to lead; `archives`: those that its settings have, else as the house's."""
         told = self._settings.broker.studies.model_copy(update=options)
         broker = self._settings.broker.model_copy(update={"studies": told})
@@ -90,6 +96,7 @@ class Ward:
             replace(self._settings, broker=broker, outbound=outbound),
             lambda: self.now,
             on_freed=self.freed.append,
+            fence=fence,
         )
 
     def images(self, *numbers: int) -> None:

@@ -14,6 +14,7 @@ from broker.runtime.figures import gauges
 from broker.runtime.offline import Configured
 from broker.store import days
 from broker.store.database import Database
+from broker.store.lease import LostLeaseError
 from tests.support.mpps import begun, ended, scheduled
 from tests.support.ward import CT, HOUR, MINUTE, SECOND, STUDY, Ward, image
 
@@ -269,6 +270,19 @@ def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> 
         0,
         status.NO_SUCH_SOP_INSTANCE,
     ]
+
+
+def test_a_node_that_was_stalled_and_leads_no_more_tells_nothing_a_second_time(ward: Ward) -> None:
+    ward.stored(1)
+    ward.answer()
+    asked(ward, "2.25.9.1")
+
+    def lost(_tx: object) -> None:
+        raise LostLeaseError("leader: another node has it")
+
+    with pytest.raises(LostLeaseError):
+        ward.node(fence=lost).run()
+    assert ward.round(SECOND) == ["commitment.reported"]
 
 
 def test_what_a_removed_archive_committed_to_is_not_safe(ward: Ward) -> None:
