@@ -157,6 +157,30 @@ def test_an_archive_that_does_not_answer_is_asked_again_and_told_of(ward: Ward) 
     assert ward.told("commitment-overdue") == []
 
 
+def test_after_an_outage_only_so_many_are_asked_for_in_one_round(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, study in enumerate(("2.25.70", "2.25.71", "2.25.72")):
+        ward.house.receive("images", image(number, study))
+    ward.house.route()
+    ward.now += HOUR
+    assert ward.round() == ["study.completed"] * 3
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"] * 3
+    ward.arrive("pacs-commitment")
+    monkeypatch.setattr(archives, "NAMED", 2)
+    assert ward.round(2 * HOUR) == ["study.stored"] * 2
+    assert ward.round(MINUTE) == ["study.stored"], "the rest has its turn"
+    ward.arrive("pacs-commitment")
+
+    monkeypatch.setattr(archives, "SENT", 1)
+    lost = "UPDATE copy SET state='failed', failure=?"
+    ward.house.database.write(lambda tx: tx.execute(lost, (status.NO_SUCH_SOP_INSTANCE,))).result()
+    for replays in (1, 2, 3, 3):
+        ward.round(MINUTE)
+        assert ward.rows("SELECT count(*) FROM delivery WHERE replay_of IS NOT NULL") == [(replays,)]
+
+
 def test_of_what_an_archive_did_not_speak_it_is_asked_again(ward: Ward) -> None:
     ward.stored(1, 2)
     ward.answer(only=1)
