@@ -254,6 +254,12 @@ def test_what_takes_long_is_looked_at_more_seldom(ward: Ward, monkeypatch: pytes
     assert len(looks) == 2, "half a minute's work every ten minutes"
 
 
+def test_what_came_while_a_clock_was_ahead_is_completed_all_the_same(ward: Ward) -> None:
+    ward.images(1)
+    ward.now -= 365 * 24 * HOUR
+    assert ward.round() == ["study.completed"]
+
+
 def test_a_clock_that_was_set_back_stops_nothing(ward: Ward) -> None:
     ward.round(365 * 24 * HOUR)
     ward.now -= 365 * 24 * HOUR
