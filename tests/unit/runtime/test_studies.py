@@ -60,12 +60,14 @@ def test_what_its_mpps_list_and_did_not_come_is_told_until_it_does(ward: Ward) -
     assert ward.round(5 * MINUTE) == ["study.completed"]
     assert ward.told("study-incomplete") == ["MPPS list 2 instances, of which 1 are not here"]
     tx = ward.house.database.read()
-    assert [row["study"] for row in study_list.listed(tx, "incomplete", copies=1)] == [STUDY]
+    assert [row["study"] for row in study_list.listed(tx, "incomplete", copies=1, archives=["pacs"])] == [
+        STUDY
+    ]
     ward.images(2)
     assert ward.round(5 * SECOND) == ["study.completed"]
     assert ward.last("study.completed").basis == "mpps"
     assert ward.told("study-incomplete") == []
-    assert study_list.listed(tx, "incomplete", copies=1) == []
+    assert study_list.listed(tx, "incomplete", copies=1, archives=["pacs"]) == []
 
 
 def test_while_routing_is_behind_nothing_is_quiet_and_nothing_said_twice(ward: Ward) -> None:
@@ -320,6 +322,10 @@ def test_what_a_removed_archive_committed_to_is_not_safe(ward: Ward) -> None:
     ward.answer()
     asked(ward, "2.25.9.1")
     assert ward.round(SECOND, by=ward.node(["another"])) == []
+    tx = ward.house.database.read()
+    for archive, unsafe in (("pacs", []), ("another", [STUDY])):
+        found = study_list.listed(tx, "unsafe", copies=1, archives=[archive])
+        assert [row["study"] for row in found] == unsafe
 
 
 def test_a_device_whose_object_was_refused_is_not_told_that_it_is_safe(ward: Ward) -> None:
