@@ -43,6 +43,7 @@ SLOWLY: Final = timedelta(minutes=1)
 SHARE: Final = 20
 """And the longer that takes the seldomer, where an archive owes its word for very many studies: what is complete must
 not wait for it."""
+MOST_SLOWLY: Final = timedelta(minutes=15)
 YOUNG: Final = timedelta(minutes=10)
 AHEAD: Final = timedelta(hours=1)
 """Further ahead of this one no node's clock is, unless it is wrong."""
@@ -105,7 +106,7 @@ class Studies:
 
     def run(self) -> int:
         """One round; how many events it made."""
-        now, tx = self._clock(), self._database.read()
+        began, now, tx = time.monotonic(), self._clock(), self._database.read()
         if _unrouted(tx):
             return 0
         last, self._ran = self._ran, None  # what fails is looked at anew, whole
@@ -115,7 +116,6 @@ class Studies:
         reports = requests.decided(tx, lately, now, self._limits, self._names)
         said += [Said(type="commitment.reported", study=study) for study in reports]
         if slowly:
-            began = time.monotonic()
             found = archives.due(tx, self._archives, now, self._limits)
             said += [_said(stored) for stored in found.stored]
             self._again(found, now)
@@ -124,7 +124,7 @@ class Studies:
         if slowly:
             self._free(now)
             self._slow, took = now, timedelta(seconds=time.monotonic() - began)
-            self._pause = max(SLOWLY, took * SHARE)
+            self._pause = min(max(SLOWLY, took * SHARE), MOST_SLOWLY)
         self._ran = now
         return len(said)
 
