@@ -1,6 +1,5 @@
-"""The object that leaves for an archive: the kept file, or a copy with what PAS says. Not here: the way it leaves.
-
-The copy stands in a folder of the node's own, and only as long as it is sent.
+"""The object that leaves for an archive: the kept file, with what PAS says put in as it is read. Not here: the way
+it leaves. Nothing is written.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pydantic import Field
 
@@ -31,9 +30,10 @@ CHARSETS: Final[Any] = Field(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """A DICOM file to send."""
+    """A Part 10 file to send."""
 
-    path: Path
+    file: BinaryIO
+    """Open as long as the delivery is under way."""
     lossy: bool
     """It says what PAS says in other letters, or with a name cut."""
 
@@ -49,47 +49,40 @@ class CoercedObjects:
     def __init__(self, charsets: tuple[Term, ...], context: OutboundContext) -> None:
         self._charsets = charsets
         self._spool = context.spool
-        self._work_folder = context.work
 
     @contextmanager
     def of(self, delivery: Delivery) -> Iterator[Leaving]:
-        """The object of a delivery; a copy is gone afterwards.
+        """The object of a delivery.
 
-        Raises `TransientDeliveryError` (the spool is not there, the copy cannot be made) or `AskPersonError` (the kept
+        Raises `TransientDeliveryError` (the spool is not there, the file cannot be read) or `AskPersonError` (the kept
         file is gone, or cannot be coerced).
         """
         order = json.loads(delivery.payload)
         if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
             raise TransientDeliveryError("the spool is not there: is it mounted?")
-        kept = self._spool / order["path"]
-        coerced, lossy = (None, False) if order["coerce"] is None else self._coerced(kept, order, delivery.id)
-        try:
-            yield Leaving(path=coerced or kept, lossy=lossy)
-        finally:
-            if coerced is not None:
-                coerced.unlink(missing_ok=True)
+        with _opened(self._spool / order["path"]) as kept:
+            yield Leaving(file=kept, lossy=False) if order["coerce"] is None else self._coerced(kept, order)
 
-    def _coerced(self, kept: Path, order: dict[str, str], delivery: int) -> tuple[Path | None, bool]:
-        """A copy with what PAS says and without contact data, None where nothing is to change; whether it says so in
-        other letters."""
+    def _coerced(self, kept: BinaryIO, order: dict[str, str]) -> Leaving:
+        """With what PAS says and without contact data."""
         coercion = coerce.Coercion(
             attributes=dicom.from_json(json.dumps(order["coerce"])), charsets=self._charsets
         )
         try:
-            with kept.open("rb") as source:
-                splice = coerce.plan(
-                    source, coercion, now=order["time"], source=order["source"], system="BROKER"
-                )
-                if splice is None:
-                    return None, False
-                self._work_folder.mkdir(parents=True, exist_ok=True)
-                target = self._work_folder / f"{delivery}.dcm"
-                with target.open("wb") as copy:
-                    coerce.apply(source, copy, splice)
-                return target, splice.lossy
-        except FileNotFoundError as exc:
-            raise AskPersonError("the kept file of the instance is gone") from exc
+            splice = coerce.plan(kept, coercion, now=order["time"], source=order["source"], system="BROKER")
+            if splice is None:
+                return Leaving(file=kept, lossy=False)
+            return Leaving(file=coerce.opened(kept, splice), lossy=splice.lossy)
         except RemoteProtocolError as exc:
             raise AskPersonError(f"the instance cannot be coerced: {exc}") from exc
         except OSError as exc:
-            raise TransientDeliveryError(f"the instance cannot be copied: {type(exc).__name__}") from exc
+            raise TransientDeliveryError(f"the instance cannot be read: {type(exc).__name__}") from exc
+
+
+def _opened(kept: Path) -> BinaryIO:
+    try:
+        return kept.open("rb")
+    except FileNotFoundError as exc:
+        raise AskPersonError("the kept file of the instance is gone") from exc
+    except OSError as exc:
+        raise TransientDeliveryError(f"the instance cannot be read: {type(exc).__name__}") from exc

@@ -1,4 +1,4 @@
-"""Instances to the PACS: the kept file, coerced as rendered, sent from disk over a reused association.
+"""Instances to the PACS: the kept file, coerced as rendered while it is sent, over a reused association.
 
 Any status but `0000` and `Bxxx` is a failure and is tried again; nothing is called sent that the PACS did not take.
 """
@@ -57,7 +57,7 @@ class PacsSender:
     def deliver(self, delivery: Delivery) -> Receipt:
         """Sends the instance."""
         with self._objects.of(delivery) as leaving:
-            code = self._scu.send(leaving.path, delivery.confirm)
+            code = self._scu.send(leaving.file, delivery.confirm)
         return leaving.receipt(f"{code:04X}")
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class WebSender:
     def deliver(self, delivery: Delivery) -> Receipt:
         """Sends the instance."""
         with self._objects.of(delivery) as leaving:
-            code = self._client.store(leaving.path, delivery.confirm)
+            code = self._client.store(leaving.file, delivery.confirm)
         return leaving.receipt(f"{code:04X}")
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Plans how an instance gets the demographics that PAS owns, with the original values kept inside it.
 
-Only the top-level elements that really change are written anew; everything else, pixel data above all, is
-copied byte for byte by `apply`. The instance's transfer syntax never changes. Its character set changes only
+Only the top-level elements that really change are written anew; everything else, pixel data above all, leaves
+byte for byte (`broker.dicom.splice`). The instance's transfer syntax never changes. Its character set changes only
 when it cannot show what PAS says: to the first of the receiver's sets that shows that and all of the instance's
 own text, which is re-encoded. Where none does, PAS's words are transliterated. Digital signatures over changed
 attributes do not survive and are not looked at. Contact data is removed at the top level and in the items of
@@ -25,11 +25,11 @@ from broker import contact, text
 from broker.dicom import attributes, charset, elements, recode
 from broker.dicom.attributes import Attributes, Value, items_of, key_of, tag_of, vr_of
 from broker.dicom.elements import UNDEFINED, ElementSpan, Layout
-from broker.dicom.splice import Piece, Range, Splice, apply
+from broker.dicom.splice import Piece, Range, Splice, opened
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["CONTACT", "Coercion", "Splice", "apply", "plan"]
+__all__ = ["CONTACT", "Coercion", "Splice", "opened", "plan"]
 
 CONTACT = tuple(sorted(contact.KEYWORDS))
 """Address, telephone, next of kin and employer, which no DICOM route carries (invariant 11)."""

@@ -1,4 +1,4 @@
-"""A new file made of pieces of an old one and of new bytes, written as a stream.
+"""A new file made of pieces of an old one and of new bytes, read as a stream: it is written nowhere.
 
 Knows nothing of what the pieces mean (`broker.dicom.coerce` plans them), and opens no file. PS3.5 A.5 for the
 deflated transfer syntax, whose data set is the one thing held in memory (`elements.INFLATED_LIMIT`).
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from itertools import accumulate
+from typing import Any, BinaryIO
 
 from broker.dicom import elements
 from broker.errors import RemoteProtocolError
-
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Range:
 
 
 Piece = bytes | Range
+
+_CHUNK = 1 << 20
+"""Bytes that are deflated at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,38 +57,63 @@ def length(pieces: Iterable[Piece]) -> int:
     return sum(len(piece) for piece in pieces)
 
 
-def apply(source: BinaryIO, target: BinaryIO, splice: Splice) -> None:
-    """Writes the spliced file to `target` from its position on; reads the source in chunks of `CHUNK` bytes.
+def opened(source: BinaryIO, splice: Splice) -> BinaryIO:
+    """The spliced file; good for as long as `source` is open and nobody else moves in it.
 
-    Raises `RemoteProtocolError` when the source is no longer the file that was planned on. The caller syncs.
+    Reading raises `RemoteProtocolError` where the source is no longer the file that was planned on.
     """
     if splice.deflated_from is None:
-        for chunk in _chunks(source, splice.pieces):
-            target.write(chunk)
-        return
-    dataset = io.BytesIO(elements.inflate(source, splice.deflated_from))
-    for chunk in _chunks(source, (Range(0, splice.deflated_from),)):
-        target.write(chunk)
+        return io.BufferedReader(_Spliced(source, splice.pieces))
+    dataset = io.BufferedReader(
+        _Spliced(io.BytesIO(elements.inflate(source, splice.deflated_from)), splice.pieces)
+    )
+    source.seek(0)
+    made = io.BytesIO(source.read(splice.deflated_from))
+    made.seek(0, io.SEEK_END)
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    written = 0
-    for chunk in _chunks(dataset, splice.pieces):
-        written += target.write(stream.compress(chunk))
-    written += target.write(stream.flush())
-    target.write(b"\0" * (written % 2))
+    while chunk := dataset.read(_CHUNK):
+        made.write(stream.compress(chunk))
+    made.write(stream.flush())
+    made.write(b"\0" * ((made.tell() - splice.deflated_from) % 2))
+    made.seek(0)
+    return made
 
 
-def _chunks(source: BinaryIO, pieces: Iterable[Piece]) -> Iterator[bytes]:
-    for piece in pieces:
+class _Spliced(io.RawIOBase):
+    """Pieces one after the other."""
+
+    def __init__(self, source: BinaryIO, pieces: Sequence[Piece]) -> None:
+        self._source = source
+        self._pieces = pieces
+        self._ends = list(accumulate(len(piece) for piece in pieces))
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: (self._ends or [0])[-1]}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._pieces):
+            return 0
+        piece, left = self._pieces[index], self._ends[index] - self._position
+        space = memoryview(buffer)[:left]
         if isinstance(piece, bytes):
-            yield piece
-            continue
-        source.seek(piece.start)
-        left = len(piece)
-        while left:
-            chunk = source.read(min(CHUNK, left))
-            if not chunk:
+            space[:] = piece[len(piece) - left :][: len(space)]
+            count = len(space)
+        else:
+            self._source.seek(piece.end - left)
+            count = self._source.readinto(space)  # type: ignore[attr-defined]
+            if not count:
                 raise RemoteProtocolError(
                     f"the file ends at offset {piece.end - left}, before it did when read"
                 )
-            left -= len(chunk)
-            yield chunk
+        self._position += count
+        return count

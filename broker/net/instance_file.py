@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,15 +24,17 @@ class InstanceFile:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InstanceFile]:
+def opened(source: Path | BinaryIO) -> Iterator[InstanceFile]:
     """The file, with what its head says. What reading it raises within becomes an error of the delivery.
+
+    One that is open already stays so; it may stand on no disk.
 
     Raises `AskPersonError` (missing or broken: nothing that the peer could be blamed for) or `TransientDeliveryError`
     (it cannot be read).
     """
     try:
-        with path.open("rb") as file:
-            meta, size = elements.read_meta(file), os.fstat(file.fileno()).st_size
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            meta, size = elements.read_meta(file), file.seek(0, os.SEEK_END)
             named = meta.sop_class_uid and meta.sop_instance_uid and meta.transfer_syntax_uid
             if not named or size == meta.dataset_offset:
                 raise RemoteProtocolError("no data set, or a UID is missing from the file meta information")

@@ -30,6 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from broker.dicom import pdu, status, uid
 from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
@@ -81,14 +82,14 @@ class StoreScu:
         self._last_use = 0.0
         self._idle_timer: threading.Timer | None = None
 
-    def send(self, path: Path, confirm: Callable[[], None] = lambda: None) -> int:
-        """Stores the instance in the Part 10 file at `path`; the status, 0000 or Bxxx.
+    def send(self, source: Path | BinaryIO, confirm: Callable[[], None] = lambda: None) -> int:
+        """Stores the instance in a Part 10 file (`broker.net.instance_file.opened`); the status, 0000 or Bxxx.
 
         `confirm` is that of `Requestor.store`. Raises `TransientDeliveryError` (no association, broken off, timed out,
         or a passing status), `PermanentDeliveryError` (presentation context refused, or a lasting status) or
         `AskPersonError` (file missing or broken: nothing that the peer could be blamed for).
         """
-        with self._lock, opened(path) as instance:
+        with self._lock, opened(source) as instance:
             meta = instance.meta
             context = pdu.Context(meta.sop_class_uid, meta.transfer_syntax_uid)
             instance.file.seek(meta.dataset_offset)

@@ -47,8 +47,8 @@ class WebClient:
     def __init__(self, peer: WebPeer) -> None:
         self._connection = WebConnection(peer)
 
-    def store(self, path: Path, confirm: Callable[[], None] = lambda: None) -> int:
-        """Stores the instance in the Part 10 file at `path`; the Warning Reason, 0000 where there is none.
+    def store(self, source: Path | BinaryIO, confirm: Callable[[], None] = lambda: None) -> int:
+        """Stores the instance in a Part 10 file; the Warning Reason, 0000 where there is none.
 
         `confirm` is called before the request and directly before the last bytes, without which the server has
         nothing. What it raises passes; the connection is reset then.
@@ -56,7 +56,7 @@ class WebClient:
         Raises `TransientDeliveryError` or `PermanentDeliveryError` as HTTP status and Failure Reason say (the tables
         of `web_answer` and `store_scu`), or as `broker.net.instance_file.opened` does.
         """
-        with opened(path) as instance:
+        with opened(source) as instance:
             boundary = secrets.token_hex(16)  # nobody who makes an object can know it
             before, after = multipart.before(boundary), multipart.after(boundary)
             body = Body(

@@ -232,7 +232,7 @@ def _check_file(tx: Transaction, row: Chosen) -> None:
     if at:
         raise ReplayError(
             f"delivery {row.id}: the file of its object was given up on {at[:10]}, because archives have committed to"
-            " it; fetch it from one of them and send it to the broker's storage service"
+            " it; `broker studies fetch` gets it from one of them (docs/studies.md)"
         )
 
 

@@ -60,12 +60,13 @@ class PeakOfTree:
 
     def _watch(self) -> None:
         while True:
-            self.bytes = max(self.bytes, sum(_rss_if_alive(pid) for pid in _tree(self._pid)))
+            self.bytes = max(self.bytes, sum(_rss_if_alive(pid) for pid in tree(self._pid)))
             if self._over.wait(0.02):
                 return
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
+    """The process and its children."""
     children = Path(f"/proc/{pid}/task").glob("*/children")
     return [pid, *(int(child) for task in children for child in task.read_text().split())]
 

@@ -47,9 +47,9 @@ TEXT_LARGE = """As above, with objects of 200 MB (20 MB in a quick run), one on 
 grows with the object shows here: the broker passes a data set from the socket to its file."""
 
 LIMIT = (
-    "of an object's time two thirds are waiting for the disk (the object's file, the folder that it gets its name in,"
-    " the journal: each synced before the next may begin, which its peers do not do), the rest is the association's"
-    " thread and the journal's, which take turns in one interpreter"
+    "an object takes the broker 2 ms of processor where a sync costs nothing (a data folder in memory) and 3.4 ms on"
+    " this machine's disk, which is asked for four syncs (its file, its folder, the journal's two commits; 2.5 ms in a"
+    " trace) and by its peers for none; the rest is waiting for a turn on two busy cores"
 )
 
 

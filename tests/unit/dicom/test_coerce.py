@@ -25,8 +25,8 @@ from pydicom.uid import (
 )
 
 from broker.dicom import elements
-from broker.dicom.coerce import CONTACT, Coercion, Splice, apply, plan
-from broker.dicom.splice import CHUNK, length
+from broker.dicom.coerce import CONTACT, Coercion, Splice, plan
+from broker.dicom.splice import length, opened
 from broker.errors import LocalProtocolError, RemoteProtocolError
 from tests.support.needs import needs
 from tests.support.shared import shared_files
@@ -92,9 +92,7 @@ def planned(data: bytes, attributes: object = PAS, remove: tuple[str, ...] = CON
 def coerced(data: bytes, attributes: object = PAS, remove: tuple[str, ...] = CONTACT) -> bytes:
     splice = planned(data, attributes, remove)
     assert splice is not None
-    out = io.BytesIO()
-    apply(io.BytesIO(data), out, splice)
-    return out.getvalue()
+    return opened(io.BytesIO(data), splice).read()
 
 
 def read(data: bytes) -> pydicom.FileDataset:
@@ -297,9 +295,7 @@ class TestCharacterSet:
         coercion = Coercion(attributes={**PAS, "PatientName": "Čuđi^Åse"}, charsets=charsets)
         splice = plan(source, coercion, now="20260309", source="PAS", system="BROKER")
         assert splice is not None
-        target = io.BytesIO()
-        apply(source, target, splice)
-        result = read(target.getvalue())
+        result = read(opened(source, splice).read())
         assert (result.SpecificCharacterSet, result.PatientName, splice.lossy) == (then, name, lossy)
         assert result.StudyDescription == text
 
@@ -383,9 +379,7 @@ class TestCharacterSet:
         coercion = Coercion(attributes=PAS)
         splice = plan(io.BytesIO(data), coercion, now="2024", source="Røntgen", system="Mæglér")
         assert splice is not None
-        out = io.BytesIO()
-        apply(io.BytesIO(data), out, splice)
-        (original,) = read(out.getvalue()).OriginalAttributesSequence
+        (original,) = read(opened(io.BytesIO(data), splice).read()).OriginalAttributesSequence
         assert original.SourceOfPreviousValues.isascii()
         assert "?" not in original.SourceOfPreviousValues + original.ModifyingSystem
 
@@ -417,11 +411,11 @@ def test_padding_after_the_data_set_stays() -> None:
 
 
 def test_memory_does_not_grow_with_the_pixels() -> None:
-    data = part10(image(PixelData=bytes(3 * CHUNK)))
+    data = part10(image(PixelData=bytes(3_000_000)))
     splice = planned(data, POLISH)
     assert splice is not None
     assert sum(len(piece) for piece in splice.pieces if isinstance(piece, bytes)) < 2000
-    assert length(splice.pieces) > 3 * CHUNK
+    assert length(splice.pieces) > 3_000_000
 
 
 def test_a_broken_file_and_an_unfit_value_are_refused_without_showing_values() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ def test_what_the_head_says(tmp_path: Path) -> None:
         assert instance.size == (tmp_path / "a.dcm").stat().st_size
         assert not instance.file.closed
     assert instance.file.closed
+
+
+def test_a_file_that_is_open_already_stays_open(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.dcm")
+    content = (tmp_path / "a.dcm").read_bytes()
+
+    with BytesIO(content) as file:
+        with opened(file) as instance:
+            assert (instance.meta.sop_instance_uid, instance.size) == (image.SOPInstanceUID, len(content))
+        assert not file.closed
 
 
 @pytest.mark.parametrize(

@@ -229,9 +229,9 @@ def test_the_registers_are_not_touched(tx: Transaction) -> None:
         "patient": ("{}",),
         "patient_identifier": ("", "", ""),
         "step": ("", "", "", ""),
-        "instance": ("", ""),
+        "instance": ("", "", "", ""),
         "worklist": ("",),
-    }  # nobody knows what was said then, no visit is made up, and what stands was never held
+    }  # nobody knows what was said then, no visit is made up, what stands was never held, and events are bare here
     kept = {name: [(*row, *added.get(name, ())) for row in rows] for name, rows in REGISTERS.items()}
     assert {name: tx.rows(f"SELECT * FROM {name} ORDER BY 1") for name in REGISTERS} == kept
     assert exceptions.listed(tx)[0]["message"] == "M00003"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from pydicom import dcmread
@@ -37,11 +37,12 @@ class Pacs:
     """Takes everything, as far as it is a file (`broker.net.store_scu.StoreScu`)."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[Path, bytes]] = []
+        self.taken: list[bytes] = []
 
-    def send(self, path: Path, confirm: Callable[[], None]) -> int:
+    def send(self, file: BinaryIO, confirm: Callable[[], None]) -> int:
         confirm()
-        self.taken.append((path, path.read_bytes()))
+        file.seek(0)
+        self.taken.append(file.read())
         return 0
 
     def close(self) -> None:
@@ -123,21 +124,21 @@ def test_what_one_node_stored_another_forwards(nodes: list[Node]) -> None:
     path = nodes[0].receive()
     nodes[1].forward(path)
 
-    assert nodes[1].pacs.taken == [(nodes[1].spool / path, OBJECT)]
+    assert nodes[1].pacs.taken == [OBJECT]
 
 
-def test_a_coerced_copy_stands_in_the_senders_own_folder_and_only_while_it_is_sent(nodes: list[Node]) -> None:
+def test_what_pas_says_is_put_in_on_the_way_and_written_nowhere(nodes: list[Node], tmp_path: Path) -> None:
     path = nodes[0].receive()
+    before = sorted(tmp_path.rglob("*"))
     nodes[1].forward(path, COERCED)
 
-    ((copy, content),) = nodes[1].pacs.taken
-    assert copy == nodes[1].own / "tmp" / "7.dcm"
+    (content,) = nodes[1].pacs.taken
     assert dcmread(BytesIO(content)).PatientName == "Sørby^Ny"
-    assert not copy.exists()
     assert (nodes[1].spool / path).read_bytes() == OBJECT
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_object_whose_lease_ran_out_leaves_no_copy_either(nodes: list[Node]) -> None:
+def test_an_object_whose_lease_ran_out_does_not_leave(nodes: list[Node]) -> None:
     def lost() -> None:
         raise LostLeaseError("way pacs 0")
 
@@ -146,14 +147,13 @@ def test_an_object_whose_lease_ran_out_leaves_no_copy_either(nodes: list[Node]) 
         nodes[1].forward(path, COERCED, lost)
 
     assert nodes[1].pacs.taken == []
-    assert list((nodes[1].own / "tmp").iterdir()) == []
 
 
 def test_an_address_leaves_in_no_image_of_a_patient_that_pas_knows(nodes: list[Node]) -> None:
     path = nodes[0].receive(PatientAddress="HEMMELIGVEIEN 7", PatientTelephoneNumbers="99000001")
     nodes[1].forward(path, COERCED)
 
-    ((_, content),) = nodes[1].pacs.taken
+    (content,) = nodes[1].pacs.taken
     assert b"HEMMELIGVEIEN" not in content
     assert b"99000001" not in content
     assert dcmread(BytesIO(content)).PatientName == COERCED["PatientName"]
@@ -163,7 +163,7 @@ def test_an_object_of_an_unknown_patient_is_passed_on_unchanged(nodes: list[Node
     path = nodes[0].receive(PatientAddress="HEMMELIGVEIEN 7")
     nodes[1].forward(path)
 
-    ((_, content),) = nodes[1].pacs.taken
+    (content,) = nodes[1].pacs.taken
     assert content == (nodes[1].spool / path).read_bytes()
 
 

@@ -67,7 +67,7 @@ class Pacs:
             )
         finally:
             sender.close()
-            assert list((self.folder / "tmp").glob("*")) == []
+            assert not (self.folder / "tmp").exists()
 
 
 @pytest.fixture
