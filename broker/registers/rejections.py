@@ -107,7 +107,7 @@ def wrong_entries(tx: Transaction, event: Event, study_uid: str) -> None:
         performed = PerformedStep.model_validate_json(body)
         if performed.discontinuation != WRONG_ENTRY:
             continue
-        left = _made_by(tx, study_uid, performed)
+        left = _left(tx, study_uid, performed)
         if left:
             reason = (
                 f"the worklist entry was the wrong one (110514) and {left} instances came of it; reject them:"
@@ -118,14 +118,26 @@ def wrong_entries(tx: Transaction, event: Event, study_uid: str) -> None:
             exceptions.clear(tx, "wrong-entry-images", uid)
 
 
-def _made_by(tx: Transaction, study_uid: str, performed: PerformedStep) -> int:
-    """How many instances of an MPPS are here and in use: those that it lists; where it lists none, the study's."""
+def made_by(tx: Transaction, study_uid: str, performed: PerformedStep) -> set[str]:
+    """Images that are of an MPPS: those that it lists. Where it lists none, what is here of the study and no other MPPS
+    lists: its row is served again, and the examination that follows has the same study."""
     listed = {uid for series in performed.series for uid in series.instances}
-    if not listed:
-        return remaining(tx, study_uid)
+    if listed:
+        return listed
+    rows = tx.rows(
+        "SELECT sop_instance_uid FROM instance WHERE study_uid=? AND sop_class_uid<>? AND NOT EXISTS (SELECT 1"
+        " FROM study_expected AS other WHERE other.study_uid=instance.study_uid"
+        " AND other.sop_instance_uid=instance.sop_instance_uid AND other.mpps<>?)",
+        (study_uid, NOTES, performed.uid),
+    )
+    return {uid for (uid,) in rows}
+
+
+def _left(tx: Transaction, study_uid: str, performed: PerformedStep) -> int:
+    """How many images of an MPPS are here and in use."""
     rows = tx.rows(
         "SELECT sop_instance_uid FROM instance WHERE study_uid=? AND NOT EXISTS"
         " (SELECT 1 FROM rejection WHERE rejection.sop_instance_uid=instance.sop_instance_uid)",
         (study_uid,),
     )
-    return len(listed & {uid for (uid,) in rows})
+    return len(made_by(tx, study_uid, performed) & {uid for (uid,) in rows})

@@ -50,7 +50,7 @@ def chosen(
     }
     if not known:
         raise ConfigError("no images of this study came here; `broker studies list` shows those that did")
-    wanted = set(only) or (_made_by(tx, mpps, study_uid) if mpps else set()) or set(known)
+    wanted = set(only) or (_made_by(tx, mpps, study_uid) if mpps else set(known))
     if strangers := wanted - set(known) if only else set():
         raise ConfigError(f"{len(strangers)} of the instances are not of this study, or never came here")
     out = {one.sop_instance_uid for one in rejections.of_study(tx, study_uid)}
@@ -97,7 +97,6 @@ def make(
 
 
 def _made_by(tx: Transaction, mpps: str, study_uid: str) -> set[str]:
-    """What an MPPS lists; where it lists nothing, the caller takes the study."""
     row = tx.one("SELECT body FROM mpps WHERE uid=?", (mpps,))
     if row is None:
         raise ConfigError("there is no such MPPS; `broker studies show` lists those of a study")
@@ -107,7 +106,7 @@ def _made_by(tx: Transaction, mpps: str, study_uid: str) -> set[str]:
     )
     if study_uid not in {*(one.study_uid for one in performed.steps), *(one for (one,) in made_for)}:
         raise ConfigError("this MPPS is not of the study; `broker studies show` lists those that are")
-    return {one for series in performed.series for one in series.instances}
+    return rejections.made_by(tx, study_uid, performed)
 
 
 def _patient(tx: Transaction, study_uid: str, instances: Sequence[InstanceReference]) -> Attributes:
