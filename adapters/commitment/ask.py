@@ -13,7 +13,7 @@ from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Rec
 from broker.dicom import attributes as dicom
 from broker.dicom import commitment, status, uid
 from broker.dicom.aet import AeTitle
-from broker.errors import PermanentDeliveryError, TransientDeliveryError, UnmappableError
+from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.net import action_scu
 from broker.net.store_scu import PERMANENT
 from broker.scalars import Duration, Text
@@ -41,13 +41,14 @@ class ArchiveCommitment(Options):
 
 
 def render_request(view: View, target: Target) -> Rendered:
-    """The action information as JSON. Raises `UnmappableError`."""
+    """The action information as JSON, with whose objects it is about under `archive`. Raises `UnmappableError`."""
     study = view.event.data.study
     if view.event.type != "study.stored" or study is None or not study.instances:
         raise UnmappableError(f"{target.place}: a {view.event.type} names nothing to commit to")
     transaction = commitment.transaction_of(view.event.id)
+    asked = {"archive": study.archive, **commitment.information(transaction, study.instances)}
     return Rendered(
-        payload=dicom.to_json(commitment.information(transaction, study.instances)).encode(),
+        payload=dicom.to_json(asked).encode(),
         summary=f"N-ACTION of storage commitment, {len(study.instances)} instances",
     )
 
@@ -56,6 +57,7 @@ class RequestSender:
     """Opens an association for each request (`broker.adapter.Outbound`)."""
 
     def __init__(self, config: ArchiveCommitment, context: OutboundContext) -> None:  # noqa: ARG002
+        self._archive = config.archive
         self._place = action_scu.Place(
             host=config.host,
             port=config.port,
@@ -66,12 +68,22 @@ class RequestSender:
         )
 
     def deliver(self, delivery: Delivery) -> Receipt:
-        """Asks. That it was asked already is what a repeat hears whose answer was lost."""
+        """Asks. That it was asked already is what a repeat hears whose answer was lost.
+
+        Never for another archive's objects: its word would count as that one's, and their files be given up.
+        """
+        information = dict(dicom.from_json(delivery.payload.decode()))
+        archive = information.pop("archive", self._archive)
+        if archive != self._archive:
+            raise AskPersonError(
+                f"{delivery.destination} answers for {self._archive}, and this is about objects of {archive}: mend"
+                " `where` of the route, then drop this one"
+            )
         call = action_scu.Call(
             sop_class_uid=uid.STORAGE_COMMITMENT,
             sop_instance_uid=uid.STORAGE_COMMITMENT_INSTANCE,
             type_id=commitment.REQUEST,
-            information=dicom.from_json(delivery.payload.decode()),
+            information=information,
         )
         code = action_scu.act(self._place, call, delivery.confirm).status
         if status.is_success(code) or status.is_warning(code):

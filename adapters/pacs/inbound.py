@@ -189,7 +189,8 @@ STATEMENT = Statement(
                 " transcoded, and sent on to the destinations of the routes.",
                 "Rejection notes (key objects titled 113001, 113037, 113038 or 113039) are sent on like any object, and"
                 " the instances that they name count as withdrawn here where they are the note's own patient's.",
-                "The broker is no archive: objects cannot be queried or retrieved here.",
+                "The broker is no archive: objects cannot be queried or retrieved here, and it commits to nothing by"
+                " itself (Storage Commitment Push Model).",
             ),
         ),
     ),

@@ -21,6 +21,7 @@ from broker.cli.studies_reject import reject, revoke
 from broker.errors import ConfigError
 from broker.registers import study_list
 from broker.registers.study_list import Which
+from broker.runtime.archives import archives_of
 
 
 @click.group("studies")
@@ -68,6 +69,7 @@ def list_studies(which: Which | None, since: float, limit: int, config: Path, as
         open_journal(settings),
         which or "all",
         copies=settings.broker.studies.copies,
+        archives=[archive.name for archive in archives_of(settings)],
         since=begin.isoformat(),
         limit=limit,
     )

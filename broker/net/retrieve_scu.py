@@ -175,7 +175,8 @@ class RetrieveScu:
         watch: Watch | None = None,
     ) -> Outcome:
         """Has it sent here: each object stands complete in a `.part` file of the folder when `take` is asked. Where the
-        archive has nothing of it, nothing is asked for."""
+        archive has nothing of it, nothing is asked for. What it sends besides may be another patient's: that is refused
+        and left nowhere."""
         wanted = self._wanted(entity)
         if not wanted:
             return Outcome(status=status.SUCCESS, sub_operations=SubOperations(0, 0, 0, 0))
@@ -187,7 +188,7 @@ class RetrieveScu:
                 context_id = association.accepted[context]
                 explicit = context.transfer_syntax == uid.EXPLICIT_LITTLE_ENDIAN
                 numbers = {number: one for one, number in association.accepted.items()}
-                receiver = Receiver(folder, self.called_aet, numbers, take)
+                receiver = Receiver(folder, self.called_aet, numbers, _only(wanted, take))
                 responses = association.get(
                     encode(entity.keys, explicit=explicit),
                     context_id=context_id,
@@ -244,6 +245,12 @@ class RetrieveScu:
             response_timeout=self.response_timeout,
             storing=storing,
         )
+
+
+def _only(wanted: Sequence[Kept], take: Take) -> Take:
+    """Takes what was asked for."""
+    uids = frozenset(one.sop_instance_uid for one in wanted)
+    return lambda request: take(request) if request.sop_instance_uid in uids else status.CANNOT_UNDERSTAND
 
 
 def _followed(responses: Iterator[pdu.Response], watch: Watch, cancel: Callable[[], None]) -> pdu.Response:

@@ -61,9 +61,14 @@ def answered(tx: Transaction, event: Event, said: Study) -> Study | None:
         return None
     at = event.time.isoformat()
     tx.each(
-        "UPDATE copy SET state=?, failure=?, since=?, event=? WHERE archive=? AND sop_instance_uid=?",
+        # What it said it has not is asked for anew before it counts as kept: this report may be the older word.
+        "UPDATE copy SET state=?, failure=?, since=?, event=? WHERE archive=? AND sop_instance_uid=? AND study_uid=?"
+        " AND (state<>? OR ?<>0)",
         [
-            (FAILED if one.failure else COMMITTED, one.failure, at, event.id, archive, one.sop_instance_uid)
+            (
+                *(FAILED if one.failure else COMMITTED, one.failure, at, event.id),
+                *(archive, one.sop_instance_uid, study_uid, FAILED, one.failure),
+            )
             for one in said.instances
         ],
     )

@@ -32,16 +32,32 @@ class Rejected:
 def foreign(tx: Transaction, event: Event, said: Study) -> bool:
     """Whether a note names another patient than one of its instances has: reported, and it changes nothing."""
     stated = event.data.patient.identifiers if event.data.patient is not None else ()
-    named = {one.sop_instance_uid for one in said.instances}
-    rows = tx.rows("SELECT sop_instance_uid, patient FROM instance WHERE study_uid=?", (said.study_uid,))
-    owners = {patient for uid, patient in rows if patient and uid in named}
+    owners = _owners(tx, said)
     found, values = set(patients.find(tx, stated)), {one.value for one in stated}
     # By its number alone, because devices leave the issuer out.
-    if not stated or all(key in found or values & set(patients.values_of(tx, key)) for key in owners):
+    if all(key in found or values & set(patients.values_of(tx, key)) for key in owners):
         return False
-    reason = "a rejection note names another patient than its study has; nothing is rejected by it"
+    reason = (
+        "a rejection note names another patient than its instances have, or none; nothing is rejected by it"
+    )
     exceptions.report(tx, "rejection-patient-differs", said.note or said.study_uid, reason, event)
     return True
+
+
+def _owners(tx: Transaction, said: Study) -> set[str]:
+    """Keys of the patients of what a note names: wherever that stands, not only in the study that the note says."""
+    rows = tx.rows("SELECT sop_instance_uid, patient FROM instance WHERE study_uid=?", (said.study_uid,))
+    here = dict(rows)
+    owners = set[str]()
+    for one in said.instances:
+        uid = one.sop_instance_uid
+        row = (
+            (here[uid],)
+            if uid in here
+            else tx.one("SELECT patient FROM instance WHERE sop_instance_uid=?", (uid,))
+        )
+        owners.add(row[0] if row else "")
+    return owners - {""}
 
 
 def fold(tx: Transaction, event: Event, said: Study) -> None:
@@ -91,7 +107,7 @@ def wrong_entries(tx: Transaction, event: Event, study_uid: str) -> None:
         performed = PerformedStep.model_validate_json(body)
         if performed.discontinuation != WRONG_ENTRY:
             continue
-        left = _made_by(tx, study_uid, performed)
+        left = _left(tx, study_uid, performed)
         if left:
             reason = (
                 f"the worklist entry was the wrong one (110514) and {left} instances came of it; reject them:"
@@ -102,14 +118,26 @@ def wrong_entries(tx: Transaction, event: Event, study_uid: str) -> None:
             exceptions.clear(tx, "wrong-entry-images", uid)
 
 
-def _made_by(tx: Transaction, study_uid: str, performed: PerformedStep) -> int:
-    """How many instances of an MPPS are here and in use: those that it lists; where it lists none, the study's."""
+def made_by(tx: Transaction, study_uid: str, performed: PerformedStep) -> set[str]:
+    """Images that are of an MPPS: those that it lists. Where it lists none, what is here of the study and no other MPPS
+    lists: its row is served again, and the examination that follows has the same study."""
     listed = {uid for series in performed.series for uid in series.instances}
-    if not listed:
-        return remaining(tx, study_uid)
+    if listed:
+        return listed
+    rows = tx.rows(
+        "SELECT sop_instance_uid FROM instance WHERE study_uid=? AND sop_class_uid<>? AND NOT EXISTS (SELECT 1"
+        " FROM study_expected AS other WHERE other.study_uid=instance.study_uid"
+        " AND other.sop_instance_uid=instance.sop_instance_uid AND other.mpps<>?)",
+        (study_uid, NOTES, performed.uid),
+    )
+    return {uid for (uid,) in rows}
+
+
+def _left(tx: Transaction, study_uid: str, performed: PerformedStep) -> int:
+    """How many images of an MPPS are here and in use."""
     rows = tx.rows(
         "SELECT sop_instance_uid FROM instance WHERE study_uid=? AND NOT EXISTS"
         " (SELECT 1 FROM rejection WHERE rejection.sop_instance_uid=instance.sop_instance_uid)",
         (study_uid,),
     )
-    return len(listed & {uid for (uid,) in rows})
+    return len(made_by(tx, study_uid, performed) & {uid for (uid,) in rows})

@@ -5,7 +5,7 @@ No patient's data: UIDs, accession numbers, AE titles and times only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 from broker.registers import exceptions, studies
@@ -20,21 +20,29 @@ _WHERE: Final[Mapping[Which, str]] = {
     "incomplete": "EXISTS (SELECT 1 FROM study_expected AS e WHERE e.study_uid=study.study_uid AND NOT EXISTS"
     " (SELECT 1 FROM instance WHERE instance.sop_instance_uid=e.sop_instance_uid))",
     "unsafe": "EXISTS (SELECT 1 FROM instance WHERE instance.study_uid=study.study_uid AND (SELECT count(*) FROM copy"
-    f" WHERE copy.sop_instance_uid=instance.sop_instance_uid AND copy.state='{COMMITTED}')<?)",
+    f" WHERE copy.sop_instance_uid=instance.sop_instance_uid AND copy.state='{COMMITTED}'"
+    " AND copy.archive IN ({archives}))<?)",
     "rejected": "EXISTS (SELECT 1 FROM rejection WHERE rejection.study_uid=study.study_uid)",
 }
 
 
 def listed(
-    tx: Transaction, which: Which, *, copies: int, since: str = "", limit: int = 100
+    tx: Transaction,
+    which: Which,
+    *,
+    copies: int,
+    archives: Collection[str],
+    since: str = "",
+    limit: int = 100,
 ) -> list[dict[str, Any]]:
     """The studies of which something came since (ISO 8601, UTC), the latest first.
 
-    `copies`: archives that must have committed to an object before it is safe.
+    `copies`: archives that must have committed to an object before it is safe; of `archives`, those of the settings.
     """
-    asked: tuple[Value, ...] = (copies,) if which == "unsafe" else ()
+    asked: tuple[Value, ...] = (*archives, copies) if which == "unsafe" else ()
+    where = _WHERE[which].replace("{archives}", ",".join("?" * len(archives)) or "NULL")
     uids = tx.rows(
-        f"SELECT study_uid FROM study WHERE last>=? AND {_WHERE[which]} ORDER BY last DESC, study_uid LIMIT ?",
+        f"SELECT study_uid FROM study WHERE last>=? AND {where} ORDER BY last DESC, study_uid LIMIT ?",
         (since, *asked, limit),
     )
     return [found for (uid,) in uids if (found := described(tx, uid)) is not None]

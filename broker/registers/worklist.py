@@ -187,7 +187,9 @@ class Reader:
             gone, few = False, len(numbers) <= self._kept.most
             for start in range(0, len(numbers), _AT_ONCE[-1]):
                 some = numbers[start : start + _AT_ONCE[-1]]
-                standing = self._standing(some, started_by, keep=few)
+                # A slow device takes its time over those before: what is kept may not stand any more.
+                still = self._still(some) if start else some
+                standing = self._standing(still, started_by, keep=few) if still else []
                 gone = gone or len(standing) < len(some)
                 for said, status in standing:
                     if status and not said.held and (said.list, said.key) not in given:
@@ -206,6 +208,13 @@ class Reader:
             yield WorklistRow(
                 key=key, status=state_of_row(status, held=bool(held)), attributes=from_json(body), held=held
             )
+
+    def _still(self, numbers: Sequence[int]) -> list[int]:
+        """Those that stand; of an index alone, like the numbers themselves."""
+        size = next(size for size in _AT_ONCE if size >= len(numbers))
+        sql = f"SELECT id FROM worklist WHERE id IN ({','.join('?' * size)})"
+        found = {row for (row,) in self._read().rows(sql, [*numbers, *[numbers[-1]] * (size - len(numbers))])}
+        return [row for row in numbers if row in found]
 
     def _standing(self, numbers: Sequence[int], started_by: str, *, keep: bool) -> list[tuple[Wording, str]]:
         """Of these rows those that still stand, in the order of their start, with the status if they are shown.

@@ -24,6 +24,13 @@ FORGOTTEN: Final = timedelta(days=30)
 """What was asked longer ago is not asked again by itself."""
 
 
+NAMED: Final = 20_000
+"""Instances that are asked for again in one round, about: after an outage of days they are millions, and the rest has
+its turn in the next."""
+SENT: Final = 500
+"""Objects that are sent again in one round."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """A destination that keeps objects."""
@@ -105,11 +112,18 @@ class Due:
 
     stored: list[Stored] = field(default_factory=list)
     """To be asked for again."""
-    again: list[int] = field(default_factory=list)
-    """Numbers of deliveries that are to be made again."""
+    again: list[tuple[str, int]] = field(default_factory=list)
+    """Studies, with the numbers of deliveries that are to be made again."""
     overdue: dict[str, list[str]] = field(default_factory=dict)
     """By study: what a person is told."""
     failed: dict[str, list[str]] = field(default_factory=dict)
+    named: int = 0
+    """Instances in `stored`."""
+
+    def ask(self, stored: Stored) -> None:
+        """Has it asked for again."""
+        self.stored.append(stored)
+        self.named += len(stored.instances)
 
 
 def due(tx: Transaction, archives: Sequence[Archive], now: datetime, limits: Limits) -> Due:
@@ -128,15 +142,15 @@ def _unanswered(tx: Transaction, archive: Archive, now: datetime, limits: Limits
         late = since is not None and now - since >= limits.overdue
         if not late and not studyrules.asks_again(asked, now, limits.retry):
             continue
-        owed = _in_state(tx, archive.name, study_uid, STORED)
-        if not owed.instances:
+        number = _owed(tx, archive.name, study_uid)
+        if not number:
             continue
         if late:
-            number, day = len(owed.instances), f"{since:%Y-%m-%d %H:%M} UTC"
+            day = f"{since:%Y-%m-%d %H:%M} UTC"
             reason = f"{archive.name} owes its commitment for {number} instances since {day}"
             found.overdue.setdefault(study_uid, []).append(reason)
-        if studyrules.asks_again(asked, now, limits.retry):
-            found.stored.append(owed)
+        if found.named < NAMED and studyrules.asks_again(asked, now, limits.retry):
+            found.ask(_in_state(tx, archive.name, study_uid, STORED))
 
 
 def _asked(tx: Transaction, archive: Archive, now: datetime) -> Mapping[str, list[Asked]]:
@@ -172,13 +186,14 @@ def _failed(tx: Transaction, archive: Archive, found: Due) -> None:
                 case "ask":
                     ask.append((uid, sop_class, series))
                 case "send":
-                    found.again.append(tried.first)
+                    if len(found.again) < SENT:
+                        found.again.append((study_uid, tried.first))
                 case "tell":
                     told[failure] = told.get(failure, 0) + 1
                 case "wait":
                     pass
-        if ask:
-            found.stored.append(_stored(archive.name, study_uid, ask))
+        if ask and found.named < NAMED:
+            found.ask(_stored(archive.name, study_uid, ask))
         if told:
             numbers = ", ".join(
                 f"{number} with failure {failure:04X}" for failure, number in sorted(told.items())
@@ -202,6 +217,14 @@ def _tried(tx: Transaction, archive: str, event: int | None) -> Tried:
         open=any(state in ("queued", "parked") for _, state, _, _ in rows),
         delivered=max((finished or "" for _, state, _, finished in rows if state == "delivered"), default=""),
     )
+
+
+def _owed(tx: Transaction, archive: str, study_uid: str) -> int:
+    """How many instances of a study it has not spoken of."""
+    row = tx.one(
+        "SELECT count(*) FROM copy WHERE study_uid=? AND archive=? AND state=?", (study_uid, archive, STORED)
+    )
+    return int(row[0]) if row else 0
 
 
 def _in_state(tx: Transaction, archive: str, study_uid: str, state: str) -> Stored:

@@ -131,6 +131,7 @@ class Broker:
             on_events=self._committed,
             on_freed=lambda number: self._telemetry.count("broker_objects_freed_total", {}, number),
             leads=lambda: self._leader.leads,
+            fence=lambda tx: self._leader.fence(tx),
         )
         self._dicom = AssociationServer(
             settings.broker.bind,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from broker.registers.commitments import COMMITTED
+from broker.registers.commitments import COMMITTED, FAILED
 from broker.store.database import Database, Transaction
 
 log = structlog.get_logger("broker.studies")
@@ -24,13 +25,14 @@ log = structlog.get_logger("broker.studies")
 CHUNK: Final = 200
 """Files that are given up in one transaction."""
 ROUND: Final = 2000
-"""And about so many in one round: the others wait for the next, as other rounds wait for this one."""
+"""And so many are looked at in one round: the others wait for the next, as other rounds wait for this one."""
 
 ALONE: Final = "broker: files"
 """Held by whoever gives files up, and by whoever queues what needs one."""
 
 Safe = tuple[str, str, str]
 """Since when an archive has committed, SOP Instance UID, archive: the key by which they are gone through."""
+_START: Final[Safe] = ("", "", "")
 
 
 def given_up(tx: Transaction, sop_instance_uid: str) -> str:
@@ -39,29 +41,52 @@ def given_up(tx: Transaction, sop_instance_uid: str) -> str:
     return str(row[0]) if row is not None else ""
 
 
-def free(
-    database: Database, spool: Path, copies: int, keep: timedelta, now: datetime, stopping: threading.Event
-) -> int:
-    """Gives up and removes every file whose object is safe for so long; returns how many.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a file may go."""
 
-    A file that came later than that stays: somebody has just sent the object again.
+    archives: Collection[str]
+    """Whose word counts: one that the settings do not have any more keeps nothing."""
+    copies: int
+    keep: timedelta
+
+
+class Freeing:
+    """Gives up and removes every file whose object is safe for long enough, some a round.
+
+    It goes on where the last round ended, and at the end from the start: what is not safe yet, though an archive has
+    committed to it, costs no round more than `ROUND` looks. A file that came later than it had to stays: somebody has
+    just sent the object again.
     """
-    _remove(database, spool)  # what a node that died left
-    before, freed = now - keep, 0
-    after: Safe = ("", "", "")
-    while freed < ROUND and not stopping.is_set() and (found := _safe(database.read(), before, after)):
-        after = found[-1]
-        tx = database.read()
-        old = [
-            uid
-            for _, uid, _ in found
-            if (path := _path(tx, spool, uid)) is not None and _came_before(path, before)
-        ]
-        if old:
-            give = partial(_give_up, uids=old, copies=copies, before=before.isoformat(), now=now)
-            freed += database.write(give).result()
-            _remove(database, spool)
-    return freed
+
+    def __init__(self, database: Database, spool: Path, limits: Limits) -> None:
+        self._database = database
+        self._spool = spool
+        self._limits = limits
+        self._after = _START
+
+    def run(self, now: datetime, stopping: threading.Event) -> int:
+        """One round; how many files it gave up."""
+        _remove(self._database, self._spool)  # what a node that died left
+        before, freed = now - self._limits.keep, 0
+        for _ in range(0, ROUND, CHUNK):
+            if stopping.is_set():
+                break
+            tx = self._database.read()
+            found = _safe(tx, before, self._after)
+            self._after = found[-1] if len(found) == CHUNK else _START
+            old = [
+                uid
+                for _, uid, _ in found
+                if (path := _path(tx, self._spool, uid)) is not None and _came_before(path, before)
+            ]
+            if old:
+                give = partial(_give_up, uids=old, limits=self._limits, before=before.isoformat(), now=now)
+                freed += self._database.write(give).result()
+                _remove(self._database, self._spool)
+            if self._after == _START:
+                break
+        return freed
 
 
 def _safe(tx: Transaction, before: datetime, after: Safe) -> list[Safe]:
@@ -91,21 +116,28 @@ def _came_before(path: Path, moment: datetime) -> bool:
         return True
 
 
-def _give_up(tx: Transaction, *, uids: Sequence[str], copies: int, before: str, now: datetime) -> int:
-    """Those that nothing waits for. What is looked at here cannot change until this stands."""
+def _give_up(tx: Transaction, *, uids: Sequence[str], limits: Limits, before: str, now: datetime) -> int:
+    """Those that nothing waits for. What is looked at here cannot change until this stands.
+
+    Where an archive says that it does not have an object, its file is what can be sent there again.
+    """
     tx.alone(ALONE)
     freed = 0
     for uid in dict.fromkeys(uids):
-        kept = tx.one(
-            "SELECT count(*) FROM copy WHERE sop_instance_uid=? AND state=? AND since<=?",
-            (uid, COMMITTED, before),
-        )
+        said = [
+            (state, since)
+            for archive, state, since in tx.rows(
+                "SELECT archive, state, since FROM copy WHERE sop_instance_uid=?", (uid,)
+            )
+            if archive in limits.archives
+        ]
+        kept = sum(state == COMMITTED and since <= before for state, since in said)
         waits = tx.one(
             "SELECT 1 FROM instance JOIN event ON event.id=instance.event JOIN delivery ON delivery.event=event.seq"
             " WHERE sop_instance_uid=? AND delivery.state IN ('queued', 'parked', 'held') LIMIT 1",
             (uid,),
         )
-        if kept is None or kept[0] < copies or waits is not None:
+        if kept < limits.copies or any(state == FAILED for state, _ in said) or waits is not None:
             continue
         freed += tx.change(
             "INSERT INTO freed (sop_instance_uid, at) VALUES (?,?) ON CONFLICT (sop_instance_uid) DO NOTHING",

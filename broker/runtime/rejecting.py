@@ -17,7 +17,7 @@ from broker.dicom.key_object import Frame, Note
 from broker.dicom_identity import patient_module
 from broker.errors import ConfigError
 from broker.event import Code, Event, InstanceReference, Patient, PerformedStep
-from broker.registers import patients, rejections, studies
+from broker.registers import patients, rejections
 from broker.store.database import Transaction
 
 MANUFACTURER = "HL7/DICOM integration broker"
@@ -50,7 +50,7 @@ def chosen(
     }
     if not known:
         raise ConfigError("no images of this study came here; `broker studies list` shows those that did")
-    wanted = set(only) or (_made_by(tx, mpps) if mpps else set()) or set(known)
+    wanted = set(only) or (_made_by(tx, mpps, study_uid) if mpps else set(known))
     if strangers := wanted - set(known) if only else set():
         raise ConfigError(
             f"{len(strangers)} of the instances are not of this study, or never came here;"
@@ -77,7 +77,10 @@ def make(
     now: datetime,
     description: str = "",
 ) -> Made:
-    """The note as a file. `description` must hold no patient's value: it leaves with the note."""
+    """The note as a file. `description` must hold no patient's value: it leaves with the note.
+
+    Raises `ConfigError` where the instances are of several patients: a note is one patient's.
+    """
     note = Note(title=title, study_uid=study_uid, instances=instances)
     seed = f"note|{now.isoformat()}|{title.code}|" + "|".join(one.sop_instance_uid for one in instances)
     row = tx.one("SELECT accession FROM study WHERE study_uid=?", (study_uid,))
@@ -99,20 +102,32 @@ def make(
     return Made(note=note, sop_instance_uid=frame.sop_instance_uid, file=head + encode(document))
 
 
-def _made_by(tx: Transaction, mpps: str) -> set[str]:
-    """What an MPPS lists; where it lists nothing, the caller takes the study."""
+def _made_by(tx: Transaction, mpps: str, study_uid: str) -> set[str]:
     row = tx.one("SELECT body FROM mpps WHERE uid=?", (mpps,))
     if row is None:
         raise ConfigError("there is no such MPPS; `broker studies show` lists those of a study")
     performed = PerformedStep.model_validate_json(row[0])
-    return {one for series in performed.series for one in series.instances}
+    made_for = tx.rows(
+        "SELECT study_uid FROM mpps_step JOIN step ON step.key=mpps_step.step WHERE mpps_step.mpps=?", (mpps,)
+    )
+    if study_uid not in {*(one.study_uid for one in performed.steps), *(one for (one,) in made_for)}:
+        raise ConfigError("this MPPS is not of the study; `broker studies show` lists those that are")
+    return rejections.made_by(tx, study_uid, performed)
 
 
 def _patient(tx: Transaction, study_uid: str, instances: Sequence[InstanceReference]) -> Attributes:
     """As PAS has the patient, under the number that the images have in the archive; where PAS knows nobody, as the
     first instance said."""
-    key = studies.owner(tx, study_uid)
-    if key:
+    rows = tx.rows("SELECT sop_instance_uid, patient FROM instance WHERE study_uid=?", (study_uid,))
+    named = {one.sop_instance_uid for one in instances}
+    owners = {patient for uid, patient in rows if patient and uid in named}
+    if len(owners) > 1:
+        raise ConfigError(
+            f"these instances are of {len(owners)} patients, and a note is one patient's: name those of one with"
+            " --instance; `broker exceptions list` tells which (instance-patient-differs)"
+        )
+    if owners:
+        (key,) = owners
         patient = patients.get(tx, key).patient
         said = tx.one(
             "SELECT said_issuer, said_value FROM instance WHERE sop_instance_uid=?",

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from broker.errors import BrokerError, UnwritableError
+from broker.store.lease import LostLeaseError
 
 log = structlog.get_logger("broker.rounds")
 
@@ -51,6 +52,8 @@ class Rounds:
                     self._run()
             except InterruptedRoundError:
                 return
+            except LostLeaseError:
+                log.warning("a round was not finished: another node leads now", rounds=self._name)
             except UnwritableError:
                 pass  # told where it began; the next round finds the same
             except Exception:

@@ -7,11 +7,13 @@ routed like any other. No round is made while what the last one decided waits to
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,9 +26,11 @@ from broker.runtime import archives, freeing, replay, requests, studyrules
 from broker.runtime.archives import Due, Stored
 from broker.runtime.decided import decided
 from broker.runtime.figures import Gauge
+from broker.runtime.freeing import Freeing
 from broker.runtime.offline import Configured
 from broker.runtime.replay import ReplayError, Selection
 from broker.runtime.rounds import Rounds
+from broker.runtime.studyrules import Limits
 from broker.settings import Settings
 from broker.store.database import Database, Transaction
 
@@ -36,14 +40,21 @@ EVERY_SECONDS: Final = 2.0
 """A study whose MPPS list what is here is told complete within a few seconds."""
 SLOWLY: Final = timedelta(minutes=1)
 """How often it is looked what archives owe, what devices wait for, and which files may go."""
+SHARE: Final = 20
+"""And the longer that takes the seldomer, where an archive owes its word for very many studies: what is complete must
+not wait for it."""
+MOST_SLOWLY: Final = timedelta(minutes=15)
 YOUNG: Final = timedelta(minutes=10)
+AHEAD: Final = timedelta(hours=1)
+"""Further ahead of this one no node's clock is, unless it is wrong."""
 WHOLE: Final = timedelta(hours=1)
 """How often every study that was completed lately is looked at, not only those that something is known to wait of."""
-LATELY: Final = timedelta(days=7)
+LATELY: Final = timedelta(days=30)
+"""Longer than deliveries are tried (`park_after`): what a person lets go then is told too."""
 CHUNK: Final = 100
 """Decisions in one transaction: between them messages are taken."""
 WATCHED: Final = 200
-"""Studies, each at one archive, that are looked at in one round."""
+"""Studies that are looked at in one round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,35 +80,40 @@ class Studies:
         on_events: Callable[[], None] = lambda: None,
         on_freed: Callable[[int], None] = lambda _number: None,
         leads: Callable[[], bool] = lambda: True,
+        fence: Callable[[Transaction], None] = lambda _tx: None,
     ) -> None:
         """`configured`: with the routes that are in force when it is asked. `on_events`: called after each commit with
-        events. `on_freed`: told how many files were given up. `leads`: whether this node does it."""
+        events. `on_freed`: told how many files were given up. `leads`: whether this node does it. `fence`: raises
+        `LostLeaseError` in a transaction of a node that does not lead any more: another has said the same by then."""
         self._database = database
         self._configured = configured
         self._limits = studyrules.limits_of(settings.broker.studies)
         self._clock = clock
         self._on_events = on_events
         self._on_freed = on_freed
+        self._fence = fence
         self._site = settings.broker.site
-        self._spool = settings.spool_folder
         self._archives = archives.archives_of(settings)
+        self._names = frozenset(archive.name for archive in self._archives)
+        self._freeing = _freeing(database, settings.spool_folder, self._limits, self._names)
         self._ran: datetime | None = None
         self._slow: datetime | None = None
+        self._pause = SLOWLY
         self._whole: datetime | None = None
-        self._watched: dict[tuple[str, str], None] = {}
-        """Archive and study of which something may still be told as stored; what is lost with it, `WHOLE` finds."""
+        self._watched: dict[str, None] = {}
+        """Studies of which something may still be told as stored; what is lost with it, `WHOLE` finds."""
         self.rounds = Rounds("studies", self.run, EVERY_SECONDS, leads)
 
     def run(self) -> int:
         """One round; how many events it made."""
-        now, tx = self._clock(), self._database.read()
+        began, now, tx = time.monotonic(), self._clock(), self._database.read()
         if _unrouted(tx):
             return 0
         last, self._ran = self._ran, None  # what fails is looked at anew, whole
-        slowly = self._slow is None or now - self._slow >= SLOWLY
+        slowly = _over(self._slow, self._pause, now)
         said = [*self._complete(tx, now), *self._store(tx, now, last)]
         lately = None if slowly else now - YOUNG  # who waits long is looked at slowly
-        reports = requests.decided(tx, lately, now, self._limits)
+        reports = requests.decided(tx, lately, now, self._limits, self._names)
         said += [Said(type="commitment.reported", study=study) for study in reports]
         if slowly:
             found = archives.due(tx, self._archives, now, self._limits)
@@ -107,7 +123,8 @@ class Studies:
         self._write(said, now)
         if slowly:
             self._free(now)
-            self._slow = now
+            self._slow, took = now, timedelta(seconds=time.monotonic() - began)
+            self._pause = min(max(SLOWLY, took * SHARE), MOST_SLOWLY)
         self._ran = now
         return len(said)
 
@@ -119,12 +136,15 @@ class Studies:
     def _complete(self, tx: Transaction, now: datetime) -> Iterable[Said]:
         routed = _routed_until(tx, now)
         for study_uid, accession, last in tx.rows(
-            f"SELECT study_uid, accession, last FROM study WHERE state='{studies.RECEIVING}' AND last<=?"
-            " ORDER BY last, study_uid",
-            ((routed - studyrules.SETTLES).isoformat(),),
+            f"SELECT study_uid, accession, last FROM study WHERE state='{studies.RECEIVING}'"
+            " AND (last<=? OR last>?) ORDER BY last, study_uid",
+            ((routed - studyrules.SETTLES).isoformat(), (now + AHEAD).isoformat()),
         ):
             counted = studies.counted(tx, study_uid)
-            basis = studyrules.completes(counted, routed - datetime.fromisoformat(last), self._limits.quiet)
+            silent = routed - datetime.fromisoformat(last)
+            if silent < -AHEAD:  # a clock was ahead when that came: nobody waits until it is so late
+                silent = self._limits.quiet * studyrules.PERFORMING
+            basis = studyrules.completes(counted, silent, self._limits.quiet)
             if not basis:
                 continue
             lacks = f"MPPS list {counted.expected} instances, of which {counted.missing} are not here"
@@ -142,36 +162,39 @@ class Studies:
 
         `since`: when the last round was made; None: everything lately is looked at.
         """
-        if since is None or self._whole is None or now - self._whole >= WHOLE or now - since >= SLOWLY:
+        whole = since is None or _over(self._whole, WHOLE, now) or _over(since, SLOWLY, now)
+        if since is None or whole:
             since, self._whole = now - LATELY, now  # another node may have led meanwhile
-        for (study_uid,) in tx.rows(
+        rows = tx.rows(
             f"SELECT study_uid FROM study WHERE state='{studies.COMPLETE}' AND completed>=? ORDER BY completed",
             (since.isoformat(),),
-        ):
-            self._watched |= {(archive.name, study_uid): None for archive in self._archives}
-        for key in list(islice(self._watched, WATCHED)):
-            del self._watched[key]
-            archive, study_uid = key
-            state = tx.one("SELECT state FROM study WHERE study_uid=?", (study_uid,))
-            if state != (studies.COMPLETE,):
+        )
+        found = dict.fromkeys(study_uid for (study_uid,) in rows)
+        if found:  # what has just been completed has its turn before what is only looked at to be sure
+            self._watched = self._watched | found if whole else found | self._watched
+        for study_uid in list(islice(self._watched, WATCHED)):
+            del self._watched[study_uid]
+            if tx.one("SELECT state FROM study WHERE study_uid=?", (study_uid,)) != (studies.COMPLETE,):
                 continue  # it will be completed anew
-            if archives.has_all(tx, archive, study_uid):
-                continue
-            if archives.waits(tx, archive, study_uid):
-                self._watched[key] = None  # at the end: the others have their turn first
-            elif (found := archives.newly_stored(tx, archive, study_uid)).instances:
-                yield _said(found)
+            for archive in self._archives:
+                if archives.has_all(tx, archive.name, study_uid):
+                    continue
+                if archives.waits(tx, archive.name, study_uid):
+                    self._watched[study_uid] = None  # at the end: the others have their turn first
+                elif (stored := archives.newly_stored(tx, archive.name, study_uid)).instances:
+                    yield _said(stored)
 
     def _again(self, found: Due, now: datetime) -> None:
         """Sends again what an archive says it does not have."""
         by = By(who="broker", at=now.isoformat(), reason="the archive says that it does not have the object")
-        for number in found.again:
+        for study_uid, number in found.again:
             try:
                 replay.run(
                     self._database, self._configured(), Selection(deliveries=(number,)), "sent", by, now
                 )
             except ReplayError as exc:
-                log.warning("an object that an archive lost cannot be sent again", reason=str(exc))
+                reason = f"an object that an archive does not have cannot be sent again: {exc}"
+                found.failed.setdefault(study_uid, []).append(reason)
 
     def _report(self, tx: Transaction, found: Due, now: datetime) -> None:
         """Exceptions as they stand now; what is over is cleared. Written only where something changed."""
@@ -192,18 +215,30 @@ class Studies:
             if self.rounds.stopping.is_set():
                 break
             part = said[first : first + CHUNK]
-            self._database.write(partial(_insert, said=part, site=self._site, now=now)).result()
+            work = partial(_insert, fence=self._fence, said=part, site=self._site, now=now)
+            self._database.write(work).result()
             self._on_events()
 
     def _free(self, now: datetime) -> None:
-        if self._limits.keep is None:
+        if self._freeing is None:
             return
-        freed = freeing.free(
-            self._database, self._spool, self._limits.copies, self._limits.keep, now, self.rounds.stopping
-        )
+        freed = self._freeing.run(now, self.rounds.stopping)
         if freed:
             self._on_freed(freed)
             log.info("files given up that archives keep", files=freed)
+
+
+def _freeing(database: Database, spool: Path, limits: Limits, names: frozenset[str]) -> Freeing | None:
+    """None: files stay for ever."""
+    if limits.keep is None:
+        return None
+    told = freeing.Limits(archives=names, copies=limits.copies, keep=limits.keep)
+    return Freeing(database, spool, told)
+
+
+def _over(since: datetime | None, wait: timedelta, now: datetime) -> bool:
+    """Whether a wait is over; where the clock was set back nobody waits until it is there again."""
+    return since is None or not timedelta() <= now - since < wait
 
 
 def _unrouted(tx: Transaction) -> bool:
@@ -227,7 +262,10 @@ def _said(stored: Stored) -> Said:
     return Said(type="study.stored", study=study)
 
 
-def _insert(tx: Transaction, *, said: Sequence[Said], site: str, now: datetime) -> None:
+def _insert(
+    tx: Transaction, *, fence: Callable[[Transaction], None], said: Sequence[Said], site: str, now: datetime
+) -> None:
+    fence(tx)
     for one in said:
         kind, study = one.type, one.study
         raw = json.dumps({kind: study.study_uid or study.transaction_uid}).encode()

@@ -120,19 +120,23 @@ class Item:
     """Its SOP class; empty where that is not known."""
     committed: int
     """Archives that have committed to it."""
+    disputed: bool = False
+    """Another object came under its UID and was refused: whoever asks may mean that one."""
 
 
 def decided(items: Sequence[Item], waited: timedelta, limits: Limits) -> tuple[InstanceReference, ...] | None:
     """What a device is told of the objects that it asked about `waited` ago; None: one is undecided.
 
     Failure reasons (PS3.3 C.14.1.1): 0119H where it is of another class, 0112H where it never came, 0110H where
-    archives still owe their word when the wait is over.
+    archives still owe their word when the wait is over, or until a person has seen to another object of that UID.
     """
     found: list[InstanceReference] = []
     for item in items:
         failure = 0
         if item.here and item.received_class not in ("", item.sop_class_uid):
             failure = status.CLASS_INSTANCE_CONFLICT
+        elif item.disputed:
+            failure = status.PROCESSING_FAILURE
         elif item.committed < limits.copies:
             if not item.here and waited > limits.quiet:
                 failure = status.NO_SUCH_SOP_INSTANCE

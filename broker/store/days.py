@@ -46,17 +46,22 @@ def ensure(tx: Transaction, day: str) -> None:
     """Sees to it that the day's tables stand."""
     if day in tx.standing:
         return
-    if not _stands(tx, day):
+    if _lacking(tx, day):
         tx.alone("broker: days")  # at midnight every node wants the same tables
-        if not _stands(tx, day):
-            for name, columns in _COLUMNS.items():
-                tx.create(table(name, day), columns, clustered=name == "message_key")
-            tx.execute("INSERT INTO day (day) VALUES (?)", (day,))
+        for name in _lacking(tx, day):
+            tx.create(table(name, day), _COLUMNS[name], clustered=name == "message_key")
+        tx.execute("INSERT INTO day (day) VALUES (?) ON CONFLICT (day) DO UPDATE SET bodies=1", (day,))
     tx.standing.add(day)
 
 
-def _stands(tx: Transaction, day: str) -> bool:
-    return tx.one("SELECT 1 FROM day WHERE day=?", (day,)) is not None
+def _lacking(tx: Transaction, day: str) -> tuple[Name, ...]:
+    """Tables that are to be made. A day whose bodies are gone comes again where a clock was ahead and is set back:
+    what is received then must not be refused."""
+    row = tx.one("SELECT bodies, leaving FROM day WHERE day=?", (day,))
+    if row is None:
+        return tuple(_COLUMNS)
+    bodies, leaving = row
+    return () if bodies or leaving else BODIES
 
 
 def known(tx: Transaction, *, since: str = "", bodies: bool = False) -> list[str]:
@@ -76,6 +81,7 @@ def leaving(tx: Transaction) -> list[str]:
 
 def drop_bodies(tx: Transaction, day: str) -> None:
     """Bodies and payloads of a day are gone; what happened that day can still be read."""
+    tx.standing.discard(day)
     for name in BODIES:
         tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
     tx.execute("UPDATE day SET bodies=0 WHERE day=?", (day,))

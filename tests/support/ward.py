@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from broker.runtime import rebuild
 from broker.runtime.decided import decided
 from broker.runtime.offline import Configured, instance
 from broker.runtime.studies import Studies
+from broker.store.database import Transaction
 from tests.support.mpps import MPPS
 
 if TYPE_CHECKING:
@@ -76,16 +77,26 @@ class Ward:
         self.freed: list[int] = []
         self.studies = self.node()
 
-    def node(self, **options: Any) -> Studies:
-        """A node that has just begun to lead."""
+    def node(
+        self,
+        archives: Sequence[str] | None = None,
+        fence: Callable[[Transaction], None] = lambda _tx: None,
+        **options: Any,
+    ) -> Studies:
+        """A node that has just begun to lead; `archives`: those that its settings have, else as the house's."""
         told = self._settings.broker.studies.model_copy(update=options)
         broker = self._settings.broker.model_copy(update={"studies": told})
+        outbound = self._settings.outbound
+        if archives is not None:
+            (pacs,) = [one for one in outbound if one.name == "pacs"]
+            outbound = tuple(replace(pacs, name=name) for name in archives)
         return Studies(
             self.house.database,
             lambda: self.house.configured,
-            replace(self._settings, broker=broker),
+            replace(self._settings, broker=broker, outbound=outbound),
             lambda: self.now,
             on_freed=self.freed.append,
+            fence=fence,
         )
 
     def images(self, *numbers: int) -> None:

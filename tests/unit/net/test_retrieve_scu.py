@@ -251,6 +251,31 @@ def test_what_cannot_be_kept_is_a_failed_sub_operation(scu: RetrieveScu, folder:
     assert [path.name for path in folder.iterdir()] == ["2.25.1.dcm"]
 
 
+def test_what_was_not_asked_for_is_not_taken(
+    scu: RetrieveScu,
+    archive: Archive,
+    images: list[FileDataset],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An archive that mixes its answers up sends another patient's object."""
+    other = dcmread(path_of(images[2]))
+    other.StudyInstanceUID, other.SOPInstanceUID = "2.25.900", "2.25.901"
+    other.file_meta.MediaStorageSOPInstanceUID = "2.25.901"
+
+    def sent(_event: object) -> Iterator[object]:
+        yield 2
+        yield 0xFF00, images[0]
+        yield 0xFF00, other
+
+    monkeypatch.setattr(archive, "_sent", sent)
+    first = Entity(study_uid=STUDY, series_uid="2.25.101", sop_instance_uid="2.25.1")
+    done = scu.get(first, folder, into(folder))
+
+    assert (done.received, done.sub_operations.failed) == (1, 1)
+    assert [path.name for path in folder.iterdir()] == ["2.25.1.dcm"]
+
+
 def test_nothing_there_is_no_failure(scu: RetrieveScu, folder: Path) -> None:
     done = scu.get(Entity(study_uid="2.25.9"), folder, into(folder))
 

@@ -99,6 +99,25 @@ def test_a_late_answer_to_a_request_that_was_made_anew_counts(registers: Registe
     assert states(registers) == {("pacs", "1"): COMMITTED}
 
 
+def test_a_report_speaks_of_the_study_that_was_asked_for_alone(registers: Registers) -> None:
+    asked = stored(1, at=1)
+    registers.fold(asked)
+    other = Study(study_uid="2.25.2", archive="pacs", instances=references([2]))
+    registers.fold(event("study.stored", 2, source="clock", study=other))
+    registers.fold(answered(asked, 1, 2, at=3))
+    assert states(registers) == {("pacs", "1"): COMMITTED, ("pacs", "2"): STORED}
+
+
+def test_the_late_word_of_an_older_request_does_not_outweigh_a_failure(registers: Registers) -> None:
+    older, newer = stored(1, at=1), stored(1, at=2)
+    registers.fold(older)
+    registers.fold(newer)
+    registers.fold(answered(newer, at=3, failed=(1,)))
+    registers.fold(answered(older, 1, at=4))
+    assert states(registers) == {("pacs", "1"): FAILED}
+    assert registers.tx.rows("SELECT answered='' FROM commitment") == [(0,), (0,)]
+
+
 def test_routes_see_which_archive_committed_to_what_of_whom(registers: Registers) -> None:
     asked = stored(1, at=3)
     for one in (
@@ -197,7 +216,9 @@ def test_any_order_of_requests_and_answers(story: list[tuple[str, Any, set[int]]
             failed, well = (numbers, ()) if word == "failed" else ((), numbers)
             told, state = answered(asked, *well, at=at, failed=failed), FAILED if failed else COMMITTED
         for number in numbers if asked.id not in over else ():
-            if word == "stored" or (archive, str(number)) in wanted:
+            before, _ = wanted.get((archive, str(number)), ("", ""))
+            # What failed is asked for anew before it counts as kept.
+            if word == "stored" or (before and (before, state) != (FAILED, COMMITTED)):
                 wanted[archive, str(number)] = (state, told.id)
         if word != "stored" and (STORED, asked.id) not in wanted.values():
             over.add(asked.id)

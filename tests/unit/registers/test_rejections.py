@@ -98,6 +98,26 @@ def test_a_note_of_another_patient_rejects_nothing(registers: Registers) -> None
     assert registers.reported("rejection-patient-differs") == ["2.25.99"]
 
 
+def test_a_note_without_a_patient_rejects_nothing_of_anybody(registers: Registers) -> None:
+    known(registers)
+    received(registers, "2.25.1")
+    assert rejected(registers, "2.25.1", who=None).view is None
+    assert out_of_use(registers) == []
+    assert registers.reported("rejection-patient-differs") == ["2.25.99"]
+
+
+def test_a_note_cannot_reach_another_patients_images_by_naming_them_in_its_own_study(
+    registers: Registers,
+) -> None:
+    known(registers)
+    theirs = instance("2.25.7", study_uid="2.25.700", sop_class_uid=CT)
+    registers.said("instance.received", patient=OTHER, instance=theirs)
+    received(registers, "2.25.1")
+    assert rejected(registers, "2.25.1", "2.25.7").view is None
+    assert registers.tx.rows("SELECT * FROM rejection") == []
+    assert registers.reported("rejection-patient-differs") == ["2.25.99"]
+
+
 def test_a_note_without_an_issuer_is_its_patients_by_the_number(registers: Registers) -> None:
     known(registers)
     received(registers, "2.25.1")
@@ -177,6 +197,26 @@ def test_where_the_modality_lists_nothing_it_is_the_study(registers: Registers) 
     assert registers.reported("wrong-entry-images") == ["2.25.50"]
     rejected(registers, "2.25.1")
     assert registers.reported("wrong-entry-images") == []
+
+
+def test_the_examination_that_follows_a_wrong_entry_is_not_its(registers: Registers) -> None:
+    """The row was served again: the right examination came under the same study."""
+    known(registers)
+    wrong_entry(registers)
+    received(registers, "2.25.1", "2.25.2")
+    reference = StepReference(study_uid=STUDY, accession_number="A1", step_id=STEP.step_id)
+    right = PerformedStep(uid="2.25.51", status="IN PROGRESS", calling_aet="CT1_STO", steps=(reference,))
+    registers.said("step.started", patient=WHO, performed=right)
+    made = PerformedSeries(series_uid="2.25.60", instances=("2.25.1", "2.25.2"))
+    ended = right.model_copy(update={"status": "COMPLETED", "series": (made,)})
+    registers.said("step.completed", performed=ended)
+    registers.said("study.completed", study=Study(study_uid=STUDY, basis="mpps", number=2, expected=2))
+
+    assert registers.reported("wrong-entry-images") == []
+    received(registers, "2.25.3")
+    (wrong,) = (one for (one,) in registers.tx.rows("SELECT body FROM mpps WHERE uid='2.25.50'"))
+    said = PerformedStep.model_validate_json(wrong)
+    assert rejections.made_by(registers.tx, STUDY, said) == {"2.25.3"}
 
 
 def test_images_that_come_later_are_found_when_the_study_is_complete(registers: Registers) -> None:

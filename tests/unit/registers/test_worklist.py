@@ -289,6 +289,29 @@ def test_a_row_that_is_written_while_it_is_read_is_served_as_it_is_now(
         assert item["ScheduledProcedureStepStartTime"] == "180000"
 
 
+@pytest.mark.parametrize("change", ["moved", "withdrawn"])
+def test_a_row_that_is_written_while_a_slow_device_takes_others_is_not_shown_as_it_was(
+    three: Registers, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """It was read for the query before, and is kept."""
+    monkeypatch.setattr(worklist, "_AT_ONCE", (1,))
+    slow = reader(three)
+    assert len(list(slow.candidates())) == 3
+
+    rows = iter(slow.candidates())
+    first = next(rows)
+    if change == "moved":
+        put(three, "RIS|F3|S3", station_aets=("MR1_STO",), start_date="20260313", patient_id="700999")
+    else:
+        worklist.withdraw(three.tx, "worklist", "RIS|F3|S3")
+    found = {row.key: row.attributes["PatientID"] for row in (first, *rows)}
+    assert found == {
+        "RIS|F1|S1": "700123",
+        "RIS|F1|S2": "700123",
+        **({"RIS|F3|S3": "700999"} if change == "moved" else {}),
+    }
+
+
 def test_a_row_of_a_broker_that_counted_them_is_never_taken_for_another(registers: Registers) -> None:
     put(registers)
     registers.tx.execute("DELETE FROM worklist_station")

@@ -44,19 +44,66 @@ def test_without_an_end_nothing_is_given_up(ward: Ward) -> None:
     assert ward.files() == 1
 
 
+def second(ward: Ward, state: str = "committed") -> None:
+    """Another archive has it too."""
+    sql = (
+        "INSERT INTO copy (archive, sop_instance_uid, study_uid, state, failure, since, event)"
+        " SELECT 'second', sop_instance_uid, study_uid, ?, failure, since, event FROM copy"
+    )
+    ward.house.database.write(lambda tx: tx.execute(sql, (state,))).result()
+
+
 def test_as_many_archives_must_have_committed_as_the_settings_say(ward: Ward) -> None:
     ward.stored(1)
     ward.answer()
-    ward.round(8 * DAY, by=ward.node(copies=2))
+    both = ("pacs", "second")
+    ward.round(8 * DAY, by=ward.node(both, copies=2))
     assert ward.files() == 1
-    ward.house.database.write(
-        lambda tx: tx.execute(
-            "INSERT INTO copy (archive, sop_instance_uid, study_uid, state, failure, since, event)"
-            " SELECT 'second', sop_instance_uid, study_uid, state, failure, since, event FROM copy"
-        )
-    ).result()
-    ward.round(by=ward.node(copies=2))
+    second(ward)
+    ward.round(by=ward.node(both, copies=2))
     assert ward.files() == 0
+
+
+def test_an_archive_that_the_settings_do_not_have_any_more_keeps_nothing(ward: Ward) -> None:
+    ward.stored(1)
+    ward.answer()
+    ward.round(8 * DAY, by=ward.node(["another"]))
+    assert (ward.files(), freed(ward)) == (1, [])
+
+
+def test_what_another_archive_says_it_lacks_stays_so_that_it_can_be_sent(ward: Ward) -> None:
+    ward.stored(1)
+    ward.answer()
+    second(ward, "failed")
+    ward.round(8 * DAY, by=ward.node(("pacs", "second")))
+    assert (ward.files(), freed(ward)) == (1, [])
+
+
+def test_what_is_not_safe_yet_neither_slows_a_round_nor_hides_the_rest(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.stored(1, 2, 3)
+    ward.answer()
+    oldest = sorted(uid for (uid,) in ward.rows("SELECT sop_instance_uid FROM copy"))[:2]
+    for uid in oldest:
+        ward.house.database.write(
+            lambda tx, uid=uid: tx.execute(
+                "INSERT INTO copy (archive, sop_instance_uid, study_uid, state, failure, since, event)"
+                " SELECT 'second', sop_instance_uid, study_uid, 'failed', 272, since, event FROM copy"
+                " WHERE sop_instance_uid=?",
+                (uid,),
+            )
+        ).result()
+    monkeypatch.setattr("broker.runtime.freeing.CHUNK", 1)
+    monkeypatch.setattr("broker.runtime.freeing.ROUND", 2)
+    node = ward.node(("pacs", "second"))
+    ward.round(8 * DAY, by=node)
+    assert ward.files() == 3, "only so many are looked at"
+    ward.round(HOUR, by=node)
+    assert (ward.files(), freed(ward)) == (2, ["2.25.9.3"])
+    ward.house.database.write(lambda tx: tx.execute("DELETE FROM copy WHERE archive='second'")).result()
+    ward.round(HOUR, by=node)
+    assert ward.files() == 0, "and from the start again"
 
 
 @pytest.mark.parametrize("state", ["queued", "parked", "held"])

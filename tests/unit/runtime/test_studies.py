@@ -7,11 +7,14 @@ import pytest
 from broker.dicom import status
 from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
-from broker.registers import study_list
+from broker.registers import exceptions, study_list
+from broker.runtime import archives
 from broker.runtime.archives import Archive, archives_of
 from broker.runtime.figures import gauges
 from broker.runtime.offline import Configured
+from broker.store import days
 from broker.store.database import Database
+from broker.store.lease import LostLeaseError
 from tests.support.mpps import begun, ended, scheduled
 from tests.support.ward import CT, HOUR, MINUTE, SECOND, STUDY, Ward, image
 
@@ -57,12 +60,14 @@ def test_what_its_mpps_list_and_did_not_come_is_told_until_it_does(ward: Ward) -
     assert ward.round(5 * MINUTE) == ["study.completed"]
     assert ward.told("study-incomplete") == ["MPPS list 2 instances, of which 1 are not here"]
     tx = ward.house.database.read()
-    assert [row["study"] for row in study_list.listed(tx, "incomplete", copies=1)] == [STUDY]
+    assert [row["study"] for row in study_list.listed(tx, "incomplete", copies=1, archives=["pacs"])] == [
+        STUDY
+    ]
     ward.images(2)
     assert ward.round(5 * SECOND) == ["study.completed"]
     assert ward.last("study.completed").basis == "mpps"
     assert ward.told("study-incomplete") == []
-    assert study_list.listed(tx, "incomplete", copies=1) == []
+    assert study_list.listed(tx, "incomplete", copies=1, archives=["pacs"]) == []
 
 
 def test_while_routing_is_behind_nothing_is_quiet_and_nothing_said_twice(ward: Ward) -> None:
@@ -96,6 +101,32 @@ def test_an_archive_that_took_all_of_it_is_told_of_once(ward: Ward) -> None:
     assert ward.round(by=ward.node()) == [], "another node, which knows nothing, finds the same"
 
 
+def test_what_an_archive_takes_after_weeks_is_told_also_by_a_node_that_knows_nothing(ward: Ward) -> None:
+    ward.images(1)
+    ward.round(6 * MINUTE)
+    ward.now += 20 * 24 * HOUR
+    ward.arrive("pacs")
+    assert ward.round(by=ward.node()) == ["study.stored"]
+
+
+def test_what_is_just_complete_is_told_before_what_is_looked_at_to_be_sure(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.images(1)
+    ward.house.receive("images", image(2, "2.25.70"))
+    ward.house.route()
+    assert ward.round(6 * MINUTE) == ["study.completed"] * 2
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"] * 2
+    monkeypatch.setattr("broker.runtime.studies.WATCHED", 1)
+    node = ward.node()
+    ward.now = ward.house.receive("images", image(3, "2.25.71")).received + HOUR
+    ward.house.route()
+    ward.arrive("pacs")
+    assert ward.round(by=node) == ["study.completed"]
+    assert ward.round(SECOND, by=node) == ["study.stored"]
+
+
 def test_what_came_later_is_told_alone(ward: Ward) -> None:
     ward.images(1)
     ward.round(6 * MINUTE)
@@ -126,6 +157,30 @@ def test_an_archive_that_does_not_answer_is_asked_again_and_told_of(ward: Ward) 
     assert ward.copies() == [("pacs", "committed")] * 2
     ward.round(2 * MINUTE)
     assert ward.told("commitment-overdue") == []
+
+
+def test_after_an_outage_only_so_many_are_asked_for_in_one_round(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, study in enumerate(("2.25.70", "2.25.71", "2.25.72")):
+        ward.house.receive("images", image(number, study))
+    ward.house.route()
+    ward.now += HOUR
+    assert ward.round() == ["study.completed"] * 3
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"] * 3
+    ward.arrive("pacs-commitment")
+    monkeypatch.setattr(archives, "NAMED", 2)
+    assert ward.round(2 * HOUR) == ["study.stored"] * 2
+    assert ward.round(MINUTE) == ["study.stored"], "the rest has its turn"
+    ward.arrive("pacs-commitment")
+
+    monkeypatch.setattr(archives, "SENT", 1)
+    lost = "UPDATE copy SET state='failed', failure=?"
+    ward.house.database.write(lambda tx: tx.execute(lost, (status.NO_SUCH_SOP_INSTANCE,))).result()
+    for replays in (1, 2, 3, 3):
+        ward.round(MINUTE)
+        assert ward.rows("SELECT count(*) FROM delivery WHERE replay_of IS NOT NULL") == [(replays,)]
 
 
 def test_of_what_an_archive_did_not_speak_it_is_asked_again(ward: Ward) -> None:
@@ -174,6 +229,48 @@ def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> 
     assert ward.copies() == [("pacs", "committed")] * 2
 
 
+def test_what_cannot_be_sent_again_is_told(ward: Ward) -> None:
+    ward.stored(1)
+    day = ward.now.date().isoformat()
+    ward.house.database.write(lambda tx: days.drop_bodies(tx, day)).result()
+    ward.now += 24 * HOUR
+    ward.answer([status.NO_SUCH_SOP_INSTANCE])
+    for _ in range(2):
+        ward.round(2 * MINUTE)
+        (told,) = ward.told("commitment-failed")
+        assert "cannot be sent again" in told
+        assert "--mode rendered" in told
+
+
+def test_what_takes_long_is_looked_at_more_seldom(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    def due(*_: object) -> archives.Due:
+        looks.append(0)
+        return archives.Due()
+
+    monkeypatch.setattr(archives, "due", due)
+    monkeypatch.setattr("broker.runtime.studies.time.monotonic", lambda: 30.0 * len(looks))
+    for _ in range(11):
+        ward.round(MINUTE)
+    assert len(looks) == 2, "half a minute's work every ten minutes"
+
+
+def test_what_came_while_a_clock_was_ahead_is_completed_all_the_same(ward: Ward) -> None:
+    ward.images(1)
+    ward.now -= 365 * 24 * HOUR
+    assert ward.round() == ["study.completed"]
+
+
+def test_a_clock_that_was_set_back_stops_nothing(ward: Ward) -> None:
+    ward.round(365 * 24 * HOUR)
+    ward.now -= 365 * 24 * HOUR
+    ward.stored(1)
+    ward.answer([status.PROCESSING_FAILURE])
+    ward.round(2 * MINUTE)
+    assert len(ward.told("commitment-failed")) == 1
+
+
 def asked(ward: Ward, *uids: str, sop_class: str = CT) -> None:
     items = tuple(InstanceReference(sop_class_uid=sop_class, sop_instance_uid=uid) for uid in uids)
     said = Study(requester="CT1_STO", transaction_uid="2.25.77", instances=items)
@@ -205,6 +302,43 @@ def test_a_device_is_told_what_is_not_safe_when_the_wait_is_over(ward: Ward) -> 
         0,
         status.NO_SUCH_SOP_INSTANCE,
     ]
+
+
+def test_a_node_that_was_stalled_and_leads_no_more_tells_nothing_a_second_time(ward: Ward) -> None:
+    ward.stored(1)
+    ward.answer()
+    asked(ward, "2.25.9.1")
+
+    def lost(_tx: object) -> None:
+        raise LostLeaseError("leader: another node has it")
+
+    with pytest.raises(LostLeaseError):
+        ward.node(fence=lost).run()
+    assert ward.round(SECOND) == ["commitment.reported"]
+
+
+def test_what_a_removed_archive_committed_to_is_not_safe(ward: Ward) -> None:
+    ward.stored(1)
+    ward.answer()
+    asked(ward, "2.25.9.1")
+    assert ward.round(SECOND, by=ward.node(["another"])) == []
+    tx = ward.house.database.read()
+    for archive, unsafe in (("pacs", []), ("another", [STUDY])):
+        found = study_list.listed(tx, "unsafe", copies=1, archives=[archive])
+        assert [row["study"] for row in found] == unsafe
+
+
+def test_a_device_whose_object_was_refused_is_not_told_that_it_is_safe(ward: Ward) -> None:
+    """Another object came first under its UID: that one is safe, its own is nowhere."""
+    ward.stored(1)
+    ward.answer()
+    at = ward.now.isoformat()
+    ward.house.database.write(
+        lambda tx: exceptions.note(tx, "instance-differs", "2.25.9.1", "refused", at=at)
+    ).result()
+    asked(ward, "2.25.9.1")
+    assert ward.round(SECOND) == ["commitment.reported"]
+    assert [one.failure for one in ward.last("commitment.reported").instances] == [status.PROCESSING_FAILURE]
 
 
 def test_a_device_waits_no_longer_than_the_settings_say(ward: Ward) -> None:

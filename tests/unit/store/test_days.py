@@ -65,8 +65,15 @@ def test_bodies_leave_while_the_keys_stand(tx: Transaction) -> None:
         "delivery_body_20260310", "message_body_20260310", "message_key_20260309", "message_key_20260310"
     ]  # fmt: skip
     assert (days.known(tx), days.known(tx, bodies=True)) == ([DAY, NEXT], [NEXT])
+
+
+def test_a_day_that_comes_again_after_its_bodies_left_takes_bodies_again(tx: Transaction) -> None:
+    """A clock was ahead for an hour, retention took it at its word, and the clock was set back."""
     days.ensure(tx, DAY)
-    assert "message_body_20260309" not in tables(tx), "they do not come back empty"
+    days.drop_bodies(tx, DAY)
+    days.ensure(tx, DAY)
+    tx.execute(f"INSERT INTO {days.table('message_body', DAY)} VALUES (1, ?)", (b"a",))
+    assert days.known(tx, bodies=True) == [DAY]
 
 
 def test_a_day_that_leaves_is_looked_into_no_more_and_forgotten_at_its_end(tx: Transaction) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from adapters.commitment.ask import OUTBOUND, ArchiveCommitment, RequestSender, 
 from broker.adapter import Delivery, OutboundContext, Target
 from broker.dicom import commitment, status
 from broker.errors import (
+    AskPersonError,
     DeliveryError,
     PermanentDeliveryError,
     TransientDeliveryError,
@@ -85,6 +87,14 @@ def test_an_archive_is_asked(archive: Archive) -> None:
     request = archive.wait_for_requests()[-1]
     assert outcome(request) == (["2.25.1.1", "2.25.1.2"], {})
     assert request.TransactionUID == commitment.transaction_of(seen().event.id)
+
+
+def test_no_archive_is_asked_for_the_objects_of_another(archive: Archive) -> None:
+    """A route without `where` would have one archive's word count as another's."""
+    other = Study(study_uid="2.25.1", archive="vna", instances=INSTANCES)
+    payload = render_request(View(event=event("study.stored", study=other)), TARGET).payload
+    with pytest.raises(AskPersonError, match="answers for pacs, and this is about objects of vna"):
+        sender(archive.port).deliver(replace(delivery(), payload=payload))
 
 
 @pytest.mark.parametrize(
