@@ -42,6 +42,8 @@ class Tap:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
+                # A shell that runs the tests in the background has its children ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         assert self.process.stdin is not None
         self.process.stdin.write(stdin.encode())

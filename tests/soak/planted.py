@@ -36,8 +36,9 @@ serving.Serving._store = losing
 """,
     "mix": """
 from adapters.modality.asking import Asking
+from broker.dicom.matching import Query
 
-Asking.matches = lambda self, row: True
+Query.matches = lambda self, row: True
 Asking.stations = property(lambda self: ())
 """,
 }

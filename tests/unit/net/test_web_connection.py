@@ -142,11 +142,12 @@ def test_a_status_is_of_the_bytes_of_the_place_or_of_the_moment(
 
 @pytest.mark.parametrize(
     ("header", "least", "most"),
-    [("120", 120, 120), ("-1", 0, 0), ("soon", 0, 0), ("", 0, 0), (formatdate(time.time() + 900), 600, 900)],
+    [("120", 120, 120), ("-1", 0, 0), ("soon", 0, 0), ("", 0, 0), ("in 15 minutes", 600, 900)],
 )
 def test_retry_after_is_told(header: str, least: float, most: float) -> None:
+    said = formatdate(time.time() + 900) if header == "in 15 minutes" else header
     with (
-        connected(lambda request: request.answer(503, Retry_After=header)) as (_, connection),
+        connected(lambda request: request.answer(503, Retry_After=said)) as (_, connection),
         pytest.raises(UnreachableError) as told,
     ):
         get(connection)

@@ -130,7 +130,7 @@ def test_what_was_rejected_may_be_there_or_not(here: Registers) -> None:
     stored(here, "2.25.1.1", "2.25.1.2")
     rejected = (InstanceReference(sop_class_uid="1.2", sop_instance_uid="2.25.1.1"),)
     note = Study(study_uid=STUDY, reason=Code(code="113001"), note="2.25.7", instances=rejected)
-    here.said("study.rejected", source="images", study=note)
+    here.said("study.rejected", source="images", patient=KARI, study=note)
 
     assert differences(here, There(**{"2_25_1": {"2.25.1.2"}})).agrees
     assert differences(here, There(**{"2_25_1": {"2.25.1.1", "2.25.1.2"}})).agrees
