@@ -103,8 +103,8 @@ class WebServer:
                 thread = threading.Thread(
                     target=self._serve, args=(connection, len(self._connections) - 1), daemon=True
                 )
+                self._threads.append(thread)  # first: `join` must not miss one that has answered
                 thread.start()
-                self._threads.append(thread)
 
     def _serve(self, raw: socket.socket, number: int) -> None:
         with raw, contextlib.suppress(OSError):
