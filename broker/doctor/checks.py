@@ -207,11 +207,9 @@ def nodes(it: Scene) -> Iterator[Finding]:
 def open_files(it: Scene) -> Iterator[Finding]:
     dicom = it.settings.broker.dicom.max_associations
     hl7 = sum(getattr(s.config, "max_connections", 0) for s in it.settings.inbound if s.entry.enabled)
-    # An association has a file of its own while an object arrives, and in SQLite two for its view of the journal; a
-    # delivery may have one open beside its connection.
-    each = 2 if it.settings.broker.store.get_secret_value() else 4
+    # An association has a file of its own while an object arrives; a delivery may have one open beside its connection.
     outbound = sum(2 * s.entry.connections for s in it.settings.outbound if s.entry.enabled)
-    yield judge.open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], each * dicom + hl7 + outbound)
+    yield judge.open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 2 * dicom + hl7 + outbound)
 
 
 def certificates(it: Scene) -> Iterator[Finding]:

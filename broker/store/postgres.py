@@ -7,8 +7,7 @@ table's meaning.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import psycopg
@@ -18,7 +17,6 @@ from psycopg.types.numeric import Int8Dumper
 from broker.errors import StoreError
 from broker.store.database import Channel, Database, Heard, Session, Transaction, Value
 from broker.store.postgres_session import (
-    FAILURES,
     Connection,
     PostgresSession,
     Snapshot,
@@ -29,10 +27,8 @@ from broker.store.postgres_session import (
 )
 from broker.store.postgres_signals import Signals
 from broker.store.postgres_stalled import STALL_SECONDS
+from broker.store.readers import Readers
 from broker.store.schema import migrations, missing
-
-READERS: Final = 8
-"""Connections that read, at most: each is a process of the server's, and a statement takes less than a millisecond."""
 
 LIVELINESS: Final[Mapping[str, str | int]] = {
     "connect_timeout": 5,
@@ -51,54 +47,12 @@ MIGRATING: Final = "broker: schema"
 class _Reading(Waiting):
     """Each statement over whichever shared connection is free."""
 
-    def __init__(self, readers: _Readers) -> None:
+    def __init__(self, readers: Readers[Connection]) -> None:
         self._readers = readers
 
     def _fetch(self, sql: str, parameters: Sequence[Value]) -> tuple[list[tuple[Any, ...]], int]:
         with errors_told():
             return self._readers.use(lambda connection: fetched(run(connection, sql, parameters)))
-
-
-class _Readers:
-    """Connections that threads share, a statement at a time."""
-
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._connect = connect
-        self._slots = threading.BoundedSemaphore(READERS)
-        self._lock = threading.Lock()
-        self._idle: list[Connection] = []
-
-    def use(self, work: Callable[[Connection], tuple[list[tuple[Any, ...]], int]]) -> tuple[list[Any], int]:
-        """Runs it over an idle connection; over a new one where the server has ended that meanwhile."""
-        with self._slots:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is not None:
-                try:
-                    return work(connection)
-                except FAILURES:
-                    if not connection.closed:
-                        raise
-                    self.close()  # the others were ended with it
-                finally:
-                    self._give_back(connection)
-            connection = self._connect()
-            try:
-                return work(connection)
-            finally:
-                self._give_back(connection)
-
-    def _give_back(self, connection: Connection) -> None:
-        if not connection.closed:
-            with self._lock:
-                self._idle.append(connection)
-
-    def close(self) -> None:
-        """Closes those that nobody uses."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
 
 
 class PostgresDatabase(Database):
@@ -114,7 +68,7 @@ class PostgresDatabase(Database):
         super().__init__(_shown(told) + (f" ({schema})" if schema else ""))
         self._url, self._node, self._schema = url, node, schema
         self._conninfo = make_conninfo(url, **{k: v for k, v in LIVELINESS.items() if k not in told})
-        self._readers = _Readers(self._connect)
+        self._readers = Readers(self._connect, lambda connection: connection.closed)
         self._signals = Signals(self._connect, self.name)
 
     def close(self) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +19,7 @@ import structlog
 from broker.errors import StoreError
 from broker.store import days
 from broker.store.database import Database, Session, Transaction, Value
+from broker.store.readers import Readers
 from broker.store.schema import migrations, missing
 
 log = structlog.get_logger("broker.store")
@@ -60,7 +59,7 @@ def _failed(exc: apsw.Error) -> StoreError:
 
 
 class SqliteTransaction(Transaction):
-    """A transaction of the writer, or a reader."""
+    """Statements over one connection: a transaction of the writer's, or a snapshot."""
 
     gapless = True
     locking = ""
@@ -156,22 +155,29 @@ class SqliteSession(Session):
         return apsw.SQLITE_OK
 
 
-_READER_CACHE: Final = 256
-"""KiB of pages that a reading connection keeps, of which there is one for each association. SQLite's own 2,000 would
-be half a gigabyte for 250 devices, and every commit makes them worthless; the system keeps the file's pages anyway."""
+class _Reading(SqliteTransaction):
+    """Each statement over whichever shared connection is free; nothing can be written."""
+
+    def __init__(self, readers: Readers[apsw.Connection]) -> None:
+        self._readers = readers
+        self.standing = set()
+
+    def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._readers.use(lambda connection: connection.execute(sql, parameters).fetchall())
+        except _FAILURES as exc:
+            raise _failed(exc) from exc
 
 
 class SqliteDatabase(Database):
-    """One SQLite file; each thread reads through a connection of its own."""
+    """One SQLite file."""
 
     shared = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
-        self._readers = threading.local()
-        # Weak: a thread's connection goes with its thread (every DICOM association has one of its own).
-        self._open_readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._readers = Readers(self._reader, lambda _connection: False)
 
     def _start(self) -> Session:
         try:
@@ -190,11 +196,7 @@ class SqliteDatabase(Database):
         return SqliteDatabase(self.path.with_name(f"{name}.sqlite"))
 
     def read(self) -> Transaction:
-        connection: apsw.Connection | None = getattr(self._readers, "connection", None)
-        if connection is None:
-            self._readers.connection = connection = self._reader()
-            self._open_readers.add(connection)
-        return SqliteTransaction(connection)
+        return _Reading(self._readers)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Transaction]:
@@ -208,15 +210,13 @@ class SqliteDatabase(Database):
     def _reader(self) -> apsw.Connection:
         try:
             connection = _connect(self.path)
-            connection.execute(f"PRAGMA cache_size=-{_READER_CACHE}")
+            connection.execute("PRAGMA query_only=ON")
             return connection
         except apsw.Error as exc:
             raise StoreError(f"{self.path}: cannot be opened for reading: {type(exc).__name__}") from exc
 
     def _close_readers(self) -> None:
-        for reader in list(self._open_readers):
-            with contextlib.suppress(apsw.ThreadingViolationError):  # still reading: it goes with its thread
-                reader.close()
+        self._readers.close()
 
 
 def _connect(path: Path) -> apsw.Connection:

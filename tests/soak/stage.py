@@ -34,8 +34,7 @@ from tests.support.storescp import Storescp
 SAMPLE: Final = 30
 """Devices whose lists are compared row by row at the end, and images whose patient is."""
 _SPARE: Final = 40
-"""Threads that may stay when all devices are gone: kept for the next ones (broker.net.acceptor), each with its own view
-of the journal, which takes two files."""
+"""Threads, and files, that may stay when all devices are gone: broker.net.acceptor keeps some for the next ones."""
 _EXPECTED: Final = frozenset({"demographics-differ"})
 """Exceptions that the load makes on purpose: names change while an image is being taken."""
 
@@ -170,9 +169,7 @@ def _sampled(
     ]
     if report.findings:
         return
-    # SQLite gives files of a view that was closed to the next one, and closes none while others are open.
-    kept = {"threads": before.threads + _SPARE}
-    kept["files"] = before.files + 2 * _SPARE + max(sample.threads for sample in report.samples)
+    kept = {"threads": before.threads + _SPARE, "files": before.files + _SPARE}
     for name, most in kept.items():
         try:
             wait_until(partial(_at_most, now, name, most), f"at most {most} {name} are left", timeout=70.0)

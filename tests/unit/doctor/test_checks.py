@@ -50,17 +50,15 @@ def test_the_shipped_settings_have_nothing_to_find(scene: Scene) -> None:
         assert only(list(check(scene))).state == "ok"
 
 
-def test_each_association_may_have_four_files_and_two_where_the_journal_is_none(tmp_path: Path) -> None:
-    def needed(associations: int, store: str) -> int:
-        loaded = settings.load(SETTINGS, env={"BROKER_DATA": str(tmp_path), "BROKER_STORE": store})
+def test_each_association_may_have_two_files(tmp_path: Path) -> None:
+    def needed(associations: int) -> int:
+        loaded = settings.load(SETTINGS, env={"BROKER_DATA": str(tmp_path)})
         dicom = loaded.broker.dicom.model_copy(update={"max_associations": associations})
         changed = replace(loaded, broker=loaded.broker.model_copy(update={"dicom": dicom}))
         finding = only(list(checks.open_files(Scene(settings=changed, env={}, now=datetime.now(UTC)))))
         return int(finding.found.split()[-4])
 
-    assert needed(300, "") - needed(200, "") == 400
-    postgres = "postgresql://broker@localhost/broker"
-    assert needed(300, postgres) - needed(200, postgres) == 200
+    assert needed(300) - needed(200) == 200
 
 
 def test_a_journal_of_this_version_is_well(scene: Scene) -> None:

@@ -14,8 +14,9 @@ from broker.errors import StoreError, UnwritableError
 from broker.journal import intake, log, search
 from broker.store import days, tally
 from broker.store.database import ConflictError, InDoubtError, Transaction
-from broker.store.postgres import READERS, PostgresDatabase
+from broker.store.postgres import PostgresDatabase
 from broker.store.postgres_session import PostgresSession, translated
+from broker.store.readers import READERS
 from broker.store.schema import CURRENT
 from tests.support.engines import BROKEN_RULE, SECONDS, Held, note, notebook, notes
 from tests.support.events import event, local, patient, reception

@@ -363,10 +363,16 @@ def test_a_disk_that_fails_under_many_rows_is_a_store_error(database: SqliteData
 
 
 def test_a_statement_keeps_its_plan_whatever_is_bound(database: SqliteDatabase) -> None:
-    def asked(tx: Transaction) -> int:
-        return tx._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1)
+    def asked(connection: apsw.Connection) -> int:
+        return int(connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1))
 
-    assert (database.write(asked).result(10), asked(database.read())) == (1, 1)
+    assert database.write(lambda tx: asked(tx._connection)).result(10) == 1
+    assert database._readers.use(asked) == 1
+
+
+def test_who_reads_writes_nothing(database: SqliteDatabase) -> None:
+    with pytest.raises(StoreError, match="ReadOnlyError"):
+        database.read().rows("DELETE FROM note")
 
 
 def test_signals_go_nowhere_because_nobody_else_is_there(sqlite_database: SqliteDatabase) -> None:
