@@ -92,7 +92,7 @@ def settle(tx: Transaction, event: Event, visit: str, *, anew: str = "") -> list
             status = "CANCELED"
         if status is not None:
             step = held.step.model_copy(update={"status": status})
-            steps.rewrite(tx, event, replace(held, step=step))
+            steps.rewrite(tx, event, held, replace(held, step=step))
             changed.append(held.step.key)
     return changed
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
-from broker.registers import exceptions, patients
+from broker.registers import exceptions, patients, stations
 from broker.store.database import Transaction
 
 OPEN: Final = frozenset({"SCHEDULED", "ARRIVED"})
@@ -167,7 +167,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
             said=patients.said_under(tx, data.patient.identifiers, patient_key) if data.patient else None,
         )
         _check_study(tx, event, step, patient_key)
-        _store(tx, event, fresh)
+        _store(tx, event, None, fresh)
         if status in ENDED:
             # Kept, so that an order that comes later finds it; but nobody is told that something ended.
             _report_unmatched(tx, event, step.key)
@@ -192,6 +192,7 @@ def fold(tx: Transaction, event: Event, step: Step, patient_key: str) -> Held | 
     return _store(
         tx,
         event,
+        before,
         replace(
             before,
             step=merged,
@@ -293,7 +294,7 @@ def performed(tx: Transaction, event: Event, key: str, status: StepStatus) -> He
 
 
 def _become(tx: Transaction, event: Event, held: Held, status: StepStatus) -> Held:
-    return _store(tx, event, replace(held, step=held.step.model_copy(update={"status": status})))
+    return _store(tx, event, held, replace(held, step=held.step.model_copy(update={"status": status})))
 
 
 def _refuse(tx: Transaction, event: Event, held: Held, status: StepStatus | None) -> None:
@@ -334,12 +335,12 @@ def _order_overlaid(base: Order | None, said: Order | None) -> Order | None:
     return said.model_copy(update={n: getattr(base, n) for n in names if getattr(said, n) is None})
 
 
-def rewrite(tx: Transaction, event: Event, held: Held) -> None:
+def rewrite(tx: Transaction, event: Event, before: Held, after: Held) -> None:
     """Writes a step as its visit has it now: no order said so."""
-    _store(tx, event, held)
+    _store(tx, event, before, after)
 
 
-def _store(tx: Transaction, event: Event, held: Held) -> Held:
+def _store(tx: Transaction, event: Event, before: Held | None, held: Held) -> Held:
     step, order = held.step, held.order
     rest = EventData(order=order, encounter=held.encounter)
     tx.execute(
@@ -366,4 +367,6 @@ def _store(tx: Transaction, event: Event, held: Held) -> Held:
             _number(held.encounter.visit_number) if held.encounter else "",
         ),
     )
+    if before is not None and (before.step.status in ENDED) != (step.status in ENDED):
+        (stations.ended if step.status in ENDED else stations.reopened)(tx, step.key)
     return held

@@ -372,7 +372,7 @@ def _renumber(tx: Transaction, event: Event, old: Visit, number: Identifier, pat
         named = get(tx, _key(held.encounter.visit_number)) if held.encounter is not None else None
         if held.encounter is not None and named is not None and named.key == survivor.key:
             encounter = held.encounter.model_copy(update={"visit_number": number})
-            steps.rewrite(tx, event, replace(held, encounter=encounter))
+            steps.rewrite(tx, event, held, replace(held, encounter=encounter))
     tx.execute("UPDATE step SET visit=? WHERE visit=?", (survivor.key, old.key))
 
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 from broker.adapter import Rendered, Target, WorklistRow
 from broker.dicom.attributes import from_json
 from broker.event import Event, Step
-from broker.registers import exceptions
+from broker.registers import exceptions, stations
 from broker.registers.kept import Kept, Wording, number
-from broker.registers.steps import state_of_row
+from broker.registers.steps import ENDED, state_of_row
 from broker.store.database import Transaction, Value
 
 SERVED: Final = ("SCHEDULED", "ARRIVED")
@@ -66,10 +66,6 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             return state
     body = rendered.payload.decode()
     row = number(target.destination, step.key, body, reason)
-    start_date, stations = (
-        sps.get("ScheduledProcedureStepStartDate", ""),
-        sps.get("ScheduledStationAETitle", ""),
-    )
     tx.execute(
         "DELETE FROM worklist_station WHERE row=(SELECT id FROM worklist WHERE list=? AND key=?)",
         (target.destination, step.key),
@@ -85,7 +81,7 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             step.key,
             row,
             attributes.get("PatientID", ""),
-            start_date,
+            sps.get("ScheduledProcedureStepStartDate", ""),
             body,
             target.route,
             target.version,
@@ -96,10 +92,8 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     )
     if state == "HELD":
         return f"held: {reason}"
-    for aet in {stations} if isinstance(stations, str) else set(stations):
-        tx.execute(
-            "INSERT INTO worklist_station (aet, start_date, row) VALUES (?,?,?)", (aet, start_date, row)
-        )
+    if state not in ENDED:
+        stations.index(tx, row, sps)
     return "row" if state in SERVED else state
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from broker.errors import StoreError
 
-CURRENT: Final = 15
+CURRENT: Final = 16
 """Number of the schema that this version reads and writes."""
 
 
