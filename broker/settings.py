@@ -15,17 +15,19 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, create_model, model_validator
 
-from broker import profiles, registry, yamlfile
+from broker import profiles, registry
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
 from broker.device import AePattern, Device, find, merged
 from broker.dicom.aet import AeTitle
-from broker.errors import ConfigError, Fault
+from broker.errors import ConfigError, Fault, did_you_mean
 from broker.event import CLOCK, OPERATOR
 from broker.identity import Environment
-from broker.scalars import ZoneName, as_written
-from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
+from broker.scalars import Duration, Secret, Size, Switch, Text, ZoneName, as_written
+from broker.yamlfile import reading
+from broker.yamlfile.check import validate
+from broker.yamlfile.document import Document
 
 S = TypeVar("S")
 
@@ -366,11 +368,11 @@ class Settings:
 
 def load(path: Path, *, env: Mapping[str, str]) -> Settings:
     """Reads the settings with every fault at once. Raises `ConfigError`."""
-    document = yamlfile.load(path, env=env)
+    document = reading.load(path, env=env)
     faults: list[Fault] = []
     broker: BrokerSettings | None = None
     try:
-        broker = yamlfile.validate(document, BrokerSettings)
+        broker = validate(document, BrokerSettings)
     except ConfigError as exc:
         faults.extend(exc.faults)
     inbound = [
@@ -476,7 +478,7 @@ def _entries(
             continue
         spec: Any = load_adapter(adapters[wanted])
         try:
-            both = yamlfile.validate(document, entry_model(common, spec.config), at=at)
+            both = validate(document, entry_model(common, spec.config), at=at)
         except ConfigError as exc:
             faults.extend(exc.faults)
             continue

@@ -70,7 +70,7 @@ class Lazy(click.RichGroup):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from broker.yamlfile import did_you_mean
+            from broker.errors import did_you_mean
 
             hint = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command '{args[0]}'. {hint}".strip(), ctx)

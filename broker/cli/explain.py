@@ -13,7 +13,8 @@ from broker.cli.options import config_option, format_option, load_settings, prin
 from broker.errors import ConfigError
 from broker.routing.language import Given
 from broker.runtime.offline import Bench, configure
-from broker.yamlfile import load, validate
+from broker.yamlfile.check import validate
+from broker.yamlfile.reading import load
 
 
 @click.command("explain")

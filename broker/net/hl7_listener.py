@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field
 
 from broker import csvfile
 from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Stored, Verdict
-from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError
+from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError, did_you_mean
 from broker.hl7.ack import answers
 from broker.hl7.charset import Charset
 from broker.hl7.demographics import Issuers, read_issuer
@@ -33,7 +33,6 @@ from broker.ids import message_id
 from broker.net.mllp import MllpServer, Peer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
 from broker.scalars import Duration, Text, ZoneName
-from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_dict, tag_for_keyword
 
-from broker import contact, yamlfile
+from broker import contact
 from broker.adapter import Kind
 from broker.dicom import attributes
-from broker.errors import ConfigError, Fault
+from broker.errors import ConfigError, Fault, did_you_mean
 from broker.event import CLOCK
 from broker.hl7.er7 import parse_path
 from broker.routing.engine import Route, RouteSet, RouteTarget, SetField
@@ -42,7 +42,9 @@ from broker.routing.language import (
 from broker.routing.shared import Blocks
 from broker.routing.syntax import Call, ExpressionError, walk
 from broker.routing.tables import Table
-from broker.yamlfile import Document, NodePath, did_you_mean
+from broker.yamlfile.check import validate
+from broker.yamlfile.document import Document, NodePath
+from broker.yamlfile.reading import loads
 
 _TAKES: Mapping[Kind, tuple[str, ...]] = {"worklist": ("step",), "dicom": ("instance",)}
 _SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step"), "ORU^R01": ("study",)}
@@ -98,7 +100,7 @@ def load_files(
     documents: dict[str, Document] = {}
     for name, text in files.items():
         try:
-            documents[name] = yamlfile.loads(text, name, env=site.env)
+            documents[name] = loads(text, name, env=site.env)
         except ConfigError as error:
             faults += error.faults
     blocks = Blocks(
@@ -115,7 +117,7 @@ def load_files(
         document, wrong = blocks.joined(document)
         faults += wrong
         try:
-            spec = yamlfile.validate(document, RouteFile)
+            spec = validate(document, RouteFile)
         except ConfigError as error:
             faults += error.faults
             continue
