@@ -30,7 +30,8 @@ from broker.hl7.framing import Junk
 from broker.hl7.garbled import LETTERS_LOST, MOJIBAKE, REPAIRED, Policy
 from broker.identity import FLAGS, Rules
 from broker.ids import message_id
-from broker.net.mllp import MllpServer, Peer
+from broker.net.mllp_peer import Peer
+from broker.net.mllp_server import MllpServer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
 from broker.scalars import Duration, Text, ZoneName
 

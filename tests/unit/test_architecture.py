@@ -157,7 +157,7 @@ def test_every_room_has_its_place() -> None:
         ("broker.runtime", "import adapters.pas", "broker never imports adapters"),
         ("broker.cli.run", "def run():\n    from adapters import pas", "broker never imports adapters"),
         ("broker.journal.log", "from broker.routing import engine", "no stage imports another"),
-        ("broker.net.mllp", "from broker import journal", "no stage imports another"),
+        ("broker.net.mllp_server", "from broker import journal", "no stage imports another"),
         ("broker.delivery.lanes", "from ..registers import patients", "no stage imports another"),
         ("broker.event", "from broker.view import View", "imports go one way"),
         ("broker.hl7.er7", "import broker.dicom.uid", "imports go one way"),
