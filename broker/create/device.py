@@ -15,7 +15,7 @@ from typing import Final, Literal
 from broker.create.route import Tried, Wanted, route_files, test_text, trial
 from broker.create.samples import Sample, order
 from broker.create.splice import Sheet, at_end_of, into_list
-from broker.dicom import attributes
+from broker.dicom.vr_faults import vr_faults
 from broker.errors import ConfigError, did_you_mean
 from broker.routing.files import RouteFiles, TableFile
 from broker.runtime.offline import Configured, configure, read_files, shown
@@ -65,7 +65,7 @@ def plan(
     document = load(settings.file, env=env, name=shown(settings.file))
     files = read_files(settings)
     sheet = sheet_of(settings, files, table)
-    for text in attributes.faults({STATION: device.ae}):
+    for text in vr_faults({STATION: device.ae}):
         raise ConfigError(f"--ae: {text.text}")
     _refuse_taken(device, document, sheet)
     peers = {settings.file: into_list(document, PEERS, device.ae, env)}

@@ -14,7 +14,8 @@ from functools import cached_property
 from pydicom.dataset import Dataset
 
 from broker.dicom import ranges, uid, wildcard
-from broker.dicom.attributes import Attributes, Value, from_dataset, items_of, tag_of, vr_of
+from broker.dicom.attributes import Attributes, Value, items_of, tag_of, vr_of
+from broker.dicom.dataset import from_dataset
 from broker.dicom.keys import Item, KeyVerdict, first_item, narrows, values_of
 
 STEPS = "ScheduledProcedureStepSequence"

@@ -16,7 +16,7 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_dict, tag_for
 
 from broker import contact
 from broker.adapter import Kind
-from broker.dicom import attributes
+from broker.dicom.vr_faults import vr_faults
 from broker.errors import ConfigError, Fault, did_you_mean
 from broker.event import CLOCK
 from broker.hl7.er7 import parse_path
@@ -298,7 +298,7 @@ class _Reader:
                 self._fault("several-values", path, f"'{name}' holds one value", hint)
             literals = tuple(t.literal for t in templates if t.literal is not None)
             if literals and len(literals) == len(templates):
-                for broken in attributes.faults({name: literals if several else literals[0]}):
+                for broken in vr_faults({name: literals if several else literals[0]}):
                     self._fault("vr-rule", path, broken.text)
         return tuple(templates) if several else templates[0]
 

@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from broker import csvfile
-from broker.dicom import attributes
+from broker.dicom.vr_faults import vr_faults
 from broker.errors import ConfigError, Fault
 from broker.scalars import Text, as_written, moment
 from broker.yamlfile.check import validate
@@ -199,7 +199,7 @@ def _row(one: _Written) -> tuple[Row, list[str]]:
     """The row, and what is wrong with it."""
     problems = []
     if one.column == "aets":
-        problems += [broken.text for v in one.values for broken in attributes.faults({AE_TITLE: v})]
+        problems += [broken.text for v in one.values for broken in vr_faults({AE_TITLE: v})]
     if not one.code or not one.values:
         problems.append(f"'{one.column if one.code else 'code'}' is empty")
     period = {"from": "", "to": ""}

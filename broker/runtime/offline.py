@@ -21,7 +21,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from broker.adapter import Kind, ListenerPlace, Reader, Reception, Renderer
 from broker.delivery import ledger
 from broker.dicom import status
-from broker.dicom.attributes import from_dataset, from_json, to_dataset
+from broker.dicom.attributes import from_json
+from broker.dicom.dataset import from_dataset, to_dataset
 from broker.errors import ConfigError, Fault
 from broker.event import EventData, EventType, Study
 from broker.hl7.er7 import Message, is_batch, parse_path

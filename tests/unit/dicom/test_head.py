@@ -23,7 +23,8 @@ from pydicom.uid import (
 )
 
 from broker.dicom import elements, head, part10
-from broker.dicom.attributes import Attributes, from_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset
 from broker.errors import RemoteProtocolError
 from tests.support.shared import shared_files
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from broker.dicom import uid
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import STEPS, Query
 
 ROW: Attributes = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import Query
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.dicom import status, uid
-from broker.dicom.attributes import from_dataset
+from broker.dicom.dataset import from_dataset
 from broker.errors import PermanentDeliveryError, TransientDeliveryError, UnreachableError
 from broker.net import action_scu
 from broker.net.action_scu import Call, Place

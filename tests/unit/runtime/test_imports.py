@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, dcmwrite
 
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.encode import encode
 from broker.dicom_identity import Profile
 from broker.event import Event, EventData

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import STEPS, Query
 from broker.journal import log as journal
 from broker.registers import worklist
