@@ -29,7 +29,7 @@ from broker.routing.expression import (
     compile_template,
     literal_template,
 )
-from broker.routing.files import is_shared, own_name, read_folder
+from broker.routing.files import is_shared, own_name
 from broker.routing.language import (
     Given,
     Hl7Target,
@@ -65,35 +65,16 @@ class Site:
     """What destinations are made of that take something else than their kind does (`OutboundSpec.takes`)."""
 
 
-def load_folder(
-    folder: Path,
-    *,
-    destinations: Mapping[str, Kind],
-    tables: Mapping[str, Table] | None = None,
-    env: Mapping[str, str] | None = None,
-    sources: Collection[str] | None = None,
-    shown_as: str = "",
-) -> RouteSet:
-    """All `*.yaml` of a folder, in the order of their names, with the blocks of its `_shared/*.yaml`.
-
-    `shown_as` is what faults call the folder.
-
-    Raises:
-        ConfigError: with every fault of every file.
-    """
-    site = Site(destinations=destinations, tables=tables or {}, env=env or {}, sources=sources)
-    shown = shown_as or folder.as_posix()
-    texts, unread = read_folder(folder, shown)
-    return load_files(texts, site, folder=folder, unread=unread)
-
-
 def load_files(
     files: Mapping[str, str], site: Site, *, folder: Path | None = None, unread: Sequence[Fault] = ()
 ) -> RouteSet:
-    """Texts of route files and of shared blocks by the name that faults call them; see `load_folder`.
+    """Texts of route files and of shared blocks by the name that faults call them, in their order.
 
     `folder`: where the messages of their tests stand; None: not looked for. `unread`: faults that are known already.
     The set's version is a hash of routes, tables and what environment references stand for, wherever the files stand.
+
+    Raises:
+        ConfigError: with every fault of every file.
     """
     routes: list[Route] = []
     faults: list[Fault] = list(unread)

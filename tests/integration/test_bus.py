@@ -15,13 +15,13 @@ from redis.exceptions import RedisError
 
 from broker.bus.connection import connected
 from broker.bus.publisher import Publisher, Unconfirmed, publishing
-from broker.bus.subscriber import Subscriber
 from broker.bus.topology import DELIVERY_LIMIT, Address, dead
 from broker.event import Event
 from tests.support import events
 from tests.support.processes import wait_until
 from tests.support.rabbitmq import RabbitMq
 from tests.support.redis import Redis
+from tests.support.subscriber import Subscriber
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
