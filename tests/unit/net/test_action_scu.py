@@ -67,20 +67,6 @@ def server(tmp_path: Path, acting: Acting) -> Iterator[AssociationServer]:
     found.stop(grace=1.0)
 
 
-@pytest.fixture(scope="module")
-def listening() -> Iterator[Device]:
-    found = Device()
-    found.start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def device(listening: Device) -> Device:
-    listening.forget()
-    return listening
-
-
 def test_an_archive_is_asked() -> None:
     archive = Archive()
     archive.start()
