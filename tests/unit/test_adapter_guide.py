@@ -15,7 +15,8 @@ from adapters.epj import OUTBOUND as EPJ
 from adapters.pas import INBOUND as PAS
 from broker import errors
 from broker.adapter import API_VERSION, Delivery, Kind, OutboundSpec
-from broker.settings import InboundEntry, OutboundEntry, entry_model
+from broker.entries import entry_model
+from broker.settings import InboundEntry, OutboundEntry
 from broker.testing import conformance
 from broker.yamlfile.check import validate
 from broker.yamlfile.reading import loads

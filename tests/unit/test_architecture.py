@@ -21,7 +21,7 @@ LAYERS = (
     {"hl7", "dicom", "csvfile"},
     {"view", "statement", "store", "telemetry"},
     {"adapter"},
-    {"device", "dicom_identity", "reception", "registry"},
+    {"device", "dicom_identity", "entries", "reception", "registry"},
     {"dicom_request"},
     {"journal", "bus", "registers", "routing", "delivery", "net", "profiles"},
     {"settings", "simulate", "testing"},
