@@ -16,7 +16,7 @@ from broker.routing import report
 from broker.routing.files import SHARED
 from broker.routing.lint import lint
 from broker.routing.rules import RULES, explained
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.surroundings import surroundings_of
 
 

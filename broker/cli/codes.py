@@ -16,8 +16,8 @@ from broker.errors import ConfigError, did_you_mean
 from broker.routing import codes
 from broker.routing.engine import RouteSet
 from broker.routing.tables import Row, Table
+from broker.runtime.configured import configure
 from broker.runtime.missing import Missing, missing
-from broker.runtime.offline import configure
 from broker.scalars import moment
 
 

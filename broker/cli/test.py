@@ -17,7 +17,7 @@ from broker.routing import coverage as coverages
 from broker.routing.coverage import Coverage, Point, Report
 from broker.routing.testing import Difference, TestResult
 from broker.routing.update import UpdateError, rewritten
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.runtime.trial import Trial
 from broker.yamlfile.document import NodePath
 

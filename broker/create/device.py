@@ -18,7 +18,7 @@ from broker.create.splice import Sheet, at_end_of, into_list
 from broker.dicom.vr_faults import vr_faults
 from broker.errors import ConfigError, did_you_mean
 from broker.routing.files import RouteFiles, TableFile
-from broker.runtime.offline import Configured, configure, read_files, shown
+from broker.runtime.configured import Configured, configure, read_files, shown
 from broker.settings import Settings
 from broker.yamlfile.document import Document
 from broker.yamlfile.reading import load, loads

@@ -13,7 +13,7 @@ from broker.errors import Fault
 from broker.event import BY_TIME, CLOCK
 from broker.hl7 import charset as hl7_charset
 from broker.routing.surroundings import Source, Surroundings
-from broker.runtime.offline import shown
+from broker.runtime.configured import shown
 from broker.settings import OutboundSetting, Settings
 from broker.yamlfile.document import Document
 from broker.yamlfile.reading import load
