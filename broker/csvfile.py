@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.errors import ConfigError, Fault
-from broker.yamlfile import did_you_mean, read_text
+from broker.errors import ConfigError, Fault, did_you_mean
+from broker.yamlfile.reading import read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, Field
 
 from broker.adapter import Options
 from broker.dicom import vr
-from broker.dicom.attributes import PN_GROUP, key_of, tag_of, vr_of
+from broker.dicom.attributes import key_of, tag_of, vr_of
 from broker.dicom.charset import Term
+from broker.dicom.fit import PN_GROUP
 from broker.errors import LocalProtocolError
 from broker.scalars import Duration, Switch, Text
 

@@ -19,8 +19,9 @@ BrokerError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 AckCode = Literal["AA", "AE", "AR"]
@@ -85,6 +86,12 @@ class Fault:
     def __str__(self) -> str:
         text = f"{self.file}:{self.line}:{self.column}: {self.message}"
         return " ".join(part for part in (text, self.note, self.hint) if part)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint: `Did you mean 'x'?`, or nothing when nothing known is near."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'?" if near else ""
 
 
 class ConfigError(BrokerError):

@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 
-from broker import profiles, registry, yamlfile
+from broker import profiles, registry
 from broker.adapter import InboundSpec, Options, OutboundSpec
 from broker.bus.topology import Address, check_pattern, check_queue
 from broker.delivery.pace import Window
 from broker.device import AePattern, Device, find, merged
 from broker.dicom.aet import AeTitle
-from broker.errors import ConfigError, Fault
-from broker.event import CLOCK, OPERATOR
+from broker.entries import entry_model, read_entries
+from broker.errors import ConfigError, Fault, did_you_mean
 from broker.identity import Environment
-from broker.scalars import ZoneName, as_written
-from broker.yamlfile import Document, Duration, Secret, Size, Switch, Text, did_you_mean
-
-S = TypeVar("S")
+from broker.scalars import Duration, Secret, Size, Switch, Text, ZoneName
+from broker.yamlfile import reading
+from broker.yamlfile.check import validate
+from broker.yamlfile.document import Document
 
 
 class CelerySettings(Options):
@@ -366,16 +365,16 @@ class Settings:
 
 def load(path: Path, *, env: Mapping[str, str]) -> Settings:
     """Reads the settings with every fault at once. Raises `ConfigError`."""
-    document = yamlfile.load(path, env=env)
+    document = reading.load(path, env=env)
     faults: list[Fault] = []
     broker: BrokerSettings | None = None
     try:
-        broker = yamlfile.validate(document, BrokerSettings)
+        broker = validate(document, BrokerSettings)
     except ConfigError as exc:
         faults.extend(exc.faults)
     inbound = [
         InboundSetting(name=name, entry=entry, config=config, spec=spec)
-        for name, entry, config, spec in _entries(
+        for name, entry, config, spec in read_entries(
             document,
             "inbound",
             InboundEntry,
@@ -386,7 +385,7 @@ def load(path: Path, *, env: Mapping[str, str]) -> Settings:
     ]
     outbound = [
         OutboundSetting(name=name, entry=entry, config=config, spec=spec)
-        for name, entry, config, spec in _entries(
+        for name, entry, config, spec in read_entries(
             document,
             "outbound",
             OutboundEntry,
@@ -443,54 +442,6 @@ def _with_profiles(
             what = f"no profile is called '{device.profile}'"
             faults.append(document.fault(("devices", aet, "profile"), what, hint, code="wrong-value"))
     return found
-
-
-def _entries(
-    document: Document,
-    section: Literal["inbound", "outbound"],
-    common: type[Options],
-    adapters: Mapping[str, EntryPoint],
-    load_adapter: Callable[[EntryPoint], S],
-    faults: list[Fault],
-) -> list[tuple[str, Any, Any, S]]:
-    """Every entry of a section as (name, common options, adapter's options, adapter)."""
-    found = []
-    entries = document.value.get(section) if isinstance(document.value, dict) else None
-    for name, value in (entries if isinstance(entries, dict) else {}).items():
-        at = (section, name)
-        if section == "inbound" and name in (OPERATOR, CLOCK):
-            whose = "people decide" if name == OPERATOR else "time brings about"
-            what = f"no listener may be called '{name}': that is the source of what {whose}"
-            faults.append(document.fault(at, what, key=True, code="wrong-value"))
-            continue
-        if not isinstance(value, dict) or "adapter" not in value:
-            what = "'adapter' is missing" if isinstance(value, dict) else "must be a mapping"
-            code = "missing-key" if isinstance(value, dict) else "wrong-value"
-            faults.append(document.fault(at, what, key=True, code=code))
-            continue
-        wanted = str(as_written(value["adapter"]))
-        if wanted not in adapters:
-            hint = did_you_mean(wanted, adapters) or f"Installed: {', '.join(sorted(adapters))}."
-            what = f"no {section} adapter '{wanted}' is installed"
-            faults.append(document.fault((*at, "adapter"), what, hint, code="unknown-adapter"))
-            continue
-        spec: Any = load_adapter(adapters[wanted])
-        try:
-            both = yamlfile.validate(document, entry_model(common, spec.config), at=at)
-        except ConfigError as exc:
-            faults.extend(exc.faults)
-            continue
-        # Checked already, as one: taken apart without checking again.
-        entry = common.model_construct(**{n: getattr(both, n) for n in common.model_fields})
-        config = spec.config.model_construct(**{n: getattr(both, n) for n in spec.config.model_fields})
-        found.append((name, entry, config, spec))
-    return found
-
-
-def entry_model(common: type[Options], config: type[BaseModel]) -> type[BaseModel]:
-    """An entry's model: what every entry has, and what the adapter asks for."""
-    # Both as bases: fields alone would leave the adapter's own validators behind.
-    return create_model(f"{config.__name__}Entry", __base__=(config, common), __doc__=config.__doc__)
 
 
 def json_schema() -> dict[str, Any]:

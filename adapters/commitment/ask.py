@@ -79,12 +79,7 @@ class RequestSender:
                 f"{delivery.destination} answers for {self._archive}, and this is about objects of {archive}: mend"
                 " `where` of the route, then drop this one"
             )
-        call = action_scu.Call(
-            sop_class_uid=uid.STORAGE_COMMITMENT,
-            sop_instance_uid=uid.STORAGE_COMMITMENT_INSTANCE,
-            type_id=commitment.REQUEST,
-            information=information,
-        )
+        call = action_scu.Call(type_id=commitment.REQUEST, information=information)
         code = action_scu.act(self._place, call, delivery.confirm).status
         if status.is_success(code) or status.is_warning(code):
             return Receipt(detail=f"{code:04X}")

@@ -62,12 +62,7 @@ class ReportSender:
         """Tells the device."""
         information = dict(dicom.from_json(delivery.payload.decode()))
         requester = str(information.pop("requester"))
-        call = action_scu.Call(
-            sop_class_uid=uid.STORAGE_COMMITMENT,
-            sop_instance_uid=uid.STORAGE_COMMITMENT_INSTANCE,
-            type_id=commitment.event_type(information),
-            information=information,
-        )
+        call = action_scu.Call(type_id=commitment.event_type(information), information=information)
         code = self._told(requester, call, delivery)
         if status.is_success(code) or status.is_warning(code):
             return Receipt(detail=f"{code:04X}")

@@ -17,6 +17,7 @@ from broker.adapter import WorklistRow
 from broker.device import Device
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes, Value
+from broker.dicom.fit import with_short_names
 from broker.dicom.matching import STEPS, Query
 
 _STATION: Final = "ScheduledStationAETitle"
@@ -96,7 +97,7 @@ class Asking:
         device, lost = self.device, 0
         if device.lengths or device.upper_names or device.name_components < _WHOLE_NAME:
             answer, lost = _fitted(answer, device)
-        shown, cut = dicom.with_short_names(answer, device.name_length)
+        shown, cut = with_short_names(answer, device.name_length)
         return shown, lost + cut
 
     def _filled(self, row: Attributes) -> Attributes:

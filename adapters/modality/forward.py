@@ -20,6 +20,7 @@ from broker.dicom import attributes as dicom
 from broker.dicom import dataset, status, uid
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset, to_dataset
 from broker.dicom_identity import patient_module
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.event import Patient
@@ -95,10 +96,10 @@ class PerformedStepSender:
         """Sends the request. That it stands already is what a repeat hears whose answer was lost: it is delivered."""
         order = json.loads(delivery.payload)
         performed = dcmread(BytesIO(base64.b64decode(order["file"])))
-        operation = operation_of(dicom.from_dataset(performed))
+        operation = operation_of(from_dataset(performed))
         if order["coerce"] is not None:
             performed.decode()  # else texts would stay in the bytes of a character set that is named no more
-            performed.update(dicom.to_dataset(dicom.from_json(json.dumps(order["coerce"]))))
+            performed.update(to_dataset(dicom.from_json(json.dumps(order["coerce"]))))
         answer = self._scu.send(operation, order["uid"], dataset.write(performed, self._scu.syntax()))
         code, text = answer.status, f"{operation} answered with status {status.describe(answer.status)}"
         closed = (code, answer.error_id) == (status.PROCESSING_FAILURE, status.MAY_NO_LONGER_BE_UPDATED)

@@ -18,6 +18,7 @@ from broker.device import Device
 from broker.dicom import attributes as dicom
 from broker.dicom import charset, status
 from broker.dicom.encode import encode
+from broker.dicom.fit import transliterated
 from broker.dicom.matching import Query
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.dicom_listener import DicomListener
@@ -160,7 +161,7 @@ class _Matching:
 def _made(asking: Asking, row: WorklistRow, repeated: Repeated, *, explicit: bool) -> Made:
     answer = asking.answer(row.attributes)
     term = charset.choose(dicom.texts(answer), repeated.terms)
-    shown, replaced = dicom.transliterated(answer, term)
+    shown, replaced = transliterated(answer, term)
     shown, cut = asking.fitted(shown)
     identifier = encode(shown, charset=term, explicit=explicit)
     return Made(Answer(status=repeated.pending, identifier=identifier), bool(replaced or cut))

@@ -15,6 +15,7 @@ from broker.adapter import Claim, Reception
 from broker.dicom import attributes as dicom
 from broker.dicom import status, uid
 from broker.dicom.attributes import Attributes, items_of, text_of
+from broker.dicom.vr_faults import vr_faults
 from broker.dicom_identity import Profile, issuer, stated
 from broker.dicom_request import Request
 from broker.event import (
@@ -215,7 +216,7 @@ def _fault(said: Said) -> Fault | None:
         return Fault(
             code=status.INVALID_ATTRIBUTE_VALUE, reason=f"{dicom.place_of(name)}: no status that may be set"
         )
-    for broken in dicom.faults({keyword: head[keyword] for keyword in _MOMENTS if keyword in head}):
+    for broken in vr_faults({keyword: head[keyword] for keyword in _MOMENTS if keyword in head}):
         return Fault(
             code=status.INVALID_ATTRIBUTE_VALUE, reason=f"{dicom.place_of(broken.keyword)}: {broken.text}"
         )

@@ -11,6 +11,8 @@ from typing import Final, cast
 from broker.adapter import Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes, Value
+from broker.dicom.fit import with_short_names
+from broker.dicom.vr_faults import vr_faults
 from broker.dicom_identity import patient_module
 from broker.errors import UnmappableError
 from broker.event import Code, Identifier, PersonName, Step
@@ -55,7 +57,7 @@ def render_row(view: View, target: Target) -> Rendered:
         (item if keyword in STEP_KEYWORDS else row)[keyword] = value
     row["ScheduledProcedureStepSequence"] = (item,)
     # Names stay whole in the row: whoever is answered gets as much of them as it can take.
-    broken = dicom.faults(dicom.with_short_names(row)[0])
+    broken = vr_faults(with_short_names(row)[0])
     if broken:
         raise UnmappableError(f"{target.place}: {broken[0].keyword}: {broken[0].text}")
     summary = f"worklist row {len(row)} attributes"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from broker import csvfile
-from broker.dicom import attributes, uid
+from broker.dicom import uid
+from broker.dicom.vr_faults import vr_faults
 from broker.errors import ConfigError
 from broker.event import Code, Draft, Encounter, EventData, Patient, Step
 from broker.reception import Profile
@@ -54,7 +55,7 @@ def read(path: Path) -> tuple[Clinic, ...]:
             description=cells.get("description", ""),
             location=cells.get("location", ""),
         )
-        problems = [b.text for a in clinic.aets for b in attributes.faults({"ScheduledStationAETitle": a})]
+        problems = [b.text for a in clinic.aets for b in vr_faults({"ScheduledStationAETitle": a})]
         if not clinic.place or not clinic.aets:
             problems.append(f"'{'aets' if clinic.place else 'place'}' is empty.")
         if _CS.fullmatch(clinic.modality) is None:

@@ -32,7 +32,8 @@ from broker.hl7.demographics import read_issuer
 from broker.hl7.er7 import Header, Message
 from broker.ids import message_id
 from broker.net.hl7_listener import Issuer
-from broker.net.mllp import MllpServer, Peer
+from broker.net.mllp_peer import Peer
+from broker.net.mllp_server import MllpServer
 from broker.reception import acknowledge, check_header
 from broker.scalars import Duration, Text
 from broker.statement import IheClaim, Statement

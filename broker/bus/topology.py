@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from broker.errors import did_you_mean
 from broker.event import EVENT_TYPES, Event
-from broker.yamlfile import did_you_mean
 
 Transport = Literal["memory", "redis", "amqp"]
 

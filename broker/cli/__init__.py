@@ -11,7 +11,7 @@ from typing import Any, Final
 import rich_click as click
 
 from broker import __version__
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, did_you_mean
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -70,8 +70,6 @@ class Lazy(click.RichGroup):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from broker.yamlfile import did_you_mean
-
             hint = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"there is no command '{args[0]}'. {hint}".strip(), ctx)
         return super().resolve_command(ctx, args)

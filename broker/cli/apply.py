@@ -27,8 +27,8 @@ from broker.plan.report import summary
 from broker.routing.testing import TestResult
 from broker.runtime import nodes, routesets
 from broker.runtime.applying import Applied, Expected, apply
+from broker.runtime.configured import Configured, configure
 from broker.runtime.inforce import MUST_AGREE
-from broker.runtime.offline import Configured, configure
 from broker.runtime.trial import Trial
 from broker.settings import Settings
 from broker.store.database import Database

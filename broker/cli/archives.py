@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from broker.adapter import Archive
-from broker.errors import ConfigError
+from broker.errors import ConfigError, did_you_mean
 from broker.net.retrieve_scu import RetrieveScu
 from broker.settings import Settings
-from broker.yamlfile import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,14 +11,13 @@ import rich_click as click
 
 from broker.cli.options import config_option, load_settings, print_json
 from broker.cli.watch import changes
-from broker.errors import ConfigError, Fault
+from broker.errors import ConfigError, Fault, did_you_mean
 from broker.routing import report
 from broker.routing.files import SHARED
 from broker.routing.lint import lint
 from broker.routing.rules import RULES, explained
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.surroundings import surroundings_of
-from broker.yamlfile import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from broker.journal.devices import Safe
 from broker.net import action_scu, echo_scu
 from broker.registers.worklist import Reader
 from broker.runtime.archives import archives_of
-from broker.runtime.offline import read_files
+from broker.runtime.configured import read_files
 from broker.runtime.queries import GIVEN
 from broker.settings import Settings
 from broker.why import checkup

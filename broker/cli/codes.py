@@ -12,14 +12,13 @@ from typing import Any
 import rich_click as click
 
 from broker.cli.options import DURATION, config_option, format_option, journal_of, load_settings, print_json
-from broker.errors import ConfigError
+from broker.errors import ConfigError, did_you_mean
 from broker.routing import codes
 from broker.routing.engine import RouteSet
 from broker.routing.tables import Row, Table
+from broker.runtime.configured import configure
 from broker.runtime.missing import Missing, missing
-from broker.runtime.offline import configure
 from broker.scalars import moment
-from broker.yamlfile import did_you_mean
 
 
 @click.group("codes")

@@ -18,7 +18,7 @@ from broker.conformance import dicom, hl7, ihe
 from broker.conformance.document import Document, markdown
 from broker.conformance.facts import Facts
 from broker.routing.testing import Case, Outcome, Output, run_tests
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.runtime.trial import Trial
 
 STATEMENTS: Final[Mapping[str, Callable[[Facts], Document]]] = MappingProxyType(

@@ -23,7 +23,7 @@ from broker.create import device
 from broker.create.listing import Listed, listed
 from broker.errors import ConfigError
 from broker.registers.worklist import Reader
-from broker.runtime.offline import read_files, shown
+from broker.runtime.configured import read_files, shown
 from broker.settings import Settings
 
 table_option = click.option(

@@ -26,7 +26,7 @@ from broker.conformance.document import markdown
 from broker.graph.model import graph
 from broker.graph.text import mermaid
 from broker.routing import rules, schema
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.trial import Trial
 from broker.telemetry import METRICS
 

@@ -12,8 +12,10 @@ import rich_click as click
 from broker.cli.options import config_option, format_option, load_settings, print_json
 from broker.errors import ConfigError
 from broker.routing.language import Given
-from broker.runtime.offline import Bench, configure
-from broker.yamlfile import load, validate
+from broker.runtime.configured import configure
+from broker.runtime.offline import Bench
+from broker.yamlfile.check import validate
+from broker.yamlfile.reading import load
 
 
 @click.command("explain")

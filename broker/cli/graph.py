@@ -15,9 +15,9 @@ from broker.cli.options import config_option, load_settings, open_journal, print
 from broker.graph.model import Graph, Live, graph
 from broker.graph.svg import svg
 from broker.graph.text import dot, mermaid
+from broker.runtime.configured import configure
 from broker.runtime.figures import status
 from broker.runtime.inforce import live_configured
-from broker.runtime.offline import configure
 
 DRAWN: Final[Mapping[str, Callable[[Graph], str]]] = MappingProxyType(
     {"mermaid": mermaid, "dot": dot, "svg": svg}

@@ -20,7 +20,7 @@ from broker.plan.proposal import Plan, short
 from broker.plan.rows import remade
 from broker.plan.shadow import Registers, choose, shadow
 from broker.runtime import routesets
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.rebuild import BASELINE
 from broker.scalars import moment
 

@@ -28,8 +28,8 @@ from broker.errors import ConfigError
 from broker.routing.files import RouteFiles, difference
 from broker.routing.language import check_name
 from broker.runtime import routesets
-from broker.runtime.offline import configure, read_files, shown
-from broker.yamlfile import read_text
+from broker.runtime.configured import configure, read_files, shown
+from broker.yamlfile.reading import read_text
 
 
 @click.group("routes")

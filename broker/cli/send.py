@@ -10,7 +10,7 @@ from broker.cli.options import config_option, format_option, load_settings, prin
 from broker.errors import ConfigError
 from broker.hl7.ack import Acknowledgement, read_acks
 from broker.hl7.er7 import is_batch
-from broker.net.mllp import MllpClient
+from broker.net.mllp_client import MllpClient
 
 
 @click.command("send")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import rich_click as click
 
@@ -26,6 +26,8 @@ from broker.simulate.records import Arrival, Records
 from broker.simulate.senders import Sender
 from broker.simulate.sink import Sink
 from broker.simulate.story import Exam
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Host of the broker.")
 seed_option = click.option(
@@ -61,17 +63,28 @@ _SHOWN: Final = {
 """What is shown of a row: nothing that says whose it is."""
 
 
+def _feeding(function: F) -> F:
+    """The options of who sends HL7 to a listener."""
+    for option in (
+        format_option,
+        seed_option,
+        host_option,
+        click.option(
+            "--rate", type=click.FloatRange(0.01), default=10.0, show_default=True, help="Messages a second."
+        ),
+        click.option(
+            "--count", type=click.IntRange(1), default=100, show_default=True, help="Messages to send."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @click.command("pas")
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=2575, show_default=True, help="Its ADT listener."
 )
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Messages to send.")
-@click.option(
-    "--rate", type=click.FloatRange(0.01), default=10.0, show_default=True, help="Messages a second."
-)
-@host_option
-@seed_option
-@format_option
+@_feeding
 def pas(host: str, port: int, count: int, rate: float, seed: int | None, as_json: bool) -> None:
     """Send ADT of outpatients, inpatients and merges on one connection. Ends with 0 only if all are taken.
 
@@ -84,13 +97,7 @@ def pas(host: str, port: int, count: int, rate: float, seed: int | None, as_json
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=2576, show_default=True, help="Its order listener."
 )
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Messages to send.")
-@click.option(
-    "--rate", type=click.FloatRange(0.01), default=10.0, show_default=True, help="Messages a second."
-)
-@host_option
-@seed_option
-@format_option
+@_feeding
 def ris(host: str, port: int, count: int, rate: float, seed: int | None, as_json: bool) -> None:
     """Send orders, changes and cancels (ORM, OMI) on one connection. Ends with 0 only if all are taken.
 

@@ -25,7 +25,7 @@ from broker.cli.options import (
     load_settings,
     patients_number,
 )
-from broker.errors import ConfigError, StoreError
+from broker.errors import ConfigError, StoreError, did_you_mean
 from broker.event import EVENT_TYPES
 from broker.hl7.er7 import parse_path
 from broker.routing.expression import Expression, Scope, compile_condition
@@ -39,7 +39,6 @@ from broker.tap.follow import Follow
 from broker.tap.session import Session, Summary
 from broker.tap.show import Show
 from broker.view import catalogue
-from broker.yamlfile import did_you_mean
 
 _TYPE: Final = re.compile(r"[A-Z*?][A-Z0-9*?^-]{0,9}")
 _WHY: Final = {

@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, load_settings, messages_of, print_json
-from broker.errors import ConfigError
+from broker.errors import ConfigError, did_you_mean
 from broker.routing import coverage as coverages
 from broker.routing.coverage import Coverage, Point, Report
 from broker.routing.testing import Difference, TestResult
 from broker.routing.update import UpdateError, rewritten
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.runtime.trial import Trial
-from broker.yamlfile import NodePath, did_you_mean
+from broker.yamlfile.document import NodePath
 
 
 @click.command("test")

@@ -15,6 +15,7 @@ import rich_click as click
 from pydicom.datadict import keyword_dict
 
 from broker.cli.options import audited, config_option, format_option, journal_of, load_settings, print_json
+from broker.errors import did_you_mean
 from broker.runtime.inforce import live_configured
 from broker.runtime.queries import GIVEN, SHOWN
 from broker.why import delivery as deliveries
@@ -25,7 +26,6 @@ from broker.why.facts import Question, Tag
 from broker.why.gather import gather, tags
 from broker.why.judge import Answer, judge
 from broker.why.rules import NOTHING
-from broker.yamlfile import did_you_mean
 
 
 @click.group("why")

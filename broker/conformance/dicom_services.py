@@ -9,7 +9,7 @@ from pydicom.uid import UID
 
 from broker.conformance.document import Section, Table
 from broker.conformance.facts import Facts, Setting
-from broker.dicom import attributes, matching, pdu, status, uid
+from broker.dicom import attributes, keys, pdu, status, uid
 from broker.net import association
 from broker.net.accepted import REFUSALS
 from broker.net.service import PRIVATE_STORAGE, STORAGE_SOP_CLASSES
@@ -141,7 +141,7 @@ def _keys(paths: tuple[str, ...], looked_up: tuple[str, ...]) -> Table:
     rows = []
     for path in paths:
         keyword = path.rpartition(".")[2]
-        kinds = ", ".join(matching.kinds(keyword)) or "none"
+        kinds = ", ".join(keys.kinds(keyword)) or "none"
         if path in looked_up:
             kinds = "universal, looked up whole"
         rows.append(

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from broker.conformance.document import Table
 from broker.dicom import attributes as dicom
 from broker.routing.testing import Output
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.settings import InboundSetting, OutboundSetting
 
 Setting = InboundSetting | OutboundSetting

@@ -12,16 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from broker import yamlfile
 from broker.create.route import Tried, Wanted, route_files, test_text, trial
 from broker.create.samples import Sample, order
 from broker.create.splice import Sheet, at_end_of, into_list
-from broker.dicom import attributes
-from broker.errors import ConfigError
+from broker.dicom.vr_faults import vr_faults
+from broker.errors import ConfigError, did_you_mean
 from broker.routing.files import RouteFiles, TableFile
-from broker.runtime.offline import Configured, configure, read_files, shown
+from broker.runtime.configured import Configured, configure, read_files, shown
 from broker.settings import Settings
-from broker.yamlfile import Document, did_you_mean
+from broker.yamlfile.document import Document
+from broker.yamlfile.reading import load, loads
 
 Kind = Literal["modality", "sender"]
 """`modality`: is shown worklist rows, and sends images. `sender`: only sends images."""
@@ -62,10 +62,10 @@ def plan(
     table: str = "stations",
 ) -> Plan:
     """The edits that the device needs. Raises `ConfigError` for what is taken already, saying where."""
-    document = yamlfile.load(settings.file, env=env, name=shown(settings.file))
+    document = load(settings.file, env=env, name=shown(settings.file))
     files = read_files(settings)
     sheet = sheet_of(settings, files, table)
-    for text in attributes.faults({STATION: device.ae}):
+    for text in vr_faults({STATION: device.ae}):
         raise ConfigError(f"--ae: {text.text}")
     _refuse_taken(device, document, sheet)
     peers = {settings.file: into_list(document, PEERS, device.ae, env)}
@@ -211,7 +211,7 @@ def _worklist(settings: Settings) -> str:
 
 def _file_of(route: str, files: RouteFiles, env: Mapping[str, str]) -> tuple[str, Document]:
     for name, text in files.routes.items():
-        document = yamlfile.loads(text, name, env=env)
+        document = loads(text, name, env=env)
         if document.value.get("route") == route:
             return Path(name).name, document
     raise ConfigError(f"no file holds the route '{route}'")

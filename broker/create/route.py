@@ -15,11 +15,11 @@ from typing import Final
 
 from broker.adapter import Kind
 from broker.create.samples import SAMPLES, Sample
-from broker.errors import ConfigError
+from broker.errors import ConfigError, did_you_mean
 from broker.routing.testing import Outcome, Output
-from broker.runtime.offline import Bench, Configured, configure, instance, read_files, shown
+from broker.runtime.configured import Configured, configure, read_files, shown
+from broker.runtime.offline import Bench, instance
 from broker.settings import Settings
-from broker.yamlfile import did_you_mean
 
 SCHEMA: Final = "# yaml-language-server: $schema=../config/route.schema.json\n"
 

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from broker import yamlfile
 from broker.errors import ConfigError, Fault
-from broker.yamlfile import Document, NodePath, json_path
+from broker.yamlfile.document import Document, NodePath, json_path
+from broker.yamlfile.reading import loads
 
 WIDTH = 120
 """Lines of a list that grow beyond this go on in the next one."""
@@ -36,7 +36,7 @@ def into_list(document: Document, path: NodePath, value: str, env: Mapping[str, 
         text = document.source[:start] + text
     else:
         text = _as_first_key(document, path, value)
-    if yamlfile.loads(text, document.file, env=env).get(path) != (*items, value):
+    if loads(text, document.file, env=env).get(path) != (*items, value):
         raise ConfigError([document.fault(path, "cannot be added to", f"Add {value} by hand.")])
     return text
 

@@ -22,8 +22,9 @@ from typing import BinaryIO, Literal
 from pydicom.filereader import read_dataset
 
 from broker import contact, text
-from broker.dicom import attributes, charset, elements, recode
+from broker.dicom import attributes, charset, elements, fit, recode
 from broker.dicom.attributes import Attributes, Value, items_of, key_of, tag_of, vr_of
+from broker.dicom.dataset import from_dataset
 from broker.dicom.elements import UNDEFINED, ElementSpan, Layout
 from broker.dicom.splice import Piece, Range, Splice, opened
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
@@ -83,7 +84,7 @@ class _Plan:
         # What is written with code extensions (ISO 2022 escapes) would need them too; ASCII never does.
         self._codec = "ascii" if self._codecs[0] == "shift_jis" else self._codecs[0]
         self._charsets = coercion.charsets
-        said, cut = attributes.with_short_names(coercion.attributes)
+        said, cut = fit.with_short_names(coercion.attributes)
         self._lossy = cut > 0
         self._new = {tag_of(key): value for key, value in said.items() if not self._says(key, value)}
         self._remove = frozenset(tag_of(key) for key in coercion.remove)
@@ -159,7 +160,7 @@ class _Plan:
         raw = self._read(span)
         encoding = self._layout.encoding
         dataset = read_dataset(io.BytesIO(raw), not encoding.explicit, encoding.little_endian, len(raw))
-        return attributes.from_dataset(dataset, charset="\\".join(self._terms())).get(key_of(span.tag), "")
+        return from_dataset(dataset, charset="\\".join(self._terms())).get(key_of(span.tag), "")
 
     def _shows(self, key: str, value: Value) -> bool:
         return all(text.encodable(part, self._codec) for part in attributes.texts({key: value}))
@@ -177,9 +178,9 @@ class _Plan:
                 best, term, recoded, codec = self._replaced(tried), candidate, pieces, tried
         self._codec = codec
         if best:
-            fitted, _ = attributes.fitted({key_of(tag): value for tag, value in self._new.items()}, codec)
+            fitted, _ = fit.fitted({key_of(tag): value for tag, value in self._new.items()}, codec)
             # Longer by what it is written with: æ becomes ae.
-            fitted, _ = attributes.with_short_names(fitted)
+            fitted, _ = fit.with_short_names(fitted)
             self._new = {tag_of(key): value for key, value in fitted.items()}
             self._lossy = True
         if term:
@@ -189,7 +190,7 @@ class _Plan:
 
     def _replaced(self, codec: str) -> int:
         """Characters of what PAS says that the codec cannot show."""
-        return attributes.fitted({key_of(tag): value for tag, value in self._new.items()}, codec)[1]
+        return fit.fitted({key_of(tag): value for tag, value in self._new.items()}, codec)[1]
 
     def _recoded(self, codec: str) -> dict[int, tuple[Piece, ...]] | None:
         """The instance's own text in the codec; None where that cannot show all of it."""

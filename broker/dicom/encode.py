@@ -1,7 +1,7 @@
 """Attributes to the bytes of a data set, little endian: what answers to many queries are written with.
 
-The same data set as `attributes.to_dataset` gives, about ten times as fast as pydicom writes it. Sequences and items
-have defined lengths; values are not checked against their VR (`attributes.faults` does). PS3.5 6.2, 7.1, 7.5.
+The same data set as `dataset.to_dataset` gives, about ten times as fast as pydicom writes it. Sequences and items
+have defined lengths; values are not checked against their VR (`vr_faults` does). PS3.5 6.2, 7.1, 7.5.
 """
 
 from __future__ import annotations
@@ -14,16 +14,9 @@ from typing import Final
 
 from broker.dicom import charset as charsets
 from broker.dicom import vr as vr_rules
-from broker.dicom.attributes import (
-    SPECIFIC_CHARACTER_SET,
-    Attributes,
-    Value,
-    tag_of,
-    texts,
-    transliterated,
-    vr_of,
-)
+from broker.dicom.attributes import SPECIFIC_CHARACTER_SET, Attributes, Value, tag_of, texts, vr_of
 from broker.dicom.elements import SHORT_VRS
+from broker.dicom.fit import transliterated
 from broker.errors import LocalProtocolError
 
 _ITEM: Final = struct.pack("<HH", 0xFFFE, 0xE000)

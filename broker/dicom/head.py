@@ -1,4 +1,4 @@
-"""Reads some attributes of an object straight from its bytes, as `attributes.from_dataset` would give them.
+"""Reads some attributes of an object straight from its bytes, as `dataset.from_dataset` would give them.
 
 Text and sequences at the top of the data set only; nothing else is decoded or held, so that it costs a fraction of
 reading the object with pydicom and takes no memory with its size. Whose the object is, others say.
@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from broker.dicom import charset, elements
 from broker.dicom import vr as vr_rules
-from broker.dicom.attributes import Attributes, Value, from_bytes, key_of, tag_of, vr_of
+from broker.dicom.attributes import Attributes, Value, key_of, tag_of, vr_of
+from broker.dicom.dataset import from_bytes
 from broker.dicom.elements import UNDEFINED, ElementSpan, Encoding, Layout
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN
 from broker.errors import RemoteProtocolError

@@ -21,7 +21,7 @@ from broker.errors import RemoteProtocolError
 _HEAD = 68
 """Bytes before the variable items: version, AE titles, reserved (PS3.8 table 9-11)."""
 
-ACCEPTANCE, NO_REASON, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 2, 3, 4
+ACCEPTANCE, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 3, 4
 """Results of a presentation context (PS3.8 table 9-18)."""
 
 SHORTEST_PDU = 16

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from pydicom import dcmread
 
-from broker.dicom import attributes as dicom
 from broker.dicom import elements
 from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset
 from broker.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from broker.errors import RemoteProtocolError
 
@@ -73,7 +73,7 @@ def read(raw: bytes, sop_class_uid: str) -> Contents:
         sop_instance_uid=str(meta.get("MediaStorageSOPInstanceUID", "")),
         calling_aet=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
         information=bytes(meta.get("PrivateInformation", b"")).strip(),
-        attributes=dicom.from_dataset(dataset),
+        attributes=from_dataset(dataset),
     )
 
 

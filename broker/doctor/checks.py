@@ -31,8 +31,8 @@ from broker.net.web_peer import WebPeer
 from broker.routing import tables
 from broker.routing.lint import lint
 from broker.runtime import leader
+from broker.runtime.configured import configure
 from broker.runtime.journals import journal_of
-from broker.runtime.offline import configure
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.surroundings import surroundings_of
 from broker.settings import Settings

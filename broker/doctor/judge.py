@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.dicom import attributes
+from broker.dicom.vr_faults import vr_faults
 from broker.doctor.finding import Finding, fault, ok, warning
 
 AE_TITLE: Final = "ScheduledStationAETitle"
@@ -181,7 +181,7 @@ def ae_titles(
     shown = set(stations)
     called = [title for title, _ in destinations.values()]
     for title in sorted({own, *peers, *shown, *called}):
-        for broken in attributes.faults({AE_TITLE: title}):
+        for broken in vr_faults({AE_TITLE: title}):
             findings.append(fault(name, f"'{title}': {broken.text}", "correct it where it stands"))
     for title, number in Counter(peers).items():
         if number > 1:

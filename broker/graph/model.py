@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from broker.event import EVENT_TYPES
 from broker.routing.engine import Route
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.settings import InboundSetting
 from broker.telemetry import age
 

@@ -33,10 +33,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What is said of which object. `type_id`: Action or Event Type ID."""
+    """What is said of which object: the well-known one of storage commitment, unless another is named.
 
-    sop_class_uid: str
-    sop_instance_uid: str
+    `type_id`: Action or Event Type ID.
+    """
+
+    sop_class_uid: str = uid.STORAGE_COMMITMENT
+    sop_instance_uid: str = uid.STORAGE_COMMITMENT_INSTANCE
     type_id: int
     information: Attributes
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.dicom import attributes as dicom
 from broker.dicom import dataset, status, uid
 from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset
 from broker.dicom.encode import encode
 from broker.errors import RemoteProtocolError, TransientDeliveryError
 from broker.net.kept import KeptAssociation
@@ -84,6 +84,6 @@ def decoded(raw: bytes, explicit: bool) -> Attributes:
     """The data set of an answer, little endian. Raises `TransientDeliveryError` where it is none."""
     try:
         syntax = uid.EXPLICIT_LITTLE_ENDIAN if explicit else uid.IMPLICIT_LITTLE_ENDIAN
-        return dicom.from_dataset(dataset.read(raw, syntax))
+        return from_dataset(dataset.read(raw, syntax))
     except RemoteProtocolError as exc:
         raise TransientDeliveryError("the answer's data set cannot be read") from exc

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field
 
 from broker import csvfile
 from broker.adapter import InboundContext, ListenerPlace, Options, Reception, Stored, Verdict
-from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError
+from broker.errors import ConfigError, Refused, RemoteProtocolError, StoreError, UnwritableError, did_you_mean
 from broker.hl7.ack import answers
 from broker.hl7.charset import Charset
 from broker.hl7.demographics import Issuers, read_issuer
@@ -30,10 +30,10 @@ from broker.hl7.framing import Junk
 from broker.hl7.garbled import LETTERS_LOST, MOJIBAKE, REPAIRED, Policy
 from broker.identity import FLAGS, Rules
 from broker.ids import message_id
-from broker.net.mllp import MllpServer, Peer
+from broker.net.mllp_peer import Peer
+from broker.net.mllp_server import MllpServer
 from broker.reception import Hl7Reader, Profile, acknowledge, refuse
 from broker.scalars import Duration, Text, ZoneName
-from broker.yamlfile import did_you_mean
 
 log = structlog.get_logger("broker.hl7")
 

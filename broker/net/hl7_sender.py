@@ -17,7 +17,7 @@ from broker.errors import (
 )
 from broker.hl7.ack import Acknowledgement, read_ack
 from broker.hl7.charset import Charset
-from broker.net.mllp import MllpClient
+from broker.net.mllp_client import MllpClient
 from broker.scalars import Duration, Text
 
 

@@ -14,7 +14,7 @@ from broker.plan.shadow import LIMITS, Shadow
 from broker.plan.tally import Lane, Tally
 from broker.plan.waiting import Waiting, waiting
 from broker.routing.engine import RouteSet
-from broker.runtime.offline import Configured, compiled
+from broker.runtime.configured import Configured, compiled
 from broker.runtime.routesets import Stored
 from broker.store.database import Transaction
 

@@ -23,7 +23,7 @@ from broker.plan.tally import Tally
 from broker.registers.fold import fold, look_as_said, step_view
 from broker.routing.engine import RouteSet
 from broker.runtime import rebuild
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.pipeline import as_it_came, message_of
 from broker.store.database import Database, Transaction
 from broker.view import View

@@ -14,11 +14,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from broker import yamlfile
 from broker.adapter import Options
 from broker.device import Device
 from broker.errors import ConfigError, Fault
 from broker.scalars import Switch, Text
+from broker.yamlfile import reading
+from broker.yamlfile.check import validate
 
 
 class Signs(Options):
@@ -78,7 +79,7 @@ def load(folder: Path) -> Mapping[str, Profile]:
     with as_file(files(__name__)) as shipped:
         for path in (*sorted(shipped.glob("*.yaml")), *sorted(folder.glob("*.yaml"))):
             try:
-                found[path.stem] = yamlfile.validate(yamlfile.load(path), Profile)
+                found[path.stem] = validate(reading.load(path), Profile)
             except ConfigError as exc:
                 faults.extend(exc.faults)
     if faults:

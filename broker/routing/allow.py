@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from broker.errors import Fault
+from broker.errors import Fault, did_you_mean
 from broker.routing.rules import RULES
-from broker.yamlfile import did_you_mean
 
 # At the line's begin or behind white space, as YAML's comments are.
 _COMMENT = re.compile(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from broker.errors import did_you_mean
 from broker.hl7.er7 import Message, parse_path
 from broker.routing import forms, functions
 from broker.routing.syntax import (
@@ -28,7 +29,6 @@ from broker.routing.syntax import (
 )
 from broker.routing.tables import Table
 from broker.view import TIME, FactType, catalogue
-from broker.yamlfile import did_you_mean
 
 Code = Callable[[Mapping[str, Any], Message | None], Any]
 

@@ -19,7 +19,7 @@ from broker.routing.provenance import Origin, origins
 from broker.routing.syntax import Chain, Node
 from broker.routing.tables import Table
 from broker.view import View
-from broker.yamlfile import Document
+from broker.yamlfile.document import Document
 
 REFRESH: Final = "step.changed"
 """The event as which a step is seen when only its patient changed."""

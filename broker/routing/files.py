@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from broker import yamlfile
 from broker.errors import ConfigError, Fault
+from broker.yamlfile.reading import read_text
 
 SHARED: Final = "_shared"
 """The folder of shared blocks, in that of the routes."""
@@ -66,7 +66,7 @@ def read(folder: Path, tables: Mapping[str, tuple[Path, str]], *, shown_as: str)
     found: dict[str, TableFile] = {}
     for name, (path, shown) in tables.items():
         try:
-            found[name] = TableFile(file=shown, text=yamlfile.read_text(path, shown))
+            found[name] = TableFile(file=shown, text=read_text(path, shown))
         except ConfigError as error:
             unread += error.faults
     return RouteFiles(routes=routes, tables=found, unread=tuple(unread))
@@ -79,7 +79,7 @@ def read_folder(folder: Path, shown_as: str) -> tuple[dict[str, str], list[Fault
     for path in (*sorted(folder.glob("*.yaml")), *sorted(folder.glob(f"{SHARED}/*.yaml"))):
         name = f"{shown_as}/{path.relative_to(folder).as_posix()}"
         try:
-            texts[name] = yamlfile.read_text(path, name)
+            texts[name] = read_text(path, name)
         except ConfigError as error:
             unread += error.faults
     return texts, unread

@@ -23,9 +23,9 @@ from pydantic import (
 )
 
 from broker.adapter import Kind, Send
+from broker.errors import did_you_mean
 from broker.event import CLOCK, EVENT_TYPES, EventType, Study
-from broker.scalars import Moment, as_written
-from broker.yamlfile import Duration, Switch, Text, did_you_mean
+from broker.scalars import Duration, Moment, Switch, Text, as_written
 
 WILDCARDS = tuple(dict.fromkeys(f"{event.partition('.')[0]}.*" for event in EVENT_TYPES))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from broker.errors import Fault
+from broker.errors import Fault, did_you_mean
 from broker.hl7.er7 import parse_path
 from broker.routing import allow
 from broker.routing.domain import Domain
@@ -22,7 +22,7 @@ from broker.routing.lint_values import identifiers, values
 from broker.routing.logic import Alternative, Demand, alternatives, both, pinned
 from broker.routing.surroundings import Surroundings
 from broker.routing.syntax import Call, Chain, Constant, Name, Node, walk
-from broker.yamlfile import NodePath, did_you_mean
+from broker.yamlfile.document import NodePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_dict, tag_for_keyword
 
-from broker import contact, yamlfile
+from broker import contact
 from broker.adapter import Kind
-from broker.dicom import attributes
-from broker.errors import ConfigError, Fault
+from broker.dicom.vr_faults import vr_faults
+from broker.errors import ConfigError, Fault, did_you_mean
 from broker.event import CLOCK
 from broker.hl7.er7 import parse_path
 from broker.routing.engine import Route, RouteSet, RouteTarget, SetField
@@ -29,7 +29,7 @@ from broker.routing.expression import (
     compile_template,
     literal_template,
 )
-from broker.routing.files import is_shared, own_name, read_folder
+from broker.routing.files import is_shared, own_name
 from broker.routing.language import (
     Given,
     Hl7Target,
@@ -42,7 +42,9 @@ from broker.routing.language import (
 from broker.routing.shared import Blocks
 from broker.routing.syntax import Call, ExpressionError, walk
 from broker.routing.tables import Table
-from broker.yamlfile import Document, NodePath, did_you_mean
+from broker.yamlfile.check import validate
+from broker.yamlfile.document import Document, NodePath
+from broker.yamlfile.reading import loads
 
 _TAKES: Mapping[Kind, tuple[str, ...]] = {"worklist": ("step",), "dicom": ("instance",)}
 _SENDS: Mapping[str, tuple[str, ...]] = {"ORM^O01": ("order", "step"), "ORU^R01": ("study",)}
@@ -63,42 +65,23 @@ class Site:
     """What destinations are made of that take something else than their kind does (`OutboundSpec.takes`)."""
 
 
-def load_folder(
-    folder: Path,
-    *,
-    destinations: Mapping[str, Kind],
-    tables: Mapping[str, Table] | None = None,
-    env: Mapping[str, str] | None = None,
-    sources: Collection[str] | None = None,
-    shown_as: str = "",
-) -> RouteSet:
-    """All `*.yaml` of a folder, in the order of their names, with the blocks of its `_shared/*.yaml`.
-
-    `shown_as` is what faults call the folder.
-
-    Raises:
-        ConfigError: with every fault of every file.
-    """
-    site = Site(destinations=destinations, tables=tables or {}, env=env or {}, sources=sources)
-    shown = shown_as or folder.as_posix()
-    texts, unread = read_folder(folder, shown)
-    return load_files(texts, site, folder=folder, unread=unread)
-
-
 def load_files(
     files: Mapping[str, str], site: Site, *, folder: Path | None = None, unread: Sequence[Fault] = ()
 ) -> RouteSet:
-    """Texts of route files and of shared blocks by the name that faults call them; see `load_folder`.
+    """Texts of route files and of shared blocks by the name that faults call them, in their order.
 
     `folder`: where the messages of their tests stand; None: not looked for. `unread`: faults that are known already.
     The set's version is a hash of routes, tables and what environment references stand for, wherever the files stand.
+
+    Raises:
+        ConfigError: with every fault of every file.
     """
     routes: list[Route] = []
     faults: list[Fault] = list(unread)
     documents: dict[str, Document] = {}
     for name, text in files.items():
         try:
-            documents[name] = yamlfile.loads(text, name, env=site.env)
+            documents[name] = loads(text, name, env=site.env)
         except ConfigError as error:
             faults += error.faults
     blocks = Blocks(
@@ -115,7 +98,7 @@ def load_files(
         document, wrong = blocks.joined(document)
         faults += wrong
         try:
-            spec = yamlfile.validate(document, RouteFile)
+            spec = validate(document, RouteFile)
         except ConfigError as error:
             faults += error.faults
             continue
@@ -296,7 +279,7 @@ class _Reader:
                 self._fault("several-values", path, f"'{name}' holds one value", hint)
             literals = tuple(t.literal for t in templates if t.literal is not None)
             if literals and len(literals) == len(templates):
-                for broken in attributes.faults({name: literals if several else literals[0]}):
+                for broken in vr_faults({name: literals if several else literals[0]}):
                     self._fault("vr-rule", path, broken.text)
         return tuple(templates) if several else templates[0]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from broker import yamlfile
-from broker.errors import ConfigError, Fault
+from broker.errors import ConfigError, Fault, did_you_mean
 from broker.routing.files import SHARED
 from broker.routing.language import SharedFile
-from broker.yamlfile import Document, NodePath, did_you_mean
+from broker.yamlfile.check import validate
+from broker.yamlfile.document import Document, NodePath
 
 Section = Literal["set", "on_failure"]
 
@@ -30,7 +30,7 @@ class Blocks:
 
     def _add(self, document: Document) -> None:
         try:
-            yamlfile.validate(document, SharedFile)
+            validate(document, SharedFile)
         except ConfigError as error:
             self.faults += error.faults
         for name in document.value if isinstance(document.value, dict) else ():

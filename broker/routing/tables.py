@@ -18,10 +18,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from broker import csvfile, yamlfile
-from broker.dicom import attributes
+from broker import csvfile
+from broker.dicom.vr_faults import vr_faults
 from broker.errors import ConfigError, Fault
 from broker.scalars import Text, as_written, moment
+from broker.yamlfile.check import validate
+from broker.yamlfile.reading import loads, read_text
 
 VALUES = ("aets", "values")
 PERIOD = ("from", "to")
@@ -88,7 +90,7 @@ class Table:
 def load_table(name: str, path: Path, *, shown_as: str = "") -> Table:
     """Reads one table, called `shown_as` in faults; raises `ConfigError` with every fault at once."""
     file = shown_as or path.as_posix()
-    return read_table(name, yamlfile.read_text(path, file), file)
+    return read_table(name, read_text(path, file), file)
 
 
 def read_table(name: str, text: str, file: str) -> Table:
@@ -172,8 +174,8 @@ class _YamlTable(BaseModel):
 
 
 def _from_yaml(text: str, file: str) -> Iterator[_Written]:
-    document = yamlfile.loads(text, file)
-    for number, row in enumerate(yamlfile.validate(document, _YamlTable).rows):
+    document = loads(text, file)
+    for number, row in enumerate(validate(document, _YamlTable).rows):
         column = "values" if row.aets is None else "aets"
         yield _Written(
             line=document.mark(("rows", number))[0],
@@ -197,7 +199,7 @@ def _row(one: _Written) -> tuple[Row, list[str]]:
     """The row, and what is wrong with it."""
     problems = []
     if one.column == "aets":
-        problems += [broken.text for v in one.values for broken in attributes.faults({AE_TITLE: v})]
+        problems += [broken.text for v in one.values for broken in vr_faults({AE_TITLE: v})]
     if not one.code or not one.values:
         problems.append(f"'{one.column if one.code else 'code'}' is empty")
     period = {"from": "", "to": ""}

@@ -16,7 +16,7 @@ from broker.errors import BrokerError
 from broker.hl7.er7 import parse_path
 from broker.routing.engine import Route, RouteSet
 from broker.routing.language import Expect, Given
-from broker.yamlfile import NodePath
+from broker.yamlfile.document import NodePath
 
 Field = str | tuple[str, ...] | None
 """A field of an output; None and "" both mean that nothing stands there."""

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from broker import yamlfile
 from broker.errors import BrokerError, ConfigError
 from broker.scalars import as_written, plain
-from broker.yamlfile import Document, NodePath, json_path
+from broker.yamlfile.document import Document, NodePath, json_path
+from broker.yamlfile.reading import loads
 
 Value = str | tuple[str, ...]
 
@@ -29,14 +29,14 @@ def rewritten(text: str, changes: Mapping[NodePath, Value], env: Mapping[str, st
     """The file with these values at these paths; comments, layout and quotes stay. Raises `UpdateError`."""
     lines = "\r\n" if "\r\n" in text else "\n"
     mark = "\ufeff" if text.startswith("\ufeff") else ""
-    document = yamlfile.loads(text, env=env)
+    document = loads(text, env=env)
     source = document.source
     # From the end on, so that the places before stay where they are.
     for path in sorted(changes, key=lambda path: document.span(path), reverse=True):
         start, end = document.span(path)
         source = source[:start] + _written(document, path, changes[path]) + source[end:]
     try:
-        said = _texts(yamlfile.loads(source, env=env).value)
+        said = _texts(loads(source, env=env).value)
     except ConfigError:
         said = None  # a value that YAML cannot hold, or that is read as an environment reference
     if said != _texts(_with(document.value, (), changes)):

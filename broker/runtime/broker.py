@@ -30,6 +30,7 @@ from broker.net.association import AssociationServer
 from broker.net.service import Peer
 from broker.registers import demographic_search, exceptions, worklist
 from broker.runtime import figures, spool
+from broker.runtime.configured import Configured
 from broker.runtime.deliverers import Deliverers
 from broker.runtime.directory import Directory
 from broker.runtime.idle import Idle
@@ -37,7 +38,6 @@ from broker.runtime.idle import limits_of as limits_of_steps
 from broker.runtime.inforce import RoutesInForce
 from broker.runtime.journals import journal_of
 from broker.runtime.leader import Leader
-from broker.runtime.offline import Configured
 from broker.runtime.queries import Queries
 from broker.runtime.retention import Retention, limits_of
 from broker.runtime.roles import EVERY, Role

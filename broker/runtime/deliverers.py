@@ -20,9 +20,9 @@ from broker.delivery.pace import Window
 from broker.errors import ConfigError
 from broker.routing.language import OnFailure
 from broker.runtime import spool
+from broker.runtime.configured import Configured
 from broker.runtime.couriers import Couriers
 from broker.runtime.lanes import Lanes, MemoryLanes, SharedLanes
-from broker.runtime.offline import Configured
 from broker.runtime.roles import Role
 from broker.settings import OutboundSetting
 from broker.store.database import Database

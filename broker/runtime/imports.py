@@ -18,7 +18,10 @@ from broker import contact, nationalid
 from broker.dicom import attributes as dicom
 from broker.dicom import dump, uid
 from broker.dicom.attributes import Attributes, Value, items_of, text_of
+from broker.dicom.dataset import from_dataset
+from broker.dicom.fit import with_short_names
 from broker.dicom.matching import STEPS
+from broker.dicom.vr_faults import vr_faults
 from broker.dicom_identity import Profile, person_name, stated
 from broker.errors import BrokerError
 from broker.event import OPERATOR, Code, EventData, EventType, Patient, Step
@@ -75,7 +78,7 @@ def read(raw: bytes, profile: Profile) -> list[Item]:
     found = []
     for item in items:
         one = {**row, STEPS: (item,)}
-        if broken := dicom.faults(dicom.with_short_names(one)[0]):
+        if broken := vr_faults(with_short_names(one)[0]):
             raise RowError(f"{broken[0].keyword}: {broken[0].text}")
         found.append(Item(step=_step(one, item, profile), patient=patient, raw=raw))
     return found
@@ -83,7 +86,7 @@ def read(raw: bytes, profile: Profile) -> list[Item]:
 
 def _dataset(raw: bytes) -> Attributes:
     try:
-        return dicom.from_dataset(dcmread(BytesIO(raw), force=True))
+        return from_dataset(dcmread(BytesIO(raw), force=True))
     except Exception as exc:  # whatever pydicom raises of bytes that are no data set
         raise RowError("neither a DICOM data set nor DCMTK's text of one") from exc
 

@@ -24,8 +24,8 @@ from broker.routing.engine import RouteSet
 from broker.routing.files import RouteFiles
 from broker.routing.language import OnFailure
 from broker.runtime import nodes, routesets
+from broker.runtime.configured import Configured, compiled, configure
 from broker.runtime.journals import journal_of
-from broker.runtime.offline import Configured, compiled, configure
 from broker.runtime.pipeline import Pipeline
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.routesets import Answer, Stored

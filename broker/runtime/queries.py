@@ -14,7 +14,8 @@ from typing import Any, Final
 from broker.adapter import WorklistQuery
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes
-from broker.dicom.matching import KeyVerdict, Query
+from broker.dicom.keys import KeyVerdict
+from broker.dicom.matching import Query
 
 QUERIES: Final = 10
 """Remembered of each calling AE title."""

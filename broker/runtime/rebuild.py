@@ -15,7 +15,7 @@ from typing import Final
 from broker.errors import StoreError
 from broker.journal import log as journal
 from broker.registers import demographic_search
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.database import Database, Transaction
 from broker.store.sqlite import SqliteDatabase

@@ -26,7 +26,7 @@ from broker.reception import BATCH
 from broker.registers import patients, protection
 from broker.registers.fold import look
 from broker.runtime import freeing
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline, as_it_came, message_of
 from broker.store.database import Database, Transaction, Value
 from broker.view import View

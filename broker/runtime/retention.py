@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from broker.runtime import rebuild
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.rounds import InterruptedRoundError, Rounds
 from broker.settings import Settings
 from broker.store import days

@@ -24,10 +24,10 @@ from broker.journal import intake
 from broker.registers import exceptions, studies
 from broker.runtime import archives, freeing, replay, requests, studyrules
 from broker.runtime.archives import Due, Stored
+from broker.runtime.configured import Configured
 from broker.runtime.decided import decided
 from broker.runtime.figures import Gauge
 from broker.runtime.freeing import Freeing
-from broker.runtime.offline import Configured
 from broker.runtime.replay import ReplayError, Selection
 from broker.runtime.rounds import Rounds
 from broker.runtime.studyrules import Limits

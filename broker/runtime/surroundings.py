@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from broker import yamlfile
 from broker.dicom import charset as dicom_charset
 from broker.errors import Fault
 from broker.event import BY_TIME, CLOCK
 from broker.hl7 import charset as hl7_charset
 from broker.routing.surroundings import Source, Surroundings
-from broker.runtime.offline import shown
+from broker.runtime.configured import shown
 from broker.settings import OutboundSetting, Settings
-from broker.yamlfile import Document
+from broker.yamlfile.document import Document
+from broker.yamlfile.reading import load
 
 
 def surroundings_of(settings: Settings, env: Mapping[str, str]) -> Surroundings:
     """Listeners with the events they make, destinations with what they can show, and what is hardly meant there."""
-    document = yamlfile.load(settings.file, env=env, name=shown(settings.file))
+    document = load(settings.file, env=env, name=shown(settings.file))
     sources = {
         setting.name: Source(
             site=getattr(setting.config, "site", "") or settings.broker.site,

@@ -15,7 +15,8 @@ from broker.routing.language import Given
 from broker.routing.tables import Row, Table
 from broker.routing.testing import Case, GivenError, Outcome, TestResult, run_tests
 from broker.routing.watch import recompiled
-from broker.runtime.offline import Bench, Configured, instance
+from broker.runtime.configured import Configured
+from broker.runtime.offline import Bench, instance
 from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
 

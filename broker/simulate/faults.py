@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from broker.errors import ConfigError
-from broker.yamlfile import did_you_mean
+from broker.errors import ConfigError, did_you_mean
 
 Place = Literal["feed", "epj", "pacs", "story"]
 

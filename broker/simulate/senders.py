@@ -17,7 +17,7 @@ from typing import Final
 from broker.errors import BrokerError, RemoteProtocolError, TransientDeliveryError
 from broker.hl7.ack import Acknowledgement, read_ack
 from broker.hl7.framing import END, Frame, FrameDecoder, frame
-from broker.net.mllp import MllpClient
+from broker.net.mllp_client import MllpClient
 from broker.simulate.messages import Said
 from broker.simulate.records import Records, Sending
 

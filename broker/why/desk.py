@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from broker.errors import BrokerError
 from broker.journal import log
 from broker.runtime import rebuild
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.store.database import Database, Transaction
 
 

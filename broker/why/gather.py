@@ -8,13 +8,13 @@ from typing import Final
 
 from broker.device import is_own, stands_for
 from broker.dicom.matching import Query
+from broker.errors import did_you_mean
 from broker.journal import log, search
 from broker.registers import exceptions, ledger, patients, steps
 from broker.registers.steps import OPEN, Held
 from broker.why.desk import Desk
 from broker.why.facts import Came, Facts, Happened, PatientIs, Question, Tag
 from broker.why.reading import SET_ASIDE, AskDevice, Known, Message, Reading, look, stations
-from broker.yamlfile import did_you_mean
 
 MESSAGES: Final = 50
 """The newest of each number that is looked for."""

@@ -9,8 +9,7 @@ from pydicom.datadict import keyword_dict
 
 from broker.dicom import attributes as dicom
 from broker.dicom.matching import STEPS, Query
-from broker.errors import BrokerError
-from broker.yamlfile import did_you_mean
+from broker.errors import BrokerError, did_you_mean
 
 _STEP: Final = ("Scheduled", "Modality", "CommentsOnTheScheduled", "RequestedContrastAgent", "PreMedication")
 """How the keywords begin that stand in the one item of (0040,0100) (PS3.4 K.6.1.2.2)."""

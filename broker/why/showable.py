@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 from broker.dicom import attributes as dicom
 from broker.dicom import charset as dicom_charset
-from broker.dicom.attributes import PN_GROUP, Attributes
+from broker.dicom.attributes import Attributes
+from broker.dicom.fit import PN_GROUP, with_short_names
 from broker.hl7 import charset as hl7_charset
 from broker.registers import patients
 from broker.registers.worklist import Reader
@@ -60,7 +61,7 @@ class Peer:
 
     def shows_row(self, row: Attributes) -> bool:
         """Whether it gets the row as it is."""
-        return self.shows(dicom.texts(row)) and not dicom.with_short_names(row, self._limit)[1]
+        return self.shows(dicom.texts(row)) and not with_short_names(row, self._limit)[1]
 
     def shows_name(self, name: str) -> bool:
         """Whether it gets the name as it is."""

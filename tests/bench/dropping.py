@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from broker.adapter import Reception
 from broker.ids import message_id
 from broker.journal.intake import JournalIntake
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.runtime.retention import Limits, Retention
 from broker.settings import load
 from broker.store.database import Database

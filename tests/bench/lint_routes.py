@@ -9,11 +9,11 @@ from pathlib import Path
 import yaml
 
 from broker.routing.lint import lint
-from broker.routing.loader import load_folder
 from broker.routing.surroundings import Source, Surroundings
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table, milliseconds, ratio
 from tests.bench.targets import within
+from tests.support.routes import load_folder
 
 ROUTES = 500
 ROUNDS = 5

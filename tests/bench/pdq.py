@@ -14,6 +14,7 @@ from broker.event import EventData, Identifier, Patient, PersonName
 from broker.registers import demographic_search, patients
 from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase, journal_file
+from tests.bench.questions import times_of
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table, median, milliseconds, percentile, ratio
 from tests.bench.targets import Target, within
@@ -123,7 +124,7 @@ def measure(stage: Stage) -> Table:
     database.open()
     tx = database.read()
     numbers = iter([person(random.Random(n).randrange(count)).identifiers[0] for n in range(times)])
-    floor = _times(times, lambda _: _look_up(tx, next(numbers)))
+    floor = times_of(times, lambda _: _look_up(tx, next(numbers)))
     matching = {name: _matched(tx, ask, times) for name, ask in questions(count).items()}
     database.close()
     broker.start(timeout=300)
@@ -262,7 +263,7 @@ def _matched(tx: Transaction, ask: Question, times: int) -> tuple[str, list[floa
     """Patients found, median, and the seconds of each search."""
     found: list[int] = []
     asked = _dealt(ask, times)
-    seconds = _times(times, lambda _: found.append(len(demographic_search.find(tx, next(asked)[0], MOST))))
+    seconds = times_of(times, lambda _: found.append(len(demographic_search.find(tx, next(asked)[0], MOST))))
     number = int(median(found))
     return (f"over {MOST}" if number > MOST else str(number)), seconds
 
@@ -276,7 +277,7 @@ def _asked(broker: Broker, ask: Question, times: int) -> list[float]:
             answer = client.ask(_query(next(asked)[1]))
             assert field(answer, b"QAK", 2) in (b"OK", b"NF", b"AE"), answer[:80]
 
-        return _times(times, once)
+        return times_of(times, once)
 
 
 def _dealt(ask: Question, times: int) -> Iterator[tuple[PatientWanted, str]]:
@@ -290,15 +291,6 @@ def _query(parameters: str) -> bytes:
         "MSH|^~\\&|EPJ|STO|BROKER|STO|20260310120000||QBP^Q22^QBP_Q21|1|P|2.5||||||UNICODE UTF-8\r"
         f"QPD|IHE PDQ Query|T1|{parameters}\rRCP|I|20^RD\r"
     ).encode()
-
-
-def _times(count: int, ask: Callable[[random.Random], object]) -> list[float]:
-    dice, seconds = random.Random(1), []
-    for _ in range(count):
-        began = time.perf_counter()
-        ask(dice)
-        seconds.append(time.perf_counter() - began)
-    return seconds
 
 
 def _shown(seconds: list[float]) -> tuple[str, str]:

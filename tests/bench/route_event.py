@@ -8,13 +8,13 @@ from pathlib import Path
 from broker.event import Event, EventData, Identifier, Patient, PersonName, Step
 from broker.hl7.er7 import Message
 from broker.routing.engine import RouteSet
-from broker.routing.loader import load_folder
 from broker.view import View
 from tests.bench.microseconds import best, microseconds
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table
 from tests.bench.targets import within
 from tests.support.messages import Person, orm
+from tests.support.routes import load_folder
 
 COUNTS = (1, 50, 500)
 MATCHING = 5

@@ -15,7 +15,7 @@ from typing import Final
 import apsw
 
 from broker.adapter import Reception
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.settings import Settings
 from broker.store import days
 from broker.store.sqlite import SqliteTransaction, migrate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -11,6 +10,7 @@ from broker.journal.search import find
 from broker.store import days
 from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
+from tests.bench.questions import times_of
 from tests.bench.rows import Rows, fill, plan
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table, median, milliseconds, percentile
@@ -36,7 +36,7 @@ def measure(stage: Stage) -> Table:
             say(f"  {number + 1} of {DAYS} days filled")
     database = SqliteDatabase(path)
     tx, times = database.read(), stage.count(50)
-    floor = _times(times, lambda dice: _look_up(tx, rows, dice.randrange(rows.count) + 1))
+    floor = times_of(times, lambda dice: _look_up(tx, rows, dice.randrange(rows.count) + 1))
     lines, slowest = [], 0.0
     for name, ask in questions(rows).items():
         found: list[int] = []
@@ -44,7 +44,7 @@ def measure(stage: Stage) -> Table:
         def once(dice: random.Random, ask: Question = ask, found: list[int] = found) -> None:
             found[:] = find(tx, **ask(dice))
 
-        seconds = _times(times, once)
+        seconds = times_of(times, once)
         say(f"  {name}: median {milliseconds(median(seconds))}, longest {milliseconds(max(seconds))}")
         slowest = max(slowest, percentile(seconds, 0.99))
         lines.append(
@@ -111,12 +111,3 @@ def _look_up(tx: Transaction, rows: Rows, number: int) -> None:
     day = rows.days[min(len(rows.days) - 1, (number - 1) // (rows.count // len(rows.days)))]
     sql = f"SELECT message FROM {days.table('message_key', day)} WHERE value=? AND kind='control'"
     assert tx.one(sql, (f"C{number}",)) == (number,)
-
-
-def _times(count: int, ask: Callable[[random.Random], None]) -> list[float]:
-    dice, seconds = random.Random(1), []
-    for _ in range(count):
-        began = time.perf_counter()
-        ask(dice)
-        seconds.append(time.perf_counter() - began)
-    return seconds

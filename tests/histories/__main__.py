@@ -6,16 +6,13 @@ The seed decides what is said; in which order the sources win is the machine's, 
 from __future__ import annotations
 
 import argparse
-import json
-import random
-import shutil
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.histories import planted, stage
+from tests.support import trials
 
 EXAMPLES = """examples:
   python -m tests.histories --events 10000
@@ -29,16 +26,12 @@ exit code: 0 register, worklist and destinations are what the model says, 1 some
 
 def main() -> int:
     options = _options()
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
-    folder = Path(tempfile.mkdtemp(prefix="histories-"))
-    _say(f"seed {seed}; files in {folder}")
-    settings = planted.steps_stay(folder) if options.plant else {}
-    report = asdict(stage.play(folder, options.events, seed, _say, store=options.store, settings=settings))
-    found = report["findings"]
-    if not found:
-        shutil.rmtree(folder)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if options.format == "json" else text(report))
-    return int(bool(found))
+
+    def play(folder: Path, seed: int, say: trials.Say) -> dict[str, Any]:
+        settings = planted.steps_stay(folder) if options.plant else {}
+        return asdict(stage.play(folder, options.events, seed, say, store=options.store, settings=settings))
+
+    return trials.run("histories", options, play, text)
 
 
 def text(report: dict[str, Any]) -> str:
@@ -47,15 +40,8 @@ def text(report: dict[str, Any]) -> str:
     counts |= {f"sent by {name}": count for name, count in report["sent"].items()}
     counts |= {f"received by {name}": count for name, count in report["received"].items()}
     lines = [f"{name.replace('_', ' '):<24} {value}" for name, value in counts.items()]
-    findings = report["findings"]
-    lines.append(f"{'findings':<24} {len(findings)}")
-    lines += [f"  {each}" for each in findings[:20]]
-    lines += [f"  and {len(findings) - 20} more"] * (len(findings) > 20)
-    return "\n".join(lines)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    lines.append(f"{'findings':<24} {len(report['findings'])}")
+    return "\n".join(lines + trials.shown(report["findings"]))
 
 
 def _options() -> argparse.Namespace:
@@ -66,11 +52,8 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--events", type=int, default=10_000, help="messages, repeats among them (10000)")
-    parser.add_argument("--seed", type=int, help="say what another run said")
+    trials.add_options(parser, seed="say what another run said")
     parser.add_argument("--store", default="", help="an empty PostgreSQL database; without, an SQLite file")
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="for people, or for programs"
-    )
     parser.add_argument(
         "--plant",
         choices=[planted.STEPS_STAY],

@@ -12,7 +12,7 @@ from broker.journal import intake
 from broker.journal import log as journal
 from broker.registers import exceptions
 from broker.runtime import rebuild
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.sqlite import in_memory
 from tests.histories import arrived, compare

@@ -19,7 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 
 from broker.dicom import part10, status
-from broker.dicom.attributes import Attributes, from_dataset, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset, to_dataset
 from broker.dicom.elements import read_meta
 from broker.dicom.matching import Query
 from broker.dicom.uid import WORKLIST_FIND

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from tests.support.broker import Broker
 from tests.support.dimse import (
     EXPLICIT,

@@ -15,13 +15,13 @@ from redis.exceptions import RedisError
 
 from broker.bus.connection import connected
 from broker.bus.publisher import Publisher, Unconfirmed, publishing
-from broker.bus.subscriber import Subscriber
 from broker.bus.topology import DELIVERY_LIMIT, Address, dead
 from broker.event import Event
 from tests.support import events
 from tests.support.processes import wait_until
 from tests.support.rabbitmq import RabbitMq
 from tests.support.redis import Redis
+from tests.support.subscriber import Subscriber
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -158,7 +158,7 @@ def test_what_a_handler_could_not_do_comes_again(address: Address, queue: str, l
 def test_what_can_never_be_done_is_set_aside_and_holds_nobody_up(
     address: Address, queue: str, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.bus.subscriber.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("tests.support.subscriber.AGAIN_SECONDS", 0.0)
     attempts: list[str] = []
     done: list[str] = []
 

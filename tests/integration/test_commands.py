@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -23,20 +22,6 @@ pytestmark = pytest.mark.integration
 
 SAMPLES = REPOSITORY / "routes" / "tests"
 SOMEONE = Person(number="710001", family="Sporet", given="Åse")
-
-
-@pytest.fixture
-def idle(tmp_path: Path) -> Broker:
-    """A broker that does not run: for commands that need none."""
-    return Broker(tmp_path)
-
-
-@pytest.fixture
-def edited(tmp_path: Path) -> Path:
-    """A copy of the shipped configuration to break; the path of its settings file."""
-    for folder in ("config", "routes"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
-    return tmp_path / "config" / "broker.yaml"
 
 
 # beside a running broker

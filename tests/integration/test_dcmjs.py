@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import CTImageStorage
 
 from broker.dicom import status
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.dicom.uid import WORKLIST_FIND
 from broker.net.association import Answer, AssociationServer, FindRequest, Peer
 from tests.conftest import StartBroker

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmwrite
 
-from broker.dicom.attributes import Attributes, Value, to_dataset
+from broker.dicom.attributes import Attributes, Value
+from broker.dicom.dataset import to_dataset
 from broker.dicom.encode import encode
 from broker.dicom.matching import STEPS, Query
 from tests.support.dimse import EXPLICIT, WORKLIST, Scu, decoded

@@ -15,7 +15,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import InstanceAvailabilityNotification  # type: ignore[attr-defined]
 
 from broker.dicom import status
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.dicom.pdu import SubOperations
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnreachableError
 from broker.net.retrieve_scu import Entity, RetrieveScu, Watch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,20 +16,6 @@ from tests.support.shared import REPOSITORY
 pytestmark = pytest.mark.integration
 
 SAMPLES = REPOSITORY / "routes" / "tests"
-
-
-@pytest.fixture
-def idle(tmp_path: Path) -> Broker:
-    """A broker that does not run."""
-    return Broker(tmp_path)
-
-
-@pytest.fixture
-def edited(tmp_path: Path) -> Path:
-    """A copy of the shipped configuration; the path of its settings file."""
-    for folder in ("config", "routes"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
-    return tmp_path / "config" / "broker.yaml"
 
 
 def change(edited: Path, name: str, old: str, new: str) -> Path:

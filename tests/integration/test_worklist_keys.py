@@ -14,7 +14,8 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityWorklistInformationFind  # type: ignore[attr-defined]
 
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from tests.support.broker import Broker
 from tests.support.dimse import EXPLICIT, WORKLIST, Scu, decoded, encoded
 from tests.support.flows import accepted, wait_until_routed

@@ -7,11 +7,9 @@ the seed. The seed decides what is done and when; what the machine makes of it i
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -21,6 +19,7 @@ from typing import Any
 from tests.proof import cluster, engine, faults, harms, network, planted, stage
 from tests.proof.disk import LYING
 from tests.proof.episode import Tally, play
+from tests.support import trials
 from tests.support.needs import find_program
 
 ROUNDS = 10
@@ -45,20 +44,16 @@ exit code: 0 nothing was lost and all was in order, 1 something was found, 2 wro
 
 def main() -> int:
     options = _options()
-    folder = Path(tempfile.mkdtemp(prefix="proof-"))
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
-    _say(f"seed {seed}; files in {folder}")
     run = engine.play if options.engine else _on_cluster if options.cluster else _alone
-    tally = run(options, folder, seed, _say)
-    found = tally.findings.any
-    if not found:
-        shutil.rmtree(folder)
-    report = {"seed": seed, **asdict(tally), "folder": str(folder) if found else ""}
-    print(json.dumps(report, indent=2) if options.format == "json" else text(report))
-    return int(found)
+
+    def harm(folder: Path, seed: int, say: trials.Say) -> dict[str, Any]:
+        tally = run(options, folder, seed, say)
+        return {"seed": seed, **asdict(tally), "folder": str(folder) if tally.findings.any else ""}
+
+    return trials.run("proof", options, harm, text)
 
 
-def _alone(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[str], None]) -> Tally:
+def _alone(options: argparse.Namespace, folder: Path, seed: int, say: trials.Say) -> Tally:
     """One process, and its disk."""
     kinds = list(options.only)
     if "disk" in kinds and (why := stage.why_no_small_disk(folder)):
@@ -72,7 +67,7 @@ def _alone(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[
     return _episodes(options.minutes, folder, seed, say, kinds * -(-ROUNDS // max(1, len(kinds))), episode)
 
 
-def _on_cluster(options: argparse.Namespace, folder: Path, seed: int, say: Callable[[str], None]) -> Tally:
+def _on_cluster(options: argparse.Namespace, folder: Path, seed: int, say: trials.Say) -> Tally:
     """Several nodes of each role, and the network between them."""
     net, why = network.best(folder, random.Random(f"{seed} network"), options.network)
     say(f"hosts are cut apart by {net.cut_is}{f' ({why})' if why else ''}")
@@ -95,7 +90,7 @@ def _episodes(
     minutes: float,
     folder: Path,
     seed: int,
-    say: Callable[[str], None],
+    say: trials.Say,
     kinds: Sequence[str],
     episode: Callable[[Path, str, Sequence[str], Callable[[str], None]], Tally],
 ) -> Tally:
@@ -129,18 +124,13 @@ def text(report: dict[str, Any]) -> str:
         )
     ]
     for name, found in findings.items():
-        lines += [f"  {name}: {each}" for each in found[:20]]
-        lines += [f"  {name}: and {len(found) - 20} more"] * (len(found) > 20)
+        lines += trials.shown(found, of=f"{name}: ")
     if report["folder"]:
         lines.append(f"journal and logs of what was found: {report['folder']}")
     return "\n".join(lines)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _progress(place: str, say: Callable[[str], None]) -> Callable[[str], None]:
+def _progress(place: str, say: trials.Say) -> Callable[[str], None]:
     return lambda line: say(f"{place}: {line}")
 
 
@@ -154,14 +144,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=10.0, help="begin no new episode after this time (10)"
     )
-    parser.add_argument("--seed", type=int, help="repeat the decisions of another run")
+    trials.add_options(parser, seed="repeat the decisions of another run")
     parser.add_argument(
         "--only",
         metavar="KIND,…",
         help=f"some of {', '.join(faults.KINDS)}; with --cluster of {', '.join(harms.KINDS)}",
-    )
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="for people, or for programs"
     )
     parser.add_argument(
         "--lying-disk",

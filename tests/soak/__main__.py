@@ -6,16 +6,13 @@ The seed decides what each device does; when, the machine has its part in.
 from __future__ import annotations
 
 import argparse
-import json
-import random
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.soak import planted
 from tests.soak.stage import Plan, as_json, play
+from tests.support import trials
 from tests.support.needs import find_program
 
 EXAMPLES = """examples:
@@ -29,24 +26,20 @@ exit code: 0 all was answered and delivered and the curves are flat, 1 something
 
 def main() -> int:
     options = _options()
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    _say(f"seed {seed}; files in {folder}")
     seconds = options.minutes * 60
-    plan = Plan(
-        seconds=seconds,
-        devices=options.devices,
-        pause=options.pause,
-        every=options.every or max(0.2, min(5.0, seconds / 100)),
-        seed=seed,
-        plants=tuple(options.plant),
-    )
-    report = as_json(play(folder, plan, _say))
-    found = report["findings"]
-    if not found:
-        shutil.rmtree(folder)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if options.format == "json" else text(report))
-    return int(bool(found))
+
+    def soak(folder: Path, seed: int, say: trials.Say) -> dict[str, Any]:
+        plan = Plan(
+            seconds=seconds,
+            devices=options.devices,
+            pause=options.pause,
+            every=options.every or max(0.2, min(5.0, seconds / 100)),
+            seed=seed,
+            plants=tuple(options.plant),
+        )
+        return as_json(play(folder, plan, say))
+
+    return trials.run("soak", options, soak, text)
 
 
 def text(report: dict[str, Any]) -> str:
@@ -58,15 +51,8 @@ def text(report: dict[str, Any]) -> str:
         scale, unit = (2**20, " MB") if curve["name"] == "memory" else (1, "")
         values = (curve[name] / scale for name in ("first", "last", "growth", "allowed"))
         lines.append(f"{curve['name'] + unit:<22} " + " ".join(f"{value:>9.1f}" for value in values))
-    findings = report["findings"]
-    lines.append(f"{'findings':<22} {len(findings)}")
-    lines += [f"  {each}" for each in findings[:20]]
-    lines += [f"  and {len(findings) - 20} more"] * (len(findings) > 20)
-    return "\n".join(lines)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    lines.append(f"{'findings':<22} {len(report['findings'])}")
+    return "\n".join(lines + trials.shown(report["findings"]))
 
 
 def _options() -> argparse.Namespace:
@@ -82,10 +68,7 @@ def _options() -> argparse.Namespace:
         "--pause", type=float, default=30.0, help="seconds between two turns of a device, on average (30)"
     )
     parser.add_argument("--every", type=float, help="seconds between two samples (a hundredth, 5 at most)")
-    parser.add_argument("--seed", type=int, help="repeat the decisions of another run")
-    parser.add_argument(
-        "--format", choices=["text", "json"], default="text", help="for people, or for programs"
-    )
+    trials.add_options(parser, seed="repeat the decisions of another run")
     parser.add_argument(
         "--plant",
         action="append",

@@ -21,7 +21,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from broker.dicom import dataset
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from tests.soak.ledger import Ledger, Row
 from tests.support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, WORKLIST, RejectedError, Scu
 from tests.support.images import dataset_bytes, write_image

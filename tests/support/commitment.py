@@ -12,7 +12,8 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from broker.dicom import part10, uid
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.encode import encode
 from tests.support.ports import free_port
 

@@ -12,7 +12,13 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 
 def write_image(path: Path, *, pixels: int = 16, **attributes: Any) -> FileDataset:
@@ -36,6 +42,17 @@ def write_image(path: Path, *, pixels: int = 16, **attributes: Any) -> FileDatas
         setattr(image, keyword, value)
     dcmwrite(path, image, enforce_file_format=True)
     return image
+
+
+def part10(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """A file of any data set in a transfer syntax that pydicom writes."""
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")
+    out = BytesIO()
+    dcmwrite(out, dataset, enforce_file_format=True)
+    return out.getvalue()
 
 
 def dataset_bytes(file: bytes) -> bytes:

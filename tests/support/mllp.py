@@ -32,6 +32,16 @@ def field(message: bytes, segment: bytes, number: int) -> bytes:
     return b""
 
 
+def message(control_id: str, accept: str = "", application: str = "") -> bytes:
+    """A message of two segments; MSH-15 and MSH-16 as given."""
+    return f"MSH|^~\\&|A|B|C|D|2026||ADT^A01|{control_id}|P|2.5|||{accept}|{application}\rPID|1\r".encode()
+
+
+def ack(control_id: str, code: str = "AA") -> bytes:
+    """What acknowledges it."""
+    return f"MSH|^~\\&|C|D|A|B|2026||ACK|x{control_id}|P|2.5\rMSA|{code}|{control_id}\r".encode()
+
+
 class MllpClient:
     """One connection. Use it as a context manager."""
 

@@ -76,9 +76,6 @@ class Program:
     def wait_for_port(self, port: int, timeout: float = 30.0, host: str = "127.0.0.1") -> None:
         self.wait_until(lambda: is_open(port, host), f"port {port} is open", timeout)
 
-    def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
-        self.wait_until(lambda: text in self.output(), f"it says {text!r}", timeout)
-
     def terminate(self, timeout: float = 15.0, number: signal.Signals = signal.SIGTERM) -> int:
         """SIGTERM, or another signal, then its exit code. One that does not heed it is killed, and the test fails."""
         if self.running:

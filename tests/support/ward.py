@@ -16,8 +16,9 @@ from broker.event import Event, EventData, Study
 from broker.journal import intake
 from broker.registers import commitments, exceptions
 from broker.runtime import rebuild
+from broker.runtime.configured import Configured
 from broker.runtime.decided import decided
-from broker.runtime.offline import Configured, instance
+from broker.runtime.offline import instance
 from broker.runtime.studies import Studies
 from broker.store.database import Transaction
 from tests.support.mpps import MPPS

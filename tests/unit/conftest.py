@@ -13,6 +13,7 @@ import pytest
 from broker.store.database import Database, Transaction
 from broker.store.postgres import PostgresDatabase
 from broker.store.sqlite import SqliteDatabase, in_memory
+from tests.support.commitment import Device
 from tests.support.postgres import Postgres
 
 NODE = "node-a"
@@ -100,3 +101,19 @@ def new_transaction(request: pytest.FixtureRequest) -> Iterator[NewTransaction]:
 def tx(new_transaction: NewTransaction) -> Transaction:
     """An open transaction of an empty journal, whose numbers begin at 1."""
     return new_transaction()
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Device]:
+    """The one device that `device` hands out without its memory: starting it takes longer than most tests."""
+    found = Device()
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def device(listening: Device) -> Device:
+    """A device that takes storage commitment reports and has heard none."""
+    listening.forget()
+    return listening

@@ -13,10 +13,13 @@ import pytest
 
 from adapters.epj import OUTBOUND as EPJ
 from adapters.pas import INBOUND as PAS
-from broker import errors, yamlfile
+from broker import errors
 from broker.adapter import API_VERSION, Delivery, Kind, OutboundSpec
-from broker.settings import InboundEntry, OutboundEntry, entry_model
+from broker.entries import entry_model
+from broker.settings import InboundEntry, OutboundEntry
 from broker.testing import conformance
+from broker.yamlfile.check import validate
+from broker.yamlfile.reading import loads
 from tests.support.golden import OPTIONS
 from tests.support.packages import passes
 from tests.support.shared import REPOSITORY
@@ -78,14 +81,14 @@ def test_its_board_is_written_to(module: types.ModuleType, tmp_path: Path) -> No
 
 def test_its_settings_are_taken(module: types.ModuleType) -> None:
     (text,) = blocks("yaml")
-    document = yamlfile.loads(text, "docs/adapters.md", env={})
+    document = loads(text, "docs/adapters.md", env={})
 
     for section, common, spec in (
         ("inbound", InboundEntry, module.INBOUND),
         ("outbound", OutboundEntry, module.OUTBOUND),
     ):
         (name,) = document.get((section,))
-        yamlfile.validate(document, entry_model(common, spec.config), at=(section, name))
+        validate(document, entry_model(common, spec.config), at=(section, name))
 
 
 def test_its_entry_points_are_written_as_pyproject_has_them() -> None:

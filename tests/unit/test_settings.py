@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel, Field, field_validator
 
 from broker import settings
-from broker.adapter import Options
 from broker.errors import ConfigError
-from broker.settings import InboundEntry, Settings, entry_model, load
+from broker.settings import Settings, load
 from tests.support.shared import REPOSITORY
 
 CONFIG = REPOSITORY / "config" / "broker.yaml"
@@ -407,23 +405,6 @@ def test_a_wrong_rate_or_window_is_placed(write: Write, option: str, place: str,
     told = faults(write(("port: 6661", f"port: 6661\n    {option}")))
 
     assert [f for f in told if f.startswith(f"broker.yaml:{place}: ") and said in f], told
-
-
-def test_an_adapters_own_rules_hold_in_its_entry() -> None:
-    class Strict(Options):
-        host: str = Field(description="Where.")
-
-        @field_validator("host")
-        @classmethod
-        def _whole(cls, value: str) -> str:
-            if "." not in value:
-                raise ValueError("must be a whole name")
-            return value
-
-    model: type[BaseModel] = entry_model(InboundEntry, Strict)
-    assert model.model_validate({"adapter": "x", "host": "a.b"}).model_dump()["host"] == "a.b"
-    with pytest.raises(ValueError, match="must be a whole name"):
-        model.model_validate({"adapter": "x", "host": "a"})
 
 
 # --- the schema ---

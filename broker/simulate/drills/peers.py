@@ -22,7 +22,7 @@ from broker.errors import BrokerError
 from broker.hl7.edit import Verbatim, build, components
 from broker.hl7.er7 import Message
 from broker.net.find_scu import FindScu
-from broker.net.mllp import MllpClient
+from broker.net.mllp_client import MllpClient
 from broker.net.object_scu import ObjectScu
 from broker.simulate.drills.archive import Archive
 from broker.simulate.drills.ending import Answered

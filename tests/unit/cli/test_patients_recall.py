@@ -18,7 +18,7 @@ from broker.delivery import ledger
 from broker.errors import ConfigError
 from broker.journal import audit
 from broker.runtime import journals
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.settings import load
 from broker.store.database import Database
 from tests.support.messages import Person, adt

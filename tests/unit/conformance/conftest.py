@@ -8,7 +8,7 @@ import pytest
 
 from broker.cli.conformance import facts
 from broker.conformance.facts import Facts
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.trial import Trial
 from broker.settings import load
 from tests.support.shared import REPOSITORY

@@ -26,7 +26,7 @@ from broker.cli.docs import MADE
 from broker.conformance import dicom, hl7, ihe
 from broker.conformance.document import Document, Section, Table, markdown
 from broker.conformance.facts import Facts
-from broker.dicom import matching, status
+from broker.dicom import keys, status
 from broker.net.association import ANSWERED
 from broker.net.service import STORAGE_SOP_CLASSES
 from broker.settings import Settings
@@ -232,7 +232,7 @@ def _named_in(*files: Path) -> set[int]:
     ],
 )
 def test_how_a_key_is_matched(keyword: str, kinds: tuple[str, ...]) -> None:
-    assert matching.kinds(keyword) == kinds
+    assert keys.kinds(keyword) == kinds
 
 
 # --- HL7 ---

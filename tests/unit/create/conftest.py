@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker import settings
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.trial import Trial
 from broker.settings import Settings
 from tests.support.configuration import changed

@@ -9,7 +9,7 @@ import pytest
 
 from broker.create.adapter import Direction, Protocol, adapter_files, check_name, settings_lines
 from broker.scalars import as_written
-from broker.yamlfile import loads
+from broker.yamlfile.reading import loads
 
 
 @pytest.mark.parametrize("protocol", ["mllp", "file"])

@@ -10,7 +10,7 @@ import pytest
 from broker.create.device import Device, Plan, plan, sheet_of
 from broker.create.listing import listed
 from broker.errors import ConfigError
-from broker.runtime.offline import read_files
+from broker.runtime.configured import read_files
 from tests.unit.create.conftest import Site
 
 CT3 = {"name": "CT 3", "kind": "modality", "ae": "CT3_STO", "station": "CT-LAB3", "modality": "CT"}

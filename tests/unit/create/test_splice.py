@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import yamlfile
 from broker.create.splice import WIDTH, Sheet, at_end_of, into_list
 from broker.errors import ConfigError
+from broker.yamlfile.reading import loads
 
 PEERS = ("dicom", "peers")
 
 
 def put(text: str, value: str = "NEW") -> str:
-    return into_list(yamlfile.loads(text, "x.yaml", env={}), PEERS, value, {})
+    return into_list(loads(text, "x.yaml", env={}), PEERS, value, {})
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_any_list_keeps_its_items_and_every_other_line(items: list[str], style: 
         written = " []"
     text = f"# head\ndicom:\n  port: 1   # port\n  peers:{written}\nhttp: {{ port: 2 }}\n"
 
-    changed = into_list(yamlfile.loads(text, "x.yaml", env={}), PEERS, "new", {})
+    changed = into_list(loads(text, "x.yaml", env={}), PEERS, "new", {})
 
-    assert yamlfile.loads(changed, "x.yaml", env={}).get(PEERS) == (*items, "new")
+    assert loads(changed, "x.yaml", env={}).get(PEERS) == (*items, "new")
     gone = [line for line in difflib.ndiff(text.splitlines(), changed.splitlines()) if line.startswith("- ")]
     assert len(gone) <= 1
 
@@ -90,7 +90,7 @@ TESTS = "route: a\ntests:\n  - name: one\n    given: {}\n"
     ],
 )
 def test_lines_are_put_at_the_end_of_a_block(before: str, after: str) -> None:
-    assert at_end_of(yamlfile.loads(before, "x.yaml", env={}), "tests", "  - new\n") == after
+    assert at_end_of(loads(before, "x.yaml", env={}), "tests", "  - new\n") == after
 
 
 CSV = '# about\ncode,aets,name\nA,AE1,\n\n# rest\nB,AE2|AE3,"x, y"\n'

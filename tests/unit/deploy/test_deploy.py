@@ -16,7 +16,7 @@ import yaml
 
 import broker
 from broker import settings
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 from broker.runtime.roles import EVERY
 from broker.telemetry import METRICS
 from tests.support.shared import REPOSITORY

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.dicom import attributes, commitment, status
+from broker.dicom import commitment, status
 from broker.dicom.commitment import FAILURES_EXIST, SUCCESSFUL, event_type, information, read
+from broker.dicom.dataset import from_dataset
 from broker.dicom.encode import encode
 from broker.errors import RemoteProtocolError
 from broker.event import InstanceReference
@@ -36,7 +37,7 @@ def one(uid: str = "2.25.1", failure: int = 0) -> InstanceReference:
 @given(UIDS, INSTANCES)
 def test_what_is_written_is_read(transaction: str, instances: list[InstanceReference]) -> None:
     said = information(transaction, instances)
-    found = attributes.from_dataset(decoded(encode(said)))
+    found = from_dataset(decoded(encode(said)))
 
     told, references = read(found)
     assert told == transaction

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -26,19 +26,10 @@ from pydicom.uid import (
 from broker.dicom import elements
 from broker.dicom.splice import Range, Splice, opened
 from broker.errors import RemoteProtocolError
+from tests.support.images import part10
 from tests.support.shared import shared_files
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit]
-
-
-def part10(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
-    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.7")
-    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("2.25.1")
-    out = io.BytesIO()
-    pydicom.dcmwrite(out, dataset, enforce_file_format=True)
-    return out.getvalue()
 
 
 def scan(data: bytes) -> elements.Layout:

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -23,8 +23,10 @@ from pydicom.uid import (
 )
 
 from broker.dicom import elements, head, part10
-from broker.dicom.attributes import Attributes, from_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset
 from broker.errors import RemoteProtocolError
+from tests.support.images import part10 as part10_of
 from tests.support.shared import shared_files
 
 KEYWORDS = (
@@ -42,16 +44,6 @@ SYNTAXES = (
 def read(data: bytes, keywords: tuple[str, ...] = KEYWORDS) -> Attributes:
     file = io.BytesIO(data)
     return head.read(file, elements.scan(file), keywords)
-
-
-def part10_of(dataset: Dataset, syntax: str) -> bytes:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
-    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.7")
-    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("2.25.1")
-    out = io.BytesIO()
-    pydicom.dcmwrite(out, dataset, enforce_file_format=True)
-    return out.getvalue()
 
 
 def raw(body: bytes, syntax: str = ExplicitVRLittleEndian) -> bytes:

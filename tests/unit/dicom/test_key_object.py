@@ -14,6 +14,7 @@ from pydicom import dcmread
 from broker.dicom import attributes as dicom
 from broker.dicom import key_object, part10, uid
 from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset
 from broker.dicom.encode import encode
 from broker.dicom.key_object import Frame, Note
 from broker.event import Code, InstanceReference
@@ -101,7 +102,7 @@ references = st.builds(
 def test_what_is_written_is_read(code: str, instances: list[InstanceReference]) -> None:
     ordered = sorted(instances, key=lambda one: one.series_uid)
     made = note(code, *ordered)
-    read = key_object.read(dicom.from_dataset(dcmread(BytesIO(file_of(key_object.build(made, FRAME))))))
+    read = key_object.read(from_dataset(dcmread(BytesIO(file_of(key_object.build(made, FRAME))))))
     assert [(one.title, one.study_uid) for one in read] == [(made.title, made.study_uid)]
     assert set(read[0].instances) == set(made.instances)
     assert not read[0].restores

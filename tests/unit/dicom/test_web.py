@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from broker.dicom import web
-from broker.dicom.attributes import from_dataset, to_dataset
+from broker.dicom.dataset import from_dataset, to_dataset
 from broker.errors import RemoteProtocolError
 from tests.support.webserver import stored
 

@@ -12,7 +12,7 @@ import pytest
 from broker.graph.model import LAYERS, Edge, Graph, Live, Node, graph
 from broker.graph.svg import CHARACTER, GAP, layout, svg
 from broker.graph.text import dot, mermaid
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.settings import load
 from tests.support import golden
 from tests.support.shared import REPOSITORY

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.dicom import status, uid
-from broker.dicom.attributes import from_dataset
+from broker.dicom.dataset import from_dataset
 from broker.errors import PermanentDeliveryError, TransientDeliveryError, UnreachableError
 from broker.net import action_scu
 from broker.net.action_scu import Call, Place
@@ -65,20 +65,6 @@ def server(tmp_path: Path, acting: Acting) -> Iterator[AssociationServer]:
     found.start()
     yield found
     found.stop(grace=1.0)
-
-
-@pytest.fixture(scope="module")
-def listening() -> Iterator[Device]:
-    found = Device()
-    found.start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def device(listening: Device) -> Device:
-    listening.forget()
-    return listening
 
 
 def test_an_archive_is_asked() -> None:

@@ -34,7 +34,7 @@ from pynetdicom.sop_class import (
 )
 
 from broker.dicom import status
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import Query
 from broker.errors import LocalProtocolError, RemoteProtocolError, StoreError, UnwritableError
 from broker.net import acceptor

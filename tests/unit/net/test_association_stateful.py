@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from broker.dicom import status
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.net.association import Answer, AssociationServer, FindRequest, Peer, StoreRequest
 from tests.support.dimse import (
     EXPLICIT,

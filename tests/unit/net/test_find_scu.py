@@ -11,7 +11,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification  # type: ignore[attr-defined]
 
 from broker.dicom import status
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.errors import PermanentDeliveryError, TransientDeliveryError, UnreachableError
 from broker.net.association import Answer, AssociationServer, FindRequest, Peer
 from broker.net.find_scu import FindScu

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from broker.dicom import dataset, status
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.encode import encode
 from broker.dicom.matching import STEPS, Query
 from broker.net.association import Answer, AssociationServer, FindRequest, Peer

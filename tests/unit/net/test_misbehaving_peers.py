@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.dicom import status
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.net.acceptor import REFUSALS, SPARE
 from broker.net.association import (
     STORAGE_SOP_CLASSES,

@@ -11,7 +11,7 @@ import pytest
 
 from broker.dicom import pdu
 from broker.errors import TransientDeliveryError
-from broker.net.mllp import MllpClient
+from broker.net.mllp_client import MllpClient
 from broker.net.requestor import Requestor
 
 MESSAGE = b"MSH|^~\\&|A|B|C|D|20260309||ADT^A08|1|T|2.5.1\r"

@@ -17,7 +17,7 @@ from broker.plan.rows import remade
 from broker.plan.shadow import Registers, shadow
 from broker.routing.files import RouteFiles
 from broker.runtime import routesets
-from broker.runtime.offline import Configured, compiled, configure
+from broker.runtime.configured import Configured, compiled, configure
 from broker.runtime.rebuild import BASELINE
 from broker.runtime.routesets import Stored
 from broker.settings import load

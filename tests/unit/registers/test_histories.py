@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from broker.event import Decision
 from broker.registers import filing
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.settings import load
 from tests.histories.bench import Bench, judged
 from tests.histories.story import FORMS, KINDS, NAMES, PLACES, Action, drawn, tell

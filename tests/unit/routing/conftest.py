@@ -12,10 +12,10 @@ import pytest
 from broker.event import EVENT_TYPES, Event, EventData, Identifier, Order, Patient, PersonName, Step
 from broker.hl7.er7 import Message
 from broker.routing.engine import RouteSet
-from broker.routing.loader import load_folder
 from broker.routing.surroundings import Source, Surroundings
 from broker.routing.tables import Row, Table
 from broker.view import View
+from tests.support.routes import load_folder
 
 TABLES = {
     "stations": Table(

@@ -14,7 +14,7 @@ from broker.hl7.er7 import Message
 from broker.routing import schema
 from broker.routing.engine import RouteSet
 from broker.routing.lint import lint
-from broker.runtime.offline import configure
+from broker.runtime.configured import configure
 
 HOUSE = Path(__file__).parents[3]
 SAMPLES = sorted((HOUSE / "routes" / "tests").glob("*.hl7"))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker import yamlfile
 from broker.routing.update import UpdateError, rewritten
 from broker.scalars import as_written
+from broker.yamlfile.reading import loads
 
 FILE = """\
 # a comment
@@ -111,7 +111,7 @@ def test_whatever_is_written_is_read_again(one: Any, other: Any) -> None:
         texts = [text for value in (one, other) for text in (value if isinstance(value, tuple) else (value,))]
         assert any("${env:" in text or not text.isprintable() for text in texts)
         return
-    document = yamlfile.loads(text)
+    document = loads(text)
 
     for path, value in paths.items():
         read = document.get(path)

@@ -15,7 +15,7 @@ from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.registers import exceptions, worklist
 from broker.routing.engine import RouteSet
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.runtime.pipeline import Pipeline, Routed, drain
 from broker.settings import load
 from broker.store.database import Database

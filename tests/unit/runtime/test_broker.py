@@ -18,8 +18,8 @@ import pytest
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.runtime import broker as runtime
 from broker.runtime.broker import Broker
+from broker.runtime.configured import configure
 from broker.runtime.lanes import MemoryLanes
-from broker.runtime.offline import configure
 from broker.settings import load
 from broker.store.database import Transaction
 from broker.store.sqlite import journal_file

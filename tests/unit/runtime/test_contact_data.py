@@ -20,8 +20,8 @@ from broker.event import PersonName
 from broker.hl7 import demographics
 from broker.journal import intake
 from broker.journal import log as journal
+from broker.runtime.configured import Configured
 from broker.runtime.figures import gauges, status
-from broker.runtime.offline import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.sqlite import in_memory
 from broker.view import View

@@ -13,7 +13,6 @@ from kombu.transport.memory import Transport as Memory
 from structlog.testing import capture_logs
 
 from broker.bus.publisher import Publisher, Unconfirmed
-from broker.bus.subscriber import Subscriber
 from broker.event import Event
 from broker.journal import cursor
 from broker.runtime import feed as module
@@ -21,6 +20,7 @@ from broker.runtime.feed import Feed
 from broker.settings import Settings
 from tests.support import events
 from tests.support.processes import wait_until
+from tests.support.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import House

@@ -8,8 +8,9 @@ import pytest
 
 from broker.registers import steps, worklist
 from broker.runtime import rebuild
+from broker.runtime.configured import Configured
 from broker.runtime.idle import Idle, Limits, idle, limits_of
-from broker.runtime.offline import Configured, instance
+from broker.runtime.offline import instance
 from broker.settings import StepsSettings
 from tests.support.mpps import MPPS, begun, ended, scheduled
 from tests.support.ward import HOUR, Ward, image

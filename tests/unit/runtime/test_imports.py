@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, dcmwrite
 
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.encode import encode
 from broker.dicom_identity import Profile
 from broker.event import Event, EventData
 from broker.hl7.demographics import Issuers, read_issuer
 from broker.registers import worklist
 from broker.runtime import imports, rebuild
+from broker.runtime.configured import Configured
 from broker.runtime.imports import RowError
-from broker.runtime.offline import Configured
 from tests.unit.runtime.conftest import House
 
 NOW = datetime(2026, 3, 9, 8, tzinfo=UTC)

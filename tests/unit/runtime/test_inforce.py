@@ -16,8 +16,8 @@ from broker.journal import log as journal
 from broker.routing.files import RouteFiles
 from broker.routing.language import OnFailure
 from broker.runtime import inforce, nodes, routesets
+from broker.runtime.configured import Configured, compiled
 from broker.runtime.inforce import RoutesInForce, live_configured
-from broker.runtime.offline import Configured, compiled
 from broker.runtime.pipeline import drain
 from broker.runtime.roles import Role
 from broker.runtime.routesets import Stored

@@ -11,8 +11,8 @@ from broker.adapter import Rendered, Target
 from broker.errors import StoreError, UnmappableError
 from broker.registers import exceptions
 from broker.routing.engine import RouteSet
-from broker.routing.loader import load_folder
 from broker.view import View
+from tests.support.routes import load_folder
 from tests.support.shared import REPOSITORY
 
 if TYPE_CHECKING:

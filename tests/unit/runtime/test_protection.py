@@ -17,10 +17,10 @@ from broker.event import Identifier
 from broker.journal import log as journal
 from broker.registers import patients
 from broker.routing.engine import RouteSet
-from broker.routing.loader import load_folder
 from broker.runtime import figures
 from broker.runtime.recall import recall
 from tests.support.messages import SITE, Person, adt, merge, oru
+from tests.support.routes import load_folder
 
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import House

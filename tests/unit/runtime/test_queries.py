@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from broker.adapter import WorklistQuery
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import Query
 from broker.runtime.queries import AE_TITLES, CHARACTERS, QUERIES, Queries, tried
 

@@ -10,8 +10,8 @@ from broker.event import InstanceReference, Study
 from broker.registers import exceptions, study_list
 from broker.runtime import archives
 from broker.runtime.archives import Archive, archives_of
+from broker.runtime.configured import Configured
 from broker.runtime.figures import gauges
-from broker.runtime.offline import Configured
 from broker.store import days
 from broker.store.database import Database
 from broker.store.lease import LostLeaseError

@@ -18,7 +18,7 @@ from broker.routing.language import Given
 from broker.routing.tables import Row, Table
 from broker.routing.testing import Case, GivenError, Outcome
 from broker.routing.watch import recompiled
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.trial import Trial
 from broker.view import View
 from tests.support.shared import REPOSITORY

@@ -13,7 +13,7 @@ from broker.adapter import Reception
 from broker.journal import cursor, intake
 from broker.journal import log as journal
 from broker.runtime import rebuild
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.retention import Limits, Retention
 from broker.store.database import Transaction
 from broker.store.postgres import PostgresDatabase

@@ -17,7 +17,7 @@ from adapters.modality.inbound import WorklistScp, WorklistService
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.service import FindRequest, Peer
 from broker.registers.worklist import Reader
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.store.database import Database
 from tests.support.dcmtk import worklist_query
 from tests.support.dimse import decoded, encoded

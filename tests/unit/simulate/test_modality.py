@@ -10,7 +10,8 @@ import pytest
 from pydicom import dcmread
 
 from broker.dicom import status
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.uid import WORKLIST_FIND
 from broker.net.association import Answer, AssociationServer, FindRequest, Peer
 from broker.simulate.modality import SOP_CLASSES, Modalities, image, query, text

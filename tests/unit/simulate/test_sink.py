@@ -8,7 +8,7 @@ import pytest
 
 from broker.errors import TransientDeliveryError
 from broker.hl7.ack import read_ack
-from broker.net.mllp import MllpClient
+from broker.net.mllp_client import MllpClient
 from broker.simulate.faults import BEHAVIOURS, Behaviour
 from broker.simulate.messages import digest
 from broker.simulate.records import Arrival

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,7 +12,7 @@ from broker.store.lease import MARGIN_SECONDS, SECONDS, Held, Lease, LostLeaseEr
 from broker.store.postgres import PostgresDatabase
 from tests.support.engines import SECONDS as WAIT
 from tests.support.engines import note, notebook, notes
-from tests.support.postgres import Postgres, waiting_for_lock
+from tests.support.postgres import waiting_for_lock
 
 
 def taken(tx: Transaction, name: str, owner: str) -> Lease:
@@ -120,17 +120,6 @@ def test_who_lost_it_writes_nothing(database: Database) -> None:
 
 
 # --- at once, on PostgreSQL ---
-
-
-@pytest.fixture
-def nodes(postgres: Postgres, journal_template: str) -> Iterator[list[PostgresDatabase]]:
-    url = postgres.url(postgres.database(journal_template))
-    both = [PostgresDatabase(url, name) for name in ("node-a", "node-b")]
-    for database in both:
-        database.open()
-    yield both
-    for database in both:
-        database.close()
 
 
 class Slow:

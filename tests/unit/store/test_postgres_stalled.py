@@ -12,21 +12,8 @@ from broker.store import postgres_signals
 from broker.store.database import Transaction
 from broker.store.postgres import PostgresDatabase
 from broker.store.postgres_stalled import end_stalled
-from tests.support.postgres import Postgres
 
 SECONDS = 30.0
-
-
-@pytest.fixture
-def nodes(postgres: Postgres, journal_template: str) -> Iterator[list[PostgresDatabase]]:
-    """Two processes that share a journal."""
-    url = postgres.url(postgres.database(journal_template))
-    both = [PostgresDatabase(url, name) for name in ("node-a", "node-b")]
-    for database in both:
-        database.open()
-    yield both
-    for database in both:
-        database.close()
 
 
 @pytest.fixture

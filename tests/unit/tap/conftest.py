@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.settings import load
 from tests.support.shared import REPOSITORY
 

@@ -12,7 +12,7 @@ from broker.adapter import Receipt
 from broker.delivery import ledger
 from broker.journal import intake
 from broker.journal import log as journal
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.sqlite import in_memory
 from broker.tap.choice import STREAMS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.dicom.matching import Query
-from broker.runtime.offline import Configured, configure
+from broker.runtime.configured import Configured, configure
 from broker.runtime.queries import described
 from broker.settings import load
 from broker.store.sqlite import SqliteDatabase

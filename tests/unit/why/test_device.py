@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.runtime.web import ASKED
 from broker.settings import Settings, load
 from broker.why.device import asking

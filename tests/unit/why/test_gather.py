@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from broker.dicom.attributes import to_dataset
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import STEPS, Query
 from broker.journal import log as journal
 from broker.registers import worklist
 from broker.runtime import rebuild
-from broker.runtime.offline import Configured
+from broker.runtime.configured import Configured
 from broker.store.database import Database
 from broker.why.desk import WhyError, desk
 from broker.why.facts import Question

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -45,20 +45,6 @@ class Open:
     def __call__(self, aet: str, call: Call, patience: float) -> int | None:
         self.told.append((aet, call))
         return self.answer
-
-
-@pytest.fixture(scope="module")
-def listening() -> Iterator[Device]:
-    found = Device()
-    found.start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def device(listening: Device) -> Device:
-    listening.forget()
-    return listening
 
 
 def sender(devices: Mapping[str, Declared] | None = None, opened: Open | None = None) -> ReportSender:

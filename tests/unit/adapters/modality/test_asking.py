@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from adapters.modality.asking import Asking, nearest
 from broker.adapter import WorklistRow
 from broker.device import Device, Window
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import STEPS, Query
 
 NOW = datetime(2026, 3, 9, 23, 30, tzinfo=ZoneInfo("Europe/Oslo"))

@@ -15,7 +15,8 @@ from pydicom import dcmread
 from adapters.modality.inbound import WorklistScp, WorklistService
 from broker.adapter import InboundContext, WorklistQuery, WorklistRow
 from broker.device import Device, Window
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.service import Answer, FindRequest, Peer
 

@@ -11,7 +11,9 @@ import pytest
 from adapters.modality.render import STEP_KEYWORDS, render_row
 from adapters.ris import INBOUND as ORDERS
 from broker.contact import KEYWORDS
-from broker.dicom.attributes import faults, from_json, with_short_names
+from broker.dicom.attributes import from_json
+from broker.dicom.fit import with_short_names
+from broker.dicom.vr_faults import vr_faults
 from broker.errors import UnmappableError
 from broker.event import Code, Encounter, Identifier, Order, Patient, PersonName, Step
 from broker.view import View
@@ -62,7 +64,7 @@ def view(
 def row(seen: View, **changes: Any) -> dict[str, Any]:
     rendered = render_row(seen, golden.target("worklist", set=changes))
     # Names are cut for whoever is answered.
-    assert faults(with_short_names(from_json(rendered.payload.decode()))[0]) == []
+    assert vr_faults(with_short_names(from_json(rendered.payload.decode()))[0]) == []
     found: dict[str, Any] = json.loads(rendered.payload)
     return found
 

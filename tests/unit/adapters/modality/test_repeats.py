@@ -16,7 +16,8 @@ from adapters.modality.inbound import WorklistScp, WorklistService
 from adapters.modality.repeats import Key, Made, Repeated, Repeats
 from broker.adapter import WorklistRow
 from broker.device import Device, Window
-from broker.dicom.attributes import Attributes, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import to_dataset
 from broker.dicom.matching import STEPS, Query
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, WORKLIST_FIND
 from broker.net.service import Answer, FindRequest, Peer

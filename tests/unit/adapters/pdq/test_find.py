@@ -8,7 +8,8 @@ import pytest
 
 from adapters.pdq.find import FIND, PatientRoot, PatientRootScp
 from broker.dicom import status
-from broker.dicom.attributes import Attributes, from_dataset, to_dataset
+from broker.dicom.attributes import Attributes
+from broker.dicom.dataset import from_dataset, to_dataset
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, PATIENT_ROOT_FIND
 from broker.errors import StoreError
 from broker.net.service import Answer, FindRequest, Peer

@@ -178,7 +178,7 @@ def test_an_acknowledgement_is_not_answered(rig: Rig) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 @given(raw=st.one_of(st.binary(max_size=60), st.text(max_size=40).map(lambda text: query(text))))
 def test_whatever_comes_is_answered_once(rig: Rig, raw: bytes) -> None:
-    from broker.net.mllp import Peer
+    from broker.net.mllp_peer import Peer
 
     config = Demographics(port=0, issuers=ISSUERS)
     (answer,) = DemographicsListener(config, rig.context())._answer(raw, Peer("127.0.0.1", 1))
