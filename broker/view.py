@@ -153,7 +153,9 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _fill(values: dict[str, Any], prefix: str, payload: Payload) -> None:
-    stated = payload.__dict__  # a fact is made for every event and every route: pydantic's own way in costs more
+    stated = (
+        payload.__dict__
+    )  # a fact is made for every event and every route: pydantic's own way in costs more
     for name, key, parts in _places(prefix, type(payload)):
         value = stated[name]
         if value is None:
