@@ -197,7 +197,7 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
         (i for i in patient.identifiers if i.key in owners and owners[i.key].patient == known.key), None
     )
     exceptions.clear(tx, "demographics-differ", known.key)
-    said = patient.model_copy(update={"identifiers": own})
+    said = patient if own == patient.identifiers else patient.model_copy(update={"identifiers": own})
     return _say(tx, event, known, said, verified=True, owners=owners, under=under), absorbed
 
 
@@ -358,12 +358,12 @@ def _say(
     `under`: which of the patient's identifiers it was said under; None: the first that was said.
     """
     by = versions.origin(tx, event, said, under or said.identifiers[0])
-    whole, origins = versions.overlaid(known.patient, known.origins, said, by)
+    values, origins = versions.overlaid(known.origins, said, by)
     new = {i.key for i in said.identifiers}
-    identifiers = said.identifiers + tuple(i for i in whole.identifiers if i.key not in new)
+    identifiers = said.identifiers + tuple(i for i in known.patient.identifiers if i.key not in new)
     told = Known(
         key=known.key,
-        patient=whole.model_copy(update={"identifiers": identifiers}),
+        patient=known.patient.model_copy(update={**values, "identifiers": identifiers}),
         verified=verified,
         origins=origins,
     )

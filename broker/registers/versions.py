@@ -65,14 +65,15 @@ def origin(tx: Transaction, event: Event, patient: Patient, under: Identifier) -
     )
 
 
-def overlaid(base: Patient, origins: Origins, said: Patient, by: Origin) -> tuple[Patient, Origins]:
-    """What is known with what was said on top: None keeps, empty clears (HL7 v2.5.1 2.5.3), older changes nothing."""
+def overlaid(origins: Origins, said: Patient, by: Origin) -> tuple[Mapping[str, Any], Origins]:
+    """The values that change where what was said goes on top of what is known, and whose word each value is then: None
+    keeps, empty clears (HL7 v2.5.1 2.5.3), older changes nothing."""
     stated: dict[str, Any] = {
         name: value
         for name in VALUES
         if (value := getattr(said, name)) is not None and (name not in origins or _after(by, origins[name]))
     }
-    return base.model_copy(update={**stated, "as_of": None}), {**origins, **dict.fromkeys(stated, by)}
+    return {**stated, "as_of": None}, {**origins, **dict.fromkeys(stated, by)}
 
 
 def _after(later: Origin, known: Origin) -> bool:
