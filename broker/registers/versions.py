@@ -86,11 +86,28 @@ _PARTS: Final = tuple(part.name for part in fields(Origin))
 
 def written(origins: Origins) -> str:
     """As the register keeps them."""
-    # `dataclasses.asdict` copies deeply, which took a quarter of a fold.
-    told = {name: {part: getattr(origins[name], part) for part in _PARTS} for name in sorted(origins)}
-    return json.dumps(told, ensure_ascii=False)
+    # Most values are the same event's word: its origin is written, and read, once for all of them.
+    texts: dict[int, str] = {}
+    told = []
+    for name in sorted(origins):
+        one = origins[name]
+        text = texts.get(id(one))
+        if text is None:
+            # `dataclasses.asdict` copies deeply, which took a quarter of a fold.
+            parts = {part: getattr(one, part) for part in _PARTS}
+            text = texts[id(one)] = json.dumps(parts, ensure_ascii=False)
+        told.append(f'"{name}": {text}')
+    return f"{{{', '.join(told)}}}"
 
 
 def read(text: str) -> Origins:
     """What `written` wrote."""
-    return {name: Origin(**one) for name, one in json.loads(text).items()}
+    made: dict[tuple[tuple[str, str], ...], Origin] = {}
+    found = {}
+    for name, parts in json.loads(text).items():
+        key = tuple(parts.items())
+        origin = made.get(key)
+        if origin is None:
+            origin = made[key] = Origin(**parts)
+        found[name] = origin
+    return found

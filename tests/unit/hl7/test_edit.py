@@ -170,7 +170,9 @@ def test_what_was_set_is_read_back_and_the_other_fields_stand(
     path = f"ZZZ-{field}" + (f"({repetition})" if repetition else "") + (f".{component}" if component else "")
 
     def read(raw: bytes) -> Message:
-        return Message(raw, Header.read(raw), "iso8859-1")  # else some of these texts would be taken for UTF-8
+        return Message(
+            raw, Header.read(raw), "iso8859-1"
+        )  # else some of these texts would be taken for UTF-8
 
     message = read(edit(read(raw), {path: value}))
 

@@ -70,7 +70,7 @@ def history(configured: Configured, seed: int, length: int) -> list[Reception]:
 def test_the_rows_do_not_depend_on_how_many_are_routed_at_once(
     configured: Configured, seed: int, sizes: list[int]
 ) -> None:
-    receptions = history(configured, seed, 40)
+    receptions = history(configured, seed, 30)
     pipeline = Pipeline(configured.routes, configured.renderers)
 
     assert routed(receptions, pipeline, sizes) == routed(receptions, pipeline, [0])
@@ -80,7 +80,7 @@ def test_the_rows_do_not_depend_on_how_many_are_routed_at_once(
 @settings(max_examples=3, deadline=None, suppress_health_check=UNHAPPY)
 def test_nor_on_who_fails_among_them(configured: Configured, seed: int, which: int) -> None:
     """Every so-manieth message cannot be rendered: what the others of its batch had read and written is undone."""
-    receptions = history(configured, seed, 40)
+    receptions = history(configured, seed, 30)
     render = configured.renderers["epj"]
 
     def broken(view: View, target: Target) -> Rendered:
