@@ -302,6 +302,8 @@ PN_GROUP: Final = 64
 
 def with_short_names(attributes: Attributes, limit: int = PN_GROUP) -> tuple[Attributes, int]:
     """The attributes with each component group of a name cut to the limit, and how many names were cut."""
+    if not _has_long_name(attributes, limit):
+        return attributes, 0
     result: dict[str, Value] = {}
     total = 0
     for key, value in attributes.items():
@@ -317,6 +319,20 @@ def with_short_names(attributes: Attributes, limit: int = PN_GROUP) -> tuple[Att
             result[key], found = value, 0
         total += found
     return (result, total) if total else (attributes, 0)
+
+
+def _has_long_name(attributes: Attributes, limit: int) -> bool:
+    """Whether a name is longer than one group of it may be: next to none is."""
+    for key, value in attributes.items():
+        if isinstance(value, str):
+            if len(value) > limit and vr_of(key) == "PN":
+                return True
+        elif value and not isinstance(value[0], str):
+            if any(_has_long_name(item, limit) for item in _items(key, value)):
+                return True
+        elif any(len(name) > limit for name in _texts_of(value)) and vr_of(key) == "PN":
+            return True
+    return False
 
 
 def _short(name: str, limit: int) -> str:
@@ -370,6 +386,10 @@ def _faults(attributes: Attributes, prefix: str) -> Iterator[VRFault]:
             yield VRFault(path, "not a DICOM keyword")
             continue
         vr = vr_of(key)
+        if isinstance(value, str) and vr != "SQ":  # as most values are: one text
+            if value and (text := vr_rules.broken_rule(vr, value)):
+                yield VRFault(path, text)
+            continue
         if vr == "SQ":
             if value and (isinstance(value, str) or any(isinstance(item, str) for item in value)):
                 yield VRFault(path, "SQ: a sequence needs items")

@@ -160,6 +160,8 @@ def _bodies(tx: Transaction, messages: Mapping[int, str]) -> dict[int, bytes]:
 def mark_routed(tx: Transaction, seqs: Sequence[int], version: str) -> None:
     """Commit 2 of these events: `version` of the routes saw them. They get their places, the order in which all events
     were routed, in the order in which they stand here."""
+    if not seqs:
+        return
     tx.execute("UPDATE routing SET place=place+?", (len(seqs),))
     tx.each(
         "UPDATE event SET routed=?, place=(SELECT place FROM routing)-? WHERE seq=? AND routed IS NULL",
