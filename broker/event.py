@@ -110,7 +110,7 @@ class Identifier(Payload):
     @property
     def key(self) -> tuple[str, str]:
         """(issuer, value): what makes two identifiers the same."""
-        return (self.issuer, self.value)
+        return (self.oid or self.namespace, self.value)
 
 
 class PersonName(Payload):

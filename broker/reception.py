@@ -348,6 +348,8 @@ class _Stamp:
     raw: bytes
     message_type: str = ""
     """Where no MSH-9 says it."""
+    instants: dict[str, localtime.Instant | None] = field(default_factory=dict, compare=False, repr=False)
+    """Times of the message that were read."""
 
     def events(self, drafts: Sequence[Draft]) -> tuple[Event, ...]:
         return tuple(
@@ -369,7 +371,7 @@ class _Stamp:
     def time_flags(self, drafts: Sequence[Draft]) -> tuple[str, ...]:
         """`time-ambiguous`, `time-missing`: local times that the clocks showed twice, or never."""
         texts = {d.time for d in drafts} | {d.data.patient.as_of or "" for d in drafts if d.data.patient}
-        read = [localtime.instant(text, self.profile.zone, arrival=self.now) for text in texts]
+        read = [self._instant(text) for text in texts]
         found = {
             "time-ambiguous": any(one.ambiguous for one in read if one),
             "time-missing": any(one.missing for one in read if one),
@@ -377,8 +379,13 @@ class _Stamp:
         return tuple(flag for flag, stands in found.items() if stands)
 
     def _utc(self, text: str | None) -> datetime | None:
-        found = localtime.instant(text, self.profile.zone, arrival=self.now) if text else None
+        found = self._instant(text) if text else None
         return found.utc if found else None
+
+    def _instant(self, text: str) -> localtime.Instant | None:
+        if text not in self.instants:  # several events mostly share their times
+            self.instants[text] = localtime.instant(text, self.profile.zone, arrival=self.now)
+        return self.instants[text]
 
     def refusal(
         self, header: Header | None, error: RemoteProtocolError, *, flags: tuple[str, ...] = ()

@@ -153,16 +153,31 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _fill(values: dict[str, Any], prefix: str, payload: Payload) -> None:
-    for name in type(payload).model_fields:
-        value, key = getattr(payload, name), f"{prefix}.{name}"
-        if isinstance(value, Identifier):
-            values[key], values[f"{key}.issuer"] = value.value, value.issuer
-        elif isinstance(value, PersonName):
-            values[key] = value
-            for part in PersonName.model_fields:
-                values[f"{key}.{part}"] = getattr(value, part)
-        elif isinstance(value, Code):
-            for part in Code.model_fields:
-                values[f"{key}.{part}"] = getattr(value, part)
-        elif value is not None and key in values:
-            values[key] = value
+    stated = (
+        payload.__dict__
+    )  # a fact is made for every event and every route: pydantic's own way in costs more
+    for name, key, parts in _places(prefix, type(payload)):
+        value = stated[name]
+        if value is None:
+            continue
+        if key:
+            values[key] = value.value if isinstance(value, Identifier) else value
+        for part, place in parts:
+            values[place] = getattr(value, part)
+
+
+@cache
+def _places(prefix: str, model: type[Payload]) -> tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]:
+    """Of each field that is a fact: its name, the fact of its own (empty: none), and those of its parts."""
+    found = []
+    for name, info in model.model_fields.items():
+        key, kind = f"{prefix}.{name}", _bare(info.annotation)
+        parts: tuple[str, ...] = ()
+        if kind is Identifier:
+            parts = ("issuer",)
+        elif kind in (PersonName, Code):
+            parts = tuple(kind.model_fields)
+        own = key if key in catalogue() else ""
+        if own or parts:
+            found.append((name, own, tuple((part, f"{key}.{part}") for part in parts)))
+    return tuple(found)

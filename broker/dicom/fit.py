@@ -43,6 +43,8 @@ def fitted(attributes: Attributes, codec: str) -> tuple[Attributes, int]:
 
 def with_short_names(attributes: Attributes, limit: int = PN_GROUP) -> tuple[Attributes, int]:
     """The attributes with each component group of a name cut to the limit, and how many names were cut."""
+    if not _has_long_name(attributes, limit):
+        return attributes, 0
     result: dict[str, Value] = {}
     total = 0
     for key, value in attributes.items():
@@ -58,6 +60,20 @@ def with_short_names(attributes: Attributes, limit: int = PN_GROUP) -> tuple[Att
             result[key], found = value, 0
         total += found
     return (result, total) if total else (attributes, 0)
+
+
+def _has_long_name(attributes: Attributes, limit: int) -> bool:
+    """Whether a name is longer than one group of it may be: next to none is."""
+    for key, value in attributes.items():
+        if isinstance(value, str):
+            if len(value) > limit and vr_of(key) == "PN":
+                return True
+        elif value and not isinstance(value[0], str):
+            if any(_has_long_name(item, limit) for item in checked_items(key, value)):
+                return True
+        elif any(len(name) > limit for name in texts_of(value)) and vr_of(key) == "PN":
+            return True
+    return False
 
 
 def _short(name: str, limit: int) -> str:

@@ -30,6 +30,10 @@ def _faults(attributes: Attributes, prefix: str) -> Iterator[VRFault]:
             yield VRFault(path, "not a DICOM keyword")
             continue
         vr = vr_of(key)
+        if isinstance(value, str) and vr != "SQ":  # as most values are: one text
+            if value and (text := vr_rules.broken_rule(vr, value)):
+                yield VRFault(path, text)
+            continue
         if vr == "SQ":
             if value and (isinstance(value, str) or any(isinstance(item, str) for item in value)):
                 yield VRFault(path, "SQ: a sequence needs items")

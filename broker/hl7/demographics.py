@@ -128,9 +128,9 @@ def code(segment: Segment, field: int) -> Code | None:
 
 def stated(text: str) -> str | None:
     """None: not said. Empty: cleared (HL7 null). Else the text."""
-    if text == NULL:
-        return ""
-    return text.strip() or None
+    if not text:
+        return None
+    return "" if text == NULL else text.strip() or None
 
 
 def date_and_time(text: str) -> tuple[str, str] | None:
@@ -259,6 +259,8 @@ def encounter(pv1: Segment | None, pid: Segment | None, issuers: Issuers) -> Enc
 
 def location(segment: Segment, field: int) -> str | None:
     """PL (2.A.53): point of care, room and bed joined with `^`."""
+    if not segment.text(field):
+        return None
     place = "^".join(stated(segment.get(field, n)) or "" for n in (1, 2, 3)).rstrip("^")
     return place or stated(segment.get(field))
 

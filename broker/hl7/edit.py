@@ -46,7 +46,7 @@ def escape(text: str, separators: Separators = STANDARD) -> str:
 
     A message without an escape character cannot hold its separators as text: they become blanks.
     """
-    if text.isalnum():
+    if not text or text.isalnum():
         return text
     return text.replace("\r\n", "\n").translate(_escapes(separators))
 

@@ -121,7 +121,8 @@ class Repetition:
             return NULL
         if component > len(self._components):
             return ""
-        return self._message._component(self._components[component - 1], subcomponent)
+        text = self._components[component - 1]
+        return text if not text else self._message._component(text, subcomponent)
 
 
 class Segment:
@@ -166,7 +167,7 @@ class Segment:
         separator = self._message.header.separators.repetition
         if not separator or (field <= 2 and self.name == "MSH"):
             return (Repetition(self._message, text),)
-        return tuple(Repetition(self._message, one) for one in text.split(separator))
+        return tuple([Repetition(self._message, one) for one in text.split(separator)])
 
     def location(self, field: int | None = None, component: int | None = None) -> Location:
         return Location(segment=self.name, sequence=self.sequence, field=field, component=component)
@@ -239,11 +240,11 @@ class Message:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        found = (segment for name in self._names for segment in self.all(name))
-        return tuple(sorted(found, key=lambda segment: segment.index))
+        found = {segment.index: segment for name in self._names for segment in self.all(name)}
+        return tuple([found[index] for index in range(len(self._lines))])
 
     def all(self, name: str) -> tuple[Segment, ...]:
-        return tuple(Segment(self, name, index, n) for n, index in enumerate(self._names.get(name, ()), 1))
+        return tuple([Segment(self, name, index, n) for n, index in enumerate(self._names.get(name, ()), 1)])
 
     def first(self, name: str) -> Segment | None:
         at = self._names.get(name)

@@ -6,6 +6,7 @@ Also whether a frame holds a batch (2.10.3). Segments beyond the header are `er7
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from broker.errors import Location, Unreadable
 from broker.hl7.separators import Separators, is_sign, part, read_separators
@@ -57,49 +58,62 @@ class Header:
         """Raises `Unreadable` when `raw` does not begin with MSH (or FHS, BHS) and separators."""
         start = _start(raw)
         line = raw[start : _line_end(raw, start)]
-        name = line[:3]
-        if name not in _HEADERS:
-            raise Unreadable("the message does not begin with MSH", location=Location(segment="MSH"))
-        text, codec = _decode_header(line)
-        field = text[3:4]
-        if not is_sign(field):
-            raise Unreadable("MSH-1 is not a field separator", location=Location(segment="MSH", field=1))
-        fields = [value.strip() for value in text.split(field)]
-        if name == b"MSH":
-            control_id, reference = fields[9] if len(fields) > 9 else "", ""
-        else:
-            control_id, reference, *_ = [*fields[10:12], "", ""]
-            del fields[7:]  # what follows in FHS and BHS means other things
-        fields += [""] * (18 - len(fields))
-        separators = read_separators(field, fields[1])
-        repetition, component = separators.repetition, separators.component
+        return _kept(line) if len(line) <= _KEPT_LENGTH else _read(line)
 
-        def first(value: str) -> str:
-            plain = not value or value.isalnum()
-            return value if plain else part(part(value, repetition, 1), component, 1).strip()
 
-        code, trigger, structure, *_ = [*map(str.strip, fields[8].split(component)), "", ""]
-        sets = tuple(map(first, fields[17].split(repetition or None))) if fields[17] else ()
-        return cls(
-            separators=separators,
-            sending_application=fields[2],
-            sending_facility=fields[3],
-            receiving_application=fields[4],
-            receiving_facility=fields[5],
-            datetime=first(fields[6]),
-            message_code=code,
-            trigger=trigger,
-            structure=structure,
-            control_id=control_id,
-            reference=reference,
-            processing_id=first(fields[10]),
-            version=first(fields[11]),
-            accept_ack=fields[14],
-            application_ack=fields[15],
-            charset=sets[0] if sets else "",
-            charsets=sets,
-            codec=codec,
-        )
+_KEPT_LENGTH = 1000
+"""Bytes of a header that is kept: no sender can fill the memory with those that it makes longer."""
+
+
+def _read(line: bytes) -> Header:
+    name = line[:3]
+    if name not in _HEADERS:
+        raise Unreadable("the message does not begin with MSH", location=Location(segment="MSH"))
+    text, codec = _decode_header(line)
+    field = text[3:4]
+    if not is_sign(field):
+        raise Unreadable("MSH-1 is not a field separator", location=Location(segment="MSH", field=1))
+    fields = [value.strip() for value in text.split(field)]
+    if name == b"MSH":
+        control_id, reference = fields[9] if len(fields) > 9 else "", ""
+    else:
+        control_id, reference, *_ = [*fields[10:12], "", ""]
+        del fields[7:]  # what follows in FHS and BHS means other things
+    fields += [""] * (18 - len(fields))
+    separators = read_separators(field, fields[1])
+    repetition, component = separators.repetition, separators.component
+
+    def first(value: str) -> str:
+        plain = not value or value.isalnum()
+        return value if plain else part(part(value, repetition, 1), component, 1).strip()
+
+    code, trigger, structure, *_ = [*map(str.strip, fields[8].split(component)), "", ""]
+    sets = tuple(map(first, fields[17].split(repetition or None))) if fields[17] else ()
+    return Header(
+        separators=separators,
+        sending_application=fields[2],
+        sending_facility=fields[3],
+        receiving_application=fields[4],
+        receiving_facility=fields[5],
+        datetime=first(fields[6]),
+        message_code=code,
+        trigger=trigger,
+        structure=structure,
+        control_id=control_id,
+        reference=reference,
+        processing_id=first(fields[10]),
+        version=first(fields[11]),
+        accept_ack=fields[14],
+        application_ack=fields[15],
+        charset=sets[0] if sets else "",
+        charsets=sets,
+        codec=codec,
+    )
+
+
+_kept = lru_cache(maxsize=256)(_read)
+"""A message is asked for its header wherever it comes by, from its listener to its last delivery. What follows from the
+bytes alone is never out of date."""
 
 
 def is_batch(raw: bytes) -> bool:

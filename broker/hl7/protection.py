@@ -7,7 +7,7 @@ must not give an address away. Pure; what follows from it is the register's and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
@@ -59,20 +59,21 @@ def detect(segments: Iterable[Segment], rules: Iterable[Rule]) -> bool | None:
 
     None: nothing is said, and what is known stands.
     """
-    found = list(segments)
+    by_name: dict[str, list[Segment]] = {}
+    for segment in segments:
+        by_name.setdefault(segment.name, []).append(segment)
     said = {
-        rule.says(value) if not lifted else False for rule in rules for value, lifted in _values(found, rule)
+        rule.says(value) if not lifted else False
+        for rule in rules
+        for value, lifted in _values(by_name.get(rule.path.segment, ()), rule)
     }
     return True if True in said else False if False in said else None
 
 
-def _values(segments: list[Segment], rule: Rule) -> Iterator[tuple[str, bool]]:
-    """Every value at a rule's place, and whether its segment takes back what it names."""
-    where, seen = rule.path, 0
-    for segment in segments:
-        if segment.name != where.segment:
-            continue
-        seen += 1
+def _values(segments: Sequence[Segment], rule: Rule) -> Iterator[tuple[str, bool]]:
+    """Every value at a rule's place in these segments of its name, and whether its segment takes back what it names."""
+    where = rule.path
+    for seen, segment in enumerate(segments, 1):
         if where.occurrence > 1 and seen != where.occurrence:
             continue
         lifted = segment.name == "ARV" and segment.get(2) == LIFTED

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from broker.adapter import Claim, Reception, Stored, Verdict
@@ -243,15 +244,11 @@ def _same_key(tx: Transaction, reception: Reception, key: str) -> Iterator[tuple
     tx.alone(f"{reception.source}|{reception.sender}|{reception.control_id}")
     start = (reception.received - reception.repeat_window).isoformat()
     known = days.known(tx, since=start[:10])[::-1]
-    for part in (known[n : n + DAYS] for n in range(0, len(known), DAYS)):
-        tables = " UNION ALL ".join(
-            f"SELECT message FROM {days.table('message_key', day)} WHERE value=? AND kind=?" for day in part
-        )
+    for part in (tuple(known[n : n + DAYS]) for n in range(0, len(known), DAYS)):
         yield from (
             (digest, Stored(answers=_unpacked(answer), answer_code=code, repeat=True))
             for digest, code, answer in tx.rows(
-                f"SELECT digest, answer_code, answer FROM message WHERE seq IN ({tables}) AND control_id=?"
-                " AND sender=? AND source=? AND verdict IN (?,?) AND received>=? ORDER BY seq DESC",
+                _same_key_sql(part),
                 (
                     *(reception.control_id[: days.KEY_LENGTH], key) * len(part),
                     reception.control_id,
@@ -263,6 +260,18 @@ def _same_key(tx: Transaction, reception: Reception, key: str) -> Iterator[tuple
                 ),
             )
         )
+
+
+@lru_cache(maxsize=16)
+def _same_key_sql(part: tuple[str, ...]) -> str:
+    """What asks these days' tables: the same for every message of a day."""
+    tables = " UNION ALL ".join(
+        f"SELECT message FROM {days.table('message_key', day)} WHERE value=? AND kind=?" for day in part
+    )
+    return (
+        f"SELECT digest, answer_code, answer FROM message WHERE seq IN ({tables}) AND control_id=?"
+        " AND sender=? AND source=? AND verdict IN (?,?) AND received>=? ORDER BY seq DESC"
+    )
 
 
 def _overtaken(tx: Transaction, reception: Reception) -> Stored | None:

@@ -157,12 +157,15 @@ def _bodies(tx: Transaction, messages: Mapping[int, str]) -> dict[int, bytes]:
     return found
 
 
-def mark_routed(tx: Transaction, seq: int, version: str) -> None:
-    """Commit 2 of one event: `version` of the routes saw it. It gets its place, the order in which all were routed."""
-    tx.execute("UPDATE routing SET place=place+1")
-    tx.execute(
-        "UPDATE event SET routed=?, place=(SELECT place FROM routing) WHERE seq=? AND routed IS NULL",
-        (version, seq),
+def mark_routed(tx: Transaction, seqs: Sequence[int], version: str) -> None:
+    """Commit 2 of these events: `version` of the routes saw them. They get their places, the order in which all events
+    were routed, in the order in which they stand here."""
+    if not seqs:
+        return
+    tx.execute("UPDATE routing SET place=place+?", (len(seqs),))
+    tx.each(
+        "UPDATE event SET routed=?, place=(SELECT place FROM routing)-? WHERE seq=? AND routed IS NULL",
+        [(version, behind, seq) for behind, seq in zip(range(len(seqs) - 1, -1, -1), seqs, strict=True)],
     )
 
 

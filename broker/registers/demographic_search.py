@@ -31,8 +31,14 @@ def rows_of(patient: Patient) -> list[Row]:
     return sorted({(*plain, *rest), (*shown, *rest)})
 
 
+def alike(one: Patient, other: Patient) -> bool:
+    """Whether both are found by the same."""
+    return (one.name, one.birth_date, one.sex) == (other.name, other.birth_date, other.sex)
+
+
 def put(tx: Transaction, key: str, patient: Patient) -> None:
-    """Keeps a patient's record findable: called for whatever is written of a patient."""
+    """Keeps a patient's record findable: called for whatever is written of a patient, unless the record that it was
+    before is `alike`."""
     rows = rows_of(patient)
     if tx.rows(f"SELECT {_COLUMNS} FROM patient_search WHERE patient=? ORDER BY 1, 2", (key,)) == rows:
         return

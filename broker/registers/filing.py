@@ -37,13 +37,19 @@ def refile(tx: Transaction, key: Key, patient: str) -> None:
 def take_in(tx: Transaction, identifiers: Iterable[Identifier]) -> None:
     """Objects that came under these before PAS gave them to anybody are their patient's now: the images of an
     emergency are often here before its registration. What named no issuer may have meant another's: it stays."""
-    for identifier in identifiers:
-        owned = patients.under(tx, identifier.value)
-        if [one.issuer for one in owned] != [identifier.issuer]:
+    keys = list(dict.fromkeys(identifier.key for identifier in identifiers))
+    # Not OR: SQLite would go through all objects that are nobody's.
+    one = (
+        "SELECT said_issuer, said_value, sop_instance_uid FROM instance"
+        " WHERE said_value=? AND said_issuer=? AND patient=''"
+    )
+    values = [part for issuer, value in keys for part in (value, issuer)]
+    waiting = tx.rows(" UNION ALL ".join([one] * len(keys)), values) if keys else []
+    for key in keys if waiting else ():
+        owned = patients.under(tx, key[1])
+        if [one.issuer for one in owned] != [key[0]]:
             continue
-        said = (identifier.value, identifier.issuer)
-        where = "said_value=? AND said_issuer=? AND patient=''"
-        for (uid,) in tx.rows(f"SELECT sop_instance_uid FROM instance WHERE {where}", said):
+        for uid in (uid for issuer, value, uid in waiting if (issuer, value) == key):
             tx.execute("UPDATE instance SET patient=? WHERE sop_instance_uid=?", (owned[0].patient, uid))
             exceptions.clear(tx, "instance-unverified", uid)
 

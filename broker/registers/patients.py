@@ -2,6 +2,9 @@
 
 Only `patient.*` events, which come from PAS alone, change a patient that PAS knows (invariant 10); an order for a
 patient that nobody knows makes a provisional one. Matching is by identifier and issuer, never by name.
+
+Nobody else writes the tables `patient` and `patient_identifier`: what commit 2 keeps of them for its other events
+(`Transaction.kept`) is changed or forgotten here with each write.
 """
 
 from __future__ import annotations
@@ -39,18 +42,29 @@ class Known:
 
 def get(tx: Transaction, key: str) -> Known:
     """The patient under a key, its survivor if it was merged away."""
+    kept: Known | None = tx.kept("patient").get(key)
+    if kept is not None:
+        return kept
     row = tx.one("SELECT body, verified, merged_into, provenance FROM patient WHERE key=?", (key,))
     if row is None:
         raise KeyError(key)
     body, verified, merged_into, provenance = row
     if merged_into is not None:
         return get(tx, merged_into)
-    return Known(
+    # Under its own key only: whoever was merged into it is looked for in the table.
+    known = tx.kept("patient")[key] = Known(
         key=key,
         patient=Patient.model_validate_json(body),
         verified=bool(verified),
         origins=versions.read(provenance),
     )
+    return known
+
+
+def _forget(tx: Transaction) -> None:
+    """More changed than one record."""
+    tx.kept("patient").clear()
+    tx.kept("patient_identifier").clear()
 
 
 def everybody(tx: Transaction) -> Iterator[Patient]:
@@ -67,7 +81,7 @@ def everybody(tx: Transaction) -> Iterator[Patient]:
 
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     """Keys of the patients that own any of the identifiers, in the identifiers' order, each once."""
-    return _each_once(_owners(tx, identifiers).values())
+    return _each_once(owners_of(tx, identifiers).values())
 
 
 class Owned(NamedTuple):
@@ -104,7 +118,7 @@ def numbers_of(tx: Transaction, key: str) -> list[tuple[str, str]]:
 def said_under(tx: Transaction, identifiers: Iterable[Identifier], key: str) -> Identifier | None:
     """The first of the identifiers that the patient owns: what comes with them belongs to whoever owns it."""
     said = list(identifiers)
-    owners = _owners(tx, said)
+    owners = owners_of(tx, said)
     return next((i for i in said if i.key in owners and owners[i.key].patient == key), None)
 
 
@@ -113,7 +127,7 @@ def absorbed_by(tx: Transaction, key: str) -> list[str]:
     return [other for (other,) in tx.rows("SELECT key FROM patient WHERE merged_into=? ORDER BY key", (key,))]
 
 
-class _Owner(NamedTuple):
+class Owner(NamedTuple):
     """What the register holds under an identifier."""
 
     patient: str
@@ -121,21 +135,22 @@ class _Owner(NamedTuple):
     """Not ended by a merge or an id change."""
 
 
-def _owners(tx: Transaction, identifiers: Iterable[Identifier]) -> dict[tuple[str, str], _Owner]:
+def owners_of(tx: Transaction, identifiers: Iterable[Identifier]) -> dict[tuple[str, str], Owner]:
     """Whose the identifiers are, by their key and in their order; those that nobody has are left out."""
     asked = list(dict.fromkeys(identifier.key for identifier in identifiers))
-    if not asked:
-        return {}
-    rows = tx.rows(
-        "SELECT issuer, value, patient, current FROM patient_identifier"
-        f" WHERE {' OR '.join(['(value=? AND issuer=?)'] * len(asked))}",
-        [part for issuer, value in asked for part in (value, issuer)],
-    )
-    known = {(issuer, value): _Owner(patient, bool(current)) for issuer, value, patient, current in rows}
-    return {key: known[key] for key in asked if key in known}
+    kept: dict[tuple[str, str], Owner | None] = tx.kept("patient_identifier")
+    if unread := [key for key in asked if key not in kept]:
+        rows = tx.rows(
+            "SELECT issuer, value, patient, current FROM patient_identifier"
+            f" WHERE {' OR '.join(['(value=? AND issuer=?)'] * len(unread))}",
+            [part for issuer, value in unread for part in (value, issuer)],
+        )
+        kept.update(dict.fromkeys(unread))
+        kept.update(((i, v), Owner(patient, bool(current))) for i, v, patient, current in rows)
+    return {key: owner for key in asked if (owner := kept[key]) is not None}
 
 
-def _each_once(owners: Iterable[_Owner]) -> list[str]:
+def _each_once(owners: Iterable[Owner]) -> list[str]:
     return list(dict.fromkeys(owner.patient for owner in owners))
 
 
@@ -147,7 +162,7 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     and the others keep theirs: only a merge says that two are one. A merge or id change to identifiers that are
     new goes on with the record that the prior ones have.
     """
-    owners = _owners(tx, patient.identifiers)
+    owners = owners_of(tx, patient.identifiers)
     keys = _each_once(owners.values())
     if not keys and event.type in RENAMING:
         keys = find(tx, event.data.prior)
@@ -160,7 +175,7 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
     for key in absorbed:
         _absorb(tx, event, key, known.key)
     if absorbed:
-        owners = _owners(tx, patient.identifiers)
+        owners = owners_of(tx, patient.identifiers)
         known = replace(known, patient=_with_those_of(known.patient, (found[key] for key in absorbed)))
     own = patient.identifiers
     if len(_each_once(owners.values())) > 1:
@@ -182,7 +197,7 @@ def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Kn
         (i for i in patient.identifiers if i.key in owners and owners[i.key].patient == known.key), None
     )
     exceptions.clear(tx, "demographics-differ", known.key)
-    said = patient.model_copy(update={"identifiers": own})
+    said = patient if own == patient.identifiers else patient.model_copy(update={"identifiers": own})
     return _say(tx, event, known, said, verified=True, owners=owners, under=under), absorbed
 
 
@@ -249,6 +264,7 @@ def end_identifiers(
         tx.execute(
             "UPDATE patient SET body=?, event=? WHERE key=?", (kept.model_dump_json(), event.id, survivor.key)
         )
+        _forget(tx)
     return absorbed
 
 
@@ -259,7 +275,7 @@ def take_identifiers(
 
     Returns the records that gave some, and those of them that have none left, which the target absorbs.
     """
-    owners = {key: owner for key, owner in _owners(tx, moved).items() if owner.patient != target.key}
+    owners = {key: owner for key, owner in owners_of(tx, moved).items() if owner.patient != target.key}
     sources = _each_once(owners.values())
     for identifier in moved:
         tx.execute(
@@ -267,6 +283,7 @@ def take_identifiers(
             " VALUES (?,?,?,1,?,?,?) ON CONFLICT (value, issuer) DO UPDATE SET patient=excluded.patient, current=1",
             (identifier.value, identifier.issuer, target.key, *_heard(event)),
         )
+    _forget(tx)
     came = {identifier.key for identifier in moved}
     absorbed = []
     for key in sources:
@@ -295,6 +312,30 @@ def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
     tx.execute("UPDATE patient_identifier SET patient=? WHERE patient=?", (survivor, key))
     tx.execute("UPDATE patient SET merged_into=?, event=? WHERE key=?", (survivor, event.id, key))
     tx.execute("UPDATE patient SET merged_into=? WHERE merged_into=?", (survivor, key))
+    _forget(tx)
+
+
+def follow(tx: Transaction, key: str, survivor: str) -> None:
+    """A record that was merged away is another one's from now on."""
+    tx.execute("UPDATE patient SET merged_into=? WHERE key=?", (survivor, key))
+    _forget(tx)
+
+
+def bind(tx: Transaction, key: tuple[str, str], patient: str, *, current: bool) -> None:
+    """An identifier (issuer, value) that is known is this patient's from now on, whosever it was."""
+    issuer, value = key
+    tx.execute(
+        "UPDATE patient_identifier SET patient=?, current=? WHERE value=? AND issuer=?",
+        (patient, int(current), value, issuer),
+    )
+    _forget(tx)
+
+
+def release(tx: Transaction, key: tuple[str, str]) -> None:
+    """An identifier (issuer, value) is nobody's any more."""
+    issuer, value = key
+    tx.execute("DELETE FROM patient_identifier WHERE value=? AND issuer=?", (value, issuer))
+    _forget(tx)
 
 
 def _create(tx: Transaction, event: Event, patient: Patient, *, verified: bool) -> Known:
@@ -309,7 +350,7 @@ def _say(
     said: Patient,
     *,
     verified: bool,
-    owners: Mapping[tuple[str, str], _Owner] = MappingProxyType({}),
+    owners: Mapping[tuple[str, str], Owner] = MappingProxyType({}),
     under: Identifier | None = None,
 ) -> Known:
     """Writes what was said over what is known, and binds the identifiers; `owners` is what is known of them already.
@@ -317,12 +358,12 @@ def _say(
     `under`: which of the patient's identifiers it was said under; None: the first that was said.
     """
     by = versions.origin(tx, event, said, under or said.identifiers[0])
-    whole, origins = versions.overlaid(known.patient, known.origins, said, by)
+    values, origins = versions.overlaid(known.origins, said, by)
     new = {i.key for i in said.identifiers}
-    identifiers = said.identifiers + tuple(i for i in whole.identifiers if i.key not in new)
+    identifiers = said.identifiers + tuple(i for i in known.patient.identifiers if i.key not in new)
     told = Known(
         key=known.key,
-        patient=whole.model_copy(update={"identifiers": identifiers}),
+        patient=known.patient.model_copy(update={**values, "identifiers": identifiers}),
         verified=verified,
         origins=origins,
     )
@@ -347,7 +388,11 @@ def write(tx: Transaction, event: Event, known: Known) -> None:
             versions.written(known.origins),
         ),
     )
-    demographic_search.put(tx, known.key, known.patient)
+    kept: dict[str, Known] = tx.kept("patient")
+    before = kept.get(known.key)
+    if before is None or not demographic_search.alike(before.patient, known.patient):
+        demographic_search.put(tx, known.key, known.patient)
+    kept[known.key] = known
 
 
 def _own(tx: Transaction, event: Event, key: str, identifier: Identifier, *, current: bool) -> None:
@@ -358,6 +403,7 @@ def _own(tx: Transaction, event: Event, key: str, identifier: Identifier, *, cur
         " WHERE patient_identifier.patient=excluded.patient",
         (identifier.value, identifier.issuer, key, int(current), *_heard(event)),
     )
+    tx.kept("patient_identifier").pop(identifier.key, None)
 
 
 def _heard(event: Event) -> tuple[str, str, str]:

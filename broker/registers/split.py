@@ -86,7 +86,7 @@ def _apart(tx: Transaction, event: Event, change: Change) -> Undone:
     patients.write(tx, event, replace(mine, patient=_with_identifiers(tx, mine, change.before.survivor)))
     if other:
         for follower in change.before.followers:
-            tx.execute("UPDATE patient SET merged_into=? WHERE key=?", (other, follower))
+            patients.follow(tx, follower, other)
         for key in change.leaving:
             filing.refile(tx, key, other)
         for step in change.before.steps:  # of an older schema, which did not say under what they came
@@ -152,12 +152,9 @@ def _give_back(tx: Transaction, change: Change, one: Touched, other: str, *, use
     if one.patient or used:
         owner = one.patient or (other if one.leaves else change.survivor)
         current = one.current if one.patient else True
-        tx.execute(
-            "UPDATE patient_identifier SET patient=?, current=? WHERE value=? AND issuer=?",
-            (owner, int(current), one.value, one.issuer),
-        )
+        patients.bind(tx, one.key, owner, current=current)
     else:
-        tx.execute("DELETE FROM patient_identifier WHERE value=? AND issuer=?", (one.value, one.issuer))
+        patients.release(tx, one.key)
 
 
 def _with_identifiers(tx: Transaction, mine: Known, before: Known | None) -> Patient:

@@ -52,15 +52,13 @@ def reissued(tx: Transaction, event: Event, said: Patient) -> bool:
     Aliases stay valid for ever, longer than the ten years for which none may be given again: taken at its word, such
     a message would overwrite the patient who once had the identifier.
     """
-    for identifier in said.identifiers:
-        row = tx.one(
-            "SELECT patient_identifier.patient FROM temporary_id JOIN patient_identifier USING (value, issuer)"
-            " WHERE value=? AND issuer=? AND current=0",
-            (identifier.value, identifier.issuer),
-        )
-        if row is None:
+    for (issuer, value), owner in patients.owners_of(tx, said.identifiers).items():
+        if (
+            owner.current
+            or tx.one("SELECT 1 FROM temporary_id WHERE value=? AND issuer=?", (value, issuer)) is None
+        ):
             continue
-        known = patients.get(tx, row[0])
+        known = patients.get(tx, owner.patient)
         if any(i.key in {own.key for own in known.patient.identifiers} for i in said.identifiers):
             continue  # it is the same patient by another identifier, which has not ended
         anew = event.type in ("patient.registered", "encounter.started")

@@ -65,14 +65,15 @@ def origin(tx: Transaction, event: Event, patient: Patient, under: Identifier) -
     )
 
 
-def overlaid(base: Patient, origins: Origins, said: Patient, by: Origin) -> tuple[Patient, Origins]:
-    """What is known with what was said on top: None keeps, empty clears (HL7 v2.5.1 2.5.3), older changes nothing."""
+def overlaid(origins: Origins, said: Patient, by: Origin) -> tuple[Mapping[str, Any], Origins]:
+    """The values that change where what was said goes on top of what is known, and whose word each value is then: None
+    keeps, empty clears (HL7 v2.5.1 2.5.3), older changes nothing."""
     stated: dict[str, Any] = {
         name: value
         for name in VALUES
         if (value := getattr(said, name)) is not None and (name not in origins or _after(by, origins[name]))
     }
-    return base.model_copy(update={**stated, "as_of": None}), {**origins, **dict.fromkeys(stated, by)}
+    return {**stated, "as_of": None}, {**origins, **dict.fromkeys(stated, by)}
 
 
 def _after(later: Origin, known: Origin) -> bool:
@@ -85,11 +86,28 @@ _PARTS: Final = tuple(part.name for part in fields(Origin))
 
 def written(origins: Origins) -> str:
     """As the register keeps them."""
-    # `dataclasses.asdict` copies deeply, which took a quarter of a fold.
-    told = {name: {part: getattr(origins[name], part) for part in _PARTS} for name in sorted(origins)}
-    return json.dumps(told, ensure_ascii=False)
+    # Most values are the same event's word: its origin is written, and read, once for all of them.
+    texts: dict[int, str] = {}
+    told = []
+    for name in sorted(origins):
+        one = origins[name]
+        text = texts.get(id(one))
+        if text is None:
+            # `dataclasses.asdict` copies deeply, which took a quarter of a fold.
+            parts = {part: getattr(one, part) for part in _PARTS}
+            text = texts[id(one)] = json.dumps(parts, ensure_ascii=False)
+        told.append(f'"{name}": {text}')
+    return f"{{{', '.join(told)}}}"
 
 
 def read(text: str) -> Origins:
     """What `written` wrote."""
-    return {name: Origin(**one) for name, one in json.loads(text).items()}
+    made: dict[tuple[tuple[str, str], ...], Origin] = {}
+    found = {}
+    for name, parts in json.loads(text).items():
+        key = tuple(parts.items())
+        origin = made.get(key)
+        if origin is None:
+            origin = made[key] = Origin(**parts)
+        found[name] = origin
+    return found

@@ -76,30 +76,22 @@ def same(one: Encounter | None, other: Encounter | None) -> bool:
 
 def get(tx: Transaction, key: str) -> Visit | None:
     """The visit under a key, or the one that its number was merged into."""
-    row = tx.one(
-        "SELECT visit, patient, body, at, ended, source, site, merged_into FROM visit WHERE key=?", (key,)
-    )
+    row = tx.one(f"SELECT merged_into, {_COLUMNS} FROM visit WHERE key=?", (key,))
     if row is None:
         return None
-    visit, patient, body, at, ended, source, site, merged_into = row
-    if merged_into is not None:
-        return get(tx, merged_into)
-    return Visit(
-        key=key,
-        visit=visit,
-        patient_key=patient,
-        state=Encounter.model_validate_json(body),
-        at=at,
-        ended=ended,
-        source=source,
-        site=site,
-    )
+    merged_into, *columns = row
+    return get(tx, merged_into) if merged_into is not None else _visit(key, *columns)
 
 
 def group(tx: Transaction, number: Identifier) -> str:
     """The key under which a visit's steps and appointments are found, whatever number it had."""
     found = get(tx, _key(number))
     return found.visit if found is not None else _key(number)
+
+
+def _group(tx: Transaction, number: Identifier, known: Visit | None) -> str:
+    """As `group`, where one visit is read already."""
+    return known.visit if known is not None and known.key == _key(number) else group(tx, number)
 
 
 def of_patient(tx: Transaction, patient_key: str) -> list[Visit]:
@@ -113,8 +105,28 @@ def of_visit(tx: Transaction, visit: str) -> list[Visit]:
 
 
 def _visits(tx: Transaction, where: str, value: str) -> list[Visit]:
-    rows = tx.rows(f"SELECT key FROM visit WHERE {where} AND merged_into IS NULL ORDER BY key", (value,))
-    return [found for (key,) in rows if (found := get(tx, key)) is not None]
+    rows = tx.rows(
+        f"SELECT key, {_COLUMNS} FROM visit WHERE {where} AND merged_into IS NULL ORDER BY key", (value,)
+    )
+    return [_visit(key, *row) for key, *row in rows]
+
+
+_COLUMNS: Final = "visit, patient, body, at, ended, source, site"
+
+
+def _visit(
+    key: str, visit: str, patient: str, body: str, at: str, ended: str, source: str, site: str
+) -> Visit:
+    return Visit(
+        key=key,
+        visit=visit,
+        patient_key=patient,
+        state=Encounter.model_validate_json(body),
+        at=at,
+        ended=ended,
+        source=source,
+        site=site,
+    )
 
 
 def in_bed(tx: Transaction, site: str, place: str, *, at: str = "") -> Visit | None:
@@ -147,7 +159,7 @@ def fold(tx: Transaction, event: Event, patient_key: str) -> list[Visit]:
     number = said.visit_number
     after = Visit(
         key=before.key if before else key,
-        visit=group(tx, number) if number is not None else before.visit if before else key,
+        visit=_group(tx, number, before) if number is not None else before.visit if before else key,
         patient_key=patient_key,
         state=state,
         at=before.at if before is not None and late else at,
@@ -254,11 +266,10 @@ def _fulfilled(tx: Transaction, event: Event, visit: Visit, patient: Patient) ->
         return []
     point = (visit.state.location or "").partition("^")[0]
     found = []
-    for other in of_patient(tx, visit.patient_key):
+    for other in _visits(tx, "status='PLANNED' AND patient=?", visit.patient_key):
         planned = other.state
         if (
             planned.appointment is not None
-            and planned.status == "PLANNED"
             and planned.start
             and planned.start[:8] <= visit.at[:8]
             and (planned.location or "").partition("^")[0] == point

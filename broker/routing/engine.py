@@ -157,7 +157,8 @@ class RouteSet:
         routes = self._by_event[event_type]
         if not routes:
             return Routed()
-        facts, message = {**view.facts(), "type": event_type}, view.message
+        facts, message = view.facts(), view.message
+        facts["type"] = event_type
         targets: list[Target] = []
         withheld: list[Target] = []
         failures: list[Failure] = []

@@ -67,6 +67,7 @@ class Pipeline:
         try:
             with tx.attempt():
                 routed = self._routed(tx, logged)
+                journal.mark_routed(tx, [logged.seq], self.routes.version)
         except StoreError:
             raise  # the disk's failure, not the event's: it waits, whole, until the disk is back
         except Exception as exc:
@@ -76,18 +77,24 @@ class Pipeline:
             )
             reason = f"{logged.event.type}: {type(exc).__name__}; the log has the place"
             exceptions.report(tx, "event-failed", logged.event.id, reason, logged.event)
-            journal.mark_routed(tx, logged.seq, "failed")
+            journal.mark_routed(tx, [logged.seq], "failed")
         return routed
 
     def route_all(self, tx: Transaction, batch: Sequence[Logged]) -> list[Routed]:
-        """As `route` of each in turn, with one savepoint for all as long as none fails: next to none does."""
-        try:
-            with tx.attempt():
-                return [self._routed(tx, logged) for logged in batch]
-        except StoreError:
-            raise
-        except Exception:  # noqa: BLE001 - whichever it was: `route` finds it again, and tells
-            return [self.route(tx, logged) for logged in batch]
+        """As `route` of each in turn, with one savepoint for all as long as none fails: next to none does.
+
+        What one event read is kept for the next ones: nobody else folds until this transaction ends.
+        """
+        with tx.keeping():
+            try:
+                with tx.attempt():
+                    routed = [self._routed(tx, logged) for logged in batch]
+                    journal.mark_routed(tx, [logged.seq for logged in batch], self.routes.version)
+                    return routed
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - whichever it was: `route` finds it again, and tells
+                return [self.route(tx, logged) for logged in batch]
 
     def _routed(self, tx: Transaction, logged: Logged) -> Routed:
         routed, event = Routed(), logged.event
@@ -105,7 +112,6 @@ class Pipeline:
             view = step_view(tx, event, key)
             if view is not None:
                 self._refresh(tx, logged, view)
-        journal.mark_routed(tx, logged.seq, self.routes.version)
         return routed
 
     def _message(self, logged: Logged) -> Message | None:

@@ -206,8 +206,7 @@ def fold_into(
             tx.alone("broker: baseline")
             if folded(tx) != first:
                 raise StoreError("another node folds the same baseline")
-            for logged in whole:
-                pipeline.route(tx, logged)
+            pipeline.route_all(tx, whole)
             _remember(tx, last)
 
         database.write(write).result()

@@ -65,6 +65,9 @@ class Transaction(ABC):
     standing: set[str]
     """Days whose tables the writer has seen; emptied when anything is undone (`broker.store.days`)."""
 
+    _kept: dict[str, dict[Any, Any]] | None = None
+    """Rows by table and key, within `keeping`."""
+
     node: str = ""
     """Who writes, where several may at once: what each node counts for itself needs no waiting for the others."""
 
@@ -93,6 +96,21 @@ class Transaction(ABC):
         """Runs the statement and returns how many rows it changed."""
 
     @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Within it rows that were read may be kept (`kept`), by whoever alone may write them until this transaction
+        ends. What is undone empties it."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def kept(self, table: str) -> dict[Any, Any]:
+        """Rows of a table as they stand, by key, to be read, added to and taken from by the module that writes the
+        table. Outside of `keeping` it is empty, and what is put there is kept by nobody."""
+        return {} if self._kept is None else self._kept.setdefault(table, {})
+
+    @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
         """What is written inside is undone where it raises; may stand inside another one."""
         self.execute("SAVEPOINT attempt")
@@ -111,6 +129,8 @@ class Transaction(ABC):
 
     def _undo(self) -> None:
         self.standing.clear()
+        if self._kept is not None:
+            self._kept.clear()
         self.execute("ROLLBACK TO attempt")
         self.execute("RELEASE attempt")
 

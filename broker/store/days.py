@@ -7,6 +7,7 @@ would compete with the traffic. Which day something belongs to is its message's 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _COLUMNS: Final[dict[Name, str]] = {
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
+@lru_cache(maxsize=256)
 def table(name: Name, day: str) -> str:
     """The table of a day (`2026-03-09`): `message_body_20260309`. `ValueError` for what is no day."""
     if _DAY.fullmatch(day) is None:

@@ -74,6 +74,12 @@ class SqliteTransaction(Transaction):
         except _FAILURES as exc:
             raise _failed(exc) from exc
 
+    def execute(self, sql: str, parameters: Sequence[Value] = ()) -> None:
+        try:
+            self._connection.execute(sql, parameters)  # done in its first step: it has no rows
+        except _FAILURES as exc:
+            raise _failed(exc) from exc
+
     def each(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         try:
             self._connection.executemany(sql, rows)
@@ -219,8 +225,13 @@ class SqliteDatabase(Database):
         self._readers.close()
 
 
+_STATEMENTS: Final = 400
+"""Statements that a connection keeps prepared, which costs more than to run most of them: the writer runs more of them
+in turn than the 100 that apsw keeps."""
+
+
 def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
+    connection = apsw.Connection(str(path), statementcachesize=_STATEMENTS)
     connection.set_busy_timeout(_BUSY_MS)
     # Else SQLite (built with STAT4) plans a statement anew whenever other values are bound: that took longer than
     # to run it.

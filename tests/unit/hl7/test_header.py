@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from broker.errors import Refused, Unreadable
+from broker.hl7 import header as headers
 from broker.hl7.er7 import Message
 from broker.hl7.header import Header, is_batch
 
@@ -62,3 +63,18 @@ def test_a_batch_is_recognised_and_known_by_its_own_id_and_the_one_that_it_answe
     assert Header.read(raw).processing_id == ""
     with pytest.raises(Refused):
         Message.parse(raw)
+
+
+def test_messages_with_one_header_line_share_what_was_read_of_it() -> None:
+    raw = ADT.encode("latin-1")
+
+    assert Header.read(raw) is Header.read(b"\n " + raw.replace(b"PID|1", b"PID|2"))
+    assert Header.read(raw) != Header.read(raw.replace(b"|42|", b"|43|"))
+
+
+def test_a_header_without_end_is_read_and_not_kept() -> None:
+    kept = headers._kept.cache_info().currsize
+    raw = b"MSH|^~\\&|PAS|STO|BROKER|RHF|||ADT^A01|77|P|2.5|" + b"x" * headers._KEPT_LENGTH
+
+    assert Header.read(raw).control_id == "77"
+    assert headers._kept.cache_info().currsize == kept

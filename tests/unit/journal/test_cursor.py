@@ -33,7 +33,7 @@ def arrived() -> Transaction:
 
 def route(tx: Transaction, *numbers: int) -> None:
     for number in numbers:
-        log.mark_routed(tx, number, "v1")
+        log.mark_routed(tx, [number], "v1")
 
 
 def test_the_cursor_is_made_once_and_begins_nowhere(tx: Transaction) -> None:

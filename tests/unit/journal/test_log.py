@@ -61,16 +61,26 @@ def test_events_wait_in_journal_order_with_the_message_behind_them(tx: Transacti
 
 def test_a_routed_event_waits_no_longer(tx: Transaction) -> None:
     first = log.unrouted(tx, 1)[0]
-    log.mark_routed(tx, first.seq, "v1")
+    log.mark_routed(tx, [first.seq], "v1")
 
     assert [one.event.id for one in log.unrouted(tx, 10)] == ["M00001.1", "M00003.0"]
     assert log.waiting(tx) == 2
 
 
+def test_those_routed_together_get_their_places_in_that_order(tx: Transaction) -> None:
+    one, two, three = (waiting.seq for waiting in log.unrouted(tx, 9))
+    log.mark_routed(tx, [two], "v1")
+    log.mark_routed(tx, [three, two, one], "v2")  # what was routed before keeps its place
+
+    found = log.since(tx, 0, 9)
+    assert [(event.seq, event.routed) for event in found] == [(two, "v1"), (three, "v2"), (one, "v2")]
+    assert log.waiting(tx) == 0
+
+
 def test_what_was_routed_comes_in_the_order_in_which_it_was(tx: Transaction) -> None:
     last, first = (one.seq for one in (log.unrouted(tx, 9)[2], log.unrouted(tx, 9)[0]))
     for seq in (last, first, last):  # who comes second with the same event changes nothing
-        log.mark_routed(tx, seq, "v1")
+        log.mark_routed(tx, [seq], "v1")
 
     found = log.since(tx, 0, 9)
     assert [one.event.id for one in found] == ["M00003.0", "M00001.0"]
@@ -142,7 +152,7 @@ def test_the_timeline_tells_everything_but_the_content(tx: Transaction) -> None:
     ledger.park(tx, opened(), "ask", "which of two", "2026-03-09T09:00:00+00:00")
     parked.release(tx, number, By(who="kari", at="2026-03-09T10:00:00+00:00", reason="it is the first"))
     ledger.finish(tx, opened(), Receipt(detail="MSA-1 AA"), "t3")
-    log.mark_routed(tx, first.seq, "v1")
+    log.mark_routed(tx, [first.seq], "v1")
 
     told = log.timeline(tx, 1)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from broker.event import Identifier, Patient, PersonName
 from broker.registers import exceptions, patients
 from tests.support.events import event, local, national, order, patient, step
 from tests.support.registers import Registers
+from tests.support.shared import REPOSITORY
 
 OLD, NEW = local("700999"), local("700123")
 FNR = national("30908299902")
@@ -332,3 +335,12 @@ def test_an_encounter_changes_nothing_of_a_known_patient(registers: Registers) -
     registers.fold(event("encounter.started", 9, patient=patient(NEW, sex="M")))
 
     assert registers.tables() == before
+
+
+def test_nobody_else_writes_what_is_kept_of_patients() -> None:
+    """`Transaction.kept` is right only where each write tells it; a rebuild copies whole tables before it folds."""
+    writes = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) patient(?:_identifier)? ")
+    files = [file for folder in ("broker", "adapters") for file in (REPOSITORY / folder).rglob("*.py")]
+    found = {file.relative_to(REPOSITORY).as_posix() for file in files if writes.search(file.read_text())}
+
+    assert found == {"broker/registers/patients.py"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import Future, wait
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from broker.errors import StoreError
 from broker.store.database import MAX_GROUP, Database, Transaction
-from tests.support.engines import BROKEN_RULE, WRONG_SQL, Held, note, notebook, notes, watched
+from tests.support.engines import BROKEN_RULE, SECONDS, WRONG_SQL, Held, note, notebook, notes, watched
 from tests.unit.conftest import NewDatabase
 
 
@@ -206,3 +207,24 @@ def test_one_statement_runs_for_each_row_in_their_order(database: Database, coun
     database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", rows)).result(10)
 
     assert notes(database) == [text for (text,) in rows]
+
+
+def test_what_is_kept_ends_with_the_batch_and_with_what_is_undone(database: Database) -> None:
+    def work(tx: Transaction) -> list[dict[str, int]]:
+        seen = []
+        tx.kept("note")["outside"] = 1
+        with tx.keeping():
+            seen.append(dict(tx.kept("note")))
+            tx.kept("note")["read"] = 1
+            with tx.attempt():
+                seen.append(dict(tx.kept("note")))
+            with contextlib.suppress(KeyError), tx.attempt():
+                tx.kept("note")["written"] = 1
+                raise KeyError
+            seen.append(dict(tx.kept("note")))
+            tx.kept("note")["again"] = 1
+        seen.append(dict(tx.kept("note")))
+        return seen
+
+    assert database.write(work).result(SECONDS) == [{}, {"read": 1}, {}, {}]
+    assert database.read().kept("note") == {}

@@ -333,6 +333,6 @@ def test_an_event_that_was_published_before_it_was_routed_takes_no_other_events_
         )
     connection.execute("INSERT INTO bus_cursor (id, name, event, rewinds) VALUES (1, 'x', 12, 0)")
     migrate(connection)
-    log.mark_routed(SqliteTransaction(connection), 12, "v1")
+    log.mark_routed(SqliteTransaction(connection), [12], "v1")
 
     assert list(connection.execute("SELECT seq, place FROM event ORDER BY seq")) == [(7, 7), (12, 13)]

@@ -64,13 +64,13 @@ def outcomes(follow: Follow) -> list[tuple[int, object]]:
 
 def test_what_comes_is_seen_once_and_what_was_there_is_not(tx: Transaction) -> None:
     message(tx, 1)
-    log.mark_routed(tx, 1, "v1")
+    log.mark_routed(tx, [1], "v1")
     follow = following(tx)
     assert seen(follow) == []
 
     message(tx, 2)
     assert seen(follow) == [("received", 2)]
-    log.mark_routed(tx, 2, "v1")
+    log.mark_routed(tx, [2], "v1")
     number = delivery(tx, 2)
     assert seen(follow) == [("events", 2)], "a delivery that waits is no news"
     ledger.finish(tx, opened(tx, number), Receipt(detail="MSA-1 AA"), AT)
@@ -83,7 +83,7 @@ def test_what_comes_is_seen_once_and_what_was_there_is_not(tx: Transaction) -> N
 
 def test_the_life_of_a_delivery(tx: Transaction) -> None:
     message(tx, 1)
-    log.mark_routed(tx, 1, "v1")
+    log.mark_routed(tx, [1], "v1")
     before = delivery(tx, lane="P0")
     follow = following(tx, "deliveries")
     number = delivery(tx)
@@ -130,7 +130,7 @@ def test_pages(tx: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_from_the_past_on(tx: Transaction) -> None:
     for number in range(1, 5):
         message(tx, number)
-        log.mark_routed(tx, number, "v1")
+        log.mark_routed(tx, [number], "v1")
     numbers = [delivery(tx, event) for event in (1, 3, 4)]
     ledger.finish(tx, opened(tx, numbers[1]), Receipt(detail=""), AT)
     since = START + timedelta(minutes=3)
@@ -143,7 +143,7 @@ def test_from_the_past_on(tx: Transaction) -> None:
 
 def test_content(tx: Transaction) -> None:
     message(tx, 1)
-    log.mark_routed(tx, 1, "v1")
+    log.mark_routed(tx, [1], "v1")
     number = delivery(tx)
     ledger.finish(tx, opened(tx, number), Receipt(detail=""), AT)
     found = {item.stream: item for item in following(tx, since=START).round(0.0)[0]}
@@ -182,13 +182,13 @@ class Failing:
 def test_what_was_read_before_a_failure_is_not_lost(broken: str) -> None:
     tx = in_memory()
     message(tx, 1)
-    log.mark_routed(tx, 1, "v1")
+    log.mark_routed(tx, [1], "v1")
     number = delivery(tx)
     reader: Any = Failing(tx)
     follow = Follow(lambda: reader, STREAMS)
     follow.begin(0.0)
     message(tx, 2)
-    log.mark_routed(tx, 2, "v1")
+    log.mark_routed(tx, [2], "v1")
     ledger.finish(tx, opened(tx, number), Receipt(detail=""), AT)
     reader.broken = broken
     for _ in range(2):

@@ -51,7 +51,7 @@ class Look:
         ]
         intake.append(self.tx, events.reception(number, *made))
         for logged in log.unrouted(self.tx, 10):
-            log.mark_routed(self.tx, logged.seq, "v1")
+            log.mark_routed(self.tx, [logged.seq], "v1")
 
     def run(self, **options: Any) -> Summary:
         return self.session.run(**options)
