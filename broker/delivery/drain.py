@@ -57,6 +57,8 @@ class Destination:
     connections: int
     rate: float | None = None
     windows: Sequence[Window] = ()
+    repeatable: Callable[[bytes], bool] = lambda _: False
+    """See `broker.adapter.OutboundSpec`."""
 
     def closed(self, now: datetime) -> bool:
         """Whether none of its windows is open."""

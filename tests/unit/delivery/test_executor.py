@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from broker.delivery import ledger, parked
 from broker.delivery.breaker import TRIP
 from broker.delivery.executor import Executor
 from broker.delivery.ledger import Queued
+from broker.delivery.outcomes import Write
 from broker.delivery.pace import Window
 from broker.delivery.parked import By
 from broker.errors import (
@@ -95,16 +97,17 @@ class Watched(Executor):
     on_stored: Callable[[], None]
     failures: threading.Semaphore
 
-    def _store(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        def stored() -> None:
-            settle()
+    def _store(self, lane: str, write: Write, settle: Callable[[bool], None]) -> None:
+        def stored(written: bool) -> None:
+            settle(written)
             self.on_stored()
 
-        super()._store(write, stored)
+        super()._store(lane, write, stored)
 
-    def _not_stored(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        super()._not_stored(write, settle)
-        self.failures.release()
+    def _handed_in(self, lane: str, stored: Future[None]) -> None:
+        super()._handed_in(lane, stored)
+        if stored.exception() is not None:
+            self.failures.release()
 
 
 class House:
