@@ -31,8 +31,10 @@ class Outcomes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Outcome] = deque()
-        self._next: Future[None] | None = None
-        """Of the transaction that was handed in and has not begun: what comes meanwhile goes with it."""
+        self._last: Future[None] | None = None
+        """Of the transaction that was handed in last, until it ends."""
+        self._taken = -1
+        """How many that took with it when it began; -1: it has not, and takes what comes meanwhile too."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -51,29 +53,34 @@ class Outcomes:
     def hand_in(self) -> Future[None]:
         """Hands in all that are waiting. Done when they are on disk and settled, or with why the journal took none."""
         with self._lock:
-            if self._next is not None:
-                return self._next
-            stored = self._next = Future[None]()
-        begun: list[_Outcome] = []
+            if self._last is not None and (self._taken < 0 or self._taken >= len(self._waiting)):
+                return self._last
+            stored = self._last = Future[None]()
+            self._taken = -1
+        taken: list[_Outcome] = []
         written: list[bool] = []
 
         def work(tx: Transaction) -> None:
             # May run more than once, each time with those that have come since.
-            self._begun(stored)
             with self._lock:
-                begun[:] = self._waiting
-            written[:] = [outcome.write(tx) for outcome in begun]
+                taken[:] = self._waiting
+                if self._last is stored:
+                    self._taken = len(taken)
+            written[:] = [outcome.write(tx) for outcome in taken]
 
         def ended(job: Future[None]) -> None:
-            self._begun(stored)
-            if (error := job.exception()) is not None:
-                stored.set_exception(error)
-                return
-            for outcome, taken in zip(begun, written, strict=True):
+            error = job.exception()
+            for outcome, was_written in zip(taken, written, strict=True) if error is None else ():
                 with self._lock:
                     self._waiting.popleft()
-                outcome.settle(taken)
-            stored.set_result(None)
+                outcome.settle(was_written)
+            with self._lock:
+                if self._last is stored:
+                    self._last = None
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(error)
 
         try:
             job = self._database.write(work, urgent=True)
@@ -82,8 +89,3 @@ class Outcomes:
             job.set_exception(exc)
         job.add_done_callback(ended)
         return stored
-
-    def _begun(self, stored: Future[None]) -> None:
-        with self._lock:
-            if self._next is stored:
-                self._next = None
