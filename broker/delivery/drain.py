@@ -271,7 +271,7 @@ class Drain:
             ways.close_breaker(tx, name)
             return ending.write(tx, opened)
 
-        self._hand_in(turn, opened.delivery.lane, write)
+        self._hand_in(turn, opened.delivery.lane, write, patient=opened.delivery.lane in turn.ahead)
         if probe:
             log.info("the destination answers again", destination=name)
 
@@ -318,13 +318,13 @@ class Drain:
             log.info("the destination answers again", destination=name)
         return not stored or after != "closed"
 
-    def _hand_in(self, turn: _Turn, lane: str, write: Write) -> None:
+    def _hand_in(self, turn: _Turn, lane: str, write: Write, *, patient: bool = False) -> None:
         def settle(written: bool) -> None:
             if not written:
                 log.warning("an outcome came too late: another node has the delivery")
                 turn.late = True
 
-        turn.outcomes.setdefault(lane, Outcomes(self._database)).add(write, settle)
+        turn.outcomes.setdefault(lane, Outcomes(self._database)).add(write, settle, patient=patient)
 
     def _stored(self, turn: _Turn, lane: str, most: int = 0) -> bool:
         """Waits until no more than `most` outcomes of a lane are not on disk.

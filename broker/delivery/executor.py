@@ -18,13 +18,14 @@ from typing import Final
 import structlog
 
 from broker.adapter import Outbound, Receipt
-from broker.delivery import attempt, ledger
+from broker.delivery import attempt
 from broker.delivery.attempt import Ending
 from broker.delivery.breaker import Breaker
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
 from broker.delivery.outcomes import Outcomes, Write
 from broker.delivery.pace import Pace, Window
+from broker.delivery.reading import Reading
 from broker.delivery.retry import OnFailure, asked_for, delay
 from broker.errors import BrokerError, StoreError
 from broker.store.database import Database
@@ -64,6 +65,7 @@ class Executor:
         self._repeatable = repeatable
         self._observe = observe
         self._book = LaneBook()
+        self._reading = Reading(database)
         self._breaker = Breaker()
         self._pace = Pace(rate)
         self._windows = tuple(windows)
@@ -71,7 +73,7 @@ class Executor:
         self._stopping = False
         self._storing = 0
         self._outcomes: dict[str, Outcomes] = {}
-        """By the lane in which each left."""
+        """By the lane in which each left, whatever that is called since."""
         self._unstored: dict[str, float] = {}
         """Lanes with outcomes that the journal did not take, and when it is asked again."""
         self._threads = [
@@ -141,8 +143,8 @@ class Executor:
     def _now(self) -> float:
         return self._clock().timestamp()
 
-    def _next(self) -> int | None:
-        """Waits for a delivery that may leave; None when stopping."""
+    def _next(self) -> tuple[int, str] | None:
+        """Waits for a delivery that may leave, and says its lane too; None when stopping."""
         with self._changed:
             while not self._stopping:
                 now = self._now()
@@ -152,7 +154,7 @@ class Executor:
                     if (taken := self._book.take(now, probe=self._breaker.state != "closed")) is not None:
                         self._breaker.sending(taken)
                         self._pace.sent(now)
-                        return taken
+                        return taken, self._book.lane_of(taken)
                     wake = self._book.wake_at()
                 if self._unstored:
                     again = min(self._unstored.values())
@@ -178,14 +180,14 @@ class Executor:
     def _work(self) -> None:
         outbound = self._outbound()
         try:
-            while (number := self._next()) is not None:
-                self._deliver(outbound, number)
+            while (taken := self._next()) is not None:
+                self._deliver(outbound, *taken)
         finally:
             outbound.close()
 
-    def _deliver(self, outbound: Outbound, number: int) -> None:
+    def _deliver(self, outbound: Outbound, number: int, lane: str) -> None:
         try:
-            opened = ledger.load(self._database.read(), number)
+            opened = self._reading.load(number, partial(self._behind, number))
         except Exception:
             log.exception("a delivery cannot be read", destination=self._destination, delivery=number)
             with self._changed:
@@ -204,17 +206,21 @@ class Executor:
         result = attempt.send(outbound, opened, wanted, self._clock)
         if isinstance(result, Receipt):
             self._reached()
-            self._end(opened, attempt.taken(result, self._clock()), wanted, repeatable=repeatable)
+            self._end(lane, opened, attempt.taken(result, self._clock()), wanted, repeatable=repeatable)
             return
+        self._reading.forget()
         pauses = self._blame(opened, result, wanted)
         at = self._clock()
         self._end(
+            lane,
             opened,
             attempt.failed(opened, result, wanted, pauses=pauses, at=at, jitter=random.random()),
             wanted,
         )
 
-    def _end(self, opened: Open, ending: Ending, wanted: OnFailure, *, repeatable: bool = False) -> None:
+    def _end(
+        self, lane: str, opened: Open, ending: Ending, wanted: OnFailure, *, repeatable: bool = False
+    ) -> None:
         attempt.tell(ending, opened, wanted)
         self._observe(self._destination, "parked" if ending.state == "parked" else ending.outcome)
         number = opened.delivery.id
@@ -236,7 +242,11 @@ class Executor:
             # Together: else the next one could be sent, and its outcome be handed in, before this one's is.
             if repeatable:
                 self._book.sent(number)
-            self._store(opened.delivery.lane, partial(ending.write, opened=opened), settle)
+            self._store(lane, partial(ending.write, opened=opened), settle, patient=repeatable)
+
+    def _behind(self, number: int) -> list[int]:
+        with self._changed:
+            return self._book.behind(number)
 
     def _waits(self, number: int) -> bool:
         with self._changed:
@@ -269,7 +279,7 @@ class Executor:
         if closed:
             log.info("the destination answers again", destination=self._destination)
 
-    def _store(self, lane: str, write: Write, settle: Callable[[bool], None]) -> None:
+    def _store(self, lane: str, write: Write, settle: Callable[[bool], None], *, patient: bool) -> None:
         """Hands an outcome to the journal and goes on. The caller holds the lock.
 
         What stands behind it leaves once it is on disk, or where they may be repeated some of it before that: a start
@@ -286,7 +296,7 @@ class Executor:
 
         self._storing += 1
         outcomes = self._outcomes.setdefault(lane, Outcomes(self._database))
-        outcomes.add(write, settled).add_done_callback(partial(self._handed_in, lane))
+        outcomes.add(write, settled, patient=patient).add_done_callback(partial(self._handed_in, lane))
 
     def _handed_in(self, lane: str, stored: Future[None]) -> None:
         if (error := stored.exception()) is None:

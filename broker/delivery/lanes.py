@@ -81,6 +81,15 @@ class LaneBook:
         self._in_flight[head] = lane
         return head
 
+    def lane_of(self, delivery: int) -> str:
+        """The lane of one that was taken."""
+        return self._in_flight[delivery]
+
+    def behind(self, delivery: int) -> list[int]:
+        """About what leaves next behind one that was taken, where its lane runs ahead; nothing where it does not."""
+        entry = self._lanes[self._in_flight[delivery]]
+        return heapq.nsmallest(AHEAD, entry.waiting[: 8 * AHEAD]) if entry.ahead else []
+
     def waits(self, delivery: int) -> bool:
         """Has one that was taken, and may not be repeated, wait where others are ahead of it; whether it has to.
 

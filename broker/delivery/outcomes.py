@@ -11,9 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Final
 
 from broker.errors import StoreError
 from broker.store.database import Database, Transaction
+
+MANY: Final = 8
+"""So many are worth a transaction of their own."""
 
 Write = Callable[[Transaction], bool]
 """Stores an outcome. False, and nothing is written, where the delivery is no longer the writer's to end."""
@@ -35,28 +39,32 @@ class Outcomes:
         """Of the transaction that was handed in last, until it ends."""
         self._taken = -1
         """How many that took with it when it began; -1: it has not, and takes what comes meanwhile too."""
+        self._patient = False
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """How many are not on disk."""
         return len(self._waiting)
 
-    def add(self, write: Write, settle: Callable[[bool], None]) -> Future[None]:
-        """Hands it in behind the others; see `hand_in`.
+    def add(self, write: Write, settle: Callable[[bool], None], *, patient: bool = False) -> Future[None]:
+        """Hands it in behind the others; see `hand_in`. `patient`: nothing waits for it, and more may come soon.
 
         `settle` is called in the journal's thread once it is on disk, with what `write` returned.
         """
         with self._lock:
             self._waiting.append(_Outcome(write, settle))
-        return self.hand_in()
+        return self.hand_in(patient=patient and len(self._waiting) < MANY)
 
-    def hand_in(self) -> Future[None]:
+    def hand_in(self, *, patient: bool = False) -> Future[None]:
         """Hands in all that are waiting. Done when they are on disk and settled, or with why the journal took none."""
         with self._lock:
             if self._last is not None and (self._taken < 0 or self._taken >= len(self._waiting)):
+                if self._patient and not patient:
+                    self._patient = False
+                    self._database.hurry()
                 return self._last
             stored = self._last = Future[None]()
-            self._taken = -1
+            self._taken, self._patient = -1, patient
         taken: list[_Outcome] = []
         written: list[bool] = []
 
@@ -83,7 +91,8 @@ class Outcomes:
                 stored.set_exception(error)
 
         try:
-            job = self._database.write(work, urgent=True)
+            write = self._database.write
+            job = write(work, patient=True) if patient else write(work, urgent=True)
         except StoreError as exc:
             job = Future()
             job.set_exception(exc)

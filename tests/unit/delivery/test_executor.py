@@ -97,12 +97,12 @@ class Watched(Executor):
     on_stored: Callable[[], None]
     failures: threading.Semaphore
 
-    def _store(self, lane: str, write: Write, settle: Callable[[bool], None]) -> None:
+    def _store(self, lane: str, write: Write, settle: Callable[[bool], None], *, patient: bool) -> None:
         def stored(written: bool) -> None:
             settle(written)
             self.on_stored()
 
-        super()._store(lane, write, stored)
+        super()._store(lane, write, stored, patient=patient)
 
     def _handed_in(self, lane: str, stored: Future[None]) -> None:
         super()._handed_in(lane, stored)
