@@ -102,6 +102,7 @@ def outbound(
     both = (*views(), *seen)
     yield Check(f"{spec.name}: renders, or says why not", lambda _: _renders(spec, both))
     yield Check(f"{spec.name}: no contact data for care", lambda _: _minimises(spec, both))
+    yield Check(f"{spec.name}: any payload is judged", lambda _: _judges_repeats(spec, both))
     yield Check(f"{spec.name}: fails as a destination does", lambda data: _fails(spec, config, both, data))
 
 
@@ -319,6 +320,16 @@ def _minimises(spec: OutboundSpec[Any], seen: tuple[View, ...]) -> None:
                 CONTACT.encode() not in found.payload,
                 f"{view.event.type}: contact data leaves (invariant 11)",
             )
+
+
+def _judges_repeats(spec: OutboundSpec[Any], seen: tuple[View, ...]) -> None:
+    made = [found.payload for _, _, found in _rendered(spec, seen) if isinstance(found, Rendered)]
+    for payload in (b"", b"\xff", b"0", b"[]", b"{}", *made):  # people may have edited it
+        try:
+            same = spec.repeatable(payload) is spec.repeatable(payload)
+        except Exception as exc:  # whatever it is: nobody would catch it
+            raise BrokenContractError(f"repeatable raises {type(exc).__name__}") from exc
+        _must(same, "repeatable says two things of the same payload")
 
 
 def _fails(spec: OutboundSpec[Any], config: Any, seen: tuple[View, ...], data: Path) -> None:
