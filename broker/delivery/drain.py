@@ -225,7 +225,7 @@ class Drain:
             lane = opened.delivery.lane
             if lane in failed:
                 continue
-            repeatable = destination.repeatable(opened.delivery.payload)
+            repeatable = attempt.may_repeat(destination.repeatable, opened)
             most = AHEAD - 1 if repeatable and lane in turn.ahead else 0
             if not self._stored(turn, lane, most):
                 return False

@@ -112,6 +112,7 @@ class Executor:
     def release(self, delivery: int) -> None:
         """A person let a parked delivery go on."""
         with self._changed:
+            self._reading.forget()
             self._book.release(delivery)
             self._changed.notify_all()
 
@@ -200,7 +201,7 @@ class Executor:
                 self._breaker.abandoned(number)
                 self._book.done(number)
             return
-        repeatable = self._repeatable(opened.delivery.payload)
+        repeatable = attempt.may_repeat(self._repeatable, opened)
         if not repeatable and self._waits(number):
             return
         result = attempt.send(outbound, opened, wanted, self._clock)

@@ -88,7 +88,9 @@ class LaneBook:
     def behind(self, delivery: int) -> list[int]:
         """About what leaves next behind one that was taken, where its lane runs ahead; nothing where it does not."""
         entry = self._lanes[self._in_flight[delivery]]
-        return heapq.nsmallest(AHEAD, entry.waiting[: 8 * AHEAD]) if entry.ahead else []
+        if not entry.ahead:
+            return []
+        return [n for n in heapq.nsmallest(AHEAD, entry.waiting[: 8 * AHEAD]) if n not in self._parked]
 
     def waits(self, delivery: int) -> bool:
         """Has one that was taken, and may not be repeated, wait where others are ahead of it; whether it has to.

@@ -935,6 +935,20 @@ def test_one_that_may_not_be_repeated_waits_for_the_outcomes_before_it(house: Ho
     assert house.destination.taken == ["a1", "a2", "b1", "a3!", "a4"]
 
 
+def test_an_adapter_that_cannot_say_what_may_be_repeated_has_nothing_run_ahead(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.executor, "_repeatable", lambda payload: payload[100])
+    house.queue("a1", "a2", "b1")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: house.destination.taken == ["a1", "b1"])
+
+    journal.release()
+    house.wait_for_outcomes(3)
+    assert house.destination.taken == ["a1", "b1", "a2"]
+
+
 def test_a_crash_repeats_in_order_what_was_not_on_disk(house: House, tmp_path: Path) -> None:
     house.another(repeatable=True)
     house.queue("a1", "a2", "a3", "a4!", "a5")
