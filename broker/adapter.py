@@ -529,6 +529,12 @@ class OutboundSpec(Generic[C]):
     """First parts of the events that it makes something of (`("step",)`); empty: those of its kind."""
     statement: Callable[[C], Statement] = lambda _config: Statement()
     """What a destination with these options is in the conformance statements, beside what stands here."""
+    repeatable: Callable[[bytes], bool] = lambda _payload: False
+    """Whether a delivery with this payload changes nothing where it comes again, behind others of which the same is
+    true: what a lane's last ones were, in their order, 1 2 3 and 2 3 once more, leaves the destination as 1 2 3 did.
+    The next of the lane may then leave before it is on disk that this one was taken, and a crash repeats a few. Of one
+    of which it is not true (any HL7 message) at most one is repeated, with nothing behind it. Pure, and raises nothing:
+    people may have edited the payload."""
     archive: Callable[[C], Archive] | None = None
     """How it is asked what it keeps (`broker reconcile --archive`), whether or not it is switched on; None: it cannot
     be asked."""

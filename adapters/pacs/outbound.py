@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from adapters.pacs.coerced import CHARSETS, CoercedObjects
-from adapters.pacs.render import render_hl7, render_instance
+from adapters.pacs.render import render_hl7, render_instance, repeatable
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt
 from broker.dicom import status, uid
 from broker.dicom.aet import AeTitle
@@ -160,6 +160,7 @@ OUTBOUND = OutboundSpec(
     config=StorageDestination,
     render=render_instance,
     factory=PacsSender,
+    repeatable=repeatable,
     statement=lambda _config: STATEMENT,
     archive=archive,
 )

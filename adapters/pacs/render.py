@@ -11,6 +11,7 @@ import json
 from broker.adapter import Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom.attributes import Attributes, Value
+from broker.dicom.uid import KEY_OBJECT_SELECTION
 from broker.errors import UnmappableError
 from broker.event import Identifier, Patient
 from broker.hl7.er7 import Header
@@ -25,6 +26,7 @@ def render_instance(view: View, target: Target) -> Rendered:
         raise UnmappableError(f"{target.place}: a {view.event.type} holds no instance to send")
     delivery = {
         "path": instance.path,
+        "sop_class_uid": instance.sop_class_uid,
         "sop_instance_uid": instance.sop_instance_uid,
         "time": view.event.time.strftime("%Y%m%d%H%M%S.%f%z"),
         "source": view.event.source,
@@ -32,6 +34,19 @@ def render_instance(view: View, target: Target) -> Rendered:
     }
     summary = "instance, demographics from PAS" if view.verified else "instance, unverified, unchanged"
     return Rendered(payload=json.dumps(delivery, ensure_ascii=False).encode(), summary=summary)
+
+
+def repeatable(payload: bytes) -> bool:
+    """Whether an archive stays as it is where it gets the object again, after others: it has one for each SOP Instance
+    UID (PS3.3 C.12.1). Not of key objects: an image that comes again behind the note that rejects it may be refused, or
+    be in use again."""
+    try:
+        order = json.loads(payload)
+    except ValueError:
+        return False
+    # An older broker did not write down what kind of object it is.
+    sop_class = order.get("sop_class_uid") if isinstance(order, dict) else None
+    return bool(sop_class) and sop_class != KEY_OBJECT_SELECTION
 
 
 def render_hl7(view: View, target: Target) -> Rendered:

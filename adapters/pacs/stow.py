@@ -7,7 +7,7 @@ C-STORE does.
 from __future__ import annotations
 
 from adapters.pacs.coerced import CHARSETS, CoercedObjects
-from adapters.pacs.render import render_instance
+from adapters.pacs.render import render_instance, repeatable
 from broker.adapter import Delivery, OutboundContext, OutboundSpec, Receipt
 from broker.dicom.charset import Term
 from broker.net.web_answer import BUSY, ELSEWHERE, PERMANENT
@@ -104,6 +104,7 @@ STOW_OUTBOUND = OutboundSpec(
     config=WebDestination,
     render=render_instance,
     factory=WebSender,
+    repeatable=repeatable,
     statement=lambda _config: STATEMENT,
     archive=WebClient,
 )

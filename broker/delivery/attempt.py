@@ -53,6 +53,20 @@ class Ending:
         return ledger.retry(tx, opened, self.outcome, self.detail, self.due, at, refusals=self.refusals)
 
 
+def may_repeat(repeatable: Callable[[bytes], bool], opened: Open) -> bool:
+    """What the adapter says of it (`OutboundSpec.repeatable`); no, where it fails to say: then nothing runs ahead."""
+    try:
+        return repeatable(opened.delivery.payload)
+    except Exception:
+        # As in `send`, and it must not end what sends for everybody else.
+        log.exception(
+            "whether a delivery may be repeated cannot be said",
+            destination=opened.delivery.destination,
+            delivery=opened.delivery.id,
+        )
+        return False
+
+
 def send(
     outbound: Outbound, opened: Open, wanted: OnFailure, clock: Callable[[], datetime]
 ) -> Receipt | BrokerError:

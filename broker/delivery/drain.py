@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +21,9 @@ from broker.adapter import Delivery, Outbound, Receipt
 from broker.delivery import attempt, ways
 from broker.delivery.attempt import Ending
 from broker.delivery.breaker import State
+from broker.delivery.lanes import AHEAD
 from broker.delivery.ledger import Open
+from broker.delivery.outcomes import Outcomes, Write
 from broker.delivery.pace import Pace, Window
 from broker.delivery.retry import OnFailure, asked_for, delay
 from broker.delivery.ways import Claimed
@@ -57,6 +58,8 @@ class Destination:
     connections: int
     rate: float | None = None
     windows: Sequence[Window] = ()
+    repeatable: Callable[[bytes], bool] = lambda _: False
+    """See `broker.adapter.OutboundSpec`."""
 
     def closed(self, now: datetime) -> bool:
         """Whether none of its windows is open."""
@@ -68,14 +71,6 @@ class Destination:
         return 1 if self.rate is not None else self.connections
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """An outcome on its way to the disk, and how to hand it in again."""
-
-    write: Callable[[Transaction], bool]
-    stored: Future[bool]
-
-
 @dataclass(slots=True)
 class _Turn:
     """One taking of a way."""
@@ -83,8 +78,12 @@ class _Turn:
     held: Held
     ended: float
     """When the turn is over, by `time.monotonic()`."""
-    storing: dict[str, _Outcome] = field(default_factory=dict)
+    outcomes: dict[str, Outcomes] = field(default_factory=dict)
     """By lane."""
+    ahead: set[str] = field(default_factory=set)
+    """Lanes whose last delivery may be repeated."""
+    late: bool = False
+    """The way had been lost when one of them came to the disk."""
     limit: int = FEWEST
 
 
@@ -226,9 +225,11 @@ class Drain:
             lane = opened.delivery.lane
             if lane in failed:
                 continue
-            before = turn.storing.pop(lane, None)
-            if before is not None and not self._stored(before):
+            repeatable = attempt.may_repeat(destination.repeatable, opened)
+            most = AHEAD - 1 if repeatable and lane in turn.ahead else 0
+            if not self._stored(turn, lane, most):
                 return False
+            (turn.ahead.add if repeatable else turn.ahead.discard)(lane)
             if self._stopping.is_set() or not self._may_go(destination, pace, turn):
                 return False
             wanted = self._on_failure(opened.delivery.route)
@@ -261,7 +262,7 @@ class Drain:
         return True
 
     def _end(self, turn: _Turn, opened: Open, ending: Ending, wanted: OnFailure, probe: bool) -> None:
-        """The destination took it: stored while other lanes go on."""
+        """The destination took it: stored while other lanes go on, and this one where it may be repeated."""
         name = opened.delivery.destination
         self._observe(name, ending.outcome)
         attempt.tell(ending, opened, wanted)
@@ -270,7 +271,7 @@ class Drain:
             ways.close_breaker(tx, name)
             return ending.write(tx, opened)
 
-        turn.storing[opened.delivery.lane] = self._hand_in(write)
+        self._hand_in(turn, opened.delivery.lane, write, patient=opened.delivery.lane in turn.ahead)
         if probe:
             log.info("the destination answers again", destination=name)
 
@@ -303,7 +304,9 @@ class Drain:
             told[:] = [(ending, before, breaker.state)]
             return ending.write(tx, opened)
 
-        stored = self._stored(self._hand_in(write))
+        lane = opened.delivery.lane
+        self._hand_in(turn, lane, write)
+        stored = self._stored(turn, lane)
         if not told:
             return True  # the journal was away until the stop
         ending, before, after = told[0]
@@ -315,34 +318,34 @@ class Drain:
             log.info("the destination answers again", destination=name)
         return not stored or after != "closed"
 
-    def _hand_in(self, write: Callable[[Transaction], bool]) -> _Outcome:
-        try:
-            return _Outcome(write, self._database.write(write, urgent=True))
-        except StoreError as exc:
-            refused: Future[bool] = Future()
-            refused.set_exception(exc)
-            return _Outcome(write, refused)
-
-    def _stored(self, outcome: _Outcome) -> bool:
-        """Waits until an outcome is on disk. False where it was not this way's to store, or a stop gave it up.
-
-        What a stop gives up is sent again, by whoever has the way then.
-        """
-        while True:
-            try:
-                if outcome.stored.result():
-                    return True
+    def _hand_in(self, turn: _Turn, lane: str, write: Write, *, patient: bool = False) -> None:
+        def settle(written: bool) -> None:
+            if not written:
                 log.warning("an outcome came too late: another node has the delivery")
-                return False
+                turn.late = True
+
+        turn.outcomes.setdefault(lane, Outcomes(self._database)).add(write, settle, patient=patient)
+
+    def _stored(self, turn: _Turn, lane: str, most: int = 0) -> bool:
+        """Waits until no more than `most` outcomes of a lane are not on disk.
+
+        False where one was not this way's to store, or a stop gave them up. What a stop gives up is sent again, by
+        whoever has the way then.
+        """
+        outcomes = turn.outcomes.get(lane)
+        while outcomes is not None and len(outcomes) > most:
+            try:
+                outcomes.hand_in().result()
             except StoreError:
                 if self._stopping.wait(STORE_RETRY_SECONDS):
                     return False
-                outcome = self._hand_in(outcome.write)
+        return not turn.late
 
     def _settle(self, turn: _Turn) -> bool:
         """Waits until every outcome is on disk; whether all of them are."""
-        waiting, turn.storing = list(turn.storing.values()), {}
-        stored = [self._stored(outcome) for outcome in waiting]  # every one, whatever became of the first
+        # Every one, whatever became of the first.
+        stored = [self._stored(turn, lane) for lane in turn.outcomes]
+        turn.outcomes.clear()
         return all(stored)
 
 

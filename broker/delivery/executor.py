@@ -11,22 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
 
 from broker.adapter import Outbound, Receipt
-from broker.delivery import attempt, ledger
+from broker.delivery import attempt
 from broker.delivery.attempt import Ending
 from broker.delivery.breaker import Breaker
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Open, Queued
+from broker.delivery.outcomes import Outcomes, Write
 from broker.delivery.pace import Pace, Window
+from broker.delivery.reading import Reading
 from broker.delivery.retry import OnFailure, asked_for, delay
-from broker.errors import BrokerError, StoreError, UnwritableError
-from broker.store.database import Database, Transaction
+from broker.errors import BrokerError, StoreError
+from broker.store.database import Database
 
 log = structlog.get_logger("broker.delivery")
 
@@ -34,19 +36,11 @@ STORE_RETRY_SECONDS: Final = 1.0
 """Pause after the journal could not be read or written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unstored:
-    """An outcome that the journal did not take; its lane waits until it does."""
-
-    at: float
-    write: Callable[[Transaction], object]
-    settle: Callable[[], None]
-
-
 class Executor:
     """Delivers what is open for one destination over `connections` ways, each with a thread of its own.
 
-    `on_failure` says what a route wants, by its name; `observe` is told (destination, outcome) of every attempt.
+    `on_failure` says what a route wants, by its name; `repeatable` is that of `broker.adapter.OutboundSpec`; `observe`
+    is told (destination, outcome) of every attempt.
     """
 
     def __init__(
@@ -60,6 +54,7 @@ class Executor:
         connections: int = 1,
         rate: float | None = None,
         windows: Sequence[Window] = (),
+        repeatable: Callable[[bytes], bool] = lambda _: False,
         observe: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._destination = destination
@@ -67,15 +62,20 @@ class Executor:
         self._outbound = outbound
         self._on_failure = on_failure
         self._clock = clock
+        self._repeatable = repeatable
         self._observe = observe
         self._book = LaneBook()
+        self._reading = Reading(database)
         self._breaker = Breaker()
         self._pace = Pace(rate)
         self._windows = tuple(windows)
         self._changed = threading.Condition()
         self._stopping = False
         self._storing = 0
-        self._unstored: list[_Unstored] = []
+        self._outcomes: dict[str, Outcomes] = {}
+        """By the lane in which each left, whatever that is called since."""
+        self._unstored: dict[str, float] = {}
+        """Lanes with outcomes that the journal did not take, and when it is asked again."""
         self._threads = [
             threading.Thread(target=self._work, name=f"deliver-{destination}-{n}", daemon=True)
             for n in range(connections)
@@ -112,6 +112,7 @@ class Executor:
     def release(self, delivery: int) -> None:
         """A person let a parked delivery go on."""
         with self._changed:
+            self._reading.forget()
             self._book.release(delivery)
             self._changed.notify_all()
 
@@ -143,8 +144,8 @@ class Executor:
     def _now(self) -> float:
         return self._clock().timestamp()
 
-    def _next(self) -> int | None:
-        """Waits for a delivery that may leave; None when stopping."""
+    def _next(self) -> tuple[int, str] | None:
+        """Waits for a delivery that may leave, and says its lane too; None when stopping."""
         with self._changed:
             while not self._stopping:
                 now = self._now()
@@ -154,10 +155,11 @@ class Executor:
                     if (taken := self._book.take(now, probe=self._breaker.state != "closed")) is not None:
                         self._breaker.sending(taken)
                         self._pace.sent(now)
-                        return taken
+                        return taken, self._book.lane_of(taken)
                     wake = self._book.wake_at()
                 if self._unstored:
-                    wake = min(wake or self._unstored[0].at, self._unstored[0].at)
+                    again = min(self._unstored.values())
+                    wake = again if wake is None else min(wake, again)
                 self._changed.wait(None if wake is None else max(0.01, wake - now))
         return None
 
@@ -179,14 +181,14 @@ class Executor:
     def _work(self) -> None:
         outbound = self._outbound()
         try:
-            while (number := self._next()) is not None:
-                self._deliver(outbound, number)
+            while (taken := self._next()) is not None:
+                self._deliver(outbound, *taken)
         finally:
             outbound.close()
 
-    def _deliver(self, outbound: Outbound, number: int) -> None:
+    def _deliver(self, outbound: Outbound, number: int, lane: str) -> None:
         try:
-            opened = ledger.load(self._database.read(), number)
+            opened = self._reading.load(number, partial(self._behind, number))
         except Exception:
             log.exception("a delivery cannot be read", destination=self._destination, delivery=number)
             with self._changed:
@@ -199,20 +201,27 @@ class Executor:
                 self._breaker.abandoned(number)
                 self._book.done(number)
             return
+        repeatable = attempt.may_repeat(self._repeatable, opened)
+        if not repeatable and self._waits(number):
+            return
         result = attempt.send(outbound, opened, wanted, self._clock)
         if isinstance(result, Receipt):
             self._reached()
-            self._end(opened, attempt.taken(result, self._clock()), wanted)
+            self._end(lane, opened, attempt.taken(result, self._clock()), wanted, repeatable=repeatable)
             return
+        self._reading.forget()
         pauses = self._blame(opened, result, wanted)
         at = self._clock()
         self._end(
+            lane,
             opened,
             attempt.failed(opened, result, wanted, pauses=pauses, at=at, jitter=random.random()),
             wanted,
         )
 
-    def _end(self, opened: Open, ending: Ending, wanted: OnFailure) -> None:
+    def _end(
+        self, lane: str, opened: Open, ending: Ending, wanted: OnFailure, *, repeatable: bool = False
+    ) -> None:
         attempt.tell(ending, opened, wanted)
         self._observe(self._destination, "parked" if ending.state == "parked" else ending.outcome)
         number = opened.delivery.id
@@ -222,13 +231,7 @@ class Executor:
                 self._book.park(number)
                 self._changed.notify_all()
 
-        written = True
-
-        def write(tx: Transaction) -> None:
-            nonlocal written
-            written = ending.write(tx, opened)
-
-        def settle() -> None:
+        def settle(written: bool) -> None:
             if ending.state == "delivered":
                 self._book.done(number)
             elif ending.state == "queued":
@@ -236,7 +239,22 @@ class Executor:
             elif not written:  # withdrawn while it was being sent
                 self._book.drop(number)
 
-        self._store(write, settle)
+        with self._changed:
+            # Together: else the next one could be sent, and its outcome be handed in, before this one's is.
+            if repeatable:
+                self._book.sent(number)
+            self._store(lane, partial(ending.write, opened=opened), settle, patient=repeatable)
+
+    def _behind(self, number: int) -> list[int]:
+        with self._changed:
+            return self._book.behind(number)
+
+    def _waits(self, number: int) -> bool:
+        with self._changed:
+            waits = self._book.waits(number)
+            if waits:
+                self._breaker.abandoned(number)
+        return waits
 
     def _blame(self, opened: Open, error: BrokerError, wanted: OnFailure) -> int:
         """Tells the breaker of a failure; returns how many pauses in a row the destination has earned by now."""
@@ -262,48 +280,39 @@ class Executor:
         if closed:
             log.info("the destination answers again", destination=self._destination)
 
-    def _store(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        """Hands an outcome to the journal and goes on with other lanes; this one waits until it is on disk.
+    def _store(self, lane: str, write: Write, settle: Callable[[bool], None], *, patient: bool) -> None:
+        """Hands an outcome to the journal and goes on. The caller holds the lock.
 
-        What stands behind it must not leave before: a start after a crash would repeat the older message after
-        the newer one.
+        What stands behind it leaves once it is on disk, or where they may be repeated some of it before that: a start
+        after a crash must not repeat an older message after the newer one.
         """
-        with self._changed:
-            self._storing += 1
-        self._hand_in(write, settle)
 
-    def _hand_in(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        try:
-            future = self._database.write(write, urgent=True)
-        except StoreError:
-            self._not_stored(write, settle)
+        def settled(written: bool) -> None:
+            with self._changed:
+                self._storing -= 1
+                if not self._outcomes[lane]:
+                    del self._outcomes[lane]
+                settle(written)
+                self._changed.notify_all()
+
+        self._storing += 1
+        outcomes = self._outcomes.setdefault(lane, Outcomes(self._database))
+        outcomes.add(write, settled, patient=patient).add_done_callback(partial(self._handed_in, lane))
+
+    def _handed_in(self, lane: str, stored: Future[None]) -> None:
+        if (error := stored.exception()) is None:
             return
-        future.add_done_callback(lambda done: self._stored(done, write, settle))
-
-    def _stored(
-        self, future: Future[object], write: Callable[[Transaction], object], settle: Callable[[], None]
-    ) -> None:
-        if (error := future.exception()) is not None:
-            if not isinstance(error, UnwritableError):  # which was told where it began
-                log.error(
-                    "the outcome of a delivery cannot be stored",
-                    destination=self._destination,
-                    exc_info=error,
-                )
-            self._not_stored(write, settle)
-            return
+        if not isinstance(error, StoreError):  # which was told where it began
+            log.error(
+                "the outcome of a delivery cannot be stored", destination=self._destination, exc_info=error
+            )
         with self._changed:
-            self._storing -= 1
-            settle()
-            self._changed.notify_all()
-
-    def _not_stored(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        with self._changed:
-            self._unstored.append(_Unstored(at=self._now() + STORE_RETRY_SECONDS, write=write, settle=settle))
+            self._unstored[lane] = self._now() + STORE_RETRY_SECONDS
             self._changed.notify_all()
 
     def _store_again(self, now: float) -> None:
-        """Hands in again what the journal did not take. The caller holds the lock, which the hand-in may ask for."""
-        while self._unstored and self._unstored[0].at <= now:
-            again = self._unstored.pop(0)
-            self._hand_in(again.write, again.settle)
+        """Hands in again what the journal did not take. The caller holds the lock."""
+        for lane in [lane for lane, at in self._unstored.items() if at <= now]:
+            del self._unstored[lane]
+            if lane in self._outcomes:  # else a later one took it with it
+                self._outcomes[lane].hand_in().add_done_callback(partial(self._handed_in, lane))

@@ -1,6 +1,8 @@
 """Lanes as a value: which delivery may leave next for one destination. No clock, no thread, no database.
 
-Order holds per patient (invariant 4): only the head of a lane may leave, and a lane has at most one in flight.
+Order holds per patient (invariant 4): only the head of a lane may leave, and a lane has at most one in flight: being
+sent, or taken and not on disk as that yet. One that may be repeated is in flight until it is taken: up to `AHEAD` of
+them may be on their way to the disk while the next one leaves, which a crash then repeats, in order.
 A merge joins two lanes: what the survivor's lane does next waits for what both had before. A parked delivery keeps
 its place: what came earlier may still leave, what came later waits for a person.
 """
@@ -9,6 +11,10 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from typing import Final
+
+AHEAD: Final = 16
+"""Deliveries of a lane that were taken and are not on disk as that, while the next one leaves; a crash repeats them."""
 
 
 @dataclass(slots=True)
@@ -17,6 +23,8 @@ class _Lane:
         default_factory=list
     )  # heap of delivery ids: journal order; the parked ones too
     in_flight: int = 0  # two only while lanes that both had one were joined
+    ahead: int = 0  # taken, while the next may leave before that is on disk
+    together: bool = False  # its head waits until none is ahead
     due: float = 0.0
     failed: int = 0  # when its head failed last, counted in failures; 0: it did not
 
@@ -26,7 +34,8 @@ class LaneBook:
 
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
-        self._in_flight: dict[int, str] = {}  # delivery id to its lane
+        self._in_flight: dict[int, str] = {}  # delivery id to its lane; those that are ahead too
+        self._ahead: set[int] = set()
         self._parked: dict[int, str] = {}  # delivery id to its lane
         self._ready: list[tuple[int, str]] = []  # heap of (head's id, lane); stale entries are skipped
         self._later: list[tuple[float, str]] = []  # heap of (due, lane); stale entries are harmless
@@ -68,13 +77,49 @@ class LaneBook:
         entry = self._lanes[lane]
         heapq.heappop(entry.waiting)
         entry.in_flight += 1
+        entry.together = False
         self._in_flight[head] = lane
         return head
 
-    def done(self, delivery: int) -> None:
-        """The delivery left."""
-        lane, entry = self._landed(delivery)
+    def lane_of(self, delivery: int) -> str:
+        """The lane of one that was taken."""
+        return self._in_flight[delivery]
+
+    def behind(self, delivery: int) -> list[int]:
+        """About what leaves next behind one that was taken, where its lane runs ahead; nothing where it does not."""
+        entry = self._lanes[self._in_flight[delivery]]
+        if not entry.ahead:
+            return []
+        return [n for n in heapq.nsmallest(AHEAD, entry.waiting[: 8 * AHEAD]) if n not in self._parked]
+
+    def waits(self, delivery: int) -> bool:
+        """Has one that was taken, and may not be repeated, wait where others are ahead of it; whether it has to.
+
+        It is the head of its lane again, until they are done.
+        """
+        if not self._lanes[self._in_flight[delivery]].ahead:
+            return False
+        _, entry = self._landed(delivery)
+        heapq.heappush(entry.waiting, delivery)
+        entry.together = True
+        return True
+
+    def sent(self, delivery: int) -> None:
+        """The destination took the delivery, and may get it again: the next may leave before this one is done."""
+        lane = self._in_flight[delivery]
+        entry = self._lanes[lane]
+        entry.in_flight -= 1
+        entry.ahead += 1
         entry.due, entry.failed = 0.0, 0
+        self._ahead.add(delivery)
+        self._offer(lane)
+
+    def done(self, delivery: int) -> None:
+        """The delivery left, and that is on disk."""
+        ahead = delivery in self._ahead
+        lane, entry = self._landed(delivery)
+        if not ahead:
+            entry.due, entry.failed = 0.0, 0
         self._settle(lane, entry)
 
     def again(self, delivery: int, due: float) -> None:
@@ -114,6 +159,8 @@ class LaneBook:
         entry = self._lanes.setdefault(survivor, _Lane())
         entry.waiting = sorted(entry.waiting + gone.waiting)
         entry.in_flight += gone.in_flight
+        entry.ahead += gone.ahead
+        entry.together = True  # outcomes are on disk in order only within the lane that each left in
         entry.due, entry.failed = max(entry.due, gone.due), max(entry.failed, gone.failed)
         for kept in (self._in_flight, self._parked):
             for delivery, lane in kept.items():
@@ -142,13 +189,17 @@ class LaneBook:
     def _landed(self, delivery: int) -> tuple[str, _Lane]:
         lane = self._in_flight.pop(delivery)
         entry = self._lanes[lane]
-        entry.in_flight -= 1
+        if delivery in self._ahead:
+            self._ahead.remove(delivery)
+            entry.ahead -= 1
+        else:
+            entry.in_flight -= 1
         return lane, entry
 
     def _settle(self, lane: str, entry: _Lane) -> None:
         if entry.waiting:
             self._offer(lane)
-        elif not entry.in_flight:
+        elif not entry.in_flight and not entry.ahead:
             del self._lanes[lane]
 
     def _offer(self, lane: str) -> None:
@@ -157,4 +208,6 @@ class LaneBook:
             heapq.heappush(self._ready, (entry.waiting[0], lane))
 
     def _may_leave(self, entry: _Lane) -> bool:
-        return bool(entry.waiting) and not entry.in_flight and entry.waiting[0] not in self._parked
+        if not entry.waiting or entry.in_flight or entry.waiting[0] in self._parked:
+            return False
+        return not entry.ahead if entry.together else entry.ahead < AHEAD

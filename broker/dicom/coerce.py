@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, Literal
 
 from pydicom.filereader import read_dataset
@@ -119,10 +120,7 @@ class _Plan:
     def _minimised(self) -> dict[int, tuple[Piece, ...]]:
         """The sequences that hold contact data somewhere, without it."""
         encoding = self._layout.encoding
-        order: Literal["little", "big"] = "little" if encoding.little_endian else "big"
-        tags = [
-            b"".join(part.to_bytes(2, order) for part in (tag >> 16, tag & 0xFFFF)) for tag in self._remove
-        ]
+        tags = _written(self._remove, "little" if encoding.little_endian else "big")
         found: dict[int, tuple[Piece, ...]] = {}
         for tag, span in self._spans.items():
             if span.vr not in ("", "SQ", "UN") or tag >= elements.PIXEL_DATA or tag in self._remove:
@@ -299,6 +297,12 @@ class _Plan:
     def _read(self, span: ElementSpan) -> bytes:
         self._file.seek(span.start)
         return self._file.read(span.end - span.start)
+
+
+@cache
+def _written(tags: frozenset[int], order: Literal["little", "big"]) -> tuple[bytes, ...]:
+    """As they stand in a file."""
+    return tuple(b"".join(part.to_bytes(2, order) for part in (tag >> 16, tag & 0xFFFF)) for tag in tags)
 
 
 def _joined(value: Value) -> str:

@@ -63,7 +63,7 @@ def opened(source: BinaryIO, splice: Splice) -> BinaryIO:
     Reading raises `RemoteProtocolError` where the source is no longer the file that was planned on.
     """
     if splice.deflated_from is None:
-        return io.BufferedReader(_Spliced(source, splice.pieces))
+        return io.BufferedReader(_Spliced(source, _joined(splice.pieces)))
     dataset = io.BufferedReader(
         _Spliced(io.BytesIO(elements.inflate(source, splice.deflated_from)), splice.pieces)
     )
@@ -77,6 +77,20 @@ def opened(source: BinaryIO, splice: Splice) -> BinaryIO:
     made.write(b"\0" * ((made.tell() - splice.deflated_from) % 2))
     made.seek(0)
     return made
+
+
+def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """The same bytes in fewer pieces: a changed element is several, and each would take its turn in each reading."""
+    found: list[Piece] = []
+    for piece in filter(len, pieces):
+        last = found[-1] if found else None
+        if isinstance(piece, bytes) and isinstance(last, bytes):
+            found[-1] = last + piece
+        elif isinstance(piece, Range) and isinstance(last, Range) and last.end == piece.start:
+            found[-1] = Range(last.start, piece.end)
+        else:
+            found.append(piece)
+    return found
 
 
 class _Spliced(io.RawIOBase):
@@ -100,20 +114,23 @@ class _Spliced(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        index = bisect_right(self._ends, self._position)
-        if index == len(self._pieces):
-            return 0
-        piece, left = self._pieces[index], self._ends[index] - self._position
-        space = memoryview(buffer)[:left]
-        if isinstance(piece, bytes):
-            space[:] = piece[len(piece) - left :][: len(space)]
-            count = len(space)
-        else:
-            self._source.seek(piece.end - left)
-            count = self._source.readinto(space)  # type: ignore[attr-defined]
-            if not count:
-                raise RemoteProtocolError(
-                    f"the file ends at offset {piece.end - left}, before it did when read"
-                )
-        self._position += count
-        return count
+        space, filled = memoryview(buffer), 0
+        for index in range(bisect_right(self._ends, self._position), len(self._pieces)):
+            piece, left = self._pieces[index], self._ends[index] - self._position
+            part = space[filled : filled + left]
+            if isinstance(piece, bytes):
+                start = len(piece) - left
+                part[:] = piece[start : start + len(part)]
+                count = len(part)
+            else:
+                self._source.seek(piece.end - left)
+                count = self._source.readinto(part)  # type: ignore[attr-defined]
+                if part and not count and not filled:
+                    raise RemoteProtocolError(
+                        f"the file ends at offset {piece.end - left}, before it did when read"
+                    )
+            filled += count
+            self._position += count
+            if count < left:  # there is no more space, or the source gave less
+                break
+        return filled

@@ -175,6 +175,7 @@ class Deliverers:
             connections=setting.entry.connections,
             rate=setting.entry.rate,
             windows=[Window.parse(text) for text in setting.entry.windows],
+            repeatable=setting.spec.repeatable,
         )
 
     def _executor(self, destination: Destination) -> Executor:
@@ -187,5 +188,6 @@ class Deliverers:
             connections=destination.connections,
             rate=destination.rate,
             windows=destination.windows,
+            repeatable=destination.repeatable,
             observe=self._observe,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,9 @@ MAX_GROUP: Final = 256
 
 TRIES: Final = 5
 """How often a group is begun anew because another node's transaction crossed it."""
+
+PATIENCE_SECONDS: Final = 0.01
+"""How long work that nobody waits for lets a group commit come by, before it makes one of its own."""
 
 DOUBT_SECONDS: Final = 0.5
 """How often it is asked again whether a commit whose answer was lost took place."""
@@ -203,6 +207,9 @@ class Database(ABC):
         self.name = name
         self._urgent: deque[_Job[Any]] = deque()
         self._ordinary: deque[_Job[Any]] = deque()
+        self._patient: deque[_Job[Any]] = deque()
+        self._patient_until = 0.0
+        """By `time.monotonic()`."""
         self._doubtful: list[_Result] = []
         self._wake = threading.Condition()
         self._closing = False
@@ -249,11 +256,15 @@ class Database(ABC):
             self._thread = None
         self._close_readers()
 
-    def write(self, work: Callable[[Transaction], T], *, urgent: bool = False) -> Future[T]:
+    def write(
+        self, work: Callable[[Transaction], T], *, urgent: bool = False, patient: bool = False
+    ) -> Future[T]:
         """Runs `work` inside the next group commit.
 
         Urgent work (a sender waits for its acknowledgement) goes before all other; at most one ordinary job shares
-        a group, so that routing never makes an acknowledgement wait for more than one of its batches. An exception
+        a group, so that routing never makes an acknowledgement wait for more than one of its batches. Patient work
+        (nobody waits for it, and more of it may come) goes with the next group, as its first, and has one of its own
+        only after `PATIENCE_SECONDS`, or when somebody is in a hurry for it (`hurry`). An exception
         in `work` undoes only that work and is handed on; a failing commit gives every job of the group an
         `UnwritableError`, and the next group is tried as if nothing had been. Work may run more than once, of which
         all but the last is undone. Where the server went away in the middle of a commit, the future is done when it
@@ -263,9 +274,21 @@ class Database(ABC):
         with self._wake:
             if self._closing:
                 raise StoreError("the journal is closed")
-            (self._urgent if urgent else self._ordinary).append(job)
-            self._wake.notify()
+            if patient:
+                if not self._patient:
+                    self._patient_until = time.monotonic() + PATIENCE_SECONDS
+                    self._wake.notify()
+                self._patient.append(job)
+            else:
+                (self._urgent if urgent else self._ordinary).append(job)
+                self._wake.notify()
         return job.future
+
+    def hurry(self) -> None:
+        """Patient work that was handed in waits no longer."""
+        with self._wake:
+            self._patient_until = 0.0
+            self._wake.notify()
 
     def signal(self, channel: Channel, payload: str = "") -> None:  # noqa: B027 - one process wakes itself
         """Wakes those who listen in other processes with this journal; who calls it wakes its own process itself.
@@ -292,10 +315,17 @@ class Database(ABC):
         """The jobs of the next commit; None when the database closes and nothing is left."""
         with self._wake:
             while not (self._urgent or self._ordinary or self._closing):
-                self._wake.wait(DOUBT_SECONDS if self._doubtful else None)
+                wait = DOUBT_SECONDS if self._doubtful else None
+                if self._patient:
+                    left = self._patient_until - time.monotonic()
+                    if left <= 0:
+                        break
+                    wait = left if wait is None else min(wait, left)
+                self._wake.wait(wait)
                 if self._doubtful:
                     break
-            group = [self._urgent.popleft() for _ in range(min(len(self._urgent), MAX_GROUP))]
+            group = [self._patient.popleft() for _ in range(min(len(self._patient), MAX_GROUP))]
+            group += [self._urgent.popleft() for _ in range(min(len(self._urgent), MAX_GROUP))]
             if self._ordinary:
                 group.append(self._ordinary.popleft())
             return group if group or not self._closing else None

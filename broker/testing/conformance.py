@@ -89,6 +89,7 @@ def outbound(
     both = (*views(), *seen)
     yield _check(f"{spec.name}: renders, or says why not", lambda _: promises_out.renders(spec, both))
     yield _check(f"{spec.name}: no contact data for care", lambda _: promises_out.minimises(spec, both))
+    yield _check(f"{spec.name}: any payload is judged", lambda _: promises_out.judges_repeats(spec, both))
     yield _check(
         f"{spec.name}: fails as a destination does", lambda data: promises_out.fails(spec, config, both, data)
     )

@@ -63,6 +63,17 @@ def minimises(spec: OutboundSpec[Any], seen: tuple[View, ...]) -> Iterator[str]:
             )
 
 
+def judges_repeats(spec: OutboundSpec[Any], seen: tuple[View, ...]) -> Iterator[str]:
+    made = [found.payload for _, _, found in _rendered(spec, seen) if isinstance(found, Rendered)]
+    for payload in (b"", b"\xff", b"0", b"[]", b"{}", *made):  # people may have edited it
+        try:
+            same = spec.repeatable(payload) is spec.repeatable(payload)
+        except Exception as exc:  # noqa: BLE001 - whatever it is: nobody would catch it
+            yield f"repeatable raises {type(exc).__name__}"
+        else:
+            yield from unless(same, "repeatable says two things of the same payload")
+
+
 def fails(spec: OutboundSpec[Any], config: Any, seen: tuple[View, ...], data: Path) -> Iterator[str]:
     if spec.factory is None:
         return

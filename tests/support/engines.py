@@ -29,9 +29,10 @@ def notebook(database: Database) -> None:
     database.write(lambda tx: tx.execute(sql)).result(SECONDS)
 
 
-def note(database: Database, text: str | None, *, urgent: bool = True) -> Future[None]:
+def note(database: Database, text: str | None, *, urgent: bool = True, patient: bool = False) -> Future[None]:
     """Hands in a job that writes a row."""
-    return database.write(lambda tx: tx.execute("INSERT INTO note (text) VALUES (?)", (text,)), urgent=urgent)
+    sql = "INSERT INTO note (text) VALUES (?)"
+    return database.write(lambda tx: tx.execute(sql, (text,)), urgent=urgent, patient=patient)
 
 
 def notes(database: Database) -> list[str]:

@@ -29,6 +29,7 @@ from broker.errors import (
     UnwritableError,
 )
 from broker.journal.intake import append
+from broker.store import database as journal
 from broker.store import lease
 from broker.store.database import Database, Transaction
 from broker.store.heartbeat import Heartbeat
@@ -628,7 +629,9 @@ class Away:
     def come_back(self) -> None:
         self._database.write = self._whole  # type: ignore[method-assign]
 
-    def _write(self, work: Callable[[Transaction], Any], *, urgent: bool = False) -> Future[Any]:
+    def _write(
+        self, work: Callable[[Transaction], Any], *, urgent: bool = False, patient: bool = False
+    ) -> Future[Any]:
         self.refused += 1
         if self.refused == self.back_after:
             self.come_back()
@@ -788,3 +791,112 @@ def test_a_merge_in_the_middle_of_a_turn_keeps_the_order(house: House) -> None:
 
     assert house.system.taken == ["a1", "b1", "a2", "b2"]
     assert set(house.states().values()) == {"delivered"}
+
+
+# --- what may be repeated ---
+
+
+def may_be_repeated(payload: bytes) -> bool:
+    """Unless it ends with an exclamation mark."""
+    return not payload.endswith(b"!")
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No outcome that nothing waits for comes to the disk by itself."""
+    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 1e6)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_what_may_be_repeated_leaves_before_the_outcomes_in_front_of_it_are_stored(house: House) -> None:
+    states: dict[str, dict[str, str]] = {}
+    house.queue("a1", "a2", "a3!", "a4")
+    for text in ("a2", "a3!", "a4"):
+        house.system.during[text] = lambda text=text: states.update({text: house.states()})
+    work_off(house.node(repeatable=may_be_repeated))
+
+    assert house.system.taken == ["a1", "a2", "a3!", "a4"]
+    assert states["a2"]["a1"] == "queued", "it did not wait"
+    assert (states["a3!"]["a1"], states["a3!"]["a2"]) == ("delivered", "delivered")
+    assert states["a4"]["a3!"] == "delivered", "and nothing runs ahead of one that may not be repeated"
+    assert set(house.states().values()) == {"delivered"}
+    house.at_rest()
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_what_may_not_be_repeated_waits_for_the_outcome_in_front_of_it(house: House) -> None:
+    states: dict[str, str] = {}
+    house.queue("a1", "a2")
+    house.system.during["a2"] = lambda: states.update(house.states())
+    work_off(house.node())
+
+    assert states == {"a1": "delivered", "a2": "queued"}
+
+
+def test_a_failure_holds_its_lane_however_far_that_was_ahead(house: House) -> None:
+    house.system.script = {"a3": [TransientDeliveryError("A700")]}
+    house.queue("a1", "a2", "a3", "a4", "b1")
+    drain = house.node(repeatable=may_be_repeated)
+    work_off(drain)
+
+    assert sorted(house.system.tried) == ["a1", "a2", "a3", "b1"]
+    assert house.states() == {
+        "a1": "delivered",
+        "a2": "delivered",
+        "a3": "queued",
+        "a4": "queued",
+        "b1": "delivered",
+    }
+    house.due()
+    work_off(drain)
+    assert [text for text in house.system.taken if text[0] == "a"] == ["a1", "a2", "a3", "a4"]
+    house.at_rest()
+
+
+def test_the_lease_is_asked_for_each_that_runs_ahead(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+    confirm = Held.confirm
+    monkeypatch.setattr(Held, "confirm", lambda held: (asked.append(None), confirm(held))[1])
+    house.system.confirms = True
+    house.queue(*(f"a{number}" for number in range(6)))
+    work_off(house.node(repeatable=may_be_repeated))
+
+    assert len(asked) == 6
+    assert set(house.states().values()) == {"delivered"}
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_way_that_is_lost_while_it_runs_ahead_is_worked_off_again_in_order(house: House) -> None:
+    drain, heartbeat = house.node(repeatable=may_be_repeated), house._nodes[-1][1]
+
+    def lose() -> None:
+        house.take(0)
+        for held in list(heartbeat._held.values()):
+            heartbeat._renew(held)
+
+    house.queue("a1", "a2", "a3", "a4")
+    house.system.confirms = True
+    house.system.during["a3"] = lose
+    drain.run("epj", 0)
+    known = house.states()
+    assert house.system.taken == ["a1", "a2"], "the lease was over before the third one left"
+
+    work_off(house.node(repeatable=may_be_repeated), 1)
+    again = house.system.taken[2:]
+    assert again == [text for text in ("a1", "a2", "a3", "a4") if known[text] == "queued"]
+    assert set(house.states().values()) == {"delivered"}
+
+
+def test_outcomes_that_the_journal_refuses_are_stored_in_order_when_it_is_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(house, monkeypatch)
+    away.back_after = 3
+    house.queue("a1", "a2", "a3", "a4")
+    house.system.during["a1"] = away.go
+    work_off(house.node(repeatable=may_be_repeated))
+
+    assert away.refused == 3
+    assert house.system.taken == ["a1", "a2", "a3", "a4"], "sent once each"
+    assert set(house.states().values()) == {"delivered"}
+    house.at_rest()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from broker.delivery import executor as module
 from broker.delivery import ledger, parked
 from broker.delivery.breaker import TRIP
 from broker.delivery.executor import Executor
+from broker.delivery.lanes import AHEAD
 from broker.delivery.ledger import Queued
+from broker.delivery.outcomes import Write
 from broker.delivery.pace import Window
 from broker.delivery.parked import By
 from broker.errors import (
@@ -95,26 +99,28 @@ class Watched(Executor):
     on_stored: Callable[[], None]
     failures: threading.Semaphore
 
-    def _store(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        def stored() -> None:
-            settle()
+    def _store(self, lane: str, write: Write, settle: Callable[[bool], None], *, patient: bool) -> None:
+        def stored(written: bool) -> None:
+            settle(written)
             self.on_stored()
 
-        super()._store(write, stored)
+        super()._store(lane, write, stored, patient=patient)
 
-    def _not_stored(self, write: Callable[[Transaction], object], settle: Callable[[], None]) -> None:
-        super()._not_stored(write, settle)
-        self.failures.release()
+    def _handed_in(self, lane: str, stored: Future[None]) -> None:
+        super()._handed_in(lane, stored)
+        if stored.exception() is not None:
+            self.failures.release()
 
 
 class House:
     """A journal, a destination, and an executor between them that can be started anew."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, new: bool = True) -> None:
         self.clock = Clock()
         self.database = SqliteDatabase(path)
         self.database.open()
-        self.database.write(lambda tx: append(tx, reception(1, event("patient.registered")))).result()
+        if new:
+            self.database.write(lambda tx: append(tx, reception(1, event("patient.registered")))).result()
         self.destination = Destination()
         self.outcomes: list[str] = []
         self._stored = 0
@@ -128,7 +134,9 @@ class House:
         *,
         rate: float | None = None,
         windows: tuple[Window, ...] = (),
+        repeatable: bool = False,
     ) -> Watched:
+        """`repeatable`: what is sent may be repeated, unless it ends with an exclamation mark."""
         wanted = on_failure or OnFailure()
         self.executor = Watched(
             "epj",
@@ -139,6 +147,7 @@ class House:
             connections=connections,
             rate=rate,
             windows=windows,
+            repeatable=lambda payload: repeatable and not payload.endswith(b"!"),
             observe=self._observe,
         )
         self.executor.on_stored = self._on_stored
@@ -835,39 +844,148 @@ def test_nothing_leaves_outside_the_windows(house: House) -> None:
 
 
 def test_other_lanes_go_on_while_an_outcome_is_being_stored(house: House) -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def busy(tx: Transaction) -> None:
-        entered.set()
-        assert release.wait(SECONDS)
-
     house.queue("a1", "a2", "b1", "c1")
-    writing = house.database.write(busy, urgent=True)
-    assert entered.wait(SECONDS)
+    journal = Busy(house.database)
     house.executor.start()
     house.destination.wait_for(lambda: house.destination.taken == ["a1", "b1", "c1"])
     assert house.rows() == {text: ["queued", 0] for text in ("a1", "a2", "b1", "c1")}
 
-    release.set()
-    writing.result(SECONDS)
+    journal.release()
     house.wait_for_outcomes(4)
     assert house.destination.taken == ["a1", "b1", "c1", "a2"]
 
 
-def test_a_stop_waits_for_outcomes_that_are_being_stored(house: House) -> None:
-    entered, release = threading.Event(), threading.Event()
+class Busy:
+    """The journal's thread does nothing else until it is released."""
 
-    def busy(tx: Transaction) -> None:
-        entered.set()
-        assert release.wait(SECONDS)
+    def __init__(self, database: SqliteDatabase) -> None:
+        entered, self._release = threading.Event(), threading.Event()
 
+        def wait(tx: Transaction) -> None:
+            entered.set()
+            assert self._release.wait(SECONDS)
+
+        self._writing = database.write(wait, urgent=True)
+        assert entered.wait(SECONDS)
+
+    def release(self) -> None:
+        self._release.set()
+        self._writing.result(SECONDS)
+
+
+def test_what_may_be_repeated_leaves_while_the_outcomes_before_it_are_being_stored(house: House) -> None:
+    house.another(repeatable=True)
+    house.queue("a1", "a2", "a3", "b1")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: house.destination.taken == ["a1", "a2", "a3", "b1"])
+    assert house.rows() == {text: ["queued", 0] for text in ("a1", "a2", "a3", "b1")}
+
+    journal.release()
+    house.wait_for_outcomes(4)
+    assert house.rows() == {text: ["delivered", 1] for text in ("a1", "a2", "a3", "b1")}
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_no_more_than_a_few_run_ahead_and_others_none(house: House, repeatable: bool) -> None:
+    house.another(repeatable=repeatable)
+    texts = [f"a{number:02}" for number in range(AHEAD + 3)]
+    house.queue(*texts, "b1")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: "b1" in house.destination.taken)
+
+    most = AHEAD if repeatable else 1
+    assert house.destination.taken == [*texts[:most], "b1"]
+    journal.release()
+    house.wait_for_outcomes(len(texts) + 1)
+    assert [text for text in house.destination.taken if text[0] == "a"] == texts, "each once, in order"
+
+
+@pytest.mark.parametrize("error", [PermanentDeliveryError("A900"), TransientDeliveryError("A700")])
+def test_a_failure_holds_what_stands_behind_it_however_far_its_lane_was_ahead(
+    house: House, error: Exception
+) -> None:
+    house.another(repeatable=True)
+    house.destination.script = {"a2": [error]}
+    house.queue("a1", "a2", "a3", "b1")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: house.destination.taken == ["a1", "b1"])
+    journal.release()
+    house.wait_for_outcomes(3)
+    assert house.destination.tried == ["a1", "a2", "b1"]
+
+    house.later(61)
+    house.wait_for_outcomes(5)
+    assert house.destination.taken == ["a1", "b1", "a2", "a3"]
+    assert house.rows()["a2"] == ["delivered", 2]
+
+
+def test_one_that_may_not_be_repeated_waits_for_the_outcomes_before_it(house: House) -> None:
+    house.another(repeatable=True)
+    house.queue("a1", "a2", "a3!", "a4", "b1")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: house.destination.taken == ["a1", "a2", "b1"])
+    assert house.destination.tried == ["a1", "a2", "b1"]
+
+    journal.release()
+    house.wait_for_outcomes(5)
+    assert house.destination.taken == ["a1", "a2", "b1", "a3!", "a4"]
+
+
+def test_an_adapter_that_cannot_say_what_may_be_repeated_has_nothing_run_ahead(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.executor, "_repeatable", lambda payload: payload[100])
+    house.queue("a1", "a2", "b1")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: house.destination.taken == ["a1", "b1"])
+
+    journal.release()
+    house.wait_for_outcomes(3)
+    assert house.destination.taken == ["a1", "b1", "a2"]
+
+
+def test_a_crash_repeats_in_order_what_was_not_on_disk(house: House, tmp_path: Path) -> None:
+    house.another(repeatable=True)
+    house.queue("a1", "a2", "a3", "a4!", "a5")
+    house.destination.holding = {"a2"}
+    house.executor.start()
+    house.destination.wait_for(lambda: house.destination.tried == ["a1", "a2"])
+    house.wait_for_outcomes(1)
+    journal = Busy(house.database)
+    house.destination.release("a2")
+    house.destination.wait_for(lambda: house.destination.taken == ["a1", "a2", "a3"])
+    left = tmp_path / "left"  # what a kill at this moment leaves on disk
+    left.mkdir()
+    for file in tmp_path.glob("journal.sqlite*"):
+        shutil.copy(file, left)
+    journal.release()
+    house.wait_for_outcomes(5)
+    house.stop()
+
+    again = House(left / "journal.sqlite", new=False)
+    again.another(repeatable=True).load(ledger.open_deliveries(again.database.read()))
+    again.executor.start()
+    again.wait_for_outcomes(4)
+    again.stop()
+    assert again.destination.taken == ["a2", "a3", "a4!", "a5"], "nothing is lost, and none left out of turn"
+    assert {state for state, _ in again.rows().values()} == {"delivered"}
+    again.database.close()
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_a_stop_waits_for_outcomes_that_are_being_stored(house: House, repeatable: bool) -> None:
+    house.another(repeatable=repeatable)
     house.queue("a1")
-    house.database.write(busy, urgent=True)
-    assert entered.wait(SECONDS)
+    journal = Busy(house.database)
     house.executor.start()
     house.destination.wait_for(lambda: house.destination.taken == ["a1"])
     assert house.executor.stop(0.01) is False, "not on disk yet"
-    release.set()
+    journal.release()
 
     assert house.executor.stop(SECONDS)
     assert house.rows() == {"a1": ["delivered", 1]}

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker.delivery.lanes import LaneBook
+from broker.delivery.lanes import AHEAD, LaneBook
 
 LANES = st.sampled_from("abcd")
 
@@ -305,3 +305,84 @@ def test_what_failed_before_a_merge_leaves_though_the_other_one_was_parked() -> 
     book.park(2)
 
     assert left(book) == [1]
+
+
+def test_what_may_be_repeated_lets_a_few_leave_behind_it() -> None:
+    book = LaneBook()
+    for number in range(AHEAD + 2):
+        book.add(number, "a")
+    for number in range(AHEAD):
+        assert book.take(0) == number
+        assert book.take(0) is None, "while it is being sent nothing else is"
+        book.sent(number)
+    assert book.take(0) is None
+    book.done(0)
+
+    assert book.take(0) == AHEAD
+    book.sent(AHEAD)
+    assert len(book) == AHEAD + 1
+    for number in range(1, AHEAD + 1):
+        book.done(number)
+    assert left(book) == [AHEAD + 1]
+    assert len(book) == 0
+
+
+def test_one_that_may_not_be_repeated_waits_until_none_is_ahead() -> None:
+    book = LaneBook()
+    for number in (1, 2, 3, 4):
+        book.add(number, "a")
+    assert book.take(0) == 1
+    assert not book.waits(1)
+    book.sent(1)
+    assert book.take(0) == 2
+    book.sent(2)
+    assert book.take(0) == 3
+    assert book.waits(3)
+    book.done(1)
+    assert book.take(0) is None
+    book.done(2)
+
+    assert left(book) == [3, 4]
+
+
+def test_a_failure_behind_what_is_ahead_keeps_its_delay() -> None:
+    book = LaneBook()
+    for number in (1, 2, 3):
+        book.add(number, "a")
+    assert book.take(0) == 1
+    book.sent(1)
+    assert book.take(0) == 2
+    book.again(2, due=10)
+    book.done(1)
+
+    assert (book.take(0), book.wake_at()) == (None, 10)
+    assert book.take(10) == 2
+
+
+def test_a_merge_waits_until_none_of_both_lanes_is_ahead() -> None:
+    book = LaneBook()
+    for number, lane in [(1, "old"), (2, "new"), (3, "new")]:
+        book.add(number, lane)
+    for _ in range(2):
+        taken = book.take(0)
+        assert taken is not None
+        book.sent(taken)
+    book.join("old", "new")
+    book.done(2)
+    assert book.take(0) is None
+    book.done(1)
+
+    assert left(book) == [3]
+
+
+def test_what_leaves_next_is_known_of_a_lane_that_runs_ahead() -> None:
+    book = LaneBook()
+    for number, lane in [(1, "a"), (2, "b"), (4, "a"), (3, "a")]:
+        book.add(number, lane)
+    assert book.take(0) == 1
+    assert (book.lane_of(1), book.behind(1)) == ("a", [])
+    book.sent(1)
+    assert book.take(0) == 2
+    assert book.take(0) == 3
+
+    assert (book.lane_of(3), book.behind(3)) == ("a", [4])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from broker.errors import StoreError
+from broker.store import database as module
 from broker.store.database import MAX_GROUP, Database, Transaction
 from tests.support.engines import BROKEN_RULE, SECONDS, WRONG_SQL, Held, note, notebook, notes, watched
 from tests.unit.conftest import NewDatabase
@@ -82,6 +83,39 @@ def test_urgent_work_goes_first_and_a_group_holds_one_ordinary_job(
 
     assert notes(database) == ["urgent 0", "urgent 1", "ordinary 0", "ordinary 1", "ordinary 2"]
     assert groups == [1, 3, 1, 1]
+
+
+def test_patient_work_goes_with_the_next_group_as_its_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1e6)
+    groups = watched(database, monkeypatch)
+    patient = [note(database, f"patient {n}", urgent=False, patient=True) for n in range(3)]
+    assert not any(future.done() for future in patient)
+    urgent = note(database, "urgent")
+    wait([*patient, urgent], timeout=10)
+
+    assert notes(database) == ["patient 0", "patient 1", "patient 2", "urgent"]
+    assert groups == [4]
+
+
+@pytest.mark.parametrize("ends", ["alone", "hurry", "close"])
+def test_patient_work_waits_for_no_group_that_does_not_come(
+    database: Database, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0 if ends == "alone" else 1e6)
+    written = note(database, "patient", urgent=False, patient=True)
+    if ends == "hurry":
+        database.hurry()
+    if ends == "close":
+        database.close()
+    written.result(10)
+    database.close()
+
+    again = new_database()
+    again.open()
+    assert notes(again) == ["patient"]
+    again.close()
 
 
 def test_a_failing_job_undoes_only_itself(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from adapters.pacs.mapping import receive
-from adapters.pacs.render import render_hl7, render_instance
+from adapters.pacs.render import render_hl7, render_instance, repeatable
 from adapters.pas import INBOUND as PAS
+from broker.dicom.uid import KEY_OBJECT_SELECTION
 from broker.errors import UnmappableError
 from broker.event import Identifier, Patient, PersonName
 from broker.view import View
@@ -78,6 +79,22 @@ def test_an_unknown_patients_object_leaves_unchanged(patient: Patient | None) ->
 
     assert json.loads(rendered.payload)["coerce"] is None
     assert rendered.summary == "instance, unverified, unchanged"
+
+
+def test_an_object_may_be_sent_again_behind_others_and_a_key_object_may_not() -> None:
+    patient = Patient(identifiers=(LOCAL,))
+    image, note = (
+        render_instance(view(patient, **head), golden.target("dicom")).payload
+        for head in ({}, {"SOPClassUID": KEY_OBJECT_SELECTION})
+    )
+
+    assert repeatable(image)
+    assert not repeatable(note), "what it rejects must not come behind it"
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff", b"[]", b"{}", b'{"path": "instances/a.dcm"}'])
+def test_what_an_older_broker_or_a_person_wrote_waits_for_its_turn(payload: bytes) -> None:
+    assert not repeatable(payload)
 
 
 def test_it_is_the_same_every_time_and_tells_no_values() -> None:

@@ -1,0 +1,51 @@
+"""Deliveries read from the journal several at once, where those behind one leave next: that costs little more than one.
+
+Not here: which may leave. What is read beforehand is as it will leave: nobody changes a delivery that is queued, but
+for one that is withdrawn, which may leave all the same then, as if it had been in hand (`ledger.withdraw`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from broker.delivery import ledger
+from broker.delivery.ledger import Open
+from broker.store.database import Database
+
+MOST: Final = 256
+"""Deliveries that are kept; when they are more, all are read anew."""
+
+
+class Reading:
+    """Threads may share it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._read: dict[int, Open] = {}
+        self._lock = threading.Lock()
+
+    def load(self, number: int, behind: Callable[[], Sequence[int]]) -> Open | None:
+        """A queued delivery; None where it is not queued any more. `behind` is asked what else to read with it.
+
+        Raises `StoreError`.
+        """
+        with self._lock:
+            if (found := self._read.pop(number, None)) is not None:
+                return found
+        read = {
+            opened.delivery.id: opened
+            for opened in ledger.load_all(self._database.read(), [number, *behind()])
+        }
+        found = read.pop(number, None)
+        with self._lock:
+            if len(self._read) + len(read) > MOST:
+                self._read.clear()
+            self._read.update(read)
+        return found
+
+    def forget(self) -> None:
+        """Something came between: all are read anew."""
+        with self._lock:
+            self._read.clear()
