@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 FOLDER: Final = "instances"
 
@@ -29,25 +29,24 @@ class Spool:
         self._prepared = False
         self._preparing = threading.Lock()
 
-    def keep(self, received: Path, sha256: str) -> tuple[str, int]:
-        """Takes a received file in: (path relative to the spool, size). It may be left under its old name too."""
-        relative = path_of(sha256)
+    def keep(self, received: Path, file: BinaryIO, sha256: str) -> tuple[str, int]:
+        """Takes a received file in, which is open: (path relative to the spool, size).
+
+        It may be left under its old name too.
+        """
+        relative, handle = path_of(sha256), file.fileno()
         target = self._folder / relative
         if not self._prepared:
             self._prepare()
-        handle = os.open(received, os.O_RDONLY)
-        try:
-            if self._named(received, target):
-                # Its bytes are being written meanwhile: together they take little longer than one of them.
-                sync_folder(target.parent)
-                os.fsync(handle)
-            else:
-                os.fsync(handle)
-                received.replace(target)
-                sync_folder(target.parent)
-            return relative.as_posix(), os.fstat(handle).st_size
-        finally:
-            os.close(handle)
+        if self._named(received, target):
+            # Its bytes are being written meanwhile: together they take little longer than one of them.
+            sync_folder(target.parent)
+            os.fsync(handle)
+        else:
+            os.fsync(handle)
+            received.replace(target)
+            sync_folder(target.parent)
+        return relative.as_posix(), os.fstat(handle).st_size
 
     def _named(self, received: Path, target: Path) -> bool:
         """Gives the file its name before it is synced, unless that must not or cannot be.

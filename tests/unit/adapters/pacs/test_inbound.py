@@ -75,7 +75,8 @@ class Rig:
         self.kept_when_asked.append((self.folder / FOLDER).exists())
         return NOW
 
-    def store(self, content: bytes, uid: str = "2.25.3") -> int:
+    def store(self, content: bytes, uid: str = "2.25.3", *, whole: bytes = OBJECT) -> int:
+        """`whole`: an object whose data set begins where that of `content` does, or would."""
         path = self.folder / "incoming"
         path.write_bytes(content)
         digest = part10.digest("1.2.840.10008.1.2.1")
@@ -85,6 +86,7 @@ class Rig:
             sop_instance_uid=uid,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
+            dataset_offset=len(whole) - len(dataset_bytes(whole)),
             sha256=digest.hexdigest(),
         )
         return self.scp.store(request, PEER).status
@@ -184,7 +186,8 @@ def note(instances: int) -> bytes:
 
 @pytest.mark.parametrize("instances", [1, 2000])
 def test_a_rejection_note_is_read_whole_however_many_it_names(rig: Rig, instances: int) -> None:
-    assert rig.store(note(instances)) == 0x0000
+    made = note(instances)
+    assert rig.store(made, whole=made) == 0x0000
 
     (kept,) = rig.intake.kept
     _, rejected = kept.events

@@ -20,6 +20,11 @@ def received(folder: Path, content: bytes = OBJECT) -> Path:
     return path
 
 
+def keep(kept: spool.Spool, file: Path, sha256: str = SHA256) -> tuple[str, int]:
+    with file.open("rb") as opened:
+        return kept.keep(file, opened, sha256)
+
+
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what was synced, in order."""
@@ -39,7 +44,7 @@ def contents(folder: Path) -> list[bytes]:
 
 
 def test_an_object_is_named_by_its_digest(tmp_path: Path) -> None:
-    path, size = spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
+    path, size = keep(spool.Spool(tmp_path), received(tmp_path))
 
     assert path == f"instances/ab/{SHA256}.dcm" == spool.path_of(SHA256).as_posix()
     assert size == len(OBJECT)
@@ -49,9 +54,9 @@ def test_an_object_is_named_by_its_digest(tmp_path: Path) -> None:
 def test_the_same_object_twice_is_one_file_the_newer_one(tmp_path: Path) -> None:
     """Also under another head: the file meta information names who sent it last."""
     kept = spool.Spool(tmp_path)
-    first = kept.keep(received(tmp_path), SHA256)
+    first = keep(kept, received(tmp_path))
     (tmp_path / "incoming").unlink()  # as the association server does
-    second = kept.keep(received(tmp_path, b"other" + OBJECT), SHA256)
+    second = keep(kept, received(tmp_path, b"other" + OBJECT))
 
     assert first[0] == second[0]
     assert contents(tmp_path) == [b"other" + OBJECT]
@@ -62,7 +67,7 @@ def test_file_and_name_are_synced_and_the_folders_only_once(tmp_path: Path, sync
     (tmp_path / "instances" / "ab").mkdir(parents=True)
     kept = spool.Spool(tmp_path)
     for sha256 in (SHA256, "cd" + SHA256[2:]):
-        kept.keep(received(tmp_path), sha256)
+        keep(kept, received(tmp_path), sha256)
         (tmp_path / "incoming").unlink()
 
     assert synced == ["instances", tmp_path.name, "ab", "incoming", "cd", "incoming"]
@@ -73,7 +78,7 @@ def test_an_object_gives_way_only_to_one_that_is_synced(
 ) -> None:
     """It may be acknowledged."""
     kept = spool.Spool(tmp_path)
-    kept.keep(received(tmp_path), SHA256)
+    keep(kept, received(tmp_path))
     (tmp_path / "incoming").unlink()
 
     def fails(handle: int) -> None:
@@ -81,7 +86,7 @@ def test_an_object_gives_way_only_to_one_that_is_synced(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(OSError, match="input/output error"):
-        kept.keep(received(tmp_path, b"newer"), SHA256)
+        keep(kept, received(tmp_path, b"newer"))
     assert contents(tmp_path) == [OBJECT]
 
 
@@ -92,7 +97,7 @@ def test_a_file_system_without_links_is_served_too(
         raise PermissionError(1, "operation not permitted")
 
     monkeypatch.setattr(os, "link", fails)
-    spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
+    keep(spool.Spool(tmp_path), received(tmp_path))
 
     assert contents(tmp_path) == [OBJECT]
     assert synced == ["instances", tmp_path.name, "incoming", "ab"]
@@ -101,22 +106,22 @@ def test_a_file_system_without_links_is_served_too(
 def test_objects_that_come_at_once_find_their_folders(tmp_path: Path) -> None:
     kept = spool.Spool(tmp_path)
 
-    def keep(number: int) -> str:
+    def numbered(number: int) -> str:
         file = tmp_path / f"incoming-{number}"
         file.write_bytes(OBJECT)
-        return kept.keep(file, f"{number:02x}" + SHA256[2:])[0]
+        return keep(kept, file, f"{number:02x}" + SHA256[2:])[0]
 
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(keep, range(256)))
+        paths = list(pool.map(numbered, range(256)))
 
     assert all((tmp_path / path).read_bytes() == OBJECT for path in paths)
 
 
 def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     kept = spool.Spool(tmp_path)
-    path, _ = kept.keep(received(tmp_path), SHA256)
+    path, _ = keep(kept, received(tmp_path))
     (tmp_path / path).unlink()
     (tmp_path / path).parent.rmdir()
 
-    assert kept.keep(received(tmp_path), SHA256)[0] == path
+    assert keep(kept, received(tmp_path))[0] == path
     assert (tmp_path / path).read_bytes() == OBJECT
