@@ -357,10 +357,10 @@ class _Reader:
             return group << 16 | element, "", start + 8, length
         group, element, code, length = self._short.unpack_from(raw)
         tag = group << 16 | element
-        if (known := _VRS.get(code)) is not None and group != 0xFFFE:
-            return tag, known, start + 8, length
         if group == 0xFFFE:
             return tag, "", start + 8, self._long.unpack_from(raw, 4)[0]
+        if (short := _VRS.get(code)) is not None:
+            return tag, short, start + 8, length
         # PS3.5 7.1.2: VRs defined later have the long form too.
         vr = code.decode("latin-1")
         if not (vr.isascii() and vr.isupper()):
