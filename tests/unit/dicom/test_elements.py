@@ -204,6 +204,16 @@ def test_values_are_not_read() -> None:
     assert file.count < 50_000
 
 
+@given(dataset=datasets(), window=st.integers(12, 64))
+@settings(max_examples=30, deadline=None)
+def test_headers_are_found_wherever_a_window_ends(dataset: Dataset, window: int) -> None:
+    data = part10(dataset)
+    whole = scan(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elements, "_WINDOW", window)
+        assert scan(data) == whole
+
+
 def un_sequence(inside: bytes) -> bytes:
     """An explicit VR element of VR UN and undefined length, with `inside` before its delimiter."""
     return b"\x29\x00\x10\x10UN\0\0\xff\xff\xff\xff" + inside + b"\xfe\xff\xdd\xe0\0\0\0\0"
