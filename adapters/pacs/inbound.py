@@ -90,14 +90,14 @@ class StorageScp:
         """Keeps the object, then writes it to the journal, then answers."""
         context = self._context
         now = context.clock()  # before anything may take its time: whether it was overtaken is told by this
-        with request.path.open("rb") as file:
-            try:
+        try:
+            with request.path.open("rb") as file:
                 head = _head(file, request.dataset_offset, request.transfer_syntax_uid)
-            except RemoteProtocolError as exc:
-                return self._refused(str(exc), peer)
-            if text_of(head, "SOPInstanceUID") != request.sop_instance_uid:
-                return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
-            path, size = self._spool.keep(request.path, file, request.sha256)
+        except RemoteProtocolError as exc:
+            return self._refused(str(exc), peer)
+        if text_of(head, "SOPInstanceUID") != request.sop_instance_uid:
+            return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
+        path, size = self._spool.keep(request.path, request.sha256)
         arrived = mapping.Arrived(
             path=path,
             size=size,

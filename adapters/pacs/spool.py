@@ -12,7 +12,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 FOLDER: Final = "instances"
 
@@ -34,22 +34,26 @@ class Spool:
         self._prepared = False
         self._preparing = threading.Lock()
 
-    def keep(self, received: Path, file: BinaryIO, sha256: str) -> tuple[str, int]:
-        """Takes a received file in, which is open: (path relative to the spool, size)."""
-        relative, handle = path_of(sha256), file.fileno()
+    def keep(self, received: Path, sha256: str) -> tuple[str, int]:
+        """Takes a received file in: (path relative to the spool, size)."""
+        relative = path_of(sha256)
         target = self._folder / relative
         if not self._prepared:
             self._prepare()
-        if self._named(received, target):
-            # Side by side: the file system makes one step of both, and each by itself would wait for one.
-            folder = self._syncing.submit(sync_folder, target.parent)
-            os.fsync(handle)
-            folder.result()
-        else:
-            os.fsync(handle)
-            received.replace(target)
-            sync_folder(target.parent)
-        return relative.as_posix(), os.fstat(handle).st_size
+        handle = os.open(received, os.O_RDONLY)
+        try:
+            if self._named(received, target):
+                # Side by side: the file system makes one step of both, and each by itself would wait for one.
+                folder = self._syncing.submit(sync_folder, target.parent)
+                os.fsync(handle)
+                folder.result()
+            else:
+                os.fsync(handle)
+                received.replace(target)
+                sync_folder(target.parent)
+            return relative.as_posix(), os.fstat(handle).st_size
+        finally:
+            os.close(handle)
 
     def _named(self, received: Path, target: Path) -> bool:
         """Gives the file its name before it is synced, unless that must not or cannot be.

@@ -138,9 +138,8 @@ def _value_of(ds: Dataset, tag: Any, element: Any, vr: str, encodings: tuple[str
 def _divided(text: str, vr: str) -> Value:
     if vr in vr_rules.UNDIVIDED:
         return text.rstrip(" \0")
-    if "\\" not in text:
-        return text.strip(" \0")
-    return tuple(part.strip(" \0") for part in text.split("\\"))
+    parts = tuple(part.strip(" \0") for part in text.split("\\"))
+    return parts if len(parts) > 1 else parts[0]
 
 
 def _element(ds: Dataset, tag: int) -> Any:

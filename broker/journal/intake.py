@@ -163,7 +163,7 @@ def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes)
     # The same object may come to two nodes at once: one looks when the other is on disk.
     tx.alone(f"object|{claim.uid}")
     row = tx.one("SELECT state, digest FROM object_state WHERE uid=?", (claim.uid,))
-    if row is not None and (overtaken := _overtaken(tx, reception, claim.uid)) is not None:
+    if row is not None and (overtaken := _overtaken(tx, reception)) is not None:
         return overtaken
     state, before = row or ("", b"")
     if state not in claim.after:
@@ -267,14 +267,15 @@ def _same_key(tx: Transaction, reception: Reception, key: str) -> Iterator[tuple
         )
 
 
-def _overtaken(tx: Transaction, reception: Reception, uid: str) -> Stored | None:
+def _overtaken(tx: Transaction, reception: Reception) -> Stored | None:
     """The stored answer of the same object of the same sender that came after this one and was kept before it.
 
     A modality that waits too long hangs up and sends the object again, to another node perhaps, and then its next ones.
     The one that it gave up would be journaled, and passed on, behind those (invariant 4). An object that comes again
     after it was kept is welcome: a person may have sent it anew.
     """
-    if not reception.blob:
+    instance = dict(reception.keys).get(INSTANCE, "")
+    if not (reception.blob and instance):
         return None
     received = reception.received.isoformat()
     for day in days.known(tx, since=received[:10]):
@@ -282,7 +283,7 @@ def _overtaken(tx: Transaction, reception: Reception, uid: str) -> Stored | None
             f"SELECT answer_code FROM message WHERE seq IN (SELECT message FROM {days.table('message_key', day)}"
             " WHERE value=? AND kind=?) AND blob=? AND sender=? AND source=? AND verdict=? AND received>?",
             (
-                uid[: days.KEY_LENGTH],
+                instance[: days.KEY_LENGTH],
                 INSTANCE,
                 reception.blob,
                 reception.sender,

@@ -22,11 +22,6 @@ def received(folder: Path, content: bytes = OBJECT) -> Path:
     return path
 
 
-def keep(kept: spool.Spool, file: Path, sha256: str = SHA256) -> tuple[str, int]:
-    with file.open("rb") as opened:
-        return kept.keep(file, opened, sha256)
-
-
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what was synced, in order."""
@@ -46,7 +41,7 @@ def contents(folder: Path) -> list[bytes]:
 
 
 def test_an_object_is_named_by_its_digest(tmp_path: Path) -> None:
-    path, size = keep(spool.Spool(tmp_path), received(tmp_path))
+    path, size = spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
 
     assert path == f"instances/ab/{SHA256}.dcm" == spool.path_of(SHA256).as_posix()
     assert size == len(OBJECT)
@@ -56,9 +51,9 @@ def test_an_object_is_named_by_its_digest(tmp_path: Path) -> None:
 def test_the_same_object_twice_is_one_file_the_newer_one(tmp_path: Path) -> None:
     """Also under another head: the file meta information names who sent it last."""
     kept = spool.Spool(tmp_path)
-    first = keep(kept, received(tmp_path))
+    first = kept.keep(received(tmp_path), SHA256)
     assert not (tmp_path / "incoming").exists()
-    second = keep(kept, received(tmp_path, b"other" + OBJECT))
+    second = kept.keep(received(tmp_path, b"other" + OBJECT), SHA256)
 
     assert first[0] == second[0]
     assert contents(tmp_path) == [b"other" + OBJECT]
@@ -69,7 +64,7 @@ def test_file_and_name_are_synced_and_the_folders_only_once(tmp_path: Path, sync
     (tmp_path / "instances" / "ab").mkdir(parents=True)
     kept = spool.Spool(tmp_path)
     for sha256 in (SHA256, "cd" + SHA256[2:]):
-        keep(kept, received(tmp_path), sha256)
+        kept.keep(received(tmp_path), sha256)
         synced[-2:] = sorted(synced[-2:])  # side by side
 
     file = "incoming (deleted)"  # its first name is gone by then
@@ -81,14 +76,14 @@ def test_an_object_gives_way_only_to_one_that_is_synced(
 ) -> None:
     """It may be acknowledged."""
     kept = spool.Spool(tmp_path)
-    keep(kept, received(tmp_path))
+    kept.keep(received(tmp_path), SHA256)
 
     def fails(handle: int) -> None:
         raise OSError(5, "input/output error")
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(OSError, match="input/output error"):
-        keep(kept, received(tmp_path, b"newer"))
+        kept.keep(received(tmp_path, b"newer"), SHA256)
     assert contents(tmp_path) == [OBJECT]
 
 
@@ -99,7 +94,7 @@ def test_a_file_system_without_links_is_served_too(
         raise PermissionError(1, "operation not permitted")
 
     monkeypatch.setattr(os, "link", fails)
-    keep(spool.Spool(tmp_path), received(tmp_path))
+    spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
 
     assert contents(tmp_path) == [OBJECT]
     assert synced == ["instances", tmp_path.name, "incoming", "ab"]
@@ -108,24 +103,24 @@ def test_a_file_system_without_links_is_served_too(
 def test_objects_that_come_at_once_find_their_folders(tmp_path: Path) -> None:
     kept = spool.Spool(tmp_path)
 
-    def numbered(number: int) -> str:
+    def keep(number: int) -> str:
         file = tmp_path / f"incoming-{number}"
         file.write_bytes(OBJECT)
-        return keep(kept, file, f"{number:02x}" + SHA256[2:])[0]
+        return kept.keep(file, f"{number:02x}" + SHA256[2:])[0]
 
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(numbered, range(256)))
+        paths = list(pool.map(keep, range(256)))
 
     assert all((tmp_path / path).read_bytes() == OBJECT for path in paths)
 
 
 def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     kept = spool.Spool(tmp_path)
-    path, _ = keep(kept, received(tmp_path))
+    path, _ = kept.keep(received(tmp_path), SHA256)
     (tmp_path / path).unlink()
     (tmp_path / path).parent.rmdir()
 
-    assert keep(kept, received(tmp_path))[0] == path
+    assert kept.keep(received(tmp_path), SHA256)[0] == path
     assert (tmp_path / path).read_bytes() == OBJECT
 
 
@@ -142,7 +137,7 @@ def test_an_object_of_which_a_sync_failed_is_not_taken(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="input/output error"):
-        keep(kept, received(tmp_path))
+        kept.keep(received(tmp_path), SHA256)
 
 
 def test_it_is_not_taken_before_its_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +150,7 @@ def test_it_is_not_taken_before_its_folder_is_synced(tmp_path: Path, monkeypatch
         real(folder)
 
     monkeypatch.setattr(spool, "sync_folder", slow)
-    thread = threading.Thread(target=keep, args=(kept, received(tmp_path)))
+    thread = threading.Thread(target=kept.keep, args=(received(tmp_path), SHA256))
     thread.start()
     named = tmp_path / "instances" / "ab" / f"{SHA256}.dcm"
     wait_until(named.exists, "the object has its name")
