@@ -12,7 +12,8 @@ import pytest
 from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
 from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
-from broker.dicom import elements, key_object, part10
+from broker.dicom import key_object, part10
+from broker.dicom.elements import read_meta
 from broker.dicom.key_object import Frame, Note
 from broker.errors import RemoteProtocolError, StoreError
 from broker.event import Code, InstanceReference
@@ -56,7 +57,7 @@ class Intake:
 def begins(content: bytes) -> int:
     """Where the data set of a file begins; 0 in what is none."""
     try:
-        return elements.read_meta(BytesIO(content)).dataset_offset
+        return read_meta(BytesIO(content)).dataset_offset
     except RemoteProtocolError:
         return 0
 
