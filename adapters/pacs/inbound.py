@@ -17,7 +17,6 @@ from broker.dicom import elements, key_object, part10, status, uid
 from broker.dicom import head as dicom_head
 from broker.dicom.aet import AeTitle
 from broker.dicom.attributes import Attributes, text_of
-from broker.dicom.elements import Layout
 from broker.dicom_identity import Profile
 from broker.errors import RemoteProtocolError
 from broker.event import Code
@@ -93,7 +92,7 @@ class StorageScp:
         now = context.clock()  # before anything may take its time: whether it was overtaken is told by this
         try:
             with request.path.open("rb") as file:
-                _, head = _head(file)
+                head = _head(file, request.dataset_offset, request.transfer_syntax_uid)
         except RemoteProtocolError as exc:
             return self._refused(str(exc), peer)
         if text_of(head, "SOPInstanceUID") != request.sop_instance_uid:
@@ -142,19 +141,20 @@ class InstanceReader:
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
         """Judges one DICOM file, whole in memory."""
         try:
-            layout, head = _head(BytesIO(raw))
+            meta = elements.read_meta(BytesIO(raw))
+            head = _head(BytesIO(raw), meta.dataset_offset, meta.transfer_syntax_uid)
         except RemoteProtocolError as exc:
             return mapping.refused(
                 str(exc), self._profile, message_id=message_id, now=now, peer=peer, raw=raw
             )
-        digest = part10.digest(layout.transfer_syntax_uid)
-        digest.update(raw[layout.dataset_offset :])
+        digest = part10.digest(meta.transfer_syntax_uid)
+        digest.update(raw[meta.dataset_offset :])
         sha256 = digest.hexdigest()
         arrived = mapping.Arrived(
             path=spool.path_of(sha256).as_posix(),
             size=len(raw),
             sha256=sha256,
-            transfer_syntax_uid=layout.transfer_syntax_uid,
+            transfer_syntax_uid=meta.transfer_syntax_uid,
             calling_aet=peer,
         )
         return mapping.receive(
@@ -162,14 +162,14 @@ class InstanceReader:
         )
 
 
-def _head(file: BinaryIO) -> tuple[Layout, Attributes]:
-    """Where the elements stand, and the attributes that are read of them. Raises `RemoteProtocolError`."""
-    layout = elements.scan(file)
+def _head(file: BinaryIO, offset: int, transfer_syntax_uid: str) -> Attributes:
+    """The attributes that are read of an object, whose data set begins at `offset`. Raises `RemoteProtocolError`."""
+    layout = elements.scan_behind(file, offset, transfer_syntax_uid)
     head = dicom_head.read(file, layout, mapping.HEAD)
     # Of other objects its evidence may be long, and says nothing.
     if text_of(head, "SOPClassUID") == uid.KEY_OBJECT_SELECTION:
         head = {**head, **dicom_head.read(file, layout, key_object.READ)}
-    return layout, head
+    return head
 
 
 STATEMENT = Statement(

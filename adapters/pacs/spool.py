@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 FOLDER: Final = "instances"
+
+FOLDERS: Final = 16
+"""How many are synced at once, each in a thread that begins when it is needed."""
 
 
 def path_of(sha256: str) -> Path:
@@ -26,11 +30,12 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._syncing = ThreadPoolExecutor(FOLDERS, "spool")
         self._prepared = False
         self._preparing = threading.Lock()
 
     def keep(self, received: Path, sha256: str) -> tuple[str, int]:
-        """Takes a received file in: (path relative to the spool, size). It may be left under its old name too."""
+        """Takes a received file in: (path relative to the spool, size)."""
         relative = path_of(sha256)
         target = self._folder / relative
         if not self._prepared:
@@ -38,9 +43,10 @@ class Spool:
         handle = os.open(received, os.O_RDONLY)
         try:
             if self._named(received, target):
-                # Its bytes are being written meanwhile: together they take little longer than one of them.
-                sync_folder(target.parent)
+                # Side by side: the file system makes one step of both, and each by itself would wait for one.
+                folder = self._syncing.submit(sync_folder, target.parent)
                 os.fsync(handle)
+                folder.result()
             else:
                 os.fsync(handle)
                 received.replace(target)
@@ -56,6 +62,7 @@ class Spool:
         """
         try:
             os.link(received, target)
+            received.unlink()  # now: while its folder is being synced it would have to wait
         except FileNotFoundError:  # somebody removed its folder
             self._prepare()
             return False

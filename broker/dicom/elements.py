@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from broker.dicom.uid import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import RemoteProtocolError
@@ -40,13 +40,18 @@ _LONG_VRS = frozenset((
 ))
 # fmt: on
 
+_VRS = {vr.encode(): vr for vr in SHORT_VRS}
+"""By their bytes in a header of the short form, which most elements have."""
+
+_WINDOW = 1 << 12
+"""Bytes that are read at once to find headers in: most objects have all of theirs but one in their first 4 KiB."""
+
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
 
 
-@dataclass(frozen=True, slots=True)
-class ElementSpan:
+class ElementSpan(NamedTuple):
     """One element: `[start, end)` with its header, `[value_start, end)` its value with any delimiters."""
 
     tag: int
@@ -131,18 +136,23 @@ def read_meta(file: BinaryIO) -> Meta:
 def scan(file: BinaryIO) -> Layout:
     """Walks the data set's top level. Raises `RemoteProtocolError` naming tag and offset of the fault."""
     meta = read_meta(file)
-    if not meta.transfer_syntax_uid:
+    return scan_behind(file, meta.dataset_offset, meta.transfer_syntax_uid)
+
+
+def scan_behind(file: BinaryIO, offset: int, transfer_syntax_uid: str) -> Layout:
+    """As `scan`, of a file whose meta information is known: it ends at `offset`."""
+    if not transfer_syntax_uid:
         raise RemoteProtocolError("(0002,0010) Transfer Syntax UID is missing from the file meta information")
-    if meta.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
+    if transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
         return Layout(
             transfer_syntax_uid=DEFLATED_LITTLE_ENDIAN,
-            dataset_offset=meta.dataset_offset,
+            dataset_offset=offset,
             elements=(),
             encoding=Encoding(explicit=True, little_endian=True),
             deflated=True,
-            end=meta.dataset_offset,
+            end=offset,
         )
-    return scan_dataset(file, meta.dataset_offset, meta.transfer_syntax_uid)
+    return scan_dataset(file, offset, transfer_syntax_uid)
 
 
 def scan_dataset(
@@ -224,7 +234,7 @@ def _looks_explicit(file: BinaryIO, offset: int, *, declared: bool) -> bool:
 def _top_level(reader: _Reader, position: int, last_tag: int | None) -> Iterator[ElementSpan]:
     while position < reader.size:
         # Some writers fill the last disk block with zeros, which no element can start with.
-        if not any(reader.peek(position, 8)):
+        if not reader.peek(position, 8).strip(b"\0"):
             return
         if last_tag is not None and reader.tag(position) > last_tag:
             return
@@ -240,15 +250,19 @@ class _Reader:
         self.file = file
         self.explicit = encoding.explicit
         order = "<" if encoding.little_endian else ">"
-        self._tag = struct.Struct(order + "HH")
-        self._short = struct.Struct(order + "H")
+        self._short = struct.Struct(order + "HH2sH")
+        self._implicit = struct.Struct(order + "HHL")
         self._long = struct.Struct(order + "L")
         self.size = file.seek(0, io.SEEK_END)
+        self._window, self._begin = b"", 0
 
     def peek(self, position: int, count: int) -> bytes:
-        """Up to `count` bytes at `position`; fewer at the end of the file."""
-        self.file.seek(position)
-        return self.file.read(count)
+        """Up to `count` bytes at `position`, of `_WINDOW` at most; fewer at the end of the file."""
+        start = position - self._begin
+        if start < 0 or start + count > len(self._window):
+            self.file.seek(position)
+            self._window, self._begin, start = self.file.read(_WINDOW), position, 0
+        return self._window[start : start + count]
 
     def tag(self, start: int) -> int:
         """Of the element whose header starts at `start`."""
@@ -330,22 +344,25 @@ class _Reader:
         raw = self.peek(position, 8)
         if len(raw) < 8:
             raise RemoteProtocolError(f"element {tag_name(tag)} at offset {start} has no end")
-        group, element = self._tag.unpack_from(raw)
-        return group << 16 | element, self._long.unpack_from(raw, 4)[0]
+        group, element, length = self._implicit.unpack(raw)
+        return group << 16 | element, length
 
     def _header(self, start: int) -> tuple[int, str, int, int]:
         """(tag, VR, where the value starts, length as written)."""
         raw = self.peek(start, 12)
         if len(raw) < 8:
             raise RemoteProtocolError(f"element at offset {start} has no complete header")
-        group, element = self._tag.unpack_from(raw)
+        if not self.explicit:
+            group, element, length = self._implicit.unpack_from(raw)
+            return group << 16 | element, "", start + 8, length
+        group, element, code, length = self._short.unpack_from(raw)
         tag = group << 16 | element
-        if not self.explicit or group == 0xFFFE:
+        if group == 0xFFFE:
             return tag, "", start + 8, self._long.unpack_from(raw, 4)[0]
-        vr = raw[4:6].decode("latin-1")
-        if vr in SHORT_VRS:
-            return tag, vr, start + 8, self._short.unpack_from(raw, 6)[0]
+        if (short := _VRS.get(code)) is not None:
+            return tag, short, start + 8, length
         # PS3.5 7.1.2: VRs defined later have the long form too.
+        vr = code.decode("latin-1")
         if not (vr.isascii() and vr.isupper()):
             raise RemoteProtocolError(f"element {tag_name(tag)} at offset {start} has no valid VR")
         if len(raw) < 12:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import BinaryIO
 
 from broker.dicom import charset, elements
@@ -37,11 +38,16 @@ def read(file: BinaryIO, layout: Layout, keywords: Collection[str]) -> Attribute
 
     The data dictionary's VR counts, whatever the object writes. Raises `RemoteProtocolError` naming the element.
     """
-    wanted = frozenset(tag_of(keyword) for keyword in keywords)
+    wanted = _tags(tuple(keywords))
     if layout.deflated:
         file = io.BytesIO(_inflated_head(file, layout.dataset_offset))
         layout = elements.scan_dataset(file, 0, EXPLICIT_LITTLE_ENDIAN, last_tag=max(wanted))
     return _read(file, layout.elements, layout.encoding, ("",), wanted)
+
+
+@lru_cache(maxsize=16)
+def _tags(keywords: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(map(tag_of, keywords))
 
 
 def _inflated_head(file: BinaryIO, offset: int) -> bytes:
@@ -71,7 +77,7 @@ def _read(
     declared = found.pop(_SPECIFIC_CHARACTER_SET, None)
     if declared is not None and (raw := _value(file, declared)):
         terms = tuple(part.strip(" \0") for part in raw.decode("ascii", "replace").split("\\"))
-    codecs = charset.codecs(terms)
+    codecs = _codecs(terms)
     result: dict[str, Value] = {}
     for tag, span in found.items():
         key = key_of(tag)
@@ -81,6 +87,9 @@ def _read(
         elif vr not in _NO_TEXT and span.vr != "SQ" and span.value_length != UNDEFINED:
             result[key] = from_bytes(_value(file, span), vr, codecs)
     return result
+
+
+_codecs = lru_cache(maxsize=64)(charset.codecs)
 
 
 def _items(file: BinaryIO, span: ElementSpan, encoding: Encoding, terms: tuple[str, ...]) -> Value:

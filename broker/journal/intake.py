@@ -144,10 +144,9 @@ def append(tx: Transaction, reception: Reception) -> Stored:
 
     The same key with other content inside the window is refused instead, as `reception.reused` says.
     """
-    overtaken = _overtaken(tx, reception)
-    if overtaken is not None:
-        return overtaken
     digest = hashlib.sha256(reception.raw).digest()
+    if reception.claim is not None:
+        return _claimed(tx, reception, reception.claim, digest)
     key = BATCH_CONTROL if reception.message_type == BATCH else CONTROL
     for stored_digest, stored in _same_key(tx, reception, key):
         if stored_digest == digest:
@@ -156,16 +155,17 @@ def append(tx: Transaction, reception: Reception) -> Stored:
             refused = reception.reused()
             insert(tx, refused, key=key)
             return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
-    if reception.claim is not None:
-        return _claimed(tx, reception, reception.claim, digest)
     insert(tx, reception, key=key)
     return Stored(answers=reception.answers, answer_code=reception.answer_code)
 
 
 def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes) -> Stored:
     """Appends a reception whose object is in a state that allows it, and moves the object on; else its refusal."""
+    # The same object may come to two nodes at once: one looks when the other is on disk.
     tx.alone(f"object|{claim.uid}")
     row = tx.one("SELECT state, digest FROM object_state WHERE uid=?", (claim.uid,))
+    if row is not None and (overtaken := _overtaken(tx, reception)) is not None:
+        return overtaken
     state, before = row or ("", b"")
     if state not in claim.after:
         refused = claim.otherwise(state)
@@ -216,9 +216,11 @@ def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:
             reception.blob,
         ),
     )
-    tx.execute(
-        f"INSERT INTO {days.table('message_body', day)} (message, body) VALUES (?,?)", (seq, reception.raw)
-    )
+    if reception.raw:  # an object's bytes stand in the spool
+        tx.execute(
+            f"INSERT INTO {days.table('message_body', day)} (message, body) VALUES (?,?)",
+            (seq, reception.raw),
+        )
     own = {(key, reception.control_id)} if reception.control_id else set()
     tx.each(
         f"INSERT INTO {days.table('message_key', day)} (value, kind, message) VALUES (?,?,?)",
@@ -284,18 +286,18 @@ def _overtaken(tx: Transaction, reception: Reception) -> Stored | None:
     instance = dict(reception.keys).get(INSTANCE, "")
     if not (reception.blob and instance):
         return None
-    tx.alone(f"{reception.source}|{reception.sender}|{reception.blob}")  # as in `_same_key`
     received = reception.received.isoformat()
     for day in days.known(tx, since=received[:10]):
         kept = tx.one(
             f"SELECT answer_code FROM message WHERE seq IN (SELECT message FROM {days.table('message_key', day)}"
-            " WHERE value=? AND kind=?) AND blob=? AND sender=? AND source=? AND received>?",
+            " WHERE value=? AND kind=?) AND blob=? AND sender=? AND source=? AND verdict=? AND received>?",
             (
                 instance[: days.KEY_LENGTH],
                 INSTANCE,
                 reception.blob,
                 reception.sender,
                 reception.source,
+                Verdict.ACCEPTED,
                 received,
             ),
         )

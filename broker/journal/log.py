@@ -145,7 +145,10 @@ def body(tx: Transaction, message: int, day: str) -> bytes | None:
 
 
 def _bodies(tx: Transaction, messages: Mapping[int, str]) -> dict[int, bytes]:
-    """By message, of messages and their days; those that retention dropped are missing."""
+    """By message, of messages and their days; those that retention dropped are missing.
+
+    Where a day's bodies stand, a message without a row had no bytes.
+    """
     found: dict[int, bytes] = {}
     if not messages:
         return found
@@ -153,7 +156,7 @@ def _bodies(tx: Transaction, messages: Mapping[int, str]) -> dict[int, bytes]:
         if of_day := [message for message, other in messages.items() if other == day]:
             marks = ",".join("?" * len(of_day))
             sql = f"SELECT message, body FROM {days.table('message_body', day)} WHERE message IN ({marks})"
-            found |= dict(tx.rows(sql, of_day))
+            found |= dict.fromkeys(of_day, b"") | dict(tx.rows(sql, of_day))
     return found
 
 

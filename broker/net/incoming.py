@@ -24,7 +24,7 @@ PART = ".part"
 _WRITE_OUT: int | None = getattr(os, "POSIX_FADV_DONTNEED", None)
 
 _STRIDE = 1 << 18
-"""Bytes after which the disk is looked at again, and begins to write what it has."""
+"""Bytes that are gathered, after which the disk is looked at again and begins to write them."""
 
 
 LONGEST_HELD = 1 << 24
@@ -54,6 +54,7 @@ class Incoming:
         self, spool: Path, check_room: Callable[[], None], head: bytes, digest: hashlib._Hash
     ) -> None:
         self.path = spool / f"{uuid.uuid4().hex}{PART}"
+        self.dataset_offset = len(head)
         self.error: OSError | StoreError | None = None
         self.digest = digest
         self._check_room = check_room
@@ -62,7 +63,7 @@ class Incoming:
         try:
             check_room()
             # Closed by `close`, when the data set is complete.
-            self._file = open(self.path, "xb", buffering=1 << 16, opener=_private)  # noqa: SIM115
+            self._file = open(self.path, "xb", buffering=_STRIDE, opener=_private)  # noqa: SIM115
             self._file.write(head)
         except (OSError, StoreError) as exc:
             self.error = exc
@@ -92,10 +93,11 @@ class Incoming:
 
     def close(self) -> None:
         """Completes the file. Idempotent."""
-        if self._file is not None:
+        file, self._file = self._file, None
+        if file is not None:
             try:
-                self._write_out(self._file)
-                self._file.close()
+                with file:
+                    self._write_out(file)
             except OSError as exc:
                 self.error = self.error or exc
 

@@ -102,6 +102,7 @@ class Receiver:
                     sop_instance_uid=instance,
                     transfer_syntax_uid=context.transfer_syntax,
                     path=incoming.path,
+                    dataset_offset=incoming.dataset_offset,
                     sha256=incoming.digest.hexdigest(),
                 )
             )

@@ -73,6 +73,8 @@ class StoreRequest:
     The service owns it: it renames it away, or links it, when it takes the object. The server removes what is left
     behind.
     """
+    dataset_offset: int
+    """Where in it the data set begins."""
     sha256: str
     """`broker.dicom.part10.digest` of the object, made while it came."""
 

@@ -134,6 +134,7 @@ class Serving:
                 sop_instance_uid=instance,
                 transfer_syntax_uid=context.transfer_syntax,
                 path=incoming.path,
+                dataset_offset=incoming.dataset_offset,
                 sha256=incoming.digest.hexdigest(),
             )
             return self._server.store(request, self._peer)

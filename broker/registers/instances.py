@@ -7,10 +7,15 @@ goes on sending for a visit that was moved (A45), under the id that it was given
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from broker.event import Event, Instance, Patient
 from broker.registers import exceptions, ledger, patients
 from broker.registers.patients import Known
 from broker.store.database import Transaction
+
+_Steps = Sequence[tuple[str, str]]
+"""Keys of the steps that an object's study is the examination of, each with its patient's."""
 
 
 def before(tx: Transaction, instance: Instance) -> str:
@@ -35,7 +40,8 @@ def differs(tx: Transaction, event: Event, instance: Instance, first: str) -> bo
 
 def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) -> Known | None:
     """Files one instance. None: PAS knows no such patient; it is reported as unverified."""
-    known = owner(tx, instance, patient)
+    steps = _steps(tx, instance)
+    known = _owner(tx, instance, patient, steps)
     said_value, said_issuer = _said(tx, patient, known)
     tx.execute(
         "INSERT INTO instance (sop_instance_uid, study_uid, accession, sha256, path, patient, event, said_value,"
@@ -66,8 +72,7 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
         )
         return None
     exceptions.clear(tx, "instance-unverified", instance.sop_instance_uid)
-    owners = {one for (one,) in tx.rows("SELECT patient FROM step WHERE study_uid=?", (instance.study_uid,))}
-    if owners and known.key not in owners:
+    if steps and known.key not in (owner for _, owner in steps):
         reason = "its study is an examination of another patient than its id names; filed under its id"
         exceptions.report(tx, "instance-patient-differs", instance.sop_instance_uid, reason, event)
     else:
@@ -85,9 +90,17 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
 
 def owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
     """The verified patient the object belongs to; an id that fits two patients fits none."""
-    made_for = _of_moved_visit(tx, instance, patient)
+    return _owner(tx, instance, patient, _steps(tx, instance))
+
+
+def _steps(tx: Transaction, instance: Instance) -> _Steps:
+    return tx.rows("SELECT key, patient FROM step WHERE study_uid=? ORDER BY key", (instance.study_uid,))
+
+
+def _owner(tx: Transaction, instance: Instance, patient: Patient, steps: _Steps) -> Known | None:
+    made_for = _of_moved_visit(tx, patient, steps)
     if made_for is None and not instance.issuer_stated:
-        made_for = _by_step(tx, instance, patient)
+        made_for = _by_step(tx, patient, steps)
     if made_for is not None:
         return made_for
     keys = patients.find(tx, patient.identifiers)
@@ -95,9 +108,9 @@ def owner(tx: Transaction, instance: Instance, patient: Patient) -> Known | None
     return known if known is not None and known.verified else None
 
 
-def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+def _by_step(tx: Transaction, patient: Patient, steps: _Steps) -> Known | None:
     """The patient of the step the object was made for, if the object's id is one of that patient's."""
-    for (key,) in tx.rows("SELECT DISTINCT patient FROM step WHERE study_uid=?", (instance.study_uid,)):
+    for key in dict.fromkeys(owner for _, owner in steps):
         known = patients.get(tx, key)
         values = {i.value for i in patient.identifiers}
         if known.verified and any(_owns(tx, known.key, value) for value in values):
@@ -105,13 +118,11 @@ def _by_step(tx: Transaction, instance: Instance, patient: Patient) -> Known | N
     return None
 
 
-def _of_moved_visit(tx: Transaction, instance: Instance, patient: Patient) -> Known | None:
+def _of_moved_visit(tx: Transaction, patient: Patient, steps: _Steps) -> Known | None:
     """The patient to whom the object's step went with its visit, from the identifier that the object still has."""
-    for step, owner in tx.rows(
-        "SELECT key, patient FROM step WHERE study_uid=? ORDER BY key", (instance.study_uid,)
-    ):
-        own = owner in patients.find(tx, patient.identifiers)
-        if not own and ledger.moved_with_visit(tx, step, owner, patient.identifiers):
+    said = patients.find(tx, patient.identifiers) if steps else []
+    for step, owner in steps:
+        if owner not in said and ledger.moved_with_visit(tx, step, owner, patient.identifiers):
             return patients.get(tx, owner)
     return None
 

@@ -48,8 +48,9 @@ grows with the object shows here: the broker passes a data set from the socket t
 
 LIMIT = (
     "an object takes the broker 2 ms of processor where a sync costs nothing (a data folder in memory) and 3.4 ms on"
-    " this machine's disk, which is asked for four syncs (its file, its folder, the journal's two commits; 2.5 ms in a"
-    " trace) and by its peers for none; the rest is waiting for a turn on two busy cores"
+    " this machine's disk, which is asked for four syncs (its file and beside it its folder, the journal's two commits;"
+    " 2.5 ms in a trace, one after the other) and by its peers for none; the rest is waiting for a turn on two busy"
+    " cores"
 )
 
 

@@ -192,7 +192,17 @@ def test_values_are_not_read() -> None:
     dataset["PixelData"].VR = "OW"
     file = Counting(part10(dataset))
     assert len(elements.scan(file).elements) == 3
-    assert file.count < 500
+    assert file.count < 50_000
+
+
+@given(dataset=datasets(), window=st.integers(12, 64))
+@settings(max_examples=30, deadline=None)
+def test_headers_are_found_wherever_a_window_ends(dataset: Dataset, window: int) -> None:
+    data = part10(dataset)
+    whole = scan(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elements, "_WINDOW", window)
+        assert scan(data) == whole
 
 
 def un_sequence(inside: bytes) -> bytes:

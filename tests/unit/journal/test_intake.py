@@ -269,7 +269,15 @@ def image(
         "keys": search_keys((came,)),
         "received": START + timedelta(minutes=minute),
     }
-    return reception(number, came, **{**given, **fields})
+    refusal = replace(reception(number), protocol="dicom", verdict=Verdict.REJECTED, answer_code="0111")
+    claim = Claim(
+        uid=uid,
+        after=frozenset({"", content}),
+        state=content,
+        otherwise=lambda _found: replace(refusal, blob=given["blob"], received=given["received"]),
+        again=True,
+    )
+    return reception(number, came, **{**given, "claim": claim, **fields})
 
 
 def test_an_object_that_was_given_up_is_not_journaled_behind_what_its_sender_sent_next(
@@ -322,7 +330,15 @@ def test_of_two_nodes_that_store_one_object_the_second_sees_what_the_first_wrote
     append(tx, image(1, minute=1))
     append(tx, image(2, minute=2))
 
-    assert alone.count("images|CT1_STO|instances/a.dcm") == 2
+    assert alone.count("object|2.25.1.1") == 2
+
+
+def test_an_object_that_was_given_up_is_refused_as_the_one_after_it_was(tx: Transaction) -> None:
+    append(tx, image(1, minute=1))
+    for number, minute in ((3, 3), (2, 2)):
+        other = append(tx, image(number, minute=minute, content="b"))
+
+        assert (other.answer_code, other.refused is not None, other.repeat) == ("0111", True, False)
 
 
 def test_a_reception_is_stored_whole_or_not_at_all(database: Database) -> None:

@@ -12,7 +12,7 @@ from broker.journal.intake import append
 from broker.store import days
 from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
-from tests.support.events import cause, event, local, patient, reception
+from tests.support.events import cause, event, local, of_days, patient, reception
 
 WHO = patient(local("700123"))
 
@@ -106,10 +106,12 @@ def test_messages_are_counted_per_source_and_verdict(tx: Transaction) -> None:
 def test_the_bytes_of_a_message_stand_in_its_day(tx: Transaction) -> None:
     assert log.body(tx, 1, "2026-03-09") == b"MSH|^~\\&|message 1\r"
     assert log.body(tx, 1, "2026-03-10") is None
-    assert log.body(tx, 99, "2026-03-09") is None
+    assert log.body(tx, 3, "2026-03-09") == b"", "an object's bytes stand in the spool"
+    assert of_days(tx, "message_body", "message") == [(1,), (2,)]
 
     days.drop_bodies(tx, "2026-03-09")
     assert log.body(tx, 1, "2026-03-09") is None
+    assert log.body(tx, 3, "2026-03-09") is None
     assert log.unrouted(tx, 1)[0].raw == b"", "the ledger can still be read"
     assert log.timeline(tx, 1)["id"] == "M00001"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageSe
 from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
 from broker.dicom import key_object, part10
+from broker.dicom.elements import read_meta
 from broker.dicom.key_object import Frame, Note
-from broker.errors import StoreError
+from broker.errors import RemoteProtocolError, StoreError
 from broker.event import Code, InstanceReference
 from broker.net.service import Peer, StoreRequest
 from broker.runtime.offline import instance
@@ -52,6 +54,14 @@ class Intake:
         return Stored(answers=(), answer_code=reception.answer_code, repeat=self.overtaken)
 
 
+def begins(content: bytes) -> int:
+    """Where the data set of a file begins; 0 in what is none."""
+    try:
+        return read_meta(BytesIO(content)).dataset_offset
+    except RemoteProtocolError:
+        return 0
+
+
 class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder, self.intake, self.counted = folder, Intake(), list[str]()
@@ -85,6 +95,7 @@ class Rig:
             sop_instance_uid=uid,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
+            dataset_offset=begins(content),
             sha256=digest.hexdigest(),
         )
         return self.scp.store(request, PEER).status

@@ -20,6 +20,7 @@ from broker.net.service import Peer, StoreRequest
 from broker.runtime.offline import instance
 from broker.store.lease import LostLeaseError
 from tests.support.golden import NOW
+from tests.support.images import dataset_bytes
 
 ATTRIBUTES = {
     "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
@@ -82,17 +83,20 @@ class Node:
         )
         path = self.own / "incoming" / "x.part"
         path.parent.mkdir(parents=True)
-        path.write_bytes(instance({**ATTRIBUTES, **more}))
+        content = instance({**ATTRIBUTES, **more})
+        path.write_bytes(content)
+        inode = path.stat().st_ino
         scp = StorageScp(StorageService(issuer="STO&2.999.7001&ISO"), context)
         request = StoreRequest(
             sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
             sop_instance_uid="2.25.3",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
-            sha256=sha256(path.read_bytes()).hexdigest(),
+            dataset_offset=len(content) - len(dataset_bytes(content)),
+            sha256=sha256(content).hexdigest(),
         )
         assert scp.store(request, Peer(calling_aet="CT1", called_aet="B", host="h", port=1)).status == 0
-        assert path.samefile(context.spool / kept[0].blob), "not copied"
+        assert (context.spool / kept[0].blob).stat().st_ino == inode, "not copied"
         return kept[0].blob
 
     def forward(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from adapters.pacs import spool
+from tests.support.processes import wait_until
 
 SHA256 = "ab" + "0" * 62
 OBJECT = "Sørby^Áile".encode()
@@ -50,7 +52,7 @@ def test_the_same_object_twice_is_one_file_the_newer_one(tmp_path: Path) -> None
     """Also under another head: the file meta information names who sent it last."""
     kept = spool.Spool(tmp_path)
     first = kept.keep(received(tmp_path), SHA256)
-    (tmp_path / "incoming").unlink()  # as the association server does
+    assert not (tmp_path / "incoming").exists()
     second = kept.keep(received(tmp_path, b"other" + OBJECT), SHA256)
 
     assert first[0] == second[0]
@@ -63,9 +65,10 @@ def test_file_and_name_are_synced_and_the_folders_only_once(tmp_path: Path, sync
     kept = spool.Spool(tmp_path)
     for sha256 in (SHA256, "cd" + SHA256[2:]):
         kept.keep(received(tmp_path), sha256)
-        (tmp_path / "incoming").unlink()
+        synced[-2:] = sorted(synced[-2:])  # side by side
 
-    assert synced == ["instances", tmp_path.name, "ab", "incoming", "cd", "incoming"]
+    file = "incoming (deleted)"  # its first name is gone by then
+    assert synced == ["instances", tmp_path.name, "ab", file, "cd", file]
 
 
 def test_an_object_gives_way_only_to_one_that_is_synced(
@@ -74,7 +77,6 @@ def test_an_object_gives_way_only_to_one_that_is_synced(
     """It may be acknowledged."""
     kept = spool.Spool(tmp_path)
     kept.keep(received(tmp_path), SHA256)
-    (tmp_path / "incoming").unlink()
 
     def fails(handle: int) -> None:
         raise OSError(5, "input/output error")
@@ -120,3 +122,41 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
 
     assert kept.keep(received(tmp_path), SHA256)[0] == path
     assert (tmp_path / path).read_bytes() == OBJECT
+
+
+@pytest.mark.parametrize("broken", ["ab", "incoming (deleted)"], ids=["folder", "file"])
+def test_an_object_of_which_a_sync_failed_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    kept, real = spool.Spool(tmp_path), os.fsync
+
+    def fsync(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink().name == broken:
+            raise OSError(5, "input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="input/output error"):
+        kept.keep(received(tmp_path), SHA256)
+
+
+def test_it_is_not_taken_before_its_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, real = spool.Spool(tmp_path), spool.sync_folder
+    go_on = threading.Event()
+
+    def slow(folder: Path) -> None:
+        if folder.name == "ab":
+            assert go_on.wait(30)
+        real(folder)
+
+    monkeypatch.setattr(spool, "sync_folder", slow)
+    thread = threading.Thread(target=kept.keep, args=(received(tmp_path), SHA256))
+    thread.start()
+    named = tmp_path / "instances" / "ab" / f"{SHA256}.dcm"
+    wait_until(named.exists, "the object has its name")
+    thread.join(0.1)
+    assert thread.is_alive()
+
+    go_on.set()
+    thread.join(30)
+    assert not thread.is_alive()
