@@ -78,6 +78,16 @@ def test_an_mpps_in_progress_of_the_step_counts(registers: Registers) -> None:
     )
 
 
+def test_what_a_later_list_of_the_same_mpps_leaves_out_is_not_missing(registers: Registers) -> None:
+    registers.fold(mpps(1, 2, at=1, status="IN PROGRESS"))
+    registers.fold(mpps(3, at=2, uid="2.25.6"))
+    registers.fold(mpps(1, at=3))
+    registers.fold(image(1, 4))
+    assert studies.counted(registers.tx, STUDY) == Counted(
+        instances=1, expected=2, missing=1, performing=False
+    )
+
+
 def test_many_instances_of_a_second_write_the_study_once(registers: Registers) -> None:
     first = image(1, 1)
     for number in range(1, 6):
