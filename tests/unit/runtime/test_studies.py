@@ -210,6 +210,21 @@ def test_what_an_archive_says_it_does_not_have_is_sent_again_three_times(ward: W
     assert told.startswith("pacs does not commit to instances that it took: 1 with failure 0112")
 
 
+def test_what_is_out_of_use_is_not_sent_again_until_it_is_given_back(ward: Ward) -> None:
+    ward.stored(1, 2)
+    ward.answer([status.NO_SUCH_SOP_INSTANCE, status.PROCESSING_FAILURE])
+    named = tuple(InstanceReference(sop_class_uid=CT, sop_instance_uid=f"2.25.9.{n}") for n in (1, 2))
+    note = Study(study_uid=STUDY, note="2.25.10", instances=named)
+    ward.say("study.rejected", note)
+    assert ward.round(2 * MINUTE) == []
+    replays = "SELECT count(*) FROM delivery WHERE replay_of IS NOT NULL"
+    assert (ward.rows(replays), ward.told("commitment-failed")) == ([(0,)], [])
+    ward.say("study.restored", note)
+    ward.round(2 * MINUTE)
+    assert ward.rows(replays) == [(1,)]
+    assert "1 with failure 0110" in ward.told("commitment-failed")[0]
+
+
 def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> None:
     ward.stored(1, 2)
     ward.answer([0, status.PROCESSING_FAILURE])
