@@ -35,6 +35,18 @@ def test_without_mpps_a_study_is_complete_when_nothing_came_for_a_while(ward: Wa
     assert ward.round(HOUR) == [], "once"
 
 
+def test_what_is_told_of_a_study_leaves_the_rows_of_its_step_alone(ward: Ward) -> None:
+    ward.house.receive("pas", "adt_a04_registered.hl7")
+    ward.house.receive("orders", "orm_ct.hl7")
+    ward.now = ward.house.receive("images", image(1, "2.25.3090829990200201")).received
+    ward.house.route()
+    (row,) = ward.house.rows()
+    assert ward.round(6 * MINUTE) == ["study.completed"]
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"]
+    assert ward.house.rows() == [row], "the examination may go on, and no MPPS says that it ended"
+
+
 def test_what_comes_late_opens_it_again(ward: Ward) -> None:
     ward.images(1)
     ward.round(6 * MINUTE)
