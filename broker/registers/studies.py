@@ -32,8 +32,10 @@ class Counted:
 
 
 def received(tx: Transaction, event: Event, instance: Instance) -> None:
-    """An instance came: its study goes on, also one that was complete."""
-    _go_on(tx, event, instance.study_uid, instance.accession_number)
+    """An instance came: its study goes on, also one that was complete. What names none (a hanging protocol) is of none:
+    together such objects would be a study, and archives be asked for one without a number, which is every one."""
+    if instance.study_uid:
+        _go_on(tx, event, instance.study_uid, instance.accession_number)
 
 
 def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
