@@ -8,7 +8,7 @@ from broker.dicom import status
 from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
 from broker.registers import exceptions, study_list
-from broker.runtime import archives
+from broker.runtime import archives, asking
 from broker.runtime.archives import Archive, archives_of
 from broker.runtime.figures import gauges
 from broker.runtime.offline import Configured
@@ -254,6 +254,28 @@ def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> 
     ward.round(2 * MINUTE)
     assert ward.told("commitment-failed") == []
     assert ward.copies() == [("pacs", "committed")] * 2
+
+
+def test_what_an_archive_owes_is_asked_for_because_a_person_wants_it(ward: Ward) -> None:
+    ward.stored(1, 2, 3, 4)
+    ward.answer([0, status.PROCESSING_FAILURE], only=3)
+    out = InstanceReference(sop_class_uid=CT, sop_instance_uid="2.25.9.3")
+    ward.say("study.rejected", Study(study_uid=STUDY, note="2.25.10", instances=(out,)))
+    tx = ward.house.database.read()
+    since = ward.now.isoformat()
+    assert asking.uncommitted(tx, "another", "") == asking.uncommitted(tx, "pacs", since) == []
+    wanted = asking.uncommitted(tx, "pacs", "")
+    assert wanted == asking.uncommitted(tx, "pacs", since, [STUDY])
+    assert [one.sop_instance_uid for one in wanted[0].instances] == ["2.25.9.2", "2.25.9.4"]
+
+    ward.house.database.write(lambda tx: asking.ask(tx, wanted, site="STO", now=ward.now)).result()
+    ward.house.route()
+    requests = "SELECT count(*) FROM delivery WHERE destination='pacs-commitment' AND state='queued'"
+    assert ward.rows(requests) == [(1,)]
+    ward.arrive("pacs-commitment")
+    ward.answer()
+    assert ward.copies() == [("pacs", "committed")] * 4
+    assert asking.uncommitted(tx, "pacs", "", [STUDY]) == []
 
 
 def test_what_cannot_be_sent_again_is_told(ward: Ward) -> None:
