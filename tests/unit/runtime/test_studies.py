@@ -256,6 +256,19 @@ def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> 
     assert ward.copies() == [("pacs", "committed")] * 2
 
 
+def test_what_nobody_was_asked_is_not_shown_as_asked(ward: Ward) -> None:
+    ward.stored(1)
+    tx = ward.house.database.read()
+    shown = study_list.shown(tx, STUDY)
+    assert shown is not None
+    assert [one["answered"] for one in shown["commitments"]] == [""]
+    nobody = "DELETE FROM delivery WHERE destination='pacs-commitment'"
+    ward.house.database.write(lambda tx: tx.execute(nobody)).result()
+    shown = study_list.shown(ward.house.database.read(), STUDY)
+    assert shown is not None
+    assert shown["commitments"] == []
+
+
 def test_what_an_archive_owes_is_asked_for_because_a_person_wants_it(ward: Ward) -> None:
     ward.stored(1, 2, 3, 4)
     ward.answer([0, status.PROCESSING_FAILURE], only=3)
