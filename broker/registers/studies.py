@@ -39,19 +39,24 @@ def received(tx: Transaction, event: Event, instance: Instance) -> None:
 
 
 def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
-    """What an MPPS says it made. A list that comes again is whole (PS3.4 F.7.2.2.2): what it leaves out was deleted."""
-    made = sorted({uid for series in performed.series for uid in series.instances})
+    """What an MPPS says it made. A list that comes again is whole (PS3.4 F.7.2.2): what it leaves out was deleted."""
+    made = {uid for series in performed.series for uid in series.instances}
     for study_uid, accession in {step.study_uid: step.accession_number for step in performed.steps}.items():
         if not study_uid:
             continue
-        tx.execute(
-            "DELETE FROM study_expected WHERE study_uid=? AND mpps=?",
+        rows = tx.rows(
+            "SELECT sop_instance_uid FROM study_expected WHERE study_uid=? AND mpps=?",
             (study_uid, performed.uid),
+        )
+        known = {uid for (uid,) in rows}
+        tx.each(
+            "DELETE FROM study_expected WHERE study_uid=? AND sop_instance_uid=?",
+            [(study_uid, uid) for uid in sorted(known - made)],
         )
         tx.each(
             "INSERT INTO study_expected (study_uid, sop_instance_uid, mpps) VALUES (?,?,?)"
             " ON CONFLICT (study_uid, sop_instance_uid) DO NOTHING",
-            [(study_uid, uid, performed.uid) for uid in made],
+            [(study_uid, uid, performed.uid) for uid in sorted(made - known)],
         )
         if made:
             _go_on(tx, event, study_uid, accession)
