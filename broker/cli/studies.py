@@ -130,6 +130,8 @@ def _print(found: dict[str, Any]) -> None:
     for one in found["mpps"]:
         click.echo(f"mpps {one['mpps']}  {one['status']} by {one['device']}, begun {one['created']}")
     for one in found["commitments"]:
+        if not one["asked"]:
+            continue
         answered = f"answered {one['answered']}" if one["answered"] else "not answered"
         click.echo(f"commitment by {one['archive']}: asked {one['asked']}, {answered}; {one['transaction']}")
     for one in found["rejected"]:

@@ -261,12 +261,12 @@ def test_what_nobody_was_asked_is_not_shown_as_asked(ward: Ward) -> None:
     tx = ward.house.database.read()
     shown = study_list.shown(tx, STUDY)
     assert shown is not None
-    assert [one["answered"] for one in shown["commitments"]] == [""]
+    assert [(bool(one["asked"]), one["answered"]) for one in shown["commitments"]] == [(True, "")]
     nobody = "DELETE FROM delivery WHERE destination='pacs-commitment'"
     ward.house.database.write(lambda tx: tx.execute(nobody)).result()
     shown = study_list.shown(ward.house.database.read(), STUDY)
     assert shown is not None
-    assert shown["commitments"] == []
+    assert [(one["asked"], one["answered"]) for one in shown["commitments"]] == [("", "")]
 
 
 def test_what_an_archive_owes_is_asked_for_because_a_person_wants_it(ward: Ward) -> None:
