@@ -114,8 +114,8 @@ STATEMENT = Statement(
                 " the SCP on by role selection. Its report is taken on port and AE title of all DICOM services.",
                 "A Transaction UID stands for `studies.commitment_retry`: unanswered by then, what is not committed to"
                 " is asked for under another one. A report that comes later still counts.",
-                "What an archive says it has not (0112) is sent to it again and asked for again; what fails otherwise"
-                " is told to a person (`commitment-failed`).",
+                "What an archive says it has not (0112) is sent to it again and asked for again, unless a rejection"
+                " note took it out of use; what fails otherwise is told to a person (`commitment-failed`).",
             ),
         ),
     )

@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import Field
 from pydicom import dcmread
 
-from adapters.modality.mapping import operation_of
+from adapters.modality.mapping import Operation, operation_of
 from broker.adapter import Delivery, Options, OutboundContext, OutboundSpec, Receipt, Rendered, Target
 from broker.dicom import attributes as dicom
 from broker.dicom import dataset, status, uid
@@ -51,7 +51,8 @@ class PerformedStepDestination(Options):
 
 
 def render_performed(view: View, target: Target) -> Rendered:
-    """The delivery as JSON: the file as it came, and `coerce`, what PAS says of the patient of an N-CREATE."""
+    """The delivery as JSON: `operation`, the file as it came, and `coerce`, what PAS says of the patient of an
+    N-CREATE."""
     performed = view.performed
     if performed is None:
         raise UnmappableError(f"{target.place}: a {view.event.type} is no MPPS")
@@ -59,12 +60,14 @@ def render_performed(view: View, target: Target) -> Rendered:
         raise UnmappableError(f"{target.place}: the bytes of the MPPS are not kept")
     creates = view.event.type == "step.started"
     known = creates and view.verified and view.patient is not None
+    operation: Operation = "N-CREATE" if creates else "N-SET"
     delivery = {
         "uid": performed.uid,
+        "operation": operation,
         "file": base64.b64encode(view.raw).decode("ascii"),
         "coerce": _patient(view.patient, view.event.data.patient) if known and view.patient else None,
     }
-    summary = f"MPPS {'N-CREATE' if creates else 'N-SET'} {performed.status or ''}".rstrip()
+    summary = f"MPPS {operation} {performed.status or ''}".rstrip()
     return Rendered(payload=json.dumps(delivery).encode(), summary=summary)
 
 
@@ -96,7 +99,8 @@ class PerformedStepSender:
         """Sends the request. That it stands already is what a repeat hears whose answer was lost: it is delivered."""
         order = json.loads(delivery.payload)
         performed = dcmread(BytesIO(base64.b64decode(order["file"])))
-        operation = operation_of(from_dataset(performed))
+        # Not by its attributes: an N-SET may have all that its N-CREATE had. An older version's payload does not say.
+        operation: Operation = order.get("operation") or operation_of(from_dataset(performed))
         if order["coerce"] is not None:
             performed.decode()  # else texts would stay in the bytes of a character set that is named no more
             performed.update(to_dataset(dicom.from_json(json.dumps(order["coerce"]))))

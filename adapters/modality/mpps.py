@@ -6,7 +6,9 @@ does to rows and who is told are the registers' and the routes' business. N-GET 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from pydantic import Field
 
@@ -21,6 +23,9 @@ from broker.net.dicom_listener import DicomListener
 from broker.net.hl7_listener import Issuer
 from broker.net.service import Answer, ObjectRequest, Peer
 from broker.statement import DicomService, IheClaim, Statement
+
+_REMARKS: Final[Mapping[mapping.Operation, bytes]] = {"N-CREATE": b"N-CREATE", "N-SET": b"N-SET "}
+"""What a data set was sent as, in the head of its file: devices send in an N-SET all that their N-CREATE had."""
 
 
 class PerformedStepService(Options):
@@ -64,6 +69,7 @@ class PerformedStepScp:
                 sop_instance_uid=sop_instance,
                 transfer_syntax_uid=request.transfer_syntax_uid,
                 calling_aet=peer.calling_aet,
+                information=_REMARKS[request.operation],
             )
             + request.dataset
         )
@@ -104,15 +110,16 @@ class PerformedStepReader:
         self._profile = profile(config, place.name, place.site)
 
     def receive(self, raw: bytes, *, message_id: str, now: datetime, peer: str = "") -> Reception:
-        """Judges one file; whether it is an N-CREATE or an N-SET, its attributes tell."""
+        """Judges one file; whether it is an N-CREATE or an N-SET, its head tells, else its attributes."""
         try:
             contents = part10.read(raw, uid.PERFORMED_STEP)
         except RemoteProtocolError as exc:
             said = mapping.Said(operation="N-CREATE", uid="", calling_aet=peer, attributes={})
             fault = mapping.Fault(code=status.DATA_SET_MISMATCH, reason=str(exc))
             return mapping.refused(fault, said, self._profile, message_id=message_id, now=now, raw=raw)
+        sent_as = (name for name, remark in _REMARKS.items() if remark.strip() == contents.information)
         said = mapping.Said(
-            operation=mapping.operation_of(contents.attributes),
+            operation=next(sent_as, mapping.operation_of(contents.attributes)),
             uid=contents.sop_instance_uid,
             calling_aet=peer,
             attributes=contents.attributes,

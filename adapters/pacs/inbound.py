@@ -97,6 +97,10 @@ class StorageScp:
             return self._refused(str(exc), peer)
         if text_of(head, "SOPInstanceUID") != request.sop_instance_uid:
             return self._refused("(0008,0018) is not the Affected SOP Instance UID", peer)
+        if (
+            text_of(head, "SOPClassUID") != request.sop_class_uid
+        ):  # archives would refuse it, and its sender be gone
+            return self._refused("(0008,0016) is not the Affected SOP Class UID", peer)
         path, size = self._spool.keep(request.path, request.sha256)
         arrived = mapping.Arrived(
             path=path,
@@ -182,7 +186,7 @@ STATEMENT = Statement(
             statuses={
                 status.SUCCESS: "the object is synced to disk and in the journal; a repeat is answered so too",
                 status.DUPLICATE_SOP_INSTANCE: "another object came under this SOP Instance UID before; it is kept",
-                status.DATA_SET_MISMATCH: "the file cannot be read, or (0008,0018) is not the UID of the request",
+                status.DATA_SET_MISMATCH: "the file cannot be read, or its SOP class or instance is not the request's",
             },
             remarks=(
                 "Level 2 (full) of PS3.4 B.4.1; digital signatures: level 1. Objects are kept as they came, never"

@@ -15,6 +15,7 @@ from broker.adapter import WorklistRow
 from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
 from broker.create.device import sheet_of
 from broker.create.listing import listed
+from broker.device import is_own, stands_for
 from broker.journal import devices as journal
 from broker.journal.devices import Safe
 from broker.net import action_scu, echo_scu
@@ -28,7 +29,7 @@ from broker.why.checkup import Line, Listed, Seen
 from broker.why.coverage import Covered, covered
 from broker.why.device import asking
 from broker.why.facts import Device
-from broker.why.reading import AskDevice
+from broker.why.reading import AskDevice, stations
 from broker.why.showable import peers
 
 PATIENCE: Final = 5.0
@@ -76,7 +77,8 @@ def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_jso
         asked, silent = ask(ae, None)
         today = datetime.now(ZoneInfo(settings.broker.time_zone))
         day = today.strftime("%Y%m%d")
-        rows = list(Reader(lambda: tx).candidates(stations=(ae,), dates=(day, day)))
+        own, ofday = stands_for(declared, ae), Reader(lambda: tx).candidates(dates=(day, day))
+        rows = [row for row in ofday if is_own(stations(row.attributes), own)]
         shown = peers(tx, settings, lambda _aet: (), since=since[:10], scan=False)
         seen = Seen(
             ae=ae,

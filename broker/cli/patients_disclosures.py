@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from broker.cli.issued import owned
 from broker.cli.options import config_option, format_option, load_settings, open_journal, print_json
 from broker.errors import ConfigError
 from broker.journal import audit
@@ -35,8 +36,9 @@ def command(identifier: str, issuer: str, last: int, config: Path, as_json: bool
     Examples:  broker patients disclosures 700123
     ·    broker patients disclosures 700123 --issuer 2.999.7001 --format json
     """
-    tx = open_journal(load_settings(config))
-    owners = {owned.patient for owned in patients.under(tx, identifier) if issuer in ("", owned.issuer)}
+    settings = load_settings(config)
+    tx = open_journal(settings)
+    owners = {one.patient for one in owned(settings, tx, identifier, issuer)}
     if not owners:
         raise ConfigError(
             "no patient has this identifier; give a number as PAS writes it, or leave out --issuer"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from broker.cli.issued import owned
 from broker.cli.options import (
     audited,
     config_option,
@@ -21,7 +22,7 @@ from broker.cli.options import (
 from broker.errors import ConfigError
 from broker.registers import patients
 from broker.runtime.recall import Recall, Told, recall
-from broker.settings import OutboundSetting
+from broker.settings import OutboundSetting, Settings
 from broker.store.database import Transaction
 
 
@@ -45,7 +46,7 @@ def command(number: str, issuer: str, reason: str, config: Path, as_json: bool) 
     """
     settings = load_settings(config)
     journal = open_journal(settings)
-    key = _key(journal, patients_number(number), issuer)
+    key = _key(settings, journal, patients_number(number), issuer)
     audited(settings, "patients recall", reason, {"patient": key})
     found = recall(journal, key)
     ask = [told for told in found.told if not told.cleared]
@@ -57,13 +58,13 @@ def command(number: str, issuer: str, reason: str, config: Path, as_json: bool) 
         raise SystemExit(1)
 
 
-def _key(journal: Transaction, number: str, issuer: str) -> str:
-    owned = [one for one in patients.under(journal, number) if issuer in ("", one.issuer)]
-    keys = {patients.get(journal, one.patient).key for one in owned}
+def _key(settings: Settings, journal: Transaction, number: str, issuer: str) -> str:
+    found = owned(settings, journal, number, issuer)
+    keys = {patients.get(journal, one.patient).key for one in found}
     if not keys:
         raise ConfigError("the patient register has no such number; mind the issuer, and leading zeros")
     if len(keys) > 1:
-        issuers = ", ".join(sorted({one.issuer for one in owned}))
+        issuers = ", ".join(sorted({one.issuer for one in found}))
         raise ConfigError(f"several patients have this number; give --issuer: {issuers}")
     return keys.pop()
 

@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from broker.cli import patients_text
+from broker.cli.issued import owned
 from broker.cli.options import (
     config_option,
     format_option,
@@ -53,12 +54,12 @@ def command(
     """
     settings = load_settings(config)
     tx = open_journal(settings)
-    owned = [one for one in patients.under(tx, patients_number(identifier)) if issuer in ("", one.issuer)]
+    owners = [one.patient for one in owned(settings, tx, patients_number(identifier), issuer)]
     if phi:
-        _allowed(settings, config, reason, sorted({one.patient for one in owned}))
-    if not owned:
+        _allowed(settings, config, reason, sorted(set(owners)))
+    if not owners:
         raise ConfigError("no patient here has this number; `broker trace` finds the messages that name it")
-    found = [_described(tx, patients.get(tx, one.patient), phi=phi, history=history) for one in owned]
+    found = [_described(tx, patients.get(tx, one), phi=phi, history=history) for one in owners]
     if as_json:
         print_json(found)
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from broker.cli import studies_fetch, studies_find
+from broker.cli import studies_ask, studies_fetch, studies_find
 from broker.cli.options import (
     DURATION,
     config_option,
@@ -29,6 +29,7 @@ def command() -> None:
     """What is here of each study, which archive has it and has committed to it (docs/studies.md, docs/retrieve.md)."""
 
 
+command.add_command(studies_ask.command)
 command.add_command(studies_find.command)
 command.add_command(studies_fetch.command)
 command.add_command(reject)
@@ -129,6 +130,8 @@ def _print(found: dict[str, Any]) -> None:
     for one in found["mpps"]:
         click.echo(f"mpps {one['mpps']}  {one['status']} by {one['device']}, begun {one['created']}")
     for one in found["commitments"]:
+        if not one["asked"]:
+            continue
         answered = f"answered {one['answered']}" if one["answered"] else "not answered"
         click.echo(f"commitment by {one['archive']}: asked {one['asked']}, {answered}; {one['transaction']}")
     for one in found["rejected"]:

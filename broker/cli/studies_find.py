@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from broker.cli.archives import archive_option, retrieving
+from broker.cli.issued import owned
 from broker.cli.options import (
     config_option,
     format_option,
@@ -18,10 +19,10 @@ from broker.cli.options import (
     print_json,
 )
 from broker.dicom import attributes as dicom
+from broker.dicom import uid, vr
 from broker.dicom.attributes import Attributes
 from broker.errors import ConfigError
 from broker.net.retrieve_scu import Level, RetrieveScu
-from broker.registers import patients
 from broker.runtime.archive_search import STUDY_KEYS, Found, issuers_of, numbers_of, of_patient
 from broker.settings import Settings
 
@@ -83,6 +84,7 @@ def command(
         raise click.UsageError("--series needs --study")
     if not (study or patient or any(narrowed.values())):
         raise click.UsageError("say what: --patient, --accession, --date, --modality or --study")
+    _check(date, study, series)
     settings = load_settings(config)
     with retrieving(settings, archive) as scu:
         keys = {**STUDY_KEYS, **{key: value for key, value in narrowed.items() if value}}
@@ -104,6 +106,15 @@ def command(
     click.echo(_summary(archive, told, found))
 
 
+def _check(date: str, *uids: str) -> None:
+    """An archive would find nothing under what is none, or everything. Raises `UsageError`."""
+    days = date.split("-")
+    if date and (len(days) > 2 or not any(days) or any(vr.broken_rule("DA", day) for day in days if day)):
+        raise click.UsageError("--date is a day, or a first and a last one: 20260309, 20260301-20260331")
+    if any(one and not uid.valid(one) for one in uids):
+        raise click.UsageError("--study and --series take a UID: numbers with dots between")
+
+
 def _asked(scu: RetrieveScu, level: Level, keys: Attributes, limit: int) -> Found:
     answers = scu.find(level, keys, most=limit + 1)
     return Found(answers=tuple(answers[:limit]), whole=len(answers) <= limit)
@@ -113,8 +124,7 @@ def _of_patient(
     scu: RetrieveScu, settings: Settings, value: str, issuer: str, keys: Attributes, limit: int
 ) -> Found:
     tx = open_journal(settings)
-    owned = [one for one in patients.under(tx, value) if issuer in ("", one.issuer)]
-    owners = {one.patient for one in owned}
+    owners = {one.patient for one in owned(settings, tx, value, issuer)}
     if len(owners) != 1:
         several = "several patients here have this number: say whose with --issuer"
         raise ConfigError(several if owners else "no patient here has this number")
@@ -134,9 +144,9 @@ def _told(row: Attributes) -> dict[str, str]:
         "class": dicom.text_of(row, "SOPClassUID"),
         "uid": next(
             (
-                uid
+                number
                 for key in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-                if (uid := dicom.text_of(row, key))
+                if (number := dicom.text_of(row, key))
             ),
             "",
         ),

@@ -42,6 +42,7 @@ def list_rows(
         for row in reader.listed(everything=everything)
     ]
     rows = [r for r in rows if (ae is None or ae in r["stations"]) and (date is None or r["date"] == date)]
+    rows.sort(key=lambda row: (row["date"], row["time"]))
     if as_json:
         print_json(rows)
         return

@@ -48,7 +48,7 @@ def acceptor(facts: Facts, served: Sequence[Served]) -> Section:
     dicom = facts.configured.settings.broker.dicom
     rejections = tuple((why, *map(str, code)) for why, code in REFUSALS.items())
     contexts = tuple(
-        (name, number, _syntaxes(service), "SCP", "none")
+        (name, number, _syntaxes(service), "SCP", "as above" if "C-FIND" in service.operations else "none")
         for _, service in served
         for name, number in shown_classes(service)
     )

@@ -21,7 +21,7 @@ from typing import Any
 from broker.dicom import negotiation, status
 from broker.dicom.pdu import MAX_PDU
 from broker.dicom.uid import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, VERIFICATION
-from broker.errors import BrokerError, LocalProtocolError, StoreError, UnwritableError
+from broker.errors import BrokerError, LocalProtocolError, RemoteProtocolError, StoreError, UnwritableError
 from broker.net.accepted import Times
 from broker.net.acceptor import Acceptor
 from broker.net.action_scu import Call
@@ -302,4 +302,5 @@ def _failed(operation: str, peer: Peer, exc: Exception) -> Answer:
     logger.error("%s of %r failed: %s at %s%s", operation, peer.calling_aet, type(exc).__name__, place, text)
     if _passes(exc):
         return Answer(status=status.OUT_OF_RESOURCES, comment="not now, try again later")
-    return Answer(status=status.CANNOT_UNDERSTAND, comment="internal error")
+    comment = str(exc) if isinstance(exc, RemoteProtocolError) else "internal error"
+    return Answer(status=status.CANNOT_UNDERSTAND, comment=comment)

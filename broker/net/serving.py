@@ -9,11 +9,12 @@ PS3.7 9.3 (C-STORE, C-FIND, C-ECHO), 10.3 (DIMSE-N).
 from __future__ import annotations
 
 from functools import lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydicom.dataset import Dataset
 
-from broker.dicom import command, dataset, negotiation, part10, pdu, status
+from broker.dicom import command, dataset, elements, negotiation, part10, pdu, status
 from broker.dicom.command import Command, Message, Place
 from broker.errors import LocalProtocolError, RemoteProtocolError
 from broker.net.incoming import Held, Incoming
@@ -247,6 +248,8 @@ def _held(message: Message) -> bytes:
 
 def _decoded(encoded: bytes, syntax: str) -> Dataset:
     try:
+        # To its very end: what is cut short would be read without its last keys, and ask for more than was meant.
+        elements.scan_dataset(BytesIO(encoded), 0, syntax)
         identifier = dataset.read(encoded, syntax)
     except RemoteProtocolError as exc:
         raise RemoteProtocolError(f"identifier: {exc}") from exc

@@ -32,20 +32,31 @@ class Counted:
 
 
 def received(tx: Transaction, event: Event, instance: Instance) -> None:
-    """An instance came: its study goes on, also one that was complete."""
-    _go_on(tx, event, instance.study_uid, instance.accession_number)
+    """An instance came: its study goes on, also one that was complete. What names none (a hanging protocol) is of none:
+    together such objects would be a study, and archives be asked for one without a number, which is every one."""
+    if instance.study_uid:
+        _go_on(tx, event, instance.study_uid, instance.accession_number)
 
 
 def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
-    """What an MPPS says it made."""
-    made = sorted({uid for series in performed.series for uid in series.instances})
+    """What an MPPS says it made. A list that comes again is whole (PS3.4 F.7.2.2): what it leaves out was deleted."""
+    made = {uid for series in performed.series for uid in series.instances}
     for study_uid, accession in {step.study_uid: step.accession_number for step in performed.steps}.items():
         if not study_uid:
             continue
+        rows = tx.rows(
+            "SELECT sop_instance_uid FROM study_expected WHERE study_uid=? AND mpps=?",
+            (study_uid, performed.uid),
+        )
+        known = {uid for (uid,) in rows}
+        tx.each(
+            "DELETE FROM study_expected WHERE study_uid=? AND sop_instance_uid=?",
+            [(study_uid, uid) for uid in sorted(known - made)],
+        )
         tx.each(
             "INSERT INTO study_expected (study_uid, sop_instance_uid, mpps) VALUES (?,?,?)"
             " ON CONFLICT (study_uid, sop_instance_uid) DO NOTHING",
-            [(study_uid, uid, performed.uid) for uid in made],
+            [(study_uid, uid, performed.uid) for uid in sorted(made - known)],
         )
         if made:
             _go_on(tx, event, study_uid, accession)

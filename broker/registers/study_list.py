@@ -109,8 +109,10 @@ def shown(tx: Transaction, study_uid: str) -> dict[str, Any] | None:
         ),
         "commitments": _dicts(
             tx,
-            "SELECT archive, transaction_uid, asked, answered FROM commitment WHERE study_uid=?"
-            " ORDER BY asked, archive",
+            # Where no route asks, there is a Transaction UID all the same, which nobody was told.
+            "SELECT archive, transaction_uid, CASE WHEN answered<>'' OR EXISTS (SELECT 1 FROM event JOIN delivery ON"
+            " delivery.event=event.seq WHERE event.id=commitment.event) THEN asked ELSE '' END, answered"
+            " FROM commitment WHERE study_uid=? ORDER BY asked, archive",
             study_uid,
             ("archive", "transaction", "asked", "answered"),
         ),

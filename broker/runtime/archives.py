@@ -171,11 +171,12 @@ def _asked(tx: Transaction, archive: Archive, now: datetime) -> Mapping[str, lis
 
 
 def _failed(tx: Transaction, archive: Archive, found: Due) -> None:
+    """What it will not keep; not what a note took out of use: that it hides, and is not to get again."""
     rows = tx.rows(
         "SELECT copy.study_uid, copy.sop_instance_uid, instance.sop_class_uid, instance.series_uid, copy.failure,"
         " copy.since, event.seq FROM copy JOIN instance ON instance.sop_instance_uid=copy.sop_instance_uid"
-        f" LEFT JOIN event ON event.id=instance.event WHERE copy.archive=? AND copy.state='{FAILED}'"
-        " ORDER BY 1, 2",
+        f" LEFT JOIN event ON event.id=instance.event WHERE copy.archive=? AND copy.state='{FAILED}' AND NOT EXISTS"
+        " (SELECT 1 FROM rejection WHERE rejection.sop_instance_uid=copy.sop_instance_uid) ORDER BY 1, 2",
         (archive.name,),
     )
     for study_uid, group in groupby(rows, key=lambda row: row[0]):

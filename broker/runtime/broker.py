@@ -122,6 +122,7 @@ class Broker:
             clock,
             on_events=self._committed,
             leads=lambda: self._leader.leads,
+            fence=lambda tx: self._leader.fence(tx),
         )
         self._studies = Studies(
             self._database,

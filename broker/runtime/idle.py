@@ -54,12 +54,15 @@ class Idle:
         *,
         on_events: Callable[[], None] = lambda: None,
         leads: Callable[[], bool] = lambda: True,
+        fence: Callable[[Transaction], None] = lambda _tx: None,
     ) -> None:
-        """`on_events`: called after each commit with events. `leads`: whether this node does it."""
+        """`on_events`: called after each commit with events. `leads`: whether this node does it. `fence`: raises
+        `LostLeaseError` in a transaction of a node that does not lead any more."""
         self._database = database
         self._limits = limits
         self._clock = clock
         self._on_events = on_events
+        self._fence = fence
         self.rounds = Rounds("idle", self.run, EVERY_SECONDS, leads)
 
     def run(self) -> tuple[int, int]:
@@ -69,12 +72,12 @@ class Idle:
         for first in range(0, len(found), CHUNK):
             if self.rounds.stopping.is_set():
                 break
-            work = partial(_expire, found=found[first : first + CHUNK], now=now)
+            work = partial(_expire, fence=self._fence, found=found[first : first + CHUNK], now=now)
             self._database.write(work).result()
             self._on_events()
         late = performed.overdue(tx, (now - self._limits.overdue).isoformat())
         if late:
-            self._database.write(partial(_report, uids=late, now=now)).result()
+            self._database.write(partial(_report, fence=self._fence, uids=late, now=now)).result()
         return len(found), len(late)
 
 
@@ -97,7 +100,10 @@ def _day(moment: datetime) -> str:
     return f"{moment.astimezone():%Y%m%d}"
 
 
-def _expire(tx: Transaction, *, found: list[steps.Held], now: datetime) -> None:
+def _expire(
+    tx: Transaction, *, fence: Callable[[Transaction], None], found: list[steps.Held], now: datetime
+) -> None:
+    fence(tx)
     for held in found:
         intake.insert(tx, _expiry(tx, held, now))
 
@@ -115,7 +121,8 @@ def _expiry(tx: Transaction, held: steps.Held, now: datetime) -> Reception:
     )
 
 
-def _report(tx: Transaction, *, uids: list[str], now: datetime) -> None:
+def _report(tx: Transaction, *, fence: Callable[[Transaction], None], uids: list[str], now: datetime) -> None:
+    fence(tx)
     for uid in uids:
         reason = (
             "the MPPS is in progress for too long; its step stays STARTED until somebody says how it ended"

@@ -112,7 +112,8 @@ def withdraw(tx: Transaction, key: str, *, site: str, now: datetime) -> str:
     held = steps.get(tx, key)
     if held is None or not key.startswith(PREFIX):
         raise RowError(
-            "no imported row has this key: `broker worklist list --all` shows keys; a row of an order ends by its order"
+            "no imported row has this key: `broker worklist list --all --format json` tells keys; a row of an order"
+            " ends by its order"
         )
     if held.step.status not in steps.OPEN:
         raise RowError(f"the step is {held.step.status} already")

@@ -136,7 +136,9 @@ class Pipeline:
             self._hold(tx, logged, view, failure.target, failure.error)
         for target in found.withheld if not self._registers_only else ():
             ledger.withhold(tx, _cause(logged), view.patient_key, target)
-        if view.step is not None:
+        if (
+            view.step is not None and view.event.data.study is None
+        ):  # a study's event says nothing of its step
             self._withdraw(tx, view.step, {t.destination for t in found.targets if t.kind == "worklist"})
             self._replace(tx, logged, view.step)
 

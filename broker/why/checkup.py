@@ -237,7 +237,8 @@ def _commitment(seen: Seen) -> Line:
 
 def _reports(seen: Seen) -> Line:
     if seen.reports is None:
-        found = "where it takes reports of storage commitment is not known"
+        unknown = "where it takes reports of storage commitment is not known"
+        found = "not tried: it did not answer a C-ECHO" if seen.echo else unknown
         return Line(check="reports", verdict="not known", found=found)
     if not seen.reports:
         return Line(check="reports", verdict="pass", found="it would take a report of storage commitment")

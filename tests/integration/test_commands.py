@@ -89,6 +89,15 @@ def test_the_worklist_is_listed_without_names_unless_asked(broker: Broker) -> No
     assert "Sporet" in named
     assert "710001" in named
 
+    with broker.orders() as orders:
+        accepted(orders, orm("C5", SOMEONE, "911", start="20260310080000"))
+        accepted(orders, orm("C6", SOMEONE, "913", start="20260310070000"))
+    wait_until_idle(broker)
+    ours = [row["accession"] for row in broker.command_json("worklist", "list") if row["date"] == "20260310"]
+    assert [one for one in ours if one in ("A911", "A912", "A913")] == ["A913", "A911", "A912"], (
+        "by their start"
+    )
+
 
 def test_send_shows_the_answer_and_fails_on_a_refusal(broker: Broker, tmp_path: Path) -> None:
     good = broker.command("send", SAMPLES / "adt_a04_registered.hl7")

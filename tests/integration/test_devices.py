@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import StartBroker
 from tests.support.broker import Broker
+from tests.support.configuration import changed
 from tests.support.dcmtk import worklist_query
 from tests.support.flows import accepted, wait_for_row
 from tests.support.images import write_image
@@ -51,7 +52,8 @@ def ticks(broker: Broker, ae: str) -> dict[str, Any]:
 def test_a_device_is_put_into_service(
     start_broker: StartBroker, epj_sink: MllpSink, device: Storescp, tmp_path: Path
 ) -> None:
-    broker = start_broker(epj_port=epj_sink.port)
+    renamed = {"\nhttp:": "\ndevices:\n  CT_NEW: { aliases: [CT1_STO] }\n\nhttp:"}
+    broker = start_broker(epj_port=epj_sink.port, settings=changed(tmp_path, renamed))
     address = ("CT1_STO", "--host", "127.0.0.1", "--port", str(device.port))
 
     code, before = checks(broker, *address)
@@ -102,6 +104,8 @@ def test_a_device_is_put_into_service(
     unknown = {name for name, one in after.items() if one["verdict"] == "not known"}
     assert unknown == {"merge", "commitment", "reports"}, after
     assert after["outcome"]["found"] == "1 begun, 1 completed, 0 discontinued in 7 days"
+    _, renamed_device = checks(broker, "CT_NEW")
+    assert "1 of the 1 row" in renamed_device["worklist"]["found"], "what its other title has is its own"
     assert ticks(broker, "CT1_STO") == {
         "ae": "CT1_STO",
         "demographics": True,

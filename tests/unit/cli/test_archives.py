@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pydicom import dcmread
 
-from broker.cli import reconcile, studies
+from broker.cli import patients, reconcile, studies
 from broker.errors import AskPersonError, ConfigError
 from broker.event import InstanceReference, Study
 from broker.registers.fold import fold
@@ -114,6 +114,18 @@ def test_a_patients_studies_under_every_number(archive: Archive) -> None:
     assert "70" not in found.output.replace("2.25", ""), "no number of the patient is shown"
 
 
+@pytest.mark.parametrize("issuer", ["STO", "2.999.7001"])
+def test_an_issuer_goes_by_its_name_too(archive: Archive, issuer: str) -> None:
+    told = find("--patient", "700123", "--issuer", issuer)
+    assert told.output.splitlines()[-1].startswith("2 at pacs"), told.output
+    shown = CliRunner().invoke(
+        patients.command, ["show", "700123", "--issuer", issuer, "--config", str(CONFIG)]
+    )
+    assert shown.exit_code == 0, shown.output
+    open_ended = find("--date", "20260301-")
+    assert open_ended.exit_code == 0, open_ended.output
+
+
 def test_a_program_is_told_the_same(archive: Archive) -> None:
     told = json.loads(find("--patient", "700123", "--format", "json").output)
 
@@ -139,6 +151,9 @@ def test_studies_by_what_is_not_a_patient_and_what_they_are_made_of(archive: Arc
         (("--series", "2.25.1.1"), "--series needs --study"),
         (("--patient", "4711"), "no patient here has this number"),
         (("--patient", "700123", "--issuer", "ORK"), "no patient here has this number"),
+        (("--date", "2026-03-09"), "--date is a day"),
+        (("--date", "20260231"), "--date is a day"),
+        (("--study", "2.25.*"), "take a UID"),
     ],
 )
 def test_a_search_that_cannot_be_made(arguments: tuple[str, ...], why: str) -> None:

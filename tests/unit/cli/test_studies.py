@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,32 @@ def test_one_that_never_came(run: Any) -> None:
 
     assert found.exit_code == 1
     assert "nothing of this study ever came here" in str(found.exception)
+
+
+def test_an_archive_is_asked_for_what_it_has_not_committed_to(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "nobody asks pacs to commit" in str(run("ask", "--archive", "pacs", "--reason", "x").exception)
+    monkeypatch.setenv("BROKER_PACS_COMMITMENT", "true")
+    assert "no archive is called 'pasc'. Did you" in str(
+        run("ask", "--archive", "pasc", "--reason", "x").exception
+    )
+
+    told = run("ask", "--archive", "pacs", "--reason", "x", "--dry-run")
+    assert (told.exit_code, told.output.splitlines()) == (
+        0,
+        ["2.25.1  1 instances", "1 studies would be asked for"],
+    )
+    made = run("ask", "2.25.1", "--archive", "pacs", "--reason", "x", "--format", "json")
+    assert json.loads(made.output) == {
+        "archive": "pacs",
+        "asked": True,
+        "studies": [{"study": "2.25.1", "instances": 1}],
+    }
+    nothing = run("ask", "2.25.2", "--archive", "pacs", "--reason", "x")
+    assert (nothing.exit_code, nothing.output) == (1, "pacs owes nothing of these studies\n")
+    database = journals.journal_of(load(CONFIG, env=os.environ))
+    database.open()
+    messages = database.read().rows("SELECT source, type FROM message")
+    database.close()
+    assert messages == [("operator", "study.stored")], "not by --dry-run"

@@ -411,6 +411,8 @@ def test_an_answer_that_cannot_be_encoded_is_our_failure(
         b"\x40\x00\x00\x01\xff\xff\xff\xffxxxxxxxx",
         b"\x28\x00\x10\x00\x03\x00\x00\x00abc",
         b"\xff" * 40,
+        b"\x10\x00\x10\x00\x32\x00\x00\x00AB",
+        b"\x08\x00\x50\x00\x00\x00\x00\x00\x10\x00",
     ],
 )
 def test_an_identifier_that_is_no_data_set_is_answered(

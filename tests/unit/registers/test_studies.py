@@ -56,6 +56,14 @@ def test_a_study_goes_on_until_it_is_told_to_be_complete_and_when_more_comes(reg
     assert state(registers) == studies.RECEIVING, "a repeat too: it will leave again"
 
 
+def test_objects_that_name_no_study_are_none_together(registers: Registers) -> None:
+    registers.said(
+        "instance.received", patient=WHO, instance=instance("2.25.40").model_copy(update={"study_uid": ""})
+    )
+    assert registers.tx.rows("SELECT study_uid FROM instance") == [("",)]
+    assert registers.tx.rows("SELECT * FROM study") == []
+
+
 @pytest.mark.parametrize("stale", [complete(1, 0, 9), complete(2, 1, 9)])
 def test_what_was_decided_before_something_came_does_not_hold(registers: Registers, stale: Event) -> None:
     registers.fold(image(1, 1))
@@ -73,6 +81,16 @@ def test_an_mpps_in_progress_of_the_step_counts(registers: Registers) -> None:
         instances=1, expected=0, missing=0, performing=True
     )
     registers.fold(mpps(1, 2, at=4))
+    assert studies.counted(registers.tx, STUDY) == Counted(
+        instances=1, expected=2, missing=1, performing=False
+    )
+
+
+def test_what_a_later_list_of_the_same_mpps_leaves_out_is_not_missing(registers: Registers) -> None:
+    registers.fold(mpps(1, 2, at=1, status="IN PROGRESS"))
+    registers.fold(mpps(3, at=2, uid="2.25.6"))
+    registers.fold(mpps(1, at=3))
+    registers.fold(image(1, 4))
     assert studies.counted(registers.tx, STUDY) == Counted(
         instances=1, expected=2, missing=1, performing=False
     )

@@ -12,6 +12,7 @@ from broker.runtime.configured import Configured
 from broker.runtime.idle import Idle, Limits, idle, limits_of
 from broker.runtime.offline import instance
 from broker.settings import StepsSettings
+from broker.store.lease import LostLeaseError
 from tests.support.mpps import MPPS, begun, ended, scheduled
 from tests.support.ward import HOUR, Ward, image
 from tests.unit.runtime.conftest import House
@@ -139,6 +140,24 @@ def test_an_mpps_that_never_ends_may_have_ended_where_its_images_are_here(ward: 
     (told,) = ward.told("mpps-overdue")
     assert told.endswith("it may well have ended without saying so")
     assert status(ward.house) == "STARTED", "nothing is completed by guess"
+
+
+def test_a_node_that_was_stalled_and_leads_no_more_expires_nothing(house: House) -> None:
+    def lost(_tx: object) -> None:
+        raise LostLeaseError("leader: another node has it")
+
+    def stalled(now: datetime, idle: dict[str, timedelta]) -> None:
+        limits = Limits(idle=idle, overdue=timedelta(hours=24))
+        with pytest.raises(LostLeaseError):
+            Idle(house.database, limits, lambda: now, fence=lost).run()
+
+    house.receive("orders", "orm_ct.hl7")
+    house.receive("performed", instance({"SOPClassUID": MPPS, "SOPInstanceUID": "2.25.1"} | begun()))
+    house.route()
+    stalled(LATER, WEEK)
+    stalled(LATER, {})
+    assert "mpps-overdue" not in house.reported()
+    assert clockwork(house).run() == (1, 1)
 
 
 def test_the_settings_say_how_long() -> None:

@@ -8,7 +8,7 @@ from broker.dicom import status
 from broker.errors import UnwritableError
 from broker.event import InstanceReference, Study
 from broker.registers import exceptions, study_list
-from broker.runtime import archives
+from broker.runtime import archives, asking
 from broker.runtime.archives import Archive, archives_of
 from broker.runtime.configured import Configured
 from broker.runtime.figures import gauges
@@ -33,6 +33,18 @@ def test_without_mpps_a_study_is_complete_when_nothing_came_for_a_while(ward: Wa
     said = ward.last("study.completed")
     assert (said.study_uid, said.basis, said.number, said.accession_number) == (STUDY, "quiet", 2, "A7")
     assert ward.round(HOUR) == [], "once"
+
+
+def test_what_is_told_of_a_study_leaves_the_rows_of_its_step_alone(ward: Ward) -> None:
+    ward.house.receive("pas", "adt_a04_registered.hl7")
+    ward.house.receive("orders", "orm_ct.hl7")
+    ward.now = ward.house.receive("images", image(1, "2.25.3090829990200201")).received
+    ward.house.route()
+    (row,) = ward.house.rows()
+    assert ward.round(6 * MINUTE) == ["study.completed"]
+    ward.arrive("pacs")
+    assert ward.round(SECOND) == ["study.stored"]
+    assert ward.house.rows() == [row], "the examination may go on, and no MPPS says that it ended"
 
 
 def test_what_comes_late_opens_it_again(ward: Ward) -> None:
@@ -210,6 +222,21 @@ def test_what_an_archive_says_it_does_not_have_is_sent_again_three_times(ward: W
     assert told.startswith("pacs does not commit to instances that it took: 1 with failure 0112")
 
 
+def test_what_is_out_of_use_is_not_sent_again_until_it_is_given_back(ward: Ward) -> None:
+    ward.stored(1, 2)
+    ward.answer([status.NO_SUCH_SOP_INSTANCE, status.PROCESSING_FAILURE])
+    named = tuple(InstanceReference(sop_class_uid=CT, sop_instance_uid=f"2.25.9.{n}") for n in (1, 2))
+    note = Study(study_uid=STUDY, note="2.25.10", instances=named)
+    ward.say("study.rejected", note)
+    assert ward.round(2 * MINUTE) == []
+    replays = "SELECT count(*) FROM delivery WHERE replay_of IS NOT NULL"
+    assert (ward.rows(replays), ward.told("commitment-failed")) == ([(0,)], [])
+    ward.say("study.restored", note)
+    ward.round(2 * MINUTE)
+    assert ward.rows(replays) == [(1,)]
+    assert "1 with failure 0110" in ward.told("commitment-failed")[0]
+
+
 def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> None:
     ward.stored(1, 2)
     ward.answer([0, status.PROCESSING_FAILURE])
@@ -227,6 +254,41 @@ def test_another_failure_is_a_persons_and_sending_again_mends_it(ward: Ward) -> 
     ward.round(2 * MINUTE)
     assert ward.told("commitment-failed") == []
     assert ward.copies() == [("pacs", "committed")] * 2
+
+
+def test_what_nobody_was_asked_is_not_shown_as_asked(ward: Ward) -> None:
+    ward.stored(1)
+    tx = ward.house.database.read()
+    shown = study_list.shown(tx, STUDY)
+    assert shown is not None
+    assert [(bool(one["asked"]), one["answered"]) for one in shown["commitments"]] == [(True, "")]
+    nobody = "DELETE FROM delivery WHERE destination='pacs-commitment'"
+    ward.house.database.write(lambda tx: tx.execute(nobody)).result()
+    shown = study_list.shown(ward.house.database.read(), STUDY)
+    assert shown is not None
+    assert [(one["asked"], one["answered"]) for one in shown["commitments"]] == [("", "")]
+
+
+def test_what_an_archive_owes_is_asked_for_because_a_person_wants_it(ward: Ward) -> None:
+    ward.stored(1, 2, 3, 4)
+    ward.answer([0, status.PROCESSING_FAILURE], only=3)
+    out = InstanceReference(sop_class_uid=CT, sop_instance_uid="2.25.9.3")
+    ward.say("study.rejected", Study(study_uid=STUDY, note="2.25.10", instances=(out,)))
+    tx = ward.house.database.read()
+    since = ward.now.isoformat()
+    assert asking.uncommitted(tx, "another", "") == asking.uncommitted(tx, "pacs", since) == []
+    wanted = asking.uncommitted(tx, "pacs", "")
+    assert wanted == asking.uncommitted(tx, "pacs", since, [STUDY])
+    assert [one.sop_instance_uid for one in wanted[0].instances] == ["2.25.9.2", "2.25.9.4"]
+
+    ward.house.database.write(lambda tx: asking.ask(tx, wanted, site="STO", now=ward.now)).result()
+    ward.house.route()
+    requests = "SELECT count(*) FROM delivery WHERE destination='pacs-commitment' AND state='queued'"
+    assert ward.rows(requests) == [(1,)]
+    ward.arrive("pacs-commitment")
+    ward.answer()
+    assert ward.copies() == [("pacs", "committed")] * 4
+    assert asking.uncommitted(tx, "pacs", "", [STUDY]) == []
 
 
 def test_what_cannot_be_sent_again_is_told(ward: Ward) -> None:

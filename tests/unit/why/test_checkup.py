@@ -126,3 +126,8 @@ def test_messages_are_counted_by_verdict() -> None:
     found = line("store", sent=(sent(number=3, last="2"), sent(verdict="rejected", last="1"))).found
 
     assert "3 accepted, 1 rejected in 7 days" in found
+
+
+def test_reports_are_not_tried_where_nobody_answers() -> None:
+    assert line("reports", echo="no connection").found == "not tried: it did not answer a C-ECHO"
+    assert "is not known" in line("reports").found

@@ -117,6 +117,21 @@ def test_both_messages_arrive_whole(scp: MppsScp, sender: PerformedStepSender) -
     assert closed.PerformedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID == "2.25.9.1"
 
 
+def test_an_n_set_with_all_that_its_n_create_had_leaves_as_one(
+    scp: MppsScp, sender: PerformedStepSender
+) -> None:
+    whole = instance(HEAD | begun(scheduled("2.25.7", "S1")) | ended())
+    before = json.loads(render_performed(seen(ENDED, "step.completed"), TARGET).payload)
+    del before["operation"]
+
+    sender.deliver(delivery(seen(whole, "step.completed")))
+    sender.deliver(
+        replace(delivery(seen()), payload=json.dumps(before).encode())
+    )  # queued by an older version
+
+    assert [operation for operation, _, _ in scp.taken] == ["N-SET", "N-SET"]
+
+
 def test_text_of_another_character_set_is_still_readable_beside_pas_name(
     scp: MppsScp, sender: PerformedStepSender
 ) -> None:

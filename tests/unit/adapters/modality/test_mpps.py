@@ -70,6 +70,15 @@ def test_what_is_answered_stands_in_the_journal(rig: Rig) -> None:
     assert again.receive(raw, message_id=MESSAGE_ID, now=NOW).message_type == "N-CREATE"
 
 
+def test_an_n_set_with_all_that_its_n_create_had_is_read_again_as_one(rig: Rig) -> None:
+    rig.create()
+    assert rig.change(begun(STEP) | ended()).status == status.SUCCESS
+
+    reader = PerformedStepReader(CONFIG, ListenerPlace(name="performed", site="STO", config_folder=Path()))
+    again = reader.receive(log.unrouted(rig.database.read(), 2)[1].raw, message_id=MESSAGE_ID, now=NOW)
+    assert (again.message_type, [one.type for one in again.events]) == ("N-SET", ["step.completed"])
+
+
 def test_repeats_are_answered_and_not_processed(rig: Rig) -> None:
     more = {"PerformedProcedureStepDescription": "more"}
     assert rig.create().status == status.SUCCESS

@@ -12,7 +12,7 @@ import pytest
 from adapters.pacs.inbound import INBOUND, InstanceReader, StorageScp, StorageService
 from adapters.pacs.spool import FOLDER
 from broker.adapter import InboundContext, ListenerPlace, Reception, Stored, Verdict
-from broker.dicom import key_object, part10
+from broker.dicom import key_object, part10, uid
 from broker.dicom.elements import read_meta
 from broker.dicom.key_object import Frame, Note
 from broker.errors import RemoteProtocolError, StoreError
@@ -85,13 +85,13 @@ class Rig:
         self.kept_when_asked.append((self.folder / FOLDER).exists())
         return NOW
 
-    def store(self, content: bytes, uid: str = "2.25.3") -> int:
+    def store(self, content: bytes, uid: str = "2.25.3", sop_class: str = "1.2.840.10008.5.1.4.1.1.7") -> int:
         path = self.folder / "incoming"
         path.write_bytes(content)
         digest = part10.digest("1.2.840.10008.1.2.1")
         digest.update(dataset_bytes(OBJECT))  # of all that is kept
         request = StoreRequest(
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
+            sop_class_uid=sop_class,
             sop_instance_uid=uid,
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=path,
@@ -154,6 +154,8 @@ def test_what_is_no_object_is_refused_counted_and_not_kept(rig: Rig, content: by
 
 def test_an_object_other_than_was_announced_is_refused(rig: Rig) -> None:
     assert rig.store(OBJECT, uid="2.25.4") == 0xA900
+    assert rig.store(OBJECT, sop_class="1.2.840.10008.5.1.4.1.1.2") == 0xA900
+    assert [kept.reason[:11] for kept in rig.intake.kept] == ["(0008,0018)", "(0008,0016)"]
 
 
 def test_the_reader_judges_as_the_scp_does(rig: Rig) -> None:
@@ -195,7 +197,7 @@ def note(instances: int) -> bytes:
 
 @pytest.mark.parametrize("instances", [1, 2000])
 def test_a_rejection_note_is_read_whole_however_many_it_names(rig: Rig, instances: int) -> None:
-    assert rig.store(note(instances)) == 0x0000
+    assert rig.store(note(instances), sop_class=uid.KEY_OBJECT_SELECTION) == 0x0000
 
     (kept,) = rig.intake.kept
     _, rejected = kept.events
