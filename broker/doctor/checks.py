@@ -35,7 +35,7 @@ from broker.runtime.journals import journal_of
 from broker.runtime.offline import configure
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.surroundings import surroundings_of
-from broker.settings import Settings
+from broker.settings import LOOPBACK, Settings
 from broker.store.database import Transaction
 from broker.store.room import free_bytes
 from broker.store.schema import CURRENT
@@ -59,7 +59,7 @@ class Scene:
 
     @property
     def loopback(self) -> bool:
-        return self.settings.broker.bind in ("127.0.0.1", "localhost", "::1")
+        return self.settings.broker.bind in LOOPBACK
 
 
 Check = Callable[[Scene], Iterable[Finding]]

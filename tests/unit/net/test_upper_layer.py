@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.net.transport import Plain
 from broker.net.upper_layer import (
     INVALID_PARAMETER,
     LONGEST_ASSOCIATE,
@@ -37,7 +38,7 @@ def connected(timeout: float = 5.0) -> Iterator[tuple[UpperLayer, socket.socket]
     ):
         transport, _ = listener.accept()
         with transport:
-            yield UpperLayer(transport, max_pdu=MAX_PDU, timeout=timeout), peer
+            yield UpperLayer(Plain(transport), max_pdu=MAX_PDU, timeout=timeout), peer
 
 
 @settings(max_examples=50, deadline=None)
