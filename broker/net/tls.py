@@ -68,7 +68,8 @@ def _key(value: str, info: ValidationInfo) -> str:
             if error.reason == "KEY_VALUES_MISMATCH":
                 what = "the key is not that of the certificate"
                 raise ValueError(f"{what}\nName the one that the certificate was made for.") from None
-            raise ValueError(f"the key cannot be used: {reason(error)}\n{_KEY}") from None
+            why = f": {reason(error)}" if error.reason else ""
+            raise ValueError(f"the key cannot be used{why}\n{_KEY}") from None
         except OSError as error:
             raise ValueError(f"the key cannot be read: {reason(error)}\n{_KEY}") from None
     return value
@@ -201,6 +202,9 @@ def say_goodbye(connection: socket.socket) -> None:
 @lru_cache(maxsize=16)
 def _of_listener(options: ListenerTls, _made_of: Stamps) -> ssl.SSLContext:
     context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    # An end without close_notify is an end, and no failure after which OpenSSL would not let an A-ABORT out: where an
+    # association ends, its PDUs say, so that nobody can cut it short unseen.
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     context.load_cert_chain(options.certificate_file, options.key_file, password=_locked)
     if options.client_ca_file:
         context.verify_mode = ssl.CERT_REQUIRED

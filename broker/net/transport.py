@@ -112,7 +112,7 @@ class Secure(_Connection):
                 with self._turn:
                     self._socket.do_handshake()
                 return
-            except ssl.SSLEOFError as error:
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
                 raise ConnectionResetError("closed by the peer") from error
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wants:
                 self._wait_for(wants, deadline)
