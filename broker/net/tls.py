@@ -25,6 +25,7 @@ from broker.scalars import FileName, Switch, Text
 
 logger = logging.getLogger(__name__)
 
+PROFILE = "BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 B.12)"
 VERSIONS = ("TLS 1.2", "TLS 1.3")
 SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2; those of TLS 1.3 are all of this kind."""
