@@ -27,7 +27,9 @@ def dates(file: Path) -> tuple[datetime, datetime]:
     """As OpenSSL says."""
     command = [needs("openssl"), "x509", "-in", file, "-noout", "-dates"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = [datetime.strptime(f"{one}+0000", "%b %d %H:%M:%S %Y GMT%z") for one in re.findall(r"=(.*)", text)]
+    found = [
+        datetime.strptime(f"{one}+0000", "%b %d %H:%M:%S %Y GMT%z") for one in re.findall(r"=(.*)", text)
+    ]
     return found[0], found[1]
 
 
