@@ -72,6 +72,12 @@ class DicomSettings(Options):
         description="The same services over TLS, on a port of their own (docs/tls.md); unset: none.",
     )
 
+    @model_validator(mode="after")
+    def _apart(self) -> DicomSettings:
+        if self.tls is not None and self.port and self.tls.port == self.port:
+            raise ValueError("tls.port: TLS has a port of its own, another one than `port`")
+        return self
+
 
 class HttpSettings(Options):
     """Health, readiness and metrics."""
