@@ -129,6 +129,8 @@ class Acceptor:
             try:
                 with transport, self._secured(transport) as secured:
                     self._serve(secured, address)
+            except ConnectionError:
+                pass  # as a look whether the port is open ends
             except Exception:
                 logger.exception("connection could not be served")
             with self._changed:
@@ -170,10 +172,14 @@ class Acceptor:
         return None
 
     def _secured(self, transport: socket.socket) -> socket.socket:
-        """The connection in TLS, where this is its port, before anything is said in it."""
+        """The connection in TLS, where this is its port, before anything is said. `ConnectionError`: it is gone."""
         if self._tls is None:
             return transport
-        return self._tls.context().wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
+        context = self._tls.context()
+        try:
+            return context.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            raise ConnectionResetError("closed by the peer") from error
 
     def _serve(self, transport: socket.socket, address: tuple[str, int]) -> None:
         host = address[0]

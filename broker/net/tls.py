@@ -35,7 +35,7 @@ Stamps = tuple[tuple[int, int, int], ...]
 
 
 _READABLE = "The user that runs the broker must be able to read it."
-_PEM = "It must be in PEM: the certificate between its BEGIN and END lines, those of authorities between behind it."
+_PEM = "It must be in PEM: each certificate between its BEGIN and END lines."
 _KEY = "It must be in PEM, without a password, and readable by nobody but the user that runs the broker."
 
 
@@ -52,6 +52,9 @@ def _certificates(value: str) -> str:
     if value:
         try:
             certificate.validities(Path(value).read_text(encoding="ascii", errors="replace"))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+        except ssl.SSLError as error:
+            raise ValueError(f"the file cannot be used{_why(error)}\n{_PEM}") from None
         except OSError as error:
             raise ValueError(f"the file cannot be read: {reason(error)}\n{_READABLE}") from None
         except ValueError as error:
@@ -69,11 +72,15 @@ def _key(value: str, info: ValidationInfo) -> str:
             if error.reason == "KEY_VALUES_MISMATCH":
                 what = "the key is not that of the certificate"
                 raise ValueError(f"{what}\nName the one that the certificate was made for.") from None
-            why = f": {reason(error)}" if error.reason else ""
-            raise ValueError(f"the key cannot be used{why}\n{_KEY}") from None
+            raise ValueError(f"the key cannot be used{_why(error)}\n{_KEY}") from None
         except OSError as error:
             raise ValueError(f"the key cannot be read: {reason(error)}\n{_KEY}") from None
     return value
+
+
+def _why(error: ssl.SSLError) -> str:
+    """Where OpenSSL says more than that it failed."""
+    return f": {reason(error)}" if error.reason else ""
 
 
 CertificateFile = Annotated[FileName, AfterValidator(_certificates)]

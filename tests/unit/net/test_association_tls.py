@@ -6,6 +6,7 @@ import hashlib
 import logging
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -48,6 +49,7 @@ from tests.support.processes import wait_until
 ECHO = [(VERIFICATION, IMPLICIT)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
 COMMITMENT = (uid.STORAGE_COMMITMENT, EXPLICIT)
+_ENDS, _RESETS = struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)
 HALF_A_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
@@ -226,7 +228,10 @@ def test_who_is_gone_before_the_handshake_is_no_news(
     """A load balancer that looks whether the port is open does so every second."""
     caplog.set_level(logging.INFO)
     server = serve()
-    socket.create_connection(("127.0.0.1", server.tls_port), timeout=10).close()
+    for said, how in ((b"", _ENDS), (b"", _RESETS), (b"x", _RESETS)):
+        with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as looking:
+            looking.sendall(said)
+            looking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
     with Scu(server.tls_port, ECHO, tls=trusting) as other:
         other.echo()
     assert caplog.text == ""

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +96,11 @@ def folder(tmp_path: Path, issued: Issued, stranger: Authority) -> Path:
     (tmp_path / "words.pem").write_text("no certificate, patient TEST^BILDE\n")
     block = "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n"
     (tmp_path / "broken.pem").write_text(block)
+    element = b"\x30\x02\x05\x00"
+    validity = b"\x30\x1e" + b"\x17\x0d260101000000Z" * 2
+    fields = element * 3 + validity
+    odd = b"\x30" + bytes([len(fields) + 2]) + b"\x30" + bytes([len(fields)]) + fields
+    (tmp_path / "odd.pem").write_text(ssl.DER_cert_to_PEM_cert(odd))
     locked = [
         needs("openssl"),
         "ec",
@@ -123,6 +127,7 @@ def folder(tmp_path: Path, issued: Issued, stranger: Authority) -> Path:
             "good.pem",
             "1:19: a certificate of the file cannot be read. It must be in PEM",
         ),
+        ("odd.pem", "good.key", "good.pem", "1:19: the file cannot be used"),
         ("good.pem", "gone.key", "good.pem", "2:11: the file is not there"),
         ("good.pem", "other.key", "good.pem", "2:11: the key is not that of the certificate. Name the one"),
         ("good.pem", "words.pem", "good.pem", "2:11: the key cannot be used. It must be"),
@@ -305,13 +310,11 @@ def test_all_of_what_is_sent_has_one_time(issued: Issued, authority: Authority) 
         with PeerTls(ca_file=str(authority.file)).secured(connection, "localhost") as ours:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
             ours.settimeout(0.2)
-            began = time.monotonic()
             with pytest.raises(TimeoutError):
                 ours.sendall(bytes(50_000_000))
             assert ours.gettimeout() == 0.2
         done.set()
         server.join()
-    assert time.monotonic() - began < 50_000_000 / (1 << 14) * 0.02, "so long it would go on"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
