@@ -177,6 +177,7 @@ class Acceptor:
             return transport
         context = self._tls.context()
         try:
+            transport.getpeername()  # `ssl` asks too, but then has taken the connection and does not close it
             return context.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             raise ConnectionResetError("closed by the peer") from error

@@ -211,8 +211,8 @@ def say_goodbye(connection: socket.socket) -> None:
 def _of_listener(options: ListenerTls, _made_of: Stamps) -> ssl.SSLContext:
     context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     # An end without close_notify is an end, and no failure after which OpenSSL would not let an A-ABORT out: where an
-    # association ends, its PDUs say, so that nobody can cut it short unseen.
-    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    # association ends, its PDUs say, so that nobody can cut it short unseen. Before OpenSSL 3 it was so anyway.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.load_cert_chain(options.certificate_file, options.key_file, password=_locked)
     if options.client_ca_file:
         context.verify_mode = ssl.CERT_REQUIRED

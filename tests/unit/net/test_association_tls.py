@@ -44,6 +44,7 @@ from tests.support.dimse import (
     encoded,
 )
 from tests.support.images import dataset_bytes, write_image
+from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
 ECHO = [(VERIFICATION, IMPLICIT)]
@@ -235,6 +236,18 @@ def test_who_is_gone_before_the_handshake_is_no_news(
     with Scu(server.tls_port, ECHO, tls=trusting) as other:
         other.echo()
     assert caplog.text == ""
+
+
+def test_where_one_port_cannot_be_had_the_other_is_given_back(
+    serve: Callable[..., AssociationServer], issued: Issued, tmp_path: Path
+) -> None:
+    taken = serve()
+    tls = ListenerTls(port=taken.tls_port, certificate_file=str(issued.certificate), key_file=str(issued.key))
+    number = free_port()
+    other = AssociationServer("127.0.0.1", number, spool=tmp_path / "other", admit=lambda _: True, tls=tls)
+    with pytest.raises(OSError, match="in use"):
+        other.start()
+    socket.create_server(("127.0.0.1", number)).close()
 
 
 # --- what holds in the clear ---
