@@ -346,6 +346,7 @@ def test_a_device_is_told_on_its_own_association_while_it_may_speak(
         information=asked("2.25.9", "2.25.1"),
     )
     with Scu(server.tls_port, [COMMITMENT, *ECHO], tls=trusting) as scu:
+        assert scu.echo() == 0  # from the first answer on it may be told
         told: list[int | None] = []
         telling = threading.Thread(target=lambda: told.append(server.report("TESTSCU", call, 0.05)))
         telling.start()
