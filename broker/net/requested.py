@@ -82,9 +82,8 @@ class Requested:
         try:
             kind, body = self._read_pdu(time.monotonic() + response_timeout)
         except TransientDeliveryError as error:
-            if isinstance(
-                error.__cause__, ssl.SSLError
-            ):  # TLS 1.3 tells only now that it wants another certificate
+            # In TLS 1.3 a server says only now that it wants another certificate, or one at all.
+            if isinstance(error.__cause__, ssl.SSLError):
                 why = f"no connection to {host}:{port}: {reason(error.__cause__)}"
                 raise UnreachableError(why) from error
             raise
