@@ -88,6 +88,10 @@ class Device(Options):
         " name or address; empty: not known.",
     )
     port: int = Field(default=104, ge=1, le=65535, description="TCP port there.")
+    tls: Switch = Field(
+        default=False,
+        description="It is called over TLS there, with the `tls` of `adapter: device-commitment` (docs/tls.md).",
+    )
     commitment: Literal["new", "same"] = Field(
         default="new",
         description="How it is told what it may rely on (N-EVENT-REPORT): `new`: on an association that the broker"

@@ -107,6 +107,15 @@ def _secret(value: object, info: ValidationInfo) -> object:
         raise ValueError("the secret's file cannot be read") from None
 
 
+def _file(value: str, info: ValidationInfo) -> str:
+    if not value:
+        return value
+    path = Path((info.context or {}).get("folder", "."), value)
+    if not path.is_file():
+        raise ValueError("the file is not there")
+    return str(path)
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -117,6 +126,9 @@ def _zone(value: str) -> str:
 
 Text = Annotated[str, BeforeValidator(as_written)]
 """Text as it was written: `version: 1.10` is `"1.10"`, `code: 7` is `"7"`, `flag: true` is `"true"`."""
+
+FileName = Annotated[str, BeforeValidator(as_written), AfterValidator(_file)]
+"""A file that is there, relative to the settings file; empty: none."""
 
 Duration = Annotated[
     float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})

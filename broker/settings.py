@@ -23,10 +23,14 @@ from broker.dicom.aet import AeTitle
 from broker.entries import entry_model, read_entries
 from broker.errors import ConfigError, Fault, did_you_mean
 from broker.identity import Environment
+from broker.net.tls import ListenerTls
 from broker.scalars import Duration, Secret, Size, Switch, Text, ZoneName
 from broker.yamlfile import reading
 from broker.yamlfile.check import validate
 from broker.yamlfile.document import Document
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Addresses that only this machine reaches."""
 
 
 class CelerySettings(Options):
@@ -62,6 +66,16 @@ class DicomSettings(Options):
         description="What a device hears that names its user and wants that confirmed. Nobody checks it:"
         " `acknowledge` is for devices that do not go on without an answer.",
     )
+    tls: ListenerTls | None = Field(
+        default=None,
+        description="The same services over TLS, on a port of their own (docs/tls.md); unset: none.",
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> DicomSettings:
+        if self.tls is not None and self.port and self.tls.port == self.port:
+            raise ValueError("tls.port: TLS has a port of its own, another one than `port`")
+        return self
 
 
 class HttpSettings(Options):
@@ -357,10 +371,16 @@ class Settings:
         return frozenset((*self.broker.dicom.peers, *(getattr(config, "called_aet", "") for config in asked)))
 
     @property
+    def dicom_bind(self) -> str:
+        """Where DICOM is taken in the clear: loopback where the network is to have TLS only."""
+        tls = self.broker.dicom.tls
+        return LOOPBACK[0] if tls is not None and tls.only else self.broker.bind
+
+    @property
     def open_ae(self) -> bool:
         """Whether unknown calling AE titles are accepted: as told, else only on loopback."""
         told = self.broker.dicom.open_ae
-        return self.broker.bind in ("127.0.0.1", "localhost", "::1") if told is None else told
+        return self.broker.bind in LOOPBACK if told is None else told
 
 
 def load(path: Path, *, env: Mapping[str, str]) -> Settings:

@@ -16,6 +16,7 @@ from broker.dicom.aet import AeTitle
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.net import action_scu
 from broker.net.store_scu import PERMANENT
+from broker.net.tls import PeerTls
 from broker.scalars import Duration, Text
 from broker.statement import DicomService, Statement
 from broker.view import View
@@ -38,6 +39,10 @@ class ArchiveCommitment(Options):
     )
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
+    tls: PeerTls | None = Field(
+        default=None,
+        description="Call it over TLS (PS3.15 B.12): `{}`, or the options below; unset: in the clear.",
+    )
 
 
 def render_request(view: View, target: Target) -> Rendered:
@@ -65,6 +70,7 @@ class RequestSender:
             calling_aet=config.calling_aet,
             connect_timeout=config.connect_timeout,
             response_timeout=config.response_timeout,
+            tls=config.tls,
         )
 
     def deliver(self, delivery: Delivery) -> Receipt:

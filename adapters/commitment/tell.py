@@ -21,6 +21,7 @@ from broker.errors import (
     UnmappableError,
 )
 from broker.net import action_scu
+from broker.net.tls import PeerTls
 from broker.scalars import Duration
 from broker.statement import DicomService, Statement
 from broker.view import View
@@ -35,6 +36,9 @@ class DeviceReports(Options):
     calling_aet: AeTitle = Field(default="BROKER", description="AE title we come as.")
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=30.0, description="Longest wait for an answer.")
+    tls: PeerTls | None = Field(
+        default=None, description="How devices are called over TLS whose entry says `tls`; unset: `{}`."
+    )
 
 
 def render_report(view: View, target: Target) -> Rendered:
@@ -96,6 +100,7 @@ class ReportSender:
             calling_aet=self._config.calling_aet,
             connect_timeout=self._config.connect_timeout,
             response_timeout=self._config.response_timeout,
+            tls=(self._config.tls or PeerTls()) if device.tls else None,
         )
         try:
             return action_scu.report(place, call, delivery.confirm).status

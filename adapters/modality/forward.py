@@ -25,6 +25,7 @@ from broker.dicom_identity import patient_module
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.event import Patient
 from broker.net.object_scu import ObjectScu
+from broker.net.tls import PeerTls
 from broker.scalars import Duration, Text
 from broker.statement import DicomService, Statement
 from broker.view import View
@@ -48,6 +49,10 @@ class PerformedStepDestination(Options):
     calling_aet: AeTitle = Field(default="BROKER", description="AE title we come as.")
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
+    tls: PeerTls | None = Field(
+        default=None,
+        description="Call it over TLS (PS3.15 B.12): `{}`, or the options below; unset: in the clear.",
+    )
 
 
 def render_performed(view: View, target: Target) -> Rendered:
@@ -93,6 +98,7 @@ class PerformedStepSender:
             calling_aet=config.calling_aet,
             connect_timeout=config.connect_timeout,
             response_timeout=config.response_timeout,
+            tls=config.tls,
         )
 
     def deliver(self, delivery: Delivery) -> Receipt:

@@ -18,6 +18,7 @@ from broker.net.retrieve_scu import RetrieveScu
 from broker.net.retrieved import COMMON, SYNTAXES
 from broker.net.service import STORAGE_SOP_CLASSES
 from broker.net.store_scu import PERMANENT, StoreScu
+from broker.net.tls import PeerTls
 from broker.scalars import Duration, Text
 from broker.statement import DicomService, IheClaim, Statement
 
@@ -32,6 +33,10 @@ class StorageDestination(Options):
     charsets: tuple[Term, ...] = CHARSETS
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
+    tls: PeerTls | None = Field(
+        default=None,
+        description="Call it over TLS (PS3.15 B.12): `{}`, or the options below; unset: in the clear.",
+    )
     query_aet: AeTitle | None = Field(
         default=None, description="AE title that answers queries and retrievals; unset: `called_aet`."
     )
@@ -52,6 +57,7 @@ class PacsSender:
             calling_aet=config.calling_aet,
             connect_timeout=config.connect_timeout,
             response_timeout=config.response_timeout,
+            tls=config.tls,
         )
 
     def deliver(self, delivery: Delivery) -> Receipt:
@@ -74,6 +80,7 @@ def archive(config: StorageDestination) -> RetrieveScu:
         calling_aet=config.calling_aet,
         connect_timeout=config.connect_timeout,
         response_timeout=config.response_timeout,
+        tls=config.tls,
     )
 
 

@@ -19,6 +19,7 @@ from broker.device import is_own, stands_for
 from broker.journal import devices as journal
 from broker.journal.devices import Safe
 from broker.net import action_scu, echo_scu
+from broker.net.tls import PeerTls
 from broker.registers.worklist import Reader
 from broker.runtime.archives import archives_of
 from broker.runtime.configured import read_files
@@ -69,8 +70,9 @@ def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_jso
         host or (declared.host if declared else ""),
         port or (declared.port if declared else 104),
     )
-    echo = _echo(settings, ae, host, port) if host else None
-    reports = _reports(settings, ae, host, port) if host and not echo else None
+    tls = _tls(settings) if declared is not None and declared.tls else None
+    echo = _echo(settings, ae, host, port, tls) if host else None
+    reports = _reports(settings, ae, host, port, tls) if host and not echo else None
     since = _since(days)
     with journal_of(settings).snapshot() as tx:
         ask = asking(settings)
@@ -106,12 +108,20 @@ def verify(ae: str, host: str, port: int | None, days: int, config: Path, as_jso
         raise SystemExit(1)
 
 
-def _echo(settings: Settings, ae: str, host: str, port: int) -> str:
+def _tls(settings: Settings) -> PeerTls:
+    """Whom the destination that tells devices trusts, and what it shows them."""
+    told = (
+        getattr(s.config, "tls", None) for s in settings.outbound if s.entry.adapter == "device-commitment"
+    )
+    return next(filter(None, told), PeerTls())
+
+
+def _echo(settings: Settings, ae: str, host: str, port: int, tls: PeerTls | None) -> str:
     ours = settings.broker.dicom.ae_title
-    return echo_scu.echo(host, port, called_aet=ae, calling_aet=ours, patience=PATIENCE)
+    return echo_scu.echo(host, port, called_aet=ae, calling_aet=ours, patience=PATIENCE, tls=tls)
 
 
-def _reports(settings: Settings, ae: str, host: str, port: int) -> str:
+def _reports(settings: Settings, ae: str, host: str, port: int, tls: PeerTls | None) -> str:
     return action_scu.takes_reports(
         action_scu.Place(
             host=host,
@@ -120,6 +130,7 @@ def _reports(settings: Settings, ae: str, host: str, port: int) -> str:
             calling_aet=settings.broker.dicom.ae_title,
             connect_timeout=PATIENCE,
             response_timeout=PATIENCE,
+            tls=tls,
         )
     )
 

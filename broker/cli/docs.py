@@ -25,6 +25,7 @@ from broker.cli.conformance import STATEMENTS, facts
 from broker.conformance.document import markdown
 from broker.graph.model import graph
 from broker.graph.text import mermaid
+from broker.net.tls import ListenerTls, PeerTls
 from broker.routing import rules, schema
 from broker.runtime.configured import configure
 from broker.runtime.trial import Trial
@@ -171,6 +172,7 @@ def _settings() -> str:
         "",
         *_table("The file", settings.BrokerSettings),
         *_table("`dicom`", settings.DicomSettings),
+        *_table("`dicom`: `tls`", ListenerTls),
         *_table("`devices`: each entry", device.Device),
         *_table("`devices`: `window` of an entry", device.Window),
         *_table("Profiles of devices: `profiles/*.yaml`", profiles.Profile),
@@ -186,6 +188,7 @@ def _settings() -> str:
         "## `outbound`: destinations by name",
         "",
         *_adapters("broker.outbound", settings.OutboundEntry),
+        *_table("`tls` of a DICOM destination", PeerTls, level="###"),
     ]
     return "\n".join(lines).rstrip() + "\n"
 

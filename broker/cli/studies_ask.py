@@ -19,11 +19,10 @@ from broker.cli.options import (
     print_json,
     reason_option,
 )
-from broker.errors import ConfigError
+from broker.errors import ConfigError, did_you_mean
 from broker.runtime import asking
 from broker.runtime.archives import archives_of
 from broker.settings import Settings
-from broker.yamlfile import did_you_mean
 
 CHUNK = 100
 """Studies in one transaction: between them a running broker takes messages."""

@@ -181,7 +181,7 @@ def _noted(
 def _stored(settings: Settings, made: Made) -> None:
     """At the broker's own storage SCP: whoever runs it need not be told how the note came to be."""
     dicom = settings.broker.dicom
-    bind = settings.broker.bind
+    bind = settings.dicom_bind
     scu = StoreScu(
         "127.0.0.1" if bind == "0.0.0.0" else bind,  # where it listens everywhere, it does so here
         dicom.port,

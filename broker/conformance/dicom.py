@@ -6,7 +6,7 @@ Everything in it is declared elsewhere: SOP classes and statuses by the adapters
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from broker.conformance.dicom_services import (
@@ -22,6 +22,7 @@ from broker.conformance.document import Document, Section, Table
 from broker.conformance.facts import Facts, Setting, options
 from broker.dicom import charset, uid
 from broker.net.service import STORAGE_SOP_CLASSES
+from broker.net.tls import PROFILE, SUITES, VERSIONS
 from broker.settings import InboundSetting
 from broker.statement import DicomService
 
@@ -118,11 +119,12 @@ def _web(facts: Facts) -> Section:
 
 
 def _network(facts: Facts) -> Section:
-    broker = facts.configured.settings.broker
+    dicom = facts.configured.settings.broker.dicom
+    secure = f", and in TLS on port {dicom.tls.port}" if dicom.tls is not None else ""
     return Section(
         title="Network interfaces",
         text=(
-            f"TCP/IP (IPv4, IPv6), PS3.8. The acceptor listens on port {broker.dicom.port}. No media storage.",
+            f"TCP/IP (IPv4, IPv6), PS3.8. The acceptor listens on port {dicom.port}{secure}. No media storage.",
         ),
     )
 
@@ -174,11 +176,34 @@ def _security(facts: Facts) -> Section:
     return Section(
         title="Security",
         text=(
-            f"Unknown calling AE titles are {who}. Associations are not encrypted (no TLS profile of PS3.15), and users"
-            " are not identified. Who asked for demographics by Patient Root is audited.",
+            f"Unknown calling AE titles are {who}, and users are not identified. Who asked for demographics by Patient"
+            " Root is audited.",
+            *_tls(facts),
             "No address, telephone, next of kin or employer stands in a worklist row or in an object that is sent on.",
         ),
     )
+
+
+def _tls(facts: Facts) -> Iterator[str]:
+    dicom = facts.configured.settings.broker.dicom
+    called = [one.name for one in facts.outbound if getattr(one.config, "tls", None) is not None]
+    if dicom.tls is None and not called:
+        yield f"Associations are not encrypted as configured; the {PROFILE} can be switched on."
+        return
+    yield (
+        f"Secure transport connection profile: {PROFILE}, {' and '.join(VERSIONS)}, no older ones; cipher suites of TLS"
+        f" 1.2: `{SUITES}` of OpenSSL. Certificates and keys are PEM files, read anew when they change; certificates"
+        " are verified up to the configured authorities, without revocation lists."
+    )
+    if dicom.tls is not None:
+        clients = "must" if dicom.tls.client_ca_file else "need not"
+        clear = "from the machine itself only" if dicom.tls.only else f"on port {dicom.port}"
+        yield (
+            f"Associations are accepted in TLS on port {dicom.tls.port}, where clients {clients} have a certificate,"
+            f" and in the clear {clear}. A handshake that fails ends the connection without an A-ABORT."
+        )
+    if called:
+        yield f"Called in TLS, with the server's name checked: {', '.join(called)}."
 
 
 def _storage_classes() -> Section:

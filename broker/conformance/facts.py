@@ -79,7 +79,10 @@ def options(setting: Setting) -> Table:
     rows = []
     for name, info in type(setting.config).model_fields.items():
         if name not in ("host", "port", "bind", "url", "ca_file"):
-            rows.append((info.alias or name, _shown(getattr(setting.config, name))))
+            value = getattr(setting.config, name)
+            # Of TLS its files: where keys are is nobody's business either.
+            shown = ("unset" if value is None else "set") if name == "tls" else _shown(value)
+            rows.append((info.alias or name, shown))
     return Table(columns=("option", "value (times in seconds, sizes in bytes)"), rows=tuple(rows))
 
 

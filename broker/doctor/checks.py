@@ -23,7 +23,7 @@ import apsw
 
 import broker
 from broker.bus.connection import unanswered
-from broker.doctor import cluster, judge, look
+from broker.doctor import cluster, encryption, judge, look
 from broker.doctor.cluster import Holder
 from broker.doctor.finding import Finding, fault, ok, warning
 from broker.errors import BrokerError, ConfigError, StoreError
@@ -35,7 +35,7 @@ from broker.runtime.configured import configure
 from broker.runtime.journals import journal_of
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.surroundings import surroundings_of
-from broker.settings import Settings
+from broker.settings import LOOPBACK, Settings
 from broker.store.database import Transaction
 from broker.store.room import free_bytes
 from broker.store.schema import CURRENT
@@ -59,7 +59,7 @@ class Scene:
 
     @property
     def loopback(self) -> bool:
-        return self.settings.broker.bind in ("127.0.0.1", "localhost", "::1")
+        return self.settings.broker.bind in LOOPBACK
 
 
 Check = Callable[[Scene], Iterable[Finding]]
@@ -107,7 +107,10 @@ def ports(it: Scene) -> Iterator[Finding]:
         if s.entry.enabled and hasattr(s.config, "port") and s.spec.role in it.roles
     ]
     if it.roles & {"intake", "worklist"}:
-        found.append(look.port("dicom", bind, it.settings.broker.dicom.port))
+        dicom = it.settings.broker.dicom
+        found.append(look.port("dicom", it.settings.dicom_bind, dicom.port))
+        if dicom.tls is not None:
+            found.append(look.port("dicom.tls", bind, dicom.tls.port))
     found.append(look.port("http", bind, it.settings.broker.http.port))
     yield from judge.ports(found, look.broker_on(it.data))
 
@@ -213,7 +216,20 @@ def open_files(it: Scene) -> Iterator[Finding]:
 
 
 def certificates(it: Scene) -> Iterator[Finding]:
-    yield judge.transport(it.loopback)
+    """What is not encrypted, and of what is each file that the settings name for it."""
+    tls = it.settings.broker.dicom.tls
+    yield encryption.transport(
+        loopback=it.loopback, dicom="plain" if tls is None else "tls" if tls.only else "both"
+    )
+    found = []
+    for option, path in _pem_files(it.settings):
+        try:
+            found.append(look.pem(option, path))
+        except (OSError, ValueError):
+            yield fault(
+                encryption.NAME, f"{option}: {path} cannot be read", "see what `broker check` says of it"
+            )
+    yield from encryption.files(found, it.now)
 
 
 def ae_titles(it: Scene) -> Iterator[Finding]:
@@ -296,9 +312,11 @@ class _Way:
 
 
 _ECHO: Final = _Way(
-    failure=lambda c: look.echoes(c.host, c.port, called_aet=c.called_aet, calling_aet=c.calling_aet),
+    failure=lambda c: look.echoes(
+        c.host, c.port, called_aet=c.called_aet, calling_aet=c.calling_aet, tls=getattr(c, "tls", None)
+    ),
     said="answers C-ECHO",
-    ask="the address, the title and the firewall",
+    ask="the address, the title, certificates where it is called over TLS, and the firewall",
 )
 _CONNECT: Final = _Way(
     failure=lambda c: look.connects(c.host, c.port),
@@ -310,6 +328,19 @@ _SEARCH: Final = _Way(
     said="answers QIDO-RS",
     ask="the address, the certificate, the credentials and the firewall",
 )
+
+
+def _pem_files(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Option and path of each, of what is switched on."""
+    places: list[tuple[str, Any]] = [("dicom.tls", settings.broker.dicom.tls)]
+    for setting in settings.outbound:
+        if setting.entry.enabled:
+            name = f"outbound.{setting.name}"
+            places += [(name, setting.config), (f"{name}.tls", getattr(setting.config, "tls", None))]
+    for place, options in places:
+        for option in look.PEM_OPTIONS:
+            if path := getattr(options, option, ""):
+                yield f"{place}.{option}", path
 
 
 def _way(config: Any) -> _Way | None:

@@ -263,16 +263,3 @@ def open_files(limit: int, connections: int) -> Finding:
     if 0 <= limit < needed:
         return warning("open files", found, f"LimitNOFILE={max(4096, needed)} in the unit, or `ulimit -n`")
     return ok("open files", found)
-
-
-def transport(loopback: bool) -> Finding:
-    """MLLP and DICOM have no TLS yet; what that means depends on who can listen."""
-    if loopback:
-        return ok(
-            "certificates",
-            "MLLP and DICOM have no TLS yet, so no certificate; every listener is bound to loopback",
-        )
-    do = "keep it on a network of its own, or put a TLS tunnel in front"
-    return warning(
-        "certificates", "MLLP and DICOM have no TLS yet: what they carry can be read on the way", do
-    )

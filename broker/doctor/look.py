@@ -10,20 +10,31 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from broker.doctor.encryption import Pem
 from broker.doctor.judge import Port
 from broker.errors import DeliveryError
 from broker.net import echo_scu
+from broker.net.certificate import validities
+from broker.net.tls import PeerTls
 from broker.net.web_client import WebClient
 from broker.net.web_peer import WebPeer
 
 _SYNCS: Final = 31
 _LISTEN: Final = "0A"
 """`TCP_LISTEN` in `/proc/net/tcp`."""
+
+PEM_OPTIONS: Final[Mapping[str, Literal["certificate", "authorities", "key"]]] = {
+    "certificate_file": "certificate",
+    "key_file": "key",
+    "ca_file": "authorities",
+    "client_ca_file": "authorities",
+}
+"""What the options name."""
 
 _PATIENCE: Final = 5.0
 """Seconds that a destination gets to connect, and to answer."""
@@ -112,9 +123,24 @@ def connects(host: str, port_: int) -> str:
     return ""
 
 
-def echoes(host: str, port_: int, *, called_aet: str, calling_aet: str) -> str:
+def echoes(host: str, port_: int, *, called_aet: str, calling_aet: str, tls: PeerTls | None = None) -> str:
     """C-ECHO; what went wrong, or nothing."""
-    return echo_scu.echo(host, port_, called_aet=called_aet, calling_aet=calling_aet, patience=_PATIENCE)
+    return echo_scu.echo(
+        host, port_, called_aet=called_aet, calling_aet=calling_aet, patience=_PATIENCE, tls=tls
+    )
+
+
+def pem(option: str, path: str) -> Pem:
+    """A file of certificates, or a key, which is not read. Raises `OSError`, or `ValueError`: it holds none."""
+    kind = PEM_OPTIONS[option.rpartition(".")[2]]
+    file = Path(path)
+    return Pem(
+        option=option,
+        path=path,
+        kind=kind,
+        mode=file.stat().st_mode,
+        validities=() if kind == "key" else validities(file.read_text(encoding="ascii", errors="replace")),
+    )
 
 
 def searches(peer: WebPeer) -> str:

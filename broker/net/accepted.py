@@ -11,6 +11,7 @@ PS3.8 7, 9.2 (upper layer service and states, as acceptor), 9.3.4, 9.3.8 (why it
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from broker.dicom import negotiation, pdu
 from broker.dicom.command import C_CANCEL, N_EVENT_REPORT, RESPONSE, Message, MessageReader, dataset_pdus
 from broker.errors import RemoteProtocolError
+from broker.net import heard
 from broker.net.action_scu import Call
 from broker.net.service import Peer
 from broker.net.serving import Serving
@@ -141,6 +143,11 @@ class Association:
         except TimeoutError:
             if self._established:
                 self._abort(_USER, 0, why="the peer took too long")
+        except ssl.SSLError as exc:
+            # No A-ABORT: what TLS has to say of it (alert, RFC 8446 6.2) has left already.
+            self._give_seat()
+            logger.warning("connection from %s broken off: %s", self._peer.host, heard.reason(exc))
+            self.layer.write_last(b"")
         except OSError:  # the peer is gone, or this server goes
             if self._established and self._stopping():
                 self.layer.write_last(pdu.abort())

@@ -1,33 +1,32 @@
-"""The listening socket below `broker.net.association`: a thread for each connection, from a pool that grows as needed.
+"""A listening socket below `broker.net.association`: a thread for each connection, from a pool that grows as needed.
 
 Threads that have nothing to do wait in `accept` themselves, so that a connection is not handed over; the one that takes
 the last place leaves another one waiting. The thread is the connection's alone: a peer that is silent, or shakes hands
 for ever, holds nothing but it, and where no thread is left the one that has been silent longest gives it up. Who may
-associate is not decided here, only how many.
+associate is not decided here, and how many of whom is `broker.net.seats`'.
 
-PS3.8 9.1.4 (transport connection).
+PS3.8 9.1.4 (transport connection), PS3.15 B.12 (a port of its own for TLS).
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from broker.net.accepted import Association, Times
-from broker.net.service import Peer
+from broker.net.seats import REFUSALS, Seats
+from broker.net.tls import Renewed
+from broker.net.transport import Plain, Secure
 from broker.net.upper_layer import UpperLayer
 
 if TYPE_CHECKING:
     from broker.net.association import AssociationServer
 
 logger = logging.getLogger(__name__)
-
-REFUSALS = 64
-"""Connections beyond the associations that may be: they negotiate or are refused. More wait in the kernel."""
 
 _BACKLOG = 1024
 SPARE = 32
@@ -49,34 +48,35 @@ class Acceptor:
         host: str,
         port: int,
         *,
-        max_associations: int,
-        max_per_peer: int | None,
+        seats: Seats,
         max_pdu: int,
         times: Times,
+        tls: Renewed | None = None,
     ) -> None:
-        """`max_per_peer`: associations at once of one calling AE title, and of one host; None: as many as there are."""
+        """`seats`: those of every port of the server. `tls`: whose connections these are; None: plain ones."""
         self._server = server
         self._host, self._wanted_port = host, port
-        # Without one, a limit that nobody can reach: there are no more connections.
-        self._most, self._most_of_one = max_associations, max_per_peer or max_associations + REFUSALS
+        self._seats = seats
+        self._tls = tls
         self._max_pdu = max_pdu
         self._times = times
         self._listener: socket.socket | None = None
         self._stopping = threading.Event()
-        # Guards what follows; notified whenever a connection has ended.
-        self._changed = threading.Condition()
-        self._living: dict[Association, Peer | None] = {}
-        """Connections, with the peer that has a seat."""
-        self._hosts: Counter[str] = Counter()
+        self._changed = seats.changed
+        """Guards what follows."""
+        self._living: dict[Association, None] = {}
+        """Connections of this port, the oldest first."""
         self._threads = self._waiting = 0
 
     @property
     def port(self) -> int:
-        """Where it listens, 0 when it does not."""
-        return int(self._listener.getsockname()[1]) if self._listener else 0
+        """Where it listens; what was asked for when it does not."""
+        return int(self._listener.getsockname()[1]) if self._listener else self._wanted_port
 
     def start(self) -> None:
-        """Opens the port; `OSError` when it cannot be had."""
+        """Opens the port; `OSError` when it cannot be had, or its certificate cannot be used."""
+        if self._tls is not None:
+            self._tls.context()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._listener = socket.create_server(
             (self._host, self._wanted_port), family=family, backlog=_BACKLOG
@@ -85,30 +85,29 @@ class Acceptor:
         with self._changed:
             self._add_thread(self._listener)
 
-    def stop(self, grace: float) -> None:
-        """Ends idle associations at once, those that serve after their request, all after `grace` seconds."""
+    def stop_accepting(self) -> bool:
+        """Closes the port, and ends associations that are idle; whether it was open."""
         if self._listener is None:
-            return
+            return False
         listener, self._listener = self._listener, None
         self._stopping.set()
         listener.shutdown(socket.SHUT_RDWR)  # wakes the threads that wait in accept
         listener.close()
-        deadline = time.monotonic() + grace
         with self._changed:
             for association in self._living:
                 if association.idle:
                     association.layer.end_reading()
+        return True
+
+    def end(self, deadline: float) -> None:
+        """Waits for those that serve, and ends them once it is too late."""
+        with self._changed:
             self._changed.wait_for(lambda: not self._living, max(0.0, deadline - time.monotonic()))
             for association in self._living:
                 association.layer.end_reading()
             self._changed.wait_for(lambda: not self._living, _CUT_AFTER)
             for association in self._living:
                 association.layer.cut()
-
-    def associations(self, calling_aet: str) -> list[Association]:
-        """Those that a peer has open."""
-        with self._changed:
-            return [a for a, peer in self._living.items() if peer and peer.calling_aet == calling_aet]
 
     def _add_thread(self, listener: socket.socket) -> None:
         self._threads += 1
@@ -123,13 +122,15 @@ class Acceptor:
             with self._changed:
                 self._waiting -= 1
                 if not self._waiting:
-                    if self._threads < self._most + REFUSALS:
+                    if self._threads < self._seats.most + REFUSALS:
                         self._add_thread(listener)
                     else:
                         self._make_room()
             try:
-                with transport:
-                    self._serve(transport, address)
+                with transport, self._secured(transport) as secured:
+                    self._serve(secured, address)
+            except ConnectionError:
+                pass  # as a look whether the port is open ends
             except Exception:
                 logger.exception("connection could not be served")
             with self._changed:
@@ -170,45 +171,36 @@ class Acceptor:
             return transport, (address[0], address[1])
         return None
 
+    def _secured(self, transport: socket.socket) -> socket.socket:
+        """The connection in TLS, where this is its port, before anything is said. `ConnectionError`: it is gone."""
+        if self._tls is None:
+            return transport
+        context = self._tls.context()
+        try:
+            transport.getpeername()  # `ssl` asks too, but then has taken the connection and does not close it
+            return context.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            raise ConnectionResetError("closed by the peer") from error
+
     def _serve(self, transport: socket.socket, address: tuple[str, int]) -> None:
         host = address[0]
-        layer = UpperLayer(transport, max_pdu=self._max_pdu, timeout=self._times.network)
+        over = Secure(transport) if isinstance(transport, ssl.SSLSocket) else Plain(transport)
         association = Association(
             self._server,
-            layer,
+            UpperLayer(over, max_pdu=self._max_pdu, timeout=self._times.network),
             address,
             times=self._times,
-            take_seat=lambda peer: self._take_seat(association, peer),
-            give_seat=lambda: self._give_seat(association),
+            take_seat=lambda peer: self._seats.take(association, peer),
+            give_seat=lambda: self._seats.give(association),
             stopping=self._stopping.is_set,
         )
         with self._changed:
-            # Silent ones too are counted: one host alone must not use up the threads.
-            full = self._hosts[host] >= self._most_of_one + REFUSALS // 2
-            if self._stopping.is_set() or full:
+            if self._stopping.is_set() or not self._seats.enter(host):
                 return
-            self._hosts[host] += 1
             self._living[association] = None
         try:
             association.run()
         finally:
             with self._changed:
                 del self._living[association]
-                self._hosts -= Counter((host,))
-                self._changed.notify_all()
-
-    def _take_seat(self, association: Association, peer: Peer) -> str:
-        with self._changed:
-            seated = [other for other in self._living.values() if other is not None]
-            if len(seated) >= self._most:
-                return "too many associations"
-            if sum(other.calling_aet == peer.calling_aet for other in seated) >= self._most_of_one:
-                return "too many associations of this AE title"
-            if sum(other.host == peer.host for other in seated) >= self._most_of_one:
-                return "too many associations of this host"
-            self._living[association] = peer
-            return ""
-
-    def _give_seat(self, association: Association) -> None:
-        with self._changed:
-            self._living[association] = None
+                self._seats.leave(association)

@@ -15,6 +15,7 @@ from broker.dicom.attributes import Attributes
 from broker.dicom.encode import encode
 from broker.errors import DeliveryError, PermanentDeliveryError
 from broker.net.requestor import Requestor
+from broker.net.tls import PeerTls
 
 _SYNTAXES = (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
 
@@ -29,6 +30,7 @@ class Place:
     calling_aet: str
     connect_timeout: float = 5.0
     response_timeout: float = 60.0
+    tls: PeerTls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ def _association(
         response_timeout=place.response_timeout,
         max_pdu=pdu.MAX_PDU,
         serves=(sop_class_uid,) if serves else (),
+        tls=place.tls,
     )
     context = next((context for context in contexts if context in association.accepted), None)
     if context is None or (serves and association.roles.get(sop_class_uid) is False):

@@ -1,4 +1,4 @@
-"""The DICOM association server: one port, many services.
+"""The DICOM association server: many services on one port, and on another one in TLS.
 
 Services (`broker.net.service`) get a request and the peer and give answers. What a query or an object means
 is their business, and so is durability. Nothing of the layer below (`broker.net.acceptor`) shows through, so that it
@@ -11,10 +11,11 @@ PS3.7 9 (DIMSE-C services), 10 (DIMSE-N services), PS3.8 7 (association establis
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from broker.net.accepted import Times
 from broker.net.acceptor import Acceptor
 from broker.net.action_scu import Call
 from broker.net.incoming import PART
+from broker.net.seats import Seats
 from broker.net.service import (
     PRIVATE_STORAGE,
     STORAGE_SOP_CLASSES,
@@ -41,6 +43,7 @@ from broker.net.service import (
     StoreRequest,
     StoreService,
 )
+from broker.net.tls import ListenerTls, Renewed
 
 __all__ = [
     "STORAGE_SOP_CLASSES",
@@ -120,6 +123,8 @@ class AssociationServer:
         max_pdu: int = MAX_PDU,
         network_timeout: float = NETWORK_TIMEOUT,
         negotiation_timeout: float = NEGOTIATION_TIMEOUT,
+        tls: ListenerTls | None = None,
+        tls_host: str = "",
     ) -> None:
         """`port` 0 takes a free one. `spool`: a folder of this server alone, on the file system of the
         archive.
@@ -129,11 +134,11 @@ class AssociationServer:
         for each object that is answered A700. `max_per_peer`: of `max_associations`, for one calling AE title and
         for one host; None: all of them. `acknowledges_identity`: a user identity, which nobody checks, is confirmed
         where the peer asks for that. Time-outs in seconds: of silence within an association, and from connecting to
-        the A-ASSOCIATE-RQ.
+        the A-ASSOCIATE-RQ, the handshake of TLS included. `tls`: the port of DICOM over TLS, at
+        `tls_host` or else at `host`.
         """
         self.ae_title = ae_title
         self.spool = spool
-        self._port = port
         self._admit = admit
         self._turned_away = turned_away
         self.check_room = check_room
@@ -144,15 +149,18 @@ class AssociationServer:
         self.max_pdu = max_pdu
         self.acknowledges_identity = acknowledges_identity
         self._known = lru_cache(maxsize=_KNOWN)(self._negotiated)
-        self._acceptor = Acceptor(
+        seats = Seats(max_associations=max_associations, max_per_peer=max_per_peer)
+        accepting = partial(
+            Acceptor,
             self,
-            host,
-            port,
-            max_associations=max_associations,
-            max_per_peer=max_per_peer,
+            seats=seats,
             max_pdu=max_pdu,
             times=Times(negotiation=negotiation_timeout, network=network_timeout),
         )
+        self._seats = seats
+        self._plain = accepting(host, port)
+        self._secure = accepting(tls_host or host, tls.port, tls=Renewed(tls)) if tls is not None else None
+        self._acceptors = [self._plain, *filter(None, [self._secure])]
 
     def register(self, service: Service) -> None:
         """Hosts the service. Before `start`; `LocalProtocolError` when one of its SOP classes is taken."""
@@ -172,19 +180,31 @@ class AssociationServer:
     @property
     def port(self) -> int:
         """Where it listens; what was asked for before `start`."""
-        return self._acceptor.port or self._port
+        return self._plain.port
+
+    @property
+    def tls_port(self) -> int:
+        """Where it listens in TLS, what was asked for before `start`; 0 where it does not."""
+        return self._secure.port if self._secure is not None else 0
 
     def start(self) -> None:
-        """Opens the port and accepts. `OSError` when the port or the spool folder cannot be had."""
+        """Opens the ports and accepts. `OSError` when one of them or the spool folder cannot be had."""
         self.spool.mkdir(parents=True, exist_ok=True)
         # Of a process that died: never answered, so never promised.
         for leftover in self.spool.glob(f"*{PART}"):
             leftover.unlink()
-        self._acceptor.start()
+        try:
+            for acceptor in self._acceptors:
+                acceptor.start()
+        except OSError:
+            self.stop(0)
+            raise
 
     def stop(self, grace: float = 5.0) -> None:
         """Stops accepting, lets served requests end within `grace` seconds, aborts the rest. Idempotent."""
-        self._acceptor.stop(grace)
+        deadline = time.monotonic() + grace
+        for acceptor in [one for one in self._acceptors if one.stop_accepting()]:
+            acceptor.end(deadline)
 
     def report(self, calling_aet: str, call: Call, patience: float) -> int | None:
         """Tells a peer by N-EVENT-REPORT on an association that it has open with this server; from any thread.
@@ -192,7 +212,7 @@ class AssociationServer:
         The status that it answered; None where it has none open for the SOP class, or did not answer within
         `patience` seconds. Then it may have been told.
         """
-        statuses = (one.report(call, patience) for one in self._acceptor.associations(calling_aet))
+        statuses = (one.report(call, patience) for one in self._seats.of(calling_aet))
         return next((status for status in statuses if status is not None), None)
 
     # --- for the layer below ---

@@ -5,9 +5,12 @@ from __future__ import annotations
 from broker.dicom import pdu, status, uid
 from broker.errors import DeliveryError
 from broker.net.requestor import Requestor
+from broker.net.tls import PeerTls
 
 
-def echo(host: str, port: int, *, called_aet: str, calling_aet: str, patience: float) -> str:
+def echo(
+    host: str, port: int, *, called_aet: str, calling_aet: str, patience: float, tls: PeerTls | None = None
+) -> str:
     """What went wrong, or nothing. `patience` in seconds, of each wait."""
     context = pdu.Context(uid.VERIFICATION, uid.IMPLICIT_LITTLE_ENDIAN)
     try:
@@ -20,6 +23,7 @@ def echo(host: str, port: int, *, called_aet: str, calling_aet: str, patience: f
             connect_timeout=patience,
             response_timeout=patience,
             max_pdu=16384,
+            tls=tls,
         )
         if context not in association.accepted:
             association.release()

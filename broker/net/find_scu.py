@@ -13,6 +13,7 @@ from broker.dicom.dataset import from_dataset
 from broker.dicom.encode import encode
 from broker.errors import RemoteProtocolError, TransientDeliveryError
 from broker.net.kept import KeptAssociation
+from broker.net.tls import PeerTls
 
 
 class FindScu:
@@ -28,6 +29,7 @@ class FindScu:
         sop_class_uid: str = uid.WORKLIST_FIND,
         connect_timeout: float = 5.0,
         response_timeout: float = 60.0,
+        tls: PeerTls | None = None,
     ) -> None:
         """Times in seconds; `response_timeout` bounds the wait for each answer."""
         self._kept = KeptAssociation(
@@ -38,6 +40,7 @@ class FindScu:
             calling_aet=calling_aet,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
+            tls=tls,
         )
 
     def find(self, query: Attributes, *, most: int | None = None) -> list[Attributes]:

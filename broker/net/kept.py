@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from broker.dicom import pdu, uid
 from broker.errors import PermanentDeliveryError
 from broker.net.requestor import Requestor
+from broker.net.tls import PeerTls
 
 
 class KeptAssociation:
@@ -27,6 +28,7 @@ class KeptAssociation:
         connect_timeout: float,
         response_timeout: float,
         storing: Sequence[pdu.Context] = (),
+        tls: PeerTls | None = None,
     ) -> None:
         """Times in seconds; `response_timeout` bounds the wait for each answer. `storing`: contexts in which the peer
         may send objects back (PS3.4 C.5.3)."""
@@ -39,6 +41,7 @@ class KeptAssociation:
             for syntax in (uid.EXPLICIT_LITTLE_ENDIAN, uid.IMPLICIT_LITTLE_ENDIAN)
         )
         self._storing = tuple(storing)
+        self._tls = tls
         self._association: Requestor | None = None
 
     @contextlib.contextmanager
@@ -79,5 +82,6 @@ class KeptAssociation:
             response_timeout=self._response_timeout,
             max_pdu=pdu.MAX_PDU,
             serves=tuple(dict.fromkeys(context.abstract_syntax for context in self._storing)),
+            tls=self._tls,
         )
         return self._association

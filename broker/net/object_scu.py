@@ -9,6 +9,7 @@ from typing import Literal
 
 from broker.dicom import pdu
 from broker.net.kept import KeptAssociation
+from broker.net.tls import PeerTls
 
 
 class ObjectScu:
@@ -24,6 +25,7 @@ class ObjectScu:
         calling_aet: str,
         connect_timeout: float = 5.0,
         response_timeout: float = 60.0,
+        tls: PeerTls | None = None,
     ) -> None:
         """Times in seconds; `response_timeout` bounds the wait for each answer."""
         self._kept = KeptAssociation(
@@ -34,6 +36,7 @@ class ObjectScu:
             calling_aet=calling_aet,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
+            tls=tls,
         )
 
     def syntax(self) -> str:

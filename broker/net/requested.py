@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from broker.dicom import pdu
 from broker.errors import TransientDeliveryError, UnreachableError
 from broker.net.heard import heard, reason
+from broker.net.tls import PeerTls, say_goodbye
 from broker.net.unsent import forget_unsent
 
 # Responses are a few hundred bytes; a longer PDU is not one.
@@ -44,8 +46,11 @@ class Requested:
         response_timeout: float,
         max_pdu: int,
         serves: Collection[str] = (),
+        tls: PeerTls | None = None,
     ) -> None:
-        """`serves`: SOP classes of which this side would be the SCP; what was said to that is in `roles`."""
+        """`serves`: SOP classes of which this side would be the SCP; what was said to that is in `roles`. `tls`: unless
+        it is None, nothing is said before the peer has shown a certificate that is trusted; `connect_timeout` bounds
+        that too."""
         self.accepted: dict[pdu.Context, int] = {}
         """Accepted contexts and their ids."""
         self.roles: Mapping[str, bool] = {}
@@ -53,6 +58,11 @@ class Requested:
         self._response_timeout = response_timeout
         try:
             self._socket = socket.create_connection((host, port), timeout=connect_timeout)
+            if tls is not None:
+                self._socket = tls.secured(self._socket, host)
+        except ssl.SSLCertVerificationError as error:
+            why = f"the certificate of {host}:{port} is not trusted: {error.verify_message}"
+            raise UnreachableError(why) from error
         except OSError as error:
             raise UnreachableError(f"no connection to {host}:{port}: {reason(error)}") from error
         forget_unsent(self._socket)
@@ -69,7 +79,14 @@ class Requested:
                 serves=serves,
             )
         )
-        kind, body = self._read_pdu(time.monotonic() + response_timeout)
+        try:
+            kind, body = self._read_pdu(time.monotonic() + response_timeout)
+        except TransientDeliveryError as error:
+            # In TLS 1.3 a server says only now that it wants another certificate, or one at all.
+            if isinstance(error.__cause__, ssl.SSLError):
+                why = f"no connection to {host}:{port}: {reason(error.__cause__)}"
+                raise UnreachableError(why) from error
+            raise
         if kind == pdu.ASSOCIATE_RJ:
             self._close()
             why = pdu.describe_rejection(body)
@@ -96,7 +113,7 @@ class Requested:
             kind, _ = self._read_pdu(time.monotonic() + _RELEASE_TIMEOUT)
             if kind == pdu.RELEASE_RQ:
                 self._write(pdu.release_rp())
-                forget_unsent(self._socket, False)
+                self._part()
         self._close()
         return False
 
@@ -111,7 +128,7 @@ class Requested:
                     break
                 # Both sides asked at once: the requestor answers first (PS3.8 7.2.2.7).
                 self._write(pdu.release_rp())
-            forget_unsent(self._socket, False)
+            self._part()
         self._close()
 
     def abort(self) -> None:
@@ -182,6 +199,11 @@ class Requested:
             self._close()
             raise TransientDeliveryError(f"association broke while waiting: {reason(error)}") from error
         return data
+
+    def _part(self) -> None:
+        """Before the close of what ended in order."""
+        forget_unsent(self._socket, False)
+        say_goodbye(self._socket)
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):

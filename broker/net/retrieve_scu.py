@@ -34,6 +34,7 @@ from broker.net.kept import KeptAssociation
 from broker.net.requestor import MAX_CONTEXTS
 from broker.net.retrieved import Receiver, Take, proposed
 from broker.net.store_scu import PERMANENT
+from broker.net.tls import PeerTls
 
 Level = Literal["STUDY", "SERIES", "IMAGE"]
 
@@ -123,6 +124,7 @@ class RetrieveScu:
     connect_timeout: float = 5.0
     response_timeout: float = 60.0
     patience: float = 300.0
+    tls: PeerTls | None = None
     _find: FindScu = field(init=False, repr=False)
     _move: KeptAssociation = field(init=False, repr=False)
 
@@ -135,6 +137,7 @@ class RetrieveScu:
             sop_class_uid=uid.STUDY_ROOT_FIND,
             connect_timeout=self.connect_timeout,
             response_timeout=self.response_timeout,
+            tls=self.tls,
         )
         self._move = self._association(uid.STUDY_ROOT_MOVE)
 
@@ -244,6 +247,7 @@ class RetrieveScu:
             connect_timeout=self.connect_timeout,
             response_timeout=self.response_timeout,
             storing=storing,
+            tls=self.tls,
         )
 
 

@@ -36,6 +36,7 @@ from broker.dicom import pdu, status, uid
 from broker.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from broker.net.instance_file import opened
 from broker.net.requestor import MAX_CONTEXTS, Requestor
+from broker.net.tls import PeerTls
 
 PERMANENT = frozenset(
     (0x0106, 0x0111, 0x0112, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0121, 0x0122, 0x0210, 0x0211, 0x0212)
@@ -67,6 +68,7 @@ class StoreScu:
         response_timeout: float = 60.0,
         idle_timeout: float = 30.0,
         max_pdu: int = pdu.MAX_PDU,
+        tls: PeerTls | None = None,
     ) -> None:
         """Times in seconds. `response_timeout` bounds each wait for the peer to read or to answer,
         `idle_timeout` the life of an association nobody uses. `max_pdu` is the longest PDU either way."""
@@ -75,6 +77,7 @@ class StoreScu:
         self._connect_timeout, self._response_timeout = connect_timeout, response_timeout
         self._idle_timeout = idle_timeout
         self._max_pdu = max_pdu
+        self._tls = tls
         self._lock = threading.Lock()
         self._association: Requestor | None = None
         # Contexts to propose at the next opening, in the order of their last use.
@@ -154,6 +157,7 @@ class StoreScu:
             connect_timeout=self._connect_timeout,
             response_timeout=self._response_timeout,
             max_pdu=self._max_pdu,
+            tls=self._tls,
         )
         self._last_use = time.monotonic()
         self._watch(self._idle_timeout)

@@ -7,18 +7,14 @@ between. PS3.8 9.1 (transport connection), 9.3.1 (PDU structure).
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import time
 
 from broker.dicom import pdu
+from broker.net.transport import Transport
 
 LONGEST_ASSOCIATE = 1 << 20
 """Bytes of an A-ASSOCIATE-RQ: 128 contexts with 40 transfer syntaxes each stay below 200 kB."""
-
-# A peer as shipped writes a message in two pieces, and holds the second back until the first is acknowledged (Nagle);
-# Linux would acknowledge only after 40 ms, for each message. The option does not last, so it is set for each read.
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 _GATHER, _GATHERED = 0.002, 64
 """Seconds after a write in which others wait for company, and how many at most."""
@@ -49,27 +45,23 @@ class UpperLayer:
     """The connection of one association. One thread reads and writes; another may `end_reading` or `cut`.
 
     What reads and writes raises `OSError` when the connection is gone (`ConnectionError`) or the peer took too long
-    (`TimeoutError`).
+    (`TimeoutError`); reading the request also `ssl.SSLError`, where there is to be TLS and the two do not agree.
     """
 
-    def __init__(self, transport: socket.socket, *, max_pdu: int, timeout: float) -> None:
+    def __init__(self, transport: Transport, *, max_pdu: int, timeout: float) -> None:
         """`timeout`: seconds in which a PDU that has begun must be here, and in which what is written must be taken."""
-        # Waited for by `poll`: a time-out of `socket` takes one more turn through the interpreter's lock.
-        transport.setblocking(False)
-        self._socket = transport
+        self._transport = transport
         self._timeout = timeout
         self._longest = max_pdu + _MARGIN
         self._buffer = memoryview(bytearray(_FIRST_BUFFER))
         self._start = self._end = 0
         self._gathered: list[bytes] = []
         self._written = 0.0
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(transport, select.POLLIN)
-        self._writable.register(transport, select.POLLOUT)
-        transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_request(self, deadline: float) -> bytes:
-        """The body of the A-ASSOCIATE-RQ, which all of has to come before the deadline (PS3.8 9.1.5, ARTIM)."""
+        """The body of the A-ASSOCIATE-RQ, which all of has to come before the deadline (PS3.8 9.1.5, ARTIM), after the
+        handshake of TLS."""
+        self._transport.open(deadline)
         kind, length = self._head(deadline)
         if kind != pdu.ASSOCIATE_RQ:
             raise Violation(UNEXPECTED_PDU, f"PDU of type {kind} instead of an A-ASSOCIATE-RQ")
@@ -100,14 +92,14 @@ class UpperLayer:
 
     def pending(self) -> bool:
         """Whether something has come: bytes, or the end of the connection."""
-        return self._start < self._end or bool(self._readable.poll(0))
+        return self._start < self._end or self._transport.arrived()
 
     def write(self, data: bytes = b"") -> None:
         """Writes it after what has been gathered."""
         self._gathered.append(data)
         whole = b"".join(self._gathered)
         self._gathered.clear()
-        self._send(whole, time.monotonic() + self._timeout)
+        self._transport.send(whole, time.monotonic() + self._timeout)
         self._written = time.monotonic()
 
     def gather(self, data: bytes) -> bool:
@@ -126,21 +118,19 @@ class UpperLayer:
         """Our last word; then the peer closes, or has it done for it."""
         deadline = time.monotonic() + _LINGER
         with contextlib.suppress(OSError):
-            self._send(data, deadline)
-            self._socket.shutdown(socket.SHUT_WR)
+            self._transport.send(data, deadline)
+            self._transport.finish()
             while True:
                 self._start = self._end = 0
                 self._fill(deadline)
 
     def end_reading(self) -> None:
         """From another thread: what reads finds the connection's end, what is being written still goes out."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RD)
+        self._transport.shut(socket.SHUT_RD)
 
     def cut(self) -> None:
         """From another thread: neither reads nor writes go on."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._transport.shut(socket.SHUT_RDWR)
 
     def _head(self, deadline: float) -> tuple[int, int]:
         while self._end - self._start < pdu.HEADER_LENGTH:
@@ -168,24 +158,7 @@ class UpperLayer:
             rest = self._end - self._start
             self._buffer[:rest] = self._buffer[self._start : self._end]
             self._start, self._end = 0, rest
-        if _QUICKACK is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        _wait(self._readable, deadline)
-        count = self._socket.recv_into(self._buffer[self._end :])
+        count = self._transport.receive(self._buffer[self._end :], deadline)
         if not count:
             raise ConnectionResetError("closed by the peer")
         self._end += count
-
-    def _send(self, data: bytes, deadline: float) -> None:
-        left = memoryview(data)
-        while left:
-            try:
-                left = left[self._socket.send(left) :]
-            except BlockingIOError:
-                _wait(self._writable, deadline)
-
-
-def _wait(poll: select.poll, deadline: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0 or not poll.poll(left * 1000):
-        raise TimeoutError("the peer took too long")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from broker.adapter import Options
-from broker.scalars import Duration, Secret, Text, as_written
+from broker.scalars import Duration, FileName, Secret, Text, as_written
 
 
 def _url(value: str) -> str:
@@ -23,16 +22,6 @@ def _url(value: str) -> str:
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("must be the address only: secrets have options of their own")
     return value.rstrip("/")
-
-
-def _file(value: str, info: ValidationInfo) -> str:
-    """Relative to the settings file."""
-    if not value:
-        return value
-    path = Path((info.context or {}).get("folder", "."), value)
-    if not path.is_file():
-        raise ValueError("the file is not there")
-    return str(path)
 
 
 def _in_header(value: SecretStr) -> SecretStr:
@@ -54,7 +43,7 @@ class WebPeer(Options):
     )
     user: Text = Field(default="", description="User name, where it wants name and password.")
     password: Secret = Field(default=SecretStr(""), description="The user's password.")
-    ca_file: Annotated[Text, AfterValidator(_file)] = Field(
+    ca_file: FileName = Field(
         default="",
         description="PEM file of the authorities that may sign its certificate, relative to this file. Empty: those"
         " that the machine trusts.",

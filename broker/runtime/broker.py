@@ -135,7 +135,7 @@ class Broker:
             fence=lambda tx: self._leader.fence(tx),
         )
         self._dicom = AssociationServer(
-            settings.broker.bind,
+            settings.dicom_bind,
             settings.broker.dicom.port,
             ae_title=settings.broker.dicom.ae_title,
             spool=settings.node_folder / spool.INCOMING,
@@ -147,6 +147,8 @@ class Broker:
             max_associations=settings.broker.dicom.max_associations,
             max_per_peer=settings.broker.dicom.max_associations_per_peer,
             acknowledges_identity=settings.broker.dicom.user_identity == "acknowledge",
+            tls=settings.broker.dicom.tls,
+            tls_host=settings.broker.bind,
         )
         self._intake = JournalIntake(self._database, self._committed, _alert, self._rooms[0].check)
         self._inbound: list[Inbound] = []
@@ -179,8 +181,7 @@ class Broker:
             with _opening(" ".join(inbound.addresses)):
                 await inbound.start()
         if self._hosts_dicom:
-            bind = self._configured.settings.broker.bind
-            with _opening(f"dicom://{bind}:{self._dicom.port}"):
+            with _opening(" ".join(self._dicom_addresses)):
                 await asyncio.to_thread(self._dicom.start)
         if "router" in self._roles:
             self._retention.rounds.start()
@@ -220,9 +221,9 @@ class Broker:
         """Where the broker listens."""
         for inbound in self._inbound:
             yield from inbound.addresses
-        broker = self._configured.settings.broker
         if self._hosts_dicom:
-            yield f"dicom://{broker.bind}:{self._dicom.port} (AE title {broker.dicom.ae_title})"
+            for address in self._dicom_addresses:
+                yield f"{address} (AE title {self._dicom.ae_title})"
         yield self._web.address
 
     def why_not_ready(self) -> str:
@@ -245,6 +246,13 @@ class Broker:
     def status(self) -> dict[str, Any]:
         """The state as `broker status` shows it."""
         return {**figures.status(self._database.read()), "here": self._routes.status()}
+
+    @property
+    def _dicom_addresses(self) -> Iterator[str]:
+        settings = self._configured.settings
+        yield f"dicom://{settings.dicom_bind}:{self._dicom.port}"
+        if settings.broker.dicom.tls is not None:
+            yield f"dicom-tls://{settings.broker.bind}:{self._dicom.tls_port}"
 
     @property
     def _hosts_dicom(self) -> bool:

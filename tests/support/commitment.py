@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
-from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
 
 from broker.dicom import part10, uid
 from broker.dicom.attributes import Attributes
@@ -50,7 +54,14 @@ class Device:
     `heard` are (on which: new or same, Event Type ID, event information) in order.
     """
 
-    def __init__(self, aet: str = "CT1_STO", *, port: int = 0, takes_role: bool = True) -> None:
+    def __init__(
+        self,
+        aet: str = "CT1_STO",
+        *,
+        port: int = 0,
+        takes_role: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.aet = aet
         self.port = port or free_port()
         self.answers: list[int] = []
@@ -58,14 +69,18 @@ class Device:
         self._heard: list[tuple[str, int, Dataset]] = []
         self._changed = threading.Condition()
         self._takes_role = takes_role
+        self._tls = tls
         self._server: Any = None
 
     def start(self) -> None:
         """Listens for reports."""
         ae = AE(self.aet)
+        ae.add_supported_context(Verification)
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=self._takes_role)
         handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: self._hear("new", event))]
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=handlers, ssl_context=self._tls
+        )
 
     def stop(self) -> None:
         if self._server is not None:

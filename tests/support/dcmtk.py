@@ -88,9 +88,9 @@ class Dcmtk:
         statuses = re.findall(r"Received Store Response \((.*)\)", output)
         return Outcome(returncode=code, statuses=tuple(statuses), output=output)
 
-    def echo(self, port: int) -> Outcome:
+    def echo(self, port: int, *options: str) -> Outcome:
         """`echoscu`: C-ECHO."""
-        code, output = self._run("echoscu", port, ["-v"], [])
+        code, output = self._run("echoscu", port, ["-v", *options], [])
         statuses = re.findall(r"Received Echo Response \((.*)\)", output)
         return Outcome(returncode=code, statuses=tuple(statuses), output=output)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -44,6 +45,7 @@ class Scu:
         called: str = "BROKER",
         host: str = "127.0.0.1",
         timeout: float = 30.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._buffer, self._taken = b"", 0
         self._message_id = 0
@@ -51,6 +53,8 @@ class Scu:
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if tls is not None:
+                self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
             self._socket.sendall(associate_rq(contexts, calling, called))
             kind, body = self._pdu()
             if kind != 2:

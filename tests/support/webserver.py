@@ -6,13 +6,9 @@ import contextlib
 import json
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
-
-from tests.support.needs import needs
 
 
 class Request:
@@ -144,14 +140,3 @@ def stored(
     return json.dumps(
         {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
     ).encode()
-
-
-def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context for `localhost`, and the file that makes a client trust it."""
-    key, file = folder / "key.pem", folder / "certificate.pem"
-    command = [needs("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*command, "-keyout", key, "-out", file], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
-    return context, file

@@ -12,6 +12,7 @@ import yaml
 from broker import settings
 from broker.errors import ConfigError
 from broker.settings import Settings, load
+from tests.support.certificates import Authority
 from tests.support.shared import REPOSITORY
 
 CONFIG = REPOSITORY / "config" / "broker.yaml"
@@ -324,6 +325,43 @@ def test_an_archive_that_is_no_destination_is_told_at_its_place(write: Write) ->
 
     assert "no destination is called 'ep'" in fault
     assert "epj" in fault
+
+
+TLS = "dicom: { port: 11112, tls: { certificate_file: tls/own.pem, key_file: tls/own.key%s } }"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with a certificate and its key, beside the settings."""
+    issued = Authority(tmp_path / "tls").issue("own")
+    return issued.key.parent
+
+
+def test_tls_has_a_port_of_its_own_and_files_beside_the_settings(write: Write, own: Path) -> None:
+    plain = "dicom: { port: 11112 }"
+    found = load(write((plain, TLS % "")), env={})
+
+    tls = found.broker.dicom.tls
+    assert tls is not None
+    assert (tls.port, tls.certificate_file, tls.only) == (2762, str(own / "own.pem"), False)
+    assert faults(write((plain, TLS % ", port: 11112"))) == [
+        "broker.yaml:2:8: $.dicom: tls.port: TLS has a port of its own, another one than `port`."
+    ]
+
+
+def test_where_only_tls_is_for_the_network_the_other_port_is_on_loopback(write: Write, own: Path) -> None:
+    for more, bound in (("", "0.0.0.0"), (", only: true", "127.0.0.1")):
+        dicom = TLS % more
+        found = load(write(("dicom: { port: 11112 }", f"bind: 0.0.0.0\n{dicom}")), env={})
+        assert (found.dicom_bind, found.broker.bind) == (bound, "0.0.0.0")
+
+
+def test_a_key_that_is_not_there_is_told_at_its_place(write: Write, own: Path) -> None:
+    (own / "own.key").unlink()
+
+    (fault,) = faults(write(("dicom: { port: 11112 }", TLS % "")))
+
+    assert fault == "broker.yaml:2:71: $.dicom.tls.key_file: the file is not there."
 
 
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:

@@ -15,6 +15,8 @@ from broker.cli.devices import command
 from broker.journal.intake import append
 from broker.runtime import journals
 from broker.settings import load
+from tests.support.certificates import certificate
+from tests.support.commitment import Device
 from tests.support.events import reception
 from tests.support.ports import free_port
 from tests.support.shared import REPOSITORY
@@ -71,6 +73,27 @@ def test_where_a_device_answers_may_stand_in_the_settings(tmp_path: Path) -> Non
 
     assert found.exit_code == 1
     assert f"no connection to 127.0.0.1:{number}" in found.output
+
+
+def test_a_device_that_speaks_tls_is_asked_in_it(tmp_path: Path) -> None:
+    context, authority = certificate(tmp_path)
+    device = Device(tls=context)
+    text = CONFIG.read_text(encoding="utf-8").replace("../routes", str(REPOSITORY / "routes"))
+    told = "    adapter: device-commitment\n"
+    assert told in text
+    tls = f"    tls: {{ ca_file: {authority}, server_name: localhost }}\n"
+    declared = f"devices: {{ CT*: {{ host: 127.0.0.1, port: {device.port}, tls: true }} }}\n"
+    other = tmp_path / "broker.yaml"
+    other.write_text(text.replace(told, told + tls) + declared, encoding="utf-8")
+
+    device.start()
+    try:
+        found = CliRunner().invoke(command, ["verify", "CT1_STO", "--config", str(other), "--format", "json"])
+    finally:
+        device.stop()
+
+    verdicts = {one["check"]: one["verdict"] for one in json.loads(found.output)["checks"]}
+    assert verdicts["echo"] == "pass", found.output
 
 
 def test_coverage_lists_every_device_with_its_five_columns() -> None:

@@ -29,7 +29,9 @@ from broker.conformance.facts import Facts
 from broker.dicom import keys, status
 from broker.net.association import ANSWERED
 from broker.net.service import STORAGE_SOP_CLASSES
+from broker.net.tls import ListenerTls, PeerTls
 from broker.settings import Settings
+from tests.support.certificates import Authority
 from tests.support.shared import REPOSITORY
 
 STATEMENTS = {"dicom": dicom.statement, "hl7": hl7.statement, "ihe": ihe.statement}
@@ -87,6 +89,25 @@ def test_no_address_and_no_patient_stands_in_it(shipped: Facts, which: str) -> N
 
 
 # --- DICOM ---
+
+
+def test_tls_is_stated_where_it_is_spoken_and_its_files_are_not(shipped: Facts, tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue()
+    files = {"certificate_file": str(issued.certificate), "key_file": str(issued.key)}
+    settings = shipped.configured.settings
+    listener = ListenerTls.model_validate({**files, "only": True})
+    secure = settings.broker.dicom.model_copy(update={"tls": listener})
+    settings = replace(settings, broker=settings.broker.model_copy(update={"dicom": secure}))
+    accepting = replace(shipped, configured=replace(shipped.configured, settings=settings))
+    page = markdown(dicom.statement(with_entry(accepting, "pacs", tls=PeerTls.model_validate(files))))
+    folded = " ".join(page.split())
+
+    assert "Associations are not encrypted" in markdown(dicom.statement(shipped))
+    assert "Associations are not encrypted" not in folded
+    assert "TLS 1.2 and TLS 1.3, no older ones" in folded
+    assert "port 2762, where clients need not have a certificate, and in the clear from the machine" in folded
+    assert "Called in TLS, with the server's name checked: pacs." in folded
+    assert str(tmp_path) not in page
 
 
 def test_every_class_that_is_served_is_in_the_overview(shipped: Facts) -> None:

@@ -13,10 +13,12 @@ from broker import settings
 from broker.doctor import checks
 from broker.doctor.checks import Scene
 from broker.doctor.finding import Finding
+from broker.net.tls import ListenerTls, PeerTls
 from broker.runtime.journals import journal_of
 from broker.runtime.roles import Role
 from broker.store import lease
 from broker.store.sqlite import SqliteDatabase, journal_file
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.shared import REPOSITORY
@@ -102,6 +104,49 @@ def test_a_spool_of_its_own_is_looked_at_and_one_that_is_not_mounted_is_a_fault(
     assert (missing.check, missing.state) == ("spool", "fault")
     assert (there[0].check, there[0].state) == ("spool", "ok")
     assert {"spool room", "spool fsync"} <= {finding.check for finding in there}
+
+
+def with_tls(scene: Scene, folder: Path) -> Scene:
+    """The same with a port of TLS, and a PACS that is called over it."""
+    authority = Authority(folder)
+    issued = authority.issue()
+    listener = ListenerTls(
+        port=free_port(), certificate_file=str(issued.certificate), key_file=str(issued.key), only=True
+    )
+    broker = scene.settings.broker
+    dicom = broker.dicom.model_copy(update={"port": free_port(), "tls": listener})
+    outbound = [
+        replace(one, config=one.config.model_copy(update={"tls": PeerTls(ca_file=str(authority.file))}))
+        if one.name == "pacs"
+        else one
+        for one in scene.settings.outbound
+    ]
+    changed = replace(
+        scene.settings, broker=broker.model_copy(update={"dicom": dicom}), outbound=tuple(outbound)
+    )
+    return replace(scene, settings=changed)
+
+
+def test_each_file_of_tls_is_told_of_and_one_that_is_gone(scene: Scene, tmp_path: Path) -> None:
+    changed = with_tls(scene, tmp_path / "tls")
+
+    _, *found = checks.certificates(changed)
+
+    assert [one.found.partition(":")[0] for one in found] == [
+        *("dicom.tls.certificate_file", "dicom.tls.key_file", "outbound.pacs.tls.ca_file"),
+    ]
+    assert [one.state for one in found] == ["warning", "ok", "warning"], "they are valid for two days"
+
+    (tmp_path / "tls" / "authority.pem").unlink()
+
+    gone = next(one for one in checks.certificates(changed) if one.state == "fault")
+    assert gone.found.startswith("outbound.pacs.tls.ca_file: ")
+
+
+def test_both_ports_of_dicom_are_looked_at(scene: Scene, tmp_path: Path) -> None:
+    found = checks.ports(with_tls(scene, tmp_path / "tls"))
+
+    assert {"port dicom", "port dicom.tls"} <= {one.check for one in found}
 
 
 @pytest.mark.parametrize(

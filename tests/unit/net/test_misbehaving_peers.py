@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from broker.dicom import status
 from broker.dicom.dataset import to_dataset
-from broker.net.acceptor import REFUSALS, SPARE
+from broker.net.acceptor import SPARE
 from broker.net.association import (
     STORAGE_SOP_CLASSES,
     ActionRequest,
@@ -26,6 +26,7 @@ from broker.net.association import (
     Peer,
     StoreRequest,
 )
+from broker.net.seats import REFUSALS
 from tests.support.dimse import (
     EXPLICIT,
     IMPLICIT,

@@ -1,18 +1,21 @@
-"""PDUs over a connection, cut anywhere; peers that lie about lengths, trickle, or do not read."""
+"""PDUs over a connection, plain and in TLS, cut anywhere; peers that lie about lengths, trickle, or do not read."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.net.transport import Plain, Secure
 from broker.net.upper_layer import (
     INVALID_PARAMETER,
     LONGEST_ASSOCIATE,
@@ -20,6 +23,7 @@ from broker.net.upper_layer import (
     UpperLayer,
     Violation,
 )
+from tests.support.certificates import certificate
 
 MAX_PDU = 40_000
 
@@ -28,21 +32,46 @@ def framed(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxL", kind, len(body)) + body
 
 
-@contextmanager
-def connected(timeout: float = 5.0) -> Iterator[tuple[UpperLayer, socket.socket]]:
-    """The acceptor's end, and the peer's."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as peer,
-    ):
-        transport, _ = listener.accept()
-        with transport:
-            yield UpperLayer(transport, max_pdu=MAX_PDU, timeout=timeout), peer
+Connected = Callable[..., AbstractContextManager[tuple[UpperLayer, socket.socket]]]
+"""The acceptor's end, and the peer's."""
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def connected(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Connected:
+    tls, authority = certificate(tmp_path_factory.mktemp("tls"))
+    trusting = ssl.create_default_context(cafile=authority)
+
+    @contextmanager
+    def both(timeout: float = 5.0) -> Iterator[tuple[UpperLayer, socket.socket]]:
+        with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+            peer = stack.enter_context(socket.create_connection(listener.getsockname()))
+            transport = stack.enter_context(listener.accept()[0])
+            if request.param == "plain":
+                yield UpperLayer(Plain(transport), max_pdu=MAX_PDU, timeout=timeout), peer
+                return
+            wrapped = stack.enter_context(
+                tls.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
+            )
+            secure = Secure(wrapped)
+            with ThreadPoolExecutor() as pool:
+                shaking = pool.submit(secure.open, time.monotonic() + 5)
+                peer = stack.enter_context(trusting.wrap_socket(peer, server_hostname="localhost"))
+                shaking.result()
+            yield UpperLayer(secure, max_pdu=MAX_PDU, timeout=timeout), peer
+
+    return both
+
+
+def half_close(peer: socket.socket) -> None:
+    """Past `ssl`, whose method would go on in the clear."""
+    socket.socket.shutdown(peer, socket.SHUT_WR)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=300) | st.integers(9_000, MAX_PDU).map(bytes), max_size=8), st.data())
-def test_pdus_are_read_however_the_bytes_come(bodies: list[bytes], data: st.DataObject) -> None:
+def test_pdus_are_read_however_the_bytes_come(
+    connected: Connected, bodies: list[bytes], data: st.DataObject
+) -> None:
     whole = b"".join(framed(number % 8, body) for number, body in enumerate(bodies))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     with connected() as (layer, peer):
@@ -50,7 +79,7 @@ def test_pdus_are_read_however_the_bytes_come(bodies: list[bytes], data: st.Data
         def send() -> None:
             for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
                 peer.sendall(whole[start:end])
-            peer.shutdown(socket.SHUT_WR)
+            half_close(peer)
 
         sender = threading.Thread(target=send)
         sender.start()
@@ -65,7 +94,7 @@ def test_pdus_are_read_however_the_bytes_come(bodies: list[bytes], data: st.Data
 
 
 @pytest.mark.parametrize("size", [0, 1, 20_000, LONGEST_ASSOCIATE])
-def test_an_associate_request_of_any_length_and_what_follows_it(size: int) -> None:
+def test_an_associate_request_of_any_length_and_what_follows_it(connected: Connected, size: int) -> None:
     with connected() as (layer, peer):
         content = framed(1, bytes(size)) + framed(5, b"1234")
         sender = threading.Thread(target=peer.sendall, args=(content,))
@@ -84,7 +113,7 @@ def test_an_associate_request_of_any_length_and_what_follows_it(size: int) -> No
         (struct.pack(">BxL", 1, LONGEST_ASSOCIATE + 1), INVALID_PARAMETER),
     ],
 )
-def test_what_is_no_associate_request(sent: bytes, reason: int) -> None:
+def test_what_is_no_associate_request(connected: Connected, sent: bytes, reason: int) -> None:
     with connected() as (layer, peer):
         peer.sendall(sent)
         with pytest.raises(Violation) as violation:
@@ -93,7 +122,7 @@ def test_what_is_no_associate_request(sent: bytes, reason: int) -> None:
 
 
 @pytest.mark.parametrize("length", [MAX_PDU + 17, 0xFFFFFFFF])
-def test_a_pdu_longer_than_was_agreed_is_not_waited_for(length: int) -> None:
+def test_a_pdu_longer_than_was_agreed_is_not_waited_for(connected: Connected, length: int) -> None:
     with connected() as (layer, peer):
         peer.sendall(struct.pack(">BxL", 4, length))
         with pytest.raises(Violation) as violation:
@@ -101,7 +130,7 @@ def test_a_pdu_longer_than_was_agreed_is_not_waited_for(length: int) -> None:
         assert violation.value.reason == INVALID_PARAMETER
 
 
-def test_a_peer_that_counts_headers_too_is_understood() -> None:
+def test_a_peer_that_counts_headers_too_is_understood(connected: Connected) -> None:
     with connected() as (layer, peer):
         sender = threading.Thread(target=peer.sendall, args=(framed(4, bytes(MAX_PDU + 12)),))
         sender.start()
@@ -110,23 +139,23 @@ def test_a_peer_that_counts_headers_too_is_understood() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"\4\0\0", struct.pack(">BxL", 4, 100) + b"half"])
-def test_a_peer_that_goes_within_a_pdu(sent: bytes) -> None:
+def test_a_peer_that_goes_within_a_pdu(connected: Connected, sent: bytes) -> None:
     with connected() as (layer, peer):
         peer.sendall(sent)
-        peer.shutdown(socket.SHUT_WR)
+        half_close(peer)
         with pytest.raises(ConnectionResetError):
             layer.read(5)
 
 
 @pytest.mark.parametrize("sent", [b"", b"\4\0\0", struct.pack(">BxL", 4, 100) + b"half"])
-def test_a_peer_that_falls_silent(sent: bytes) -> None:
+def test_a_peer_that_falls_silent(connected: Connected, sent: bytes) -> None:
     with connected(timeout=0.05) as (layer, peer):
         peer.sendall(sent)
         with pytest.raises(TimeoutError):
             layer.read(0.05)
 
 
-def test_a_peer_that_trickles_gets_no_more_time_for_it() -> None:
+def test_a_peer_that_trickles_gets_no_more_time_for_it(connected: Connected) -> None:
     """A byte now and then keeps neither a PDU nor the request of an association open."""
     done = threading.Event()
     for read in (
@@ -149,12 +178,12 @@ def test_a_peer_that_trickles_gets_no_more_time_for_it() -> None:
             sender.join()
 
 
-def test_a_peer_that_does_not_read_is_not_waited_for() -> None:
+def test_a_peer_that_does_not_read_is_not_waited_for(connected: Connected) -> None:
     with connected(timeout=0.1) as (layer, _), pytest.raises(TimeoutError):
         layer.write(bytes(50_000_000))
 
 
-def test_what_is_written_in_a_row_goes_together_and_in_order() -> None:
+def test_what_is_written_in_a_row_goes_together_and_in_order(connected: Connected) -> None:
     with connected() as (layer, peer):
         assert layer.gather(b"1"), "nothing was written before: it goes at once"
         written = [layer.gather(b"2"), layer.gather(b"3")]
@@ -166,7 +195,7 @@ def test_what_is_written_in_a_row_goes_together_and_in_order() -> None:
         assert len(written) == 2
 
 
-def test_many_answers_are_not_kept_for_their_company() -> None:
+def test_many_answers_are_not_kept_for_their_company(connected: Connected) -> None:
     with connected() as (layer, peer):
         written = [layer.gather(b"x") for _ in range(200)]
         assert sum(written) >= 3
@@ -177,7 +206,7 @@ def test_many_answers_are_not_kept_for_their_company() -> None:
         assert received == 200
 
 
-def test_something_is_pending() -> None:
+def test_something_is_pending(connected: Connected) -> None:
     with connected() as (layer, peer):
         assert not layer.pending()
         peer.sendall(framed(4, b"a") + framed(4, b"b"))
@@ -191,7 +220,7 @@ def test_something_is_pending() -> None:
         assert layer.pending(), "the end of the connection"
 
 
-def test_the_last_word_arrives_although_nobody_reads_what_the_peer_still_sends() -> None:
+def test_the_last_word_arrives_although_nobody_reads_what_the_peer_still_sends(connected: Connected) -> None:
     with connected() as (layer, peer):
         peer.sendall(bytes(100_000))
 
@@ -209,7 +238,7 @@ def test_the_last_word_arrives_although_nobody_reads_what_the_peer_still_sends()
 
 
 @pytest.mark.parametrize("how", ["end_reading", "cut"])
-def test_another_thread_ends_the_reading(how: str) -> None:
+def test_another_thread_ends_the_reading(connected: Connected, how: str) -> None:
     with connected() as (layer, _):
         failures: list[BaseException] = []
 

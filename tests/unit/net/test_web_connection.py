@@ -17,8 +17,9 @@ from broker.errors import DeliveryError, PermanentDeliveryError, TransientDelive
 from broker.net import web_answer, web_connection
 from broker.net.web_connection import Body, WebConnection
 from broker.net.web_peer import WebPeer
+from tests.support.certificates import certificate
 from tests.support.ports import free_port
-from tests.support.webserver import Request, WebServer, certificate
+from tests.support.webserver import Request, WebServer
 
 NONE: Mapping[str, str] = {}
 

@@ -27,7 +27,7 @@ from tests.support.events import START
 from tests.support.shared import REPOSITORY
 
 if TYPE_CHECKING:
-    from broker.runtime.offline import Configured
+    from broker.runtime.configured import Configured
     from tests.unit.runtime.conftest import House
 
 UNHAPPY = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)

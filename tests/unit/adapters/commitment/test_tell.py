@@ -15,7 +15,9 @@ from broker.dicom import status
 from broker.errors import AskPersonError, DeliveryError, RecipientError, UnmappableError
 from broker.event import InstanceReference, Study
 from broker.net.action_scu import Call
+from broker.net.tls import PeerTls
 from broker.view import View
+from tests.support.certificates import certificate
 from tests.support.commitment import SECONDARY_CAPTURE, Device, outcome
 from tests.support.events import event
 from tests.support.golden import NOW
@@ -47,7 +49,9 @@ class Open:
         return self.answer
 
 
-def sender(devices: Mapping[str, Declared] | None = None, opened: Open | None = None) -> ReportSender:
+def sender(
+    devices: Mapping[str, Declared] | None = None, opened: Open | None = None, tls: PeerTls | None = None
+) -> ReportSender:
     context = OutboundContext(
         name="device-commitment",
         spool=Path(),
@@ -56,10 +60,10 @@ def sender(devices: Mapping[str, Declared] | None = None, opened: Open | None = 
         device=(devices or {}).get,
         report=opened or Open(),
     )
-    return ReportSender(DeviceReports(connect_timeout="2s", response_timeout="2s"), context)
+    return ReportSender(DeviceReports(connect_timeout="2s", response_timeout="2s", tls=tls), context)
 
 
-def at(port: int, **fields: str) -> dict[str, Declared]:
+def at(port: int, **fields: str | bool) -> dict[str, Declared]:
     return {"CT1_STO": Declared(host="127.0.0.1", port=port, **fields)}  # type: ignore[arg-type]
 
 
@@ -97,6 +101,23 @@ def test_a_device_is_told_on_a_new_association(device: Device, failure: int, kin
     assert (where, event_type, told.TransactionUID, opened.told) == ("new", kind, "2.25.9", [])
     both = (["2.25.1.1", "2.25.1.2"], {})
     assert outcome(told) == ((["2.25.1.1"], {"2.25.1.2": failure}) if failure else both)
+
+
+def test_a_device_is_told_over_tls_where_its_entry_says_so(tmp_path: Path) -> None:
+    context, authority = certificate(tmp_path)
+    device = Device(tls=context)
+    device.start()
+    try:
+        there = at(device.port, tls=True)
+        trusting = PeerTls(ca_file=str(authority), server_name="localhost")
+        assert sender(there, tls=trusting).deliver(delivery()).detail == "0000"
+        with pytest.raises(RecipientError, match="is not trusted"):
+            sender(there).deliver(delivery())
+        with pytest.raises(RecipientError):
+            sender(at(device.port), tls=trusting).deliver(delivery())
+        assert len(device.wait_for_reports()) == 1
+    finally:
+        device.stop()
 
 
 def test_one_that_waits_for_it_is_told_where_it_asked() -> None:
