@@ -117,8 +117,9 @@ class Executor:
             self._changed.notify_all()
 
     def drop(self, delivery: int) -> None:
-        """A person gave a parked delivery up."""
+        """A person gave a parked delivery up, or one that waited was withdrawn."""
         with self._changed:
+            self._reading.forget()
             self._book.drop(delivery)
             self._changed.notify_all()
 

@@ -1,7 +1,7 @@
 """Deliveries read from the journal several at once, where those behind one leave next: that costs little more than one.
 
 Not here: which may leave. What is read beforehand is as it will leave: nobody changes a delivery that is queued, but
-for one that is withdrawn, which may leave all the same then, as if it had been in hand (`ledger.withdraw`).
+for one that is withdrawn (`ledger.withdraw`), which has all forgotten as soon as that is heard of.
 """
 
 from __future__ import annotations

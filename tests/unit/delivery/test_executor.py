@@ -170,7 +170,9 @@ class House:
 
     def queue(self, *texts: str, tell: bool = True) -> list[Queued]:
         """Commits deliveries called `<lane><number>`, and tells the executor."""
-        target = Target(route="r", version="v1", place="r.yaml:1", kind="hl7", destination="epj")
+        target = Target(
+            route="r", version="v1", place="r.yaml:1", kind="hl7", destination="epj", purpose="contact"
+        )
         queued = [
             self.database.write(
                 lambda tx, text=text: ledger.enqueue(
@@ -720,7 +722,9 @@ def test_what_is_too_old_is_parked_unsent_until_a_person_wants_it(house: House) 
 
 def test_what_is_sent_again_on_request_is_never_too_old(house: House) -> None:
     house.another(on_failure=OnFailure(max_age=60.0))
-    target = Target(route="r", version="v1", place="r.yaml:1", kind="hl7", destination="epj")
+    target = Target(
+        route="r", version="v1", place="r.yaml:1", kind="hl7", destination="epj", purpose="contact"
+    )
     house.clock.now += timedelta(days=2)
     replay = house.database.write(
         lambda tx: ledger.enqueue(tx, cause(), "a", target, Rendered(payload=b"a1"), replay_of=7)
@@ -900,6 +904,28 @@ def test_no_more_than_a_few_run_ahead_and_others_none(house: House, repeatable: 
     journal.release()
     house.wait_for_outcomes(len(texts) + 1)
     assert [text for text in house.destination.taken if text[0] == "a"] == texts, "each once, in order"
+
+
+def test_what_is_withdrawn_does_not_leave_because_it_was_read_with_others(house: House) -> None:
+    house.another(repeatable=True)
+    house.destination.holding = {"a2"}
+    queued = house.queue("a1", "a2", "a3", "a4")
+    journal = Busy(house.database)
+    house.executor.start()
+    house.destination.wait_for(lambda: "a2" in house.destination.tried)  # a3 and a4 were read with it
+    journal.release()
+    withdrawn = house.database.write(lambda tx: ledger.withdraw(tx, "a", house.clock.now.isoformat())).result(
+        SECONDS
+    )
+    assert withdrawn[-2:] == [queued[2].id, queued[3].id]
+    for number in withdrawn:
+        house.executor.drop(number)
+    house.destination.release("a2")
+    house.queue("b1")
+    house.destination.wait_for(lambda: "b1" in house.destination.taken)
+    house.wait_for_outcomes(3)
+
+    assert house.destination.tried == ["a1", "a2", "b1"]
 
 
 @pytest.mark.parametrize("error", [PermanentDeliveryError("A900"), TransientDeliveryError("A700")])
