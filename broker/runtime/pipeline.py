@@ -136,9 +136,8 @@ class Pipeline:
             self._hold(tx, logged, view, failure.target, failure.error)
         for target in found.withheld if not self._registers_only else ():
             ledger.withhold(tx, _cause(logged), view.patient_key, target)
-        if (
-            view.step is not None and view.event.data.study is None
-        ):  # a study's event says nothing of its step
+        # What is told of a study says nothing of its step.
+        if view.step is not None and view.event.data.study is None:
             self._withdraw(tx, view.step, {t.destination for t in found.targets if t.kind == "worklist"})
             self._replace(tx, logged, view.step)
 
