@@ -38,7 +38,7 @@ class Outcomes:
         self._last: Future[None] | None = None
         """Of the transaction that was handed in last, until it ends."""
         self._taken = -1
-        """How many that took with it when it began; -1: it has not, and takes what comes meanwhile too."""
+        """How many of those that are waiting that took with it; -1: it has not begun, and takes what comes too."""
         self._patient = False
         self._lock = threading.Lock()
 
@@ -81,6 +81,8 @@ class Outcomes:
             for outcome, was_written in zip(taken, written, strict=True) if error is None else ():
                 with self._lock:
                     self._waiting.popleft()
+                    if self._last is stored:
+                        self._taken -= 1  # what comes from now on is not among those
                 outcome.settle(was_written)
             with self._lock:
                 if self._last is stored:

@@ -24,6 +24,8 @@ class Reading:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._read: dict[int, Open] = {}
+        self._forgotten = 0
+        """How often: what was being read meanwhile may be from before."""
         self._lock = threading.Lock()
 
     def load(self, number: int, behind: Callable[[], Sequence[int]]) -> Open | None:
@@ -34,18 +36,21 @@ class Reading:
         with self._lock:
             if (found := self._read.pop(number, None)) is not None:
                 return found
+            forgotten = self._forgotten
         read = {
             opened.delivery.id: opened
             for opened in ledger.load_all(self._database.read(), [number, *behind()])
         }
         found = read.pop(number, None)
         with self._lock:
-            if len(self._read) + len(read) > MOST:
-                self._read.clear()
-            self._read.update(read)
+            if forgotten == self._forgotten:
+                if len(self._read) + len(read) > MOST:
+                    self._read.clear()
+                self._read.update(read)
         return found
 
     def forget(self) -> None:
         """Something came between: all are read anew."""
         with self._lock:
+            self._forgotten += 1
             self._read.clear()

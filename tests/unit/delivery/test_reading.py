@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
 from broker.delivery import ledger
 from broker.delivery import reading as module
+from broker.delivery.ledger import Open
 from broker.delivery.reading import Reading
 from broker.store.sqlite import SqliteDatabase
 from tests.support.events import cause
@@ -62,6 +64,24 @@ def test_what_came_between_is_seen(database: SqliteDatabase) -> None:
     assert other is not None
     database.write(lambda tx: ledger.finish(tx, other, Receipt(detail="0000"), "t1")).result()
     reading.forget()
+
+    assert payload(reading, 2, asked) is None
+
+
+def test_what_came_between_while_they_were_read_is_seen(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, asked, load_all = Reading(database), Asked(2), ledger.load_all
+
+    def withdrawn_meanwhile(*args: Any) -> list[Open]:
+        found = load_all(*args)
+        database.write(lambda tx: tx.execute("UPDATE delivery SET state='withheld' WHERE id=2")).result()
+        reading.forget()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "load_all", withdrawn_meanwhile)
+        assert payload(reading, 1, asked) == b"a"
 
     assert payload(reading, 2, asked) is None
 
