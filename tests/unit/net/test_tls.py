@@ -169,6 +169,18 @@ def test_a_requestor_has_both_or_neither(issued: Issued) -> None:
         PeerTls(certificate_file=str(issued.certificate))
 
 
+@pytest.mark.parametrize("name", [".example", "pacs..example", "p" * 64, "pacs\ud800"])
+def test_a_name_that_no_certificate_can_have_is_told_before_anybody_is_called(name: str) -> None:
+    """`ssl` raises no `OSError` for it: each delivery would fail as if by a fault of ours, and be parked one day."""
+    with pytest.raises(ValueError, match="must be a name or an address"):
+        PeerTls(server_name=name)
+
+
+@pytest.mark.parametrize("name", ["pacs", "pacs_1.example", "192.0.2.7", "2001:db8::7", "røntgen.example"])
+def test_a_name_or_address_of_a_server(name: str) -> None:
+    assert PeerTls(server_name=name).server_name == name
+
+
 # --- renewed ones ---
 
 
