@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from broker.adapter import Options
 from broker.net import certificate
@@ -163,6 +163,19 @@ class PeerTls(Options):
         except BaseException:
             connection.close()
             raise
+
+
+def _meant(value: object) -> object:
+    """`tls:` with nothing under it is nothing to YAML: what was to be encrypted would leave in the clear, unseen."""
+    if value is None:
+        raise ValueError(
+            "nothing stands under it\nWrite its options, `{}` where it needs none, or leave it out."
+        )
+    return value
+
+
+ListenerTlsOption = Annotated[ListenerTls | None, BeforeValidator(_meant)]
+PeerTlsOption = Annotated[PeerTls | None, BeforeValidator(_meant)]
 
 
 class Renewed:
