@@ -111,8 +111,11 @@ def _file(value: str, info: ValidationInfo) -> str:
     if not value:
         return value
     path = Path((info.context or {}).get("folder", "."), value)
-    if not path.is_file():
-        raise ValueError("the file is not there")
+    try:
+        if not path.is_file():
+            raise ValueError("the file is not there")
+    except PermissionError:  # as of keys below /etc/ssl/private
+        raise ValueError("the user that runs the broker may not look into the file's folder") from None
     return str(path)
 
 

@@ -23,7 +23,7 @@ from broker.dicom.aet import AeTitle
 from broker.entries import entry_model, read_entries
 from broker.errors import ConfigError, Fault, did_you_mean
 from broker.identity import Environment
-from broker.net.tls import ListenerTls
+from broker.net.tls import ListenerTlsOption
 from broker.scalars import Duration, Secret, Size, Switch, Text, ZoneName
 from broker.yamlfile import reading
 from broker.yamlfile.check import validate
@@ -66,7 +66,7 @@ class DicomSettings(Options):
         description="What a device hears that names its user and wants that confirmed. Nobody checks it:"
         " `acknowledge` is for devices that do not go on without an answer.",
     )
-    tls: ListenerTls | None = Field(
+    tls: ListenerTlsOption = Field(
         default=None,
         description="The same services over TLS, on a port of their own (docs/tls.md); unset: none.",
     )

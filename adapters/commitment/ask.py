@@ -16,7 +16,7 @@ from broker.dicom.aet import AeTitle
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.net import action_scu
 from broker.net.store_scu import PERMANENT
-from broker.net.tls import PeerTls
+from broker.net.tls import PeerTlsOption
 from broker.scalars import Duration, Text
 from broker.statement import DicomService, Statement
 from broker.view import View
@@ -39,7 +39,7 @@ class ArchiveCommitment(Options):
     )
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
-    tls: PeerTls | None = Field(
+    tls: PeerTlsOption = Field(
         default=None,
         description="Call it over TLS (PS3.15 B.12): `{}`, or the options below; unset: in the clear.",
     )

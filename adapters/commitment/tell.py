@@ -21,7 +21,7 @@ from broker.errors import (
     UnmappableError,
 )
 from broker.net import action_scu
-from broker.net.tls import PeerTls
+from broker.net.tls import PeerTls, PeerTlsOption
 from broker.scalars import Duration
 from broker.statement import DicomService, Statement
 from broker.view import View
@@ -36,7 +36,7 @@ class DeviceReports(Options):
     calling_aet: AeTitle = Field(default="BROKER", description="AE title we come as.")
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=30.0, description="Longest wait for an answer.")
-    tls: PeerTls | None = Field(
+    tls: PeerTlsOption = Field(
         default=None, description="How devices are called over TLS whose entry says `tls`; unset: `{}`."
     )
 

@@ -25,7 +25,7 @@ from broker.dicom_identity import patient_module
 from broker.errors import AskPersonError, PermanentDeliveryError, TransientDeliveryError, UnmappableError
 from broker.event import Patient
 from broker.net.object_scu import ObjectScu
-from broker.net.tls import PeerTls
+from broker.net.tls import PeerTlsOption
 from broker.scalars import Duration, Text
 from broker.statement import DicomService, Statement
 from broker.view import View
@@ -49,7 +49,7 @@ class PerformedStepDestination(Options):
     calling_aet: AeTitle = Field(default="BROKER", description="AE title we come as.")
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
-    tls: PeerTls | None = Field(
+    tls: PeerTlsOption = Field(
         default=None,
         description="Call it over TLS (PS3.15 B.12): `{}`, or the options below; unset: in the clear.",
     )

@@ -18,7 +18,7 @@ from broker.net.retrieve_scu import RetrieveScu
 from broker.net.retrieved import COMMON, SYNTAXES
 from broker.net.service import STORAGE_SOP_CLASSES
 from broker.net.store_scu import PERMANENT, StoreScu
-from broker.net.tls import PeerTls
+from broker.net.tls import PeerTlsOption
 from broker.scalars import Duration, Text
 from broker.statement import DicomService, IheClaim, Statement
 
@@ -33,7 +33,7 @@ class StorageDestination(Options):
     charsets: tuple[Term, ...] = CHARSETS
     connect_timeout: Duration = Field(default=5.0, description="Longest wait for a connection.")
     response_timeout: Duration = Field(default=60.0, description="Longest wait for an answer.")
-    tls: PeerTls | None = Field(
+    tls: PeerTlsOption = Field(
         default=None,
         description="Call it over TLS (PS3.15 B.12): `{}`, or the options below; unset: in the clear.",
     )

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +46,9 @@ class Spool:
         try:
             if self._named(received, target):
                 # Side by side: the file system makes one step of both, and each by itself would wait for one.
-                folder = self._syncing.submit(sync_folder, target.parent)
+                folder_synced = self._beside(target.parent)
                 os.fsync(handle)
-                folder.result()
+                folder_synced()
             else:
                 os.fsync(handle)
                 received.replace(target)
@@ -54,6 +56,15 @@ class Spool:
             return relative.as_posix(), os.fstat(handle).st_size
         finally:
             os.close(handle)
+
+    def _beside(self, folder: Path) -> Callable[[], None]:
+        """Has a folder synced meanwhile; what waits for that, or does it where no thread can be had."""
+        try:
+            return self._syncing.submit(sync_folder, folder).result
+        except (
+            RuntimeError
+        ):  # the system has no more threads, or the process ends: the sender need not hear of it
+            return partial(sync_folder, folder)
 
     def _named(self, received: Path, target: Path) -> bool:
         """Gives the file its name before it is synced, unless that must not or cannot be.

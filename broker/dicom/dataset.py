@@ -30,6 +30,7 @@ from broker.dicom.attributes import (
     texts_of,
     vr_of,
 )
+from broker.dicom.elements import UNDEFINED
 from broker.dicom.fit import transliterated
 from broker.dicom.uid import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from broker.errors import LocalProtocolError, RemoteProtocolError
@@ -45,6 +46,17 @@ def read(raw: bytes, transfer_syntax_uid: str) -> Dataset:
         return read_dataset(BytesIO(raw), implicit, transfer_syntax_uid != EXPLICIT_BIG_ENDIAN)
     except Exception as exc:  # whatever pydicom raises of such bytes
         raise RemoteProtocolError("not a data set") from exc
+
+
+def whole(dataset: Dataset) -> bool:
+    """Whether each value of a data set that has just been read is as long as its header says: pydicom takes what there
+    is, up to the end of the bytes."""
+    found = (_element(dataset, tag) for tag in sorted(dataset.keys()))
+    return all(
+        len(one.value or b"") == one.length
+        for one in found
+        if isinstance(one, RawDataElement) and one.length != UNDEFINED
+    )
 
 
 def write(dataset: Dataset, transfer_syntax_uid: str) -> bytes:

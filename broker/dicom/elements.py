@@ -51,6 +51,10 @@ _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
 
 
+class VrError(RemoteProtocolError):
+    """A header has no VR where there has to be one: how long its element is cannot be said."""
+
+
 class ElementSpan(NamedTuple):
     """One element: `[start, end)` with its header, `[value_start, end)` its value with any delimiters."""
 
@@ -364,7 +368,7 @@ class _Reader:
         # PS3.5 7.1.2: VRs defined later have the long form too.
         vr = code.decode("latin-1")
         if not (vr.isascii() and vr.isupper()):
-            raise RemoteProtocolError(f"element {tag_name(tag)} at offset {start} has no valid VR")
+            raise VrError(f"element {tag_name(tag)} at offset {start} has no valid VR")
         if len(raw) < 12:
             raise RemoteProtocolError(f"element {tag_name(tag)} at offset {start} has no complete header")
         return tag, vr, start + 12, self._long.unpack_from(raw, 8)[0]

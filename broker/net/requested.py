@@ -70,19 +70,23 @@ class Requested:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(response_timeout)
         proposed = {2 * index + 1: context for index, context in enumerate(contexts)}
-        self._write(
-            pdu.associate_rq(
-                called_aet=called_aet,
-                calling_aet=calling_aet,
-                contexts=proposed,
-                max_length=max_pdu,
-                serves=serves,
-            )
+        request = pdu.associate_rq(
+            called_aet=called_aet,
+            calling_aet=calling_aet,
+            contexts=proposed,
+            max_length=max_pdu,
+            serves=serves,
         )
         try:
+            if tls is None:
+                self._write(request)
+            else:
+                # In TLS 1.3 a server says only now that it wants another certificate, or one at all. It may have hung
+                # up by then, so that nothing can be written: what it said is there to be read all the same.
+                with contextlib.suppress(OSError):
+                    self._socket.sendall(request)
             kind, body = self._read_pdu(time.monotonic() + response_timeout)
         except TransientDeliveryError as error:
-            # In TLS 1.3 a server says only now that it wants another certificate, or one at all.
             if isinstance(error.__cause__, ssl.SSLError):
                 why = f"no connection to {host}:{port}: {reason(error.__cause__)}"
                 raise UnreachableError(why) from error

@@ -249,8 +249,13 @@ def _held(message: Message) -> bytes:
 def _decoded(encoded: bytes, syntax: str) -> Dataset:
     try:
         # To its very end: what is cut short would be read without its last keys, and ask for more than was meant.
-        elements.scan_dataset(BytesIO(encoded), 0, syntax)
-        identifier = dataset.read(encoded, syntax)
+        try:
+            elements.scan_dataset(BytesIO(encoded), 0, syntax)
+            identifier = dataset.read(encoded, syntax)
+        except elements.VrError:  # of devices that write the items of a sequence in Implicit VR, say
+            identifier = dataset.read(encoded, syntax)
+            if not dataset.whole(identifier):
+                raise
     except RemoteProtocolError as exc:
         raise RemoteProtocolError(f"identifier: {exc}") from exc
     if not identifier:  # no key at all would ask for everything

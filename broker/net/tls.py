@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from broker.adapter import Options
 from broker.net import certificate
@@ -78,6 +78,16 @@ def _key(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _server_name(value: str) -> str:
+    if value:
+        try:  # as for a connection: there it would be no `OSError`, and no fault of the peer's
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=value)
+        except ValueError:
+            raise ValueError("must be a name or an address, as the certificate has it") from None
+    return value
+
+
 def _why(error: ssl.SSLError) -> str:
     """Where OpenSSL says more than that it failed."""
     return f": {reason(error)}" if error.reason else ""
@@ -85,6 +95,7 @@ def _why(error: ssl.SSLError) -> str:
 
 CertificateFile = Annotated[FileName, AfterValidator(_certificates)]
 KeyFile = Annotated[FileName, AfterValidator(_key)]
+ServerName = Annotated[Text, AfterValidator(_server_name)]
 
 
 class ListenerTls(Options):
@@ -129,7 +140,7 @@ class PeerTls(Options):
         default="", description="PEM file of our certificate, where it wants one (`client_ca_file`)."
     )
     key_file: KeyFile = Field(default="", description="PEM file of its key, without a password.")
-    server_name: Text = Field(
+    server_name: ServerName = Field(
         default="", description="Name or address that its certificate must have; empty: `host`."
     )
 
@@ -152,6 +163,19 @@ class PeerTls(Options):
         except BaseException:
             connection.close()
             raise
+
+
+def _meant(value: object) -> object:
+    """`tls:` with nothing under it is nothing to YAML: what was to be encrypted would leave in the clear, unseen."""
+    if value is None:
+        raise ValueError(
+            "nothing stands under it\nWrite its options, `{}` where it needs none, or leave it out."
+        )
+    return value
+
+
+ListenerTlsOption = Annotated[ListenerTls | None, BeforeValidator(_meant)]
+PeerTlsOption = Annotated[PeerTls | None, BeforeValidator(_meant)]
 
 
 class Renewed:

@@ -147,10 +147,10 @@ class Secure(_Connection):
     def send(self, data: bytes, deadline: float) -> None:
         left = memoryview(data)
         while left:
-            if self._finished:
-                raise ConnectionAbortedError("nothing more is sent")
             try:
                 with self._turn:
+                    if self._finished:  # beyond `unwrap`, `ssl` would send it in the clear
+                        raise ConnectionAbortedError("nothing more is sent")
                     count = self._socket.send(left)
                 left = left[count:]
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wants:
@@ -158,8 +158,8 @@ class Secure(_Connection):
 
     def finish(self) -> None:
         """Says so in TLS too (close_notify, RFC 8446 6.1), and does not wait for the peer's."""
-        self._finished = True
         with contextlib.suppress(OSError, ValueError), self._turn:
+            self._finished = True
             self._socket.unwrap()
         socket.socket.shutdown(self._socket, socket.SHUT_WR)
 

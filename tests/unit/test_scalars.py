@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from broker.errors import ConfigError
-from broker.scalars import Duration, Moment, Secret, Size, Switch, Text
+from broker.scalars import Duration, FileName, Moment, Secret, Size, Switch, Text
 from broker.yamlfile.check import validate
 from broker.yamlfile.reading import load, loads
 
@@ -162,3 +162,18 @@ def test_a_moment_is_utc(text: str, moment: datetime) -> None:
 def test_what_is_no_moment_is_refused(text: object) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Moment).validate_python(text)
+
+
+def test_a_file_in_a_folder_that_nobody_may_look_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = TypeAdapter(FileName)
+    (tmp_path / "own.key").touch()
+    assert adapter.validate_python("own.key", context={"folder": tmp_path}) == str(tmp_path / "own.key")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(ValidationError, match="may not look into the file's folder"):
+        adapter.validate_python("own.key", context={"folder": tmp_path})

@@ -364,6 +364,25 @@ def test_a_key_that_is_not_there_is_told_at_its_place(write: Write, own: Path) -
     assert fault == "broker.yaml:2:71: $.dicom.tls.key_file: the file is not there."
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "pacs, host: h, port: 2762, called_aet: A",
+        "mpps, host: h, port: 2762, called_aet: A",
+        "archive-commitment, host: h, port: 2762, called_aet: A, archive: epj",
+        "device-commitment",
+    ],
+)
+def test_tls_with_nothing_under_it_is_not_taken_for_none(write: Write, entry: str) -> None:
+    """As where its options are commented out: what was to be encrypted would leave in the clear, and nobody be told."""
+    nothing = "nothing stands under it. Write its options, `{}` where it needs none, or leave it out."
+
+    found = faults(write(("outbound:\n", f"outbound:\n  called: {{ adapter: {entry}, tls: }}\n")))
+    assert [fault.partition(" $.")[2] for fault in found] == [f"outbound.called.tls: {nothing}"]
+    (taken,) = faults(write(("{ port: 11112 }", "{ port: 11112, tls: }")))
+    assert taken.endswith(f" $.dicom.tls: {nothing}")
+
+
 def test_a_section_that_is_no_mapping_is_told_once(write: Write) -> None:
     assert faults(
         write(("    host: 127.0.0.1\n    port: 6661\n", ""), ("epj:\n    adapter: epj", "epj: none"))

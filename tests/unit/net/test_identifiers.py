@@ -248,3 +248,31 @@ def test_nesting_without_end_is_refused(asking: tuple[Scu, Errors], syntax: str)
     opening = struct.pack("<HH", 0x0040, 0x0100) + vr + struct.pack("<L", UNDEFINED)
     opening += ITEM + struct.pack("<L", UNDEFINED)
     assert ask(asking, opening * 5000, syntax) == status.CANNOT_UNDERSTAND
+
+
+# --- data sets that are a little odd ------------------------------------------------------------------------
+
+
+def test_items_in_implicit_vr_within_explicit_vr_are_read(asking: tuple[Scu, Errors]) -> None:
+    """Some devices write them so, with delimiters; nothing of the question is lost."""
+    step = dataset.write(usual()[STEPS][0], IMPLICIT)
+    opening = struct.pack("<HH2sHLHHL", 0x0040, 0x0100, b"SQ", 0, UNDEFINED, 0xFFFE, 0xE000, UNDEFINED)
+    ends = END_OF_ITEM + bytes(4) + END_OF_SEQUENCE + bytes(4)
+    patient = struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 6)
+    assert ask(asking, patient + b"700123" + opening + step + ends, EXPLICIT) == status.SUCCESS
+    assert ask(asking, patient + b"700123" + opening + step + ends[:-9], EXPLICIT) == status.CANNOT_UNDERSTAND
+
+
+@pytest.mark.parametrize(("vr", "expected"), [(b"\0\0", status.SUCCESS), (b"??", status.CANNOT_UNDERSTAND)])
+def test_without_a_vr_it_is_read_where_no_key_is_lost(
+    asking: tuple[Scu, Errors], vr: bytes, expected: int
+) -> None:
+    """pydicom reads `??` as a part of the length, and what follows as the value."""
+    odd = struct.pack("<HH2sH", 0x8001, 0x1002, vr, 0) + struct.pack("<HH2sH", 0x8001, 0x1003, b"SH", 0)
+    assert ask(asking, USUAL[EXPLICIT] + odd, EXPLICIT) == expected
+
+
+@pytest.mark.parametrize("syntax", CONTEXT)
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
+def test_zeros_at_the_end_are_padding(asking: tuple[Scu, Errors], syntax: str, count: int) -> None:
+    assert ask(asking, USUAL[syntax] + bytes(count), syntax) == status.SUCCESS

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from broker.errors import ConfigError
+from broker.errors import ConfigError, UnreachableError
 from broker.net.association import AssociationServer
 from broker.net.echo_scu import echo
+from broker.net.requestor import Requestor
 from broker.net.tls import ListenerTls, PeerTls, Renewed
 from broker.yamlfile import reading
 from broker.yamlfile.check import validate
@@ -169,6 +170,18 @@ def test_a_requestor_has_both_or_neither(issued: Issued) -> None:
         PeerTls(certificate_file=str(issued.certificate))
 
 
+@pytest.mark.parametrize("name", [".example", "pacs..example", "p" * 64, "pacs\ud800"])
+def test_a_name_that_no_certificate_can_have_is_told_before_anybody_is_called(name: str) -> None:
+    """`ssl` raises no `OSError` for it: each delivery would fail as if by a fault of ours, and be parked one day."""
+    with pytest.raises(ValueError, match="must be a name or an address"):
+        PeerTls(server_name=name)
+
+
+@pytest.mark.parametrize("name", ["pacs", "pacs_1.example", "192.0.2.7", "2001:db8::7", "røntgen.example"])
+def test_a_name_or_address_of_a_server(name: str) -> None:
+    assert PeerTls(server_name=name).server_name == name
+
+
 # --- renewed ones ---
 
 
@@ -268,6 +281,40 @@ def test_who_asks_for_a_certificate_takes_only_those_of_its_authorities(
         assert said(mutual.tls_port, tls).startswith(f"no connection to localhost:{mutual.tls_port}: TLS: ")
     for told in ("peer did not return a certificate", "certificate verify failed"):
         wait_until(lambda told=told: f"broken off: TLS: {told}" in caplog.text, "it is told")  # type: ignore[misc]
+
+
+def test_who_hangs_up_for_want_of_a_certificate_before_anything_is_written_is_unreachable(
+    authority: Authority, issued: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DCMTK does: else deliveries would be parked one day for what is no fault of theirs."""
+    asking = listener(issued, client_ca_file=str(authority.file)).context()
+
+    def hang_up() -> None:
+        with pytest.raises(ssl.SSLError), there.accept()[0] as connection:
+            asking.wrap_socket(connection, server_side=True)
+
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        thread, secured = threading.Thread(target=hang_up), PeerTls.secured
+
+        def late(self: PeerTls, connection: socket.socket, host: str) -> ssl.SSLSocket:
+            found = secured(self, connection, host)
+            thread.join(10)
+            return found
+
+        monkeypatch.setattr(PeerTls, "secured", late)
+        thread.start()
+        port = there.getsockname()[1]
+        with pytest.raises(UnreachableError, match=f"no connection to localhost:{port}: TLS: .*certificate"):
+            Requestor(
+                *("localhost", port),
+                called_aet="X",
+                calling_aet="Y",
+                contexts=(),
+                connect_timeout=10,
+                response_timeout=10,
+                max_pdu=16384,
+                tls=PeerTls(ca_file=str(authority.file)),
+            )
 
 
 def client(trusting: str, mine: Issued) -> PeerTls:

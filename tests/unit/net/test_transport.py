@@ -131,6 +131,33 @@ def test_nothing_leaves_after_the_last_word(both: tuple[Secure, ssl.SSLSocket]) 
     assert peer.recv(10) == b"", "the end, said in TLS (RFC 8446 6.1)"
 
 
+def test_nothing_leaves_in_the_clear_that_waited_for_the_last_word(
+    both: tuple[Secure, ssl.SSLSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the peer has said so too, `ssl` takes its layer off, and would send what comes next as it stands."""
+    secure, peer = both
+    peer.settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):
+        peer.unwrap()
+    others = [secure.finish]
+
+    class Turn:
+        """Another thread has it first."""
+
+        def __enter__(self) -> None:
+            if others:
+                others.pop()()
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    assert secure.receive(memoryview(bytearray(10)), soon()) == 0
+    monkeypatch.setattr(secure, "_turn", Turn())
+    monkeypatch.setattr(socket.socket, "shutdown", lambda *_: None)  # it has not come so far yet
+    with pytest.raises(ConnectionAbortedError):
+        secure.send(SECRET, soon())
+
+
 def test_one_thread_reads_while_another_writes(both: tuple[Secure, ssl.SSLSocket]) -> None:
     """As a report does to a device on its own association."""
     secure, peer = both

@@ -50,7 +50,7 @@ class Open:
 
 
 def sender(
-    devices: Mapping[str, Declared] | None = None, opened: Open | None = None, tls: PeerTls | None = None
+    devices: Mapping[str, Declared] | None = None, opened: Open | None = None, **options: PeerTls
 ) -> ReportSender:
     context = OutboundContext(
         name="device-commitment",
@@ -60,7 +60,7 @@ def sender(
         device=(devices or {}).get,
         report=opened or Open(),
     )
-    return ReportSender(DeviceReports(connect_timeout="2s", response_timeout="2s", tls=tls), context)
+    return ReportSender(DeviceReports(connect_timeout="2s", response_timeout="2s", **options), context)
 
 
 def at(port: int, **fields: str | bool) -> dict[str, Declared]:

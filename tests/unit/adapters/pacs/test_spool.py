@@ -160,3 +160,18 @@ def test_it_is_not_taken_before_its_folder_is_synced(tmp_path: Path, monkeypatch
     go_on.set()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_where_no_thread_can_be_had_both_are_synced_all_the_same(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A modality would be told that its object cannot be understood, and give it up."""
+
+    def refuses(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    path, _ = spool.Spool(tmp_path).keep(received(tmp_path), SHA256)
+
+    assert (tmp_path / path).read_bytes() == OBJECT
+    assert synced == ["instances", tmp_path.name, "incoming (deleted)", "ab"]
