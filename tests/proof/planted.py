@@ -23,8 +23,8 @@ from broker.store import lease as leases
 def is_way(held):
     return held.name.startswith("way ")
 
-def stored(self, outcome, old=Drain._stored):
-    old(self, outcome)
+def stored(self, *what, old=Drain._stored):
+    old(self, *what)
     return True
 
 def hold(tx, lease, *rest, old=leases.hold):
