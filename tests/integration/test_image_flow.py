@@ -190,6 +190,7 @@ def test_an_image_that_says_what_pas_says_is_not_touched(
     )
 
     sent = send_raw(broker, tmp_path / "a.dcm")
+    wait_until_idle(broker)
 
     assert dataset_bytes(storescp.wait_for_file(image.SOPInstanceUID)) == sent
     assert exceptions(broker) == {}
