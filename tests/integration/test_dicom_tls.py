@@ -14,7 +14,7 @@ from tests.support.broker import Broker
 from tests.support.certificates import Authority, Issued
 from tests.support.configuration import changed
 from tests.support.dcmtk import Dcmtk, worklist_query
-from tests.support.flows import accepted, queued, wait_for_row, wait_until_idle
+from tests.support.flows import accepted, delivered, queued, wait_for_row
 from tests.support.images import write_image
 from tests.support.messages import Person, adt, orm
 from tests.support.ports import free_port
@@ -108,7 +108,7 @@ def test_worklist_and_images_over_tls(
     stored = dcmtk.store(tls_port, path, options=device)
     assert stored.succeeded, stored.output
 
-    wait_until_idle(broker)  # the PACS answers once its file is written
+    wait_until(lambda: delivered(broker, "pacs") == 1, "the PACS answered: its file is written")
     arrived = pacs.wait_for_file(image.SOPInstanceUID)
     assert pydicom.dcmread(BytesIO(arrived)).PixelData == image.PixelData
 

@@ -18,10 +18,11 @@ from tests.conftest import StartBroker
 from tests.support.broker import Broker
 from tests.support.dcmtk import Dcmtk
 from tests.support.dimse import Scu
-from tests.support.flows import accepted, exceptions, status, wait_until_idle, wait_until_routed
+from tests.support.flows import accepted, delivered, exceptions, status, wait_until_idle, wait_until_routed
 from tests.support.images import dataset_bytes, differing_tags, write_image
 from tests.support.messages import NATIONAL_OID, Person, adt, merge, orm, study_uid
 from tests.support.orthanc import Orthanc
+from tests.support.processes import wait_until
 from tests.support.storescp import Storescp
 
 pytestmark = pytest.mark.integration
@@ -190,7 +191,7 @@ def test_an_image_that_says_what_pas_says_is_not_touched(
     )
 
     sent = send_raw(broker, tmp_path / "a.dcm")
-    wait_until_idle(broker)
+    wait_until(lambda: delivered(broker, "pacs") == 1, "the PACS answered: its file is written")
 
     assert dataset_bytes(storescp.wait_for_file(image.SOPInstanceUID)) == sent
     assert exceptions(broker) == {}
