@@ -83,11 +83,13 @@ def before(tx: Transaction, time: datetime) -> int:
     Messages are numbered when they are written and dated when they came: the lowest number decides. What is not
     routed yet needs no place: it comes behind all that were given.
     """
-    row = tx.one("SELECT min(seq) FROM message WHERE received>=?", (time.isoformat(),))
-    first = tx.one("SELECT min(place) FROM event WHERE message>=?", (row[0],)) if row and row[0] else None
-    if first is None or first[0] is None:
-        first = tx.one("SELECT coalesce(max(place), 0) + 1 FROM event")
-    return int(first[0]) - 1 if first else 0
+    row = tx.one(  # one statement: what is routed between two would be passed over
+        "SELECT coalesce("
+        "(SELECT min(place) FROM event WHERE message>=(SELECT min(seq) FROM message WHERE received>=?)),"
+        " (SELECT coalesce(max(place), 0) + 1 FROM event)) - 1",
+        (time.isoformat(),),
+    )
+    return int(row[0]) if row else 0
 
 
 def number(tx: Transaction, event_id: str) -> int | None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from broker.journal import cursor, intake, log
-from broker.store.database import Transaction
+from broker.store.database import Transaction, Value
 from broker.store.sqlite import in_memory
 from tests.support import events
 from tests.support.events import START
@@ -132,6 +134,26 @@ def test_what_is_not_routed_yet_lies_behind_every_place() -> None:
     route(tx, 1, 2)
 
     assert cursor.before(tx, START + timedelta(minutes=3)) == 2
+
+
+def test_what_is_routed_while_the_place_is_looked_for_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a bus that is new never gets an event that comes as it is found to be new."""
+    tx = in_memory()
+    rows = tx.rows
+
+    def meanwhile(sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        found = rows(sql, parameters)
+        monkeypatch.undo()
+        intake.append(tx, events.reception(1, events.event("patient.updated", 1)))
+        route(tx, 1)
+        return found
+
+    monkeypatch.setattr(tx, "rows", meanwhile)
+    before = cursor.before(tx, START)
+
+    assert [event.id for _, event in cursor.behind(tx, before, 9)] == ["M00001.0"]
 
 
 def test_an_empty_journal_has_no_place_but_the_beginning() -> None:
