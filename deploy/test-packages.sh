@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sees to it that what the tests need is here: DCMTK, Orthanc (with DICOMweb) and dicom3tools to talk to, npm for a DICOM
-# client in JavaScript, PostgreSQL, Redis and RabbitMQ to stand on, a C compiler for the proof, OpenSSL for certificates.
+# client in JavaScript, PostgreSQL, Redis and RabbitMQ to stand on, a C compiler for the proof, OpenSSL for certificates,
+# and the programs that read what is in deploy/ for Prometheus, its Alertmanager and HAProxy.
 # Installs them through apt when root; otherwise says how. Servers are installed as programs, never as services.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -19,6 +20,9 @@ command -v openssl >/dev/null || missing="$missing openssl"
 command -v ip >/dev/null || missing="$missing iproute2"  # for the cluster's proof: without, proxies do
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v rabbitmq-server >/dev/null || missing="$missing rabbitmq-server"
+command -v haproxy >/dev/null || missing="$missing haproxy"
+command -v promtool >/dev/null || missing="$missing prometheus"
+command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 
@@ -29,7 +33,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 fi
 
 # While packages are unpacked, policy-rc.d forbids that services start: Orthanc would take ports 4242
-# and 8042, Redis 6379, and RabbitMQ 5672 and 25672 with an epmd on 4369.
+# and 8042, Redis 6379, RabbitMQ 5672 and 25672 with an epmd on 4369, and Prometheus 9090.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
   trap 'rm -f $policy' EXIT
@@ -44,13 +48,13 @@ apt-get update -q 2>&1 | progress
 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 $missing 2>&1 | progress
 
 # Nor shall they start with the machine.
-for service in orthanc redis-server rabbitmq-server postgresql; do
+for service in orthanc redis-server rabbitmq-server postgresql haproxy prometheus prometheus-alertmanager; do
   case "$missing" in *$service*)
     ! command -v update-rc.d >/dev/null || update-rc.d $service disable >/dev/null 2>&1 || true ;;
   esac
 done
 
-for program in dcmdump Orthanc dciodvfy node npm cc redis-server rabbitmq-server; do
+for program in dcmdump Orthanc dciodvfy node npm cc redis-server rabbitmq-server haproxy promtool amtool; do
   command -v $program >/dev/null || {
     echo "apt-get did not install all of:$missing" >&2
     exit 1

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from broker.runtime.roles import EVERY
-from tests.support.needs import find_program
+from tests.support.needs import find_program, needs
 from tests.support.shared import REPOSITORY
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ SYSTEMD = DEPLOY / "systemd"
 
 
 def program(name: str) -> str:
-    """Not one of the peers that CI must have: without it the test is skipped."""
+    """Part of some machines, and of no Debian package that a test machine could do with: without it, a skip."""
     return find_program(name) or pytest.skip(f"{name} is not installed")
 
 
@@ -32,7 +32,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_alert_rules_start_and_end_when_they_should(tmp_path: Path) -> None:
-    promtool = program("promtool")
+    promtool = needs("promtool")
 
     assert run(promtool, "check", "config", PROMETHEUS / "prometheus.yaml").returncode == 0
     finished = run(promtool, "test", "rules", PROMETHEUS / "broker.rules.test.yaml")
@@ -43,6 +43,12 @@ def test_the_alert_rules_start_and_end_when_they_should(tmp_path: Path) -> None:
     rules = tmp_path / "broker.rules.yaml"
     rules.write_text(rules.read_text(encoding="utf-8").replace("        for: 1m\n", ""), encoding="utf-8")
     assert run(promtool, "test", "rules", tmp_path / "broker.rules.test.yaml").returncode == 1
+
+
+def test_alertmanager_reads_its_configuration() -> None:
+    finished = run(needs("amtool"), "check-config", PROMETHEUS / "alertmanager.yaml")
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
@@ -84,7 +90,7 @@ def test_kustomize_makes_a_set_of_pods_and_a_service_for_each_role() -> None:
 
 
 def test_haproxy_reads_its_configuration(tmp_path: Path) -> None:
-    haproxy = program("haproxy")
+    haproxy = needs("haproxy")
     text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text(encoding="utf-8")
     here = tmp_path / "haproxy.cfg"  # where no such names are known
     here.write_text(re.sub(r"(server \S+) [a-z]+-\d:", r"\1 127.0.0.1:", text), encoding="utf-8")
