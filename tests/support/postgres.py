@@ -86,8 +86,8 @@ class Postgres:
         self._end(signal.SIGQUIT)
 
     def remove(self) -> None:
-        """Stops it and deletes its data."""
-        self.stop()
+        """Ends it and deletes its data, which it need not write down before."""
+        self.crash()
         shutil.rmtree(self._folder)
 
     def database(self, template: str = "template1") -> str:
