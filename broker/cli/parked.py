@@ -27,7 +27,7 @@ from broker.errors import RemoteProtocolError
 from broker.hl7.difference import Change, differences
 from broker.hl7.edit import edit as edit_message
 from broker.hl7.er7 import Header
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 F = TypeVar("F", bound=Callable[..., Any])
 

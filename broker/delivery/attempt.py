@@ -18,7 +18,7 @@ from broker.delivery.breaker import Breaker
 from broker.delivery.ledger import Open
 from broker.delivery.retry import OnFailure, asked_for, delay, judge, outcome_of
 from broker.errors import AskPersonError, BrokerError, RecipientError, TransientDeliveryError
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.delivery")
 

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.event import Event
 from broker.store import days, tally
-from broker.store.database import Transaction
 from broker.store.tally import LOSSY
+from broker.store.transaction import Transaction
 
 PIECE: Final = 5000
 """Open deliveries that a start reads at once."""

@@ -13,7 +13,7 @@ from broker.delivery import ledger
 from broker.delivery.ledger import Queued
 from broker.errors import BrokerError
 from broker.store import days
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 _LISTED: Final = (
     *(

@@ -25,7 +25,8 @@ from broker.routing.engine import RouteSet
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import as_it_came, message_of
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from broker.view import View
 
 Registers = Literal["before", "now"]

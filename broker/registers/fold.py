@@ -31,7 +31,7 @@ from broker.registers import (
     visits,
 )
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.view import View
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from broker.event import Event, Instance, Patient
 from broker.registers import exceptions, ledger, patients
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 _Steps = Sequence[tuple[str, str]]
 """Keys of the steps that an object's study is the examination of, each with its patient's."""

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from broker.event import Event, Identifier, Patient
 from broker.registers import demographic_search, exceptions, versions
 from broker.registers.versions import Origins
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
 """Events that end identifiers, and alone may give an ended one back."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from broker.event import Event, Patient
 from broker.identity import class_of
 from broker.registers import exceptions, patients
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 class Unreconciled(NamedTuple):

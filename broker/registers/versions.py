@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from broker.event import Event, Identifier, Patient
 from broker.registers import exceptions
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 VALUES: Final = (
     *("name", "birth_date", "sex", "mother", "multiple_birth", "birth_order", "deceased", "unknown"),

@@ -10,7 +10,7 @@ from broker.delivery import ledger
 from broker.journal import log as journal
 from broker.registers import exceptions, studies
 from broker.runtime import nodes, routesets
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.telemetry import age
 
 Gauge = tuple[str, Mapping[str, str], float]

@@ -21,7 +21,8 @@ from broker.delivery.executor import Executor
 from broker.errors import UnwritableError
 from broker.runtime.pipeline import Routed
 from broker.store import tally
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.router")
 

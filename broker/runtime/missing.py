@@ -17,7 +17,7 @@ from broker.routing import codes
 from broker.routing.engine import RouteSet
 from broker.routing.watch import lines
 from broker.runtime.pipeline import message_of
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 BATCH = 500
 

@@ -33,8 +33,8 @@ from broker.routing.testing import Field, Outcome, Output
 from broker.runtime.configured import Configured
 from broker.runtime.decided import decided
 from broker.runtime.pipeline import Pipeline
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from broker.view import View
 
 

@@ -22,7 +22,7 @@ from broker.journal.log import Logged
 from broker.registers import exceptions, newborns, orderless, patients, protection, worklist
 from broker.registers.fold import fold, step_view, unknown_lane
 from broker.routing.engine import REFRESH, RouteSet
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.view import View
 
 log = structlog.get_logger("broker.router")

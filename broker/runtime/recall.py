@@ -11,7 +11,7 @@ from broker.delivery import ledger
 from broker.event import Identifier
 from broker.registers import patients
 from broker.registers.fold import unknown_lane
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,8 @@ from broker.registers.fold import look
 from broker.runtime import freeing
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline, as_it_came, message_of
-from broker.store.database import Database, Transaction, Value
+from broker.store.database import Database
+from broker.store.transaction import Transaction, Value
 from broker.view import View
 
 Mode = Literal["sent", "rendered", "received"]

@@ -32,7 +32,8 @@ from broker.runtime.replay import ReplayError, Selection
 from broker.runtime.rounds import Rounds
 from broker.runtime.studyrules import Limits
 from broker.settings import Settings
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.studies")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from broker.delivery import ledger
 from broker.event import Event
 from broker.journal import cursor, log
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 from broker.tap.choice import Content, Item, Stream
 from broker.tap.seen import WATCHED, WINDOW, Gaps, Watch
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from broker.adapter import NamePart, PatientWanted
 from broker.event import EventData, Identifier, Patient, PersonName
 from broker.registers import demographic_search, patients
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase, journal_file
+from broker.store.transaction import Transaction
 from tests.bench.questions import times_of
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table, median, milliseconds, percentile, ratio

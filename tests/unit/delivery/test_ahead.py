@@ -24,8 +24,9 @@ from broker.delivery.executor import Executor
 from broker.delivery.ledger import Queued
 from broker.errors import TransientDeliveryError, UnwritableError
 from broker.journal.intake import append
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure
 from tests.support.events import cause, event, reception
 

@@ -20,7 +20,7 @@ from broker.errors import (
     UnreachableError,
 )
 from broker.journal.intake import append
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure
 from tests.support.events import cause, event, reception
 

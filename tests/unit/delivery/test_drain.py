@@ -29,11 +29,11 @@ from broker.errors import (
     UnwritableError,
 )
 from broker.journal.intake import append
-from broker.store import database as journal
-from broker.store import lease
-from broker.store.database import Database, Transaction
+from broker.store import lease, writer
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import Held, Lease
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure, Retry
 from tests.support.events import START, cause, event, reception
 from tests.unit.conftest import NewDatabase
@@ -804,7 +804,7 @@ def may_be_repeated(payload: bytes) -> bool:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No outcome that nothing waits for comes to the disk by itself."""
-    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 1e6)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 1e6)
 
 
 @pytest.mark.usefixtures("unhurried")

@@ -29,8 +29,8 @@ from broker.errors import (
     UnreachableError,
 )
 from broker.journal.intake import append
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure, Retry
 from tests.support.events import cause, event, reception
 

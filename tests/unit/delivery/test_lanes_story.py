@@ -21,8 +21,9 @@ from broker.delivery.parked import By
 from broker.journal.intake import append
 from broker.runtime.lanes import MemoryLanes
 from broker.runtime.pipeline import Routed
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, reception
 
 PATIENTS = st.sampled_from("abcde")

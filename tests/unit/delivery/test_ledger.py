@@ -14,8 +14,8 @@ from broker.delivery.ledger import Open, Queued
 from broker.delivery.parked import By, NotParkedError
 from broker.journal.intake import append
 from broker.store import days, tally
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, of_days, reception
 
 TARGET = Target(route="adt", version="v1", place="routes/adt.yaml:9", kind="hl7", destination="epj")

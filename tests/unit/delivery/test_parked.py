@@ -9,8 +9,8 @@ from broker.adapter import Receipt, Rendered, Target
 from broker.delivery import ledger, parked
 from broker.delivery.parked import By, NotParkedError, Query
 from broker.journal.intake import append
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, reception
 
 TARGET = Target(route="adt", version="v1", place="routes/adt.yaml:9", kind="hl7", destination="epj")

@@ -9,8 +9,8 @@ from broker.adapter import Receipt, Rendered, Target
 from broker.delivery import ledger
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Cause
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteTransaction, migrate
+from broker.store.transaction import Transaction
 from tests.support.events import event
 
 

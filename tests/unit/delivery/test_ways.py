@@ -15,9 +15,9 @@ from broker.delivery.parked import By
 from broker.delivery.ways import DEPTH, Claimed
 from broker.journal.intake import append
 from broker.store import lease
-from broker.store.database import Session, Transaction
 from broker.store.lease import Lease, LostLeaseError
 from broker.store.postgres import PostgresDatabase
+from broker.store.transaction import Session, Transaction
 from tests.support.events import cause, event, reception
 from tests.support.postgres import Postgres
 

@@ -10,8 +10,8 @@ from broker.delivery.parked import By
 from broker.journal import log
 from broker.journal.intake import append
 from broker.store import days
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, local, of_days, patient, reception
 
 WHO = patient(local("700123"))

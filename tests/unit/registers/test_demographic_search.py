@@ -11,9 +11,10 @@ from broker.adapter import NamePart, PatientWanted
 from broker.event import Event, Identifier, Patient, PersonName
 from broker.registers import demographic_search, patients
 from broker.registers.fold import fold
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.schema import migrations
 from broker.store.sqlite import _MOVES, SqliteTransaction, in_memory
+from broker.store.transaction import Transaction
 from broker.text import fold as folded
 from broker.text import transliterate
 from tests.support.events import LOCAL, NATIONAL, event, local, national, patient

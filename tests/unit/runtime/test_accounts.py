@@ -15,7 +15,8 @@ from broker.runtime import rebuild, retention
 from broker.runtime.reconcile import Report, reconcile, totals
 from broker.runtime.retention import Day, Limits, Retention, due
 from broker.store import days
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.messages import Person, adt, merge, orm
 from tests.unit.runtime.conftest import House
 

@@ -18,8 +18,9 @@ from broker.runtime import router as module
 from broker.runtime.lanes import MemoryLanes
 from broker.runtime.leader import Leader
 from broker.runtime.router import BATCH, Router
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
+from broker.store.transaction import Transaction
 from broker.view import View
 from tests.support.events import cause
 from tests.support.shared import REPOSITORY

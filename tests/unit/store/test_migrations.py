@@ -14,9 +14,9 @@ from broker.errors import StoreError
 from broker.journal import log, search
 from broker.registers import exceptions
 from broker.store import days, sqlite, tally
-from broker.store.database import Transaction
 from broker.store.schema import migrations
 from broker.store.sqlite import SqliteDatabase, SqliteTransaction, migrate
+from broker.store.transaction import Transaction
 from tests.support.events import event, local, of_days, patient, step
 
 MONDAY, TUESDAY = "2026-03-09", "2026-03-10"

@@ -14,9 +14,10 @@ from broker.delivery.parked import By
 from broker.errors import StoreError
 from broker.journal import intake, log
 from broker.store import days
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.postgres import PostgresDatabase
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from broker.tap import follow as module
 from broker.tap.choice import STREAMS, Item, Stream
 from broker.tap.follow import Follow
