@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from broker.adapter import Rendered, Target
-from broker.delivery import ledger, parked
+from broker.delivery import ledger, parked, stored
 from broker.delivery.ledger import Cause
 from broker.delivery.parked import By
 from broker.errors import BrokerError, UnmappableError
@@ -240,7 +240,7 @@ def _check_file(tx: Transaction, row: Chosen) -> None:
 def _as_sent(tx: Transaction, row: Chosen) -> Rendered:
     if row.target.purpose == "contact" and not row.target.cleared and _protected(tx, row):
         raise WithheldError(f"delivery {row.id}: {ledger.WITHHELD}")
-    payload = ledger.payload(tx, row.id, row.day)
+    payload = stored.payload(tx, row.id, row.day)
     if not payload:
         raise ReplayError(
             f"delivery {row.id}: its bytes are not kept any more; --mode rendered makes them anew"
@@ -302,7 +302,7 @@ def _rehearse(
 
 
 def _rehearse_one(tx: Transaction, configured: Configured, row: Chosen, mode: Mode) -> Planned:
-    before = ledger.payload(tx, row.id, row.day) or b""
+    before = stored.payload(tx, row.id, row.day) or b""
     after, problem = b"", ""
     try:
         _check_file(tx, row)
@@ -332,7 +332,7 @@ def _rehearse_message(
         pipeline.route(tx, logged)
     firsts: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
     for row in chosen(tx, Selection(messages=(number,))):
-        payload = ledger.payload(tx, row.id, row.day) or b""
+        payload = stored.payload(tx, row.id, row.day) or b""
         firsts.setdefault((row.target.route, row.target.destination), []).append((row.id, payload))
     for identity, day, route, destination, kind, state, detail in tx.rows(
         "SELECT delivery.id, day, route, destination, kind, state, detail FROM delivery"
@@ -348,7 +348,7 @@ def _rehearse_message(
             kind=kind,
             route=route,
             before=before,
-            after=ledger.payload(tx, identity, day) or b"",
+            after=stored.payload(tx, identity, day) or b"",
             problem=detail if state in ("held", "withheld") else "",
         )
 
