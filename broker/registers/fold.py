@@ -13,6 +13,7 @@ from broker.event import Event, Identifier, Patient, PerformedStep, Step, Study
 from broker.hl7.er7 import Message
 from broker.registers import (
     commitments,
+    demographics,
     exceptions,
     filing,
     instances,
@@ -74,7 +75,7 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
-        and patients.conflicting(tx, event, said)
+        and demographics.conflicting(tx, event, said)
     ):
         return Folded(view=None)
     known = _referred(tx, event)
@@ -175,11 +176,11 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     said = event.data.patient
     if said is None:
         return Folded(view=None)
-    if event.type in patients.RENAMING:
+    if event.type in demographics.RENAMING:
         return _renamed(tx, event, said, message)
     if event.type == "patient.moved":
         return _moved(tx, event, said, message)
-    known, absorbed = patients.assert_from_pas(tx, event, said)
+    known, absorbed = demographics.assert_from_pas(tx, event, said)
     filing.take_in(tx, said.identifiers)
     if event.type in ("patient.linked", "patient.unlinked"):
         links.fold(tx, event)
@@ -194,7 +195,7 @@ def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | No
     if event.data.decision is not None:
         ledger.close(tx, event, event.data.decision.change, "released")
     before = ledger.snapshot(tx, event)
-    known, absorbed = patients.assert_from_pas(tx, event, said)
+    known, absorbed = demographics.assert_from_pas(tx, event, said)
     ended = patients.end_identifiers(tx, event, known, event.data.prior)
     if ended and event.type == "patient.id-changed":
         reason = "an id change names two known patients; taken as the merge that it amounts to"
@@ -206,7 +207,7 @@ def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | No
 def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
     """Identifiers that are another patient's (A43), with what came under them; the rest of that patient stays."""
     before = ledger.snapshot(tx, event)
-    known, absorbed = patients.assert_from_pas(tx, event, said)
+    known, absorbed = demographics.assert_from_pas(tx, event, said)
     sources, emptied = patients.take_identifiers(tx, event, known, event.data.prior)
     for identifier in event.data.prior:
         filing.refile(tx, identifier.key, known.key)
@@ -356,11 +357,11 @@ def _referred(tx: Transaction, event: Event) -> Known | None:
     if event.type.startswith("encounter."):
         # From PAS, behind the patient event of the same message, which said all there is to say.
         keys = patients.find(tx, patient.identifiers)
-        return patients.get(tx, keys[0]) if keys else patients.assert_from_pas(tx, event, patient)[0]
+        return patients.get(tx, keys[0]) if keys else demographics.assert_from_pas(tx, event, patient)[0]
     if event.type.startswith("result."):
         keys = patients.find(tx, patient.identifiers)
         return patients.get(tx, keys[0]) if keys else None
-    return patients.refer(tx, event, patient)
+    return demographics.refer(tx, event, patient)
 
 
 def _view(event: Event, message: Message | None, known: Known | None) -> View:

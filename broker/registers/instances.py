@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from broker.event import Event, Instance, Patient
-from broker.registers import exceptions, ledger, patients
+from broker.registers import demographics, exceptions, ledger, patients
 from broker.registers.patients import Known
 from broker.store.transaction import Transaction
 
@@ -77,7 +77,7 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
         exceptions.report(tx, "instance-patient-differs", instance.sop_instance_uid, reason, event)
     else:
         exceptions.clear(tx, "instance-patient-differs", instance.sop_instance_uid)
-    if len(patients.differences(known.patient, patient)) > 1:
+    if len(demographics.differences(known.patient, patient)) > 1:
         exceptions.report(
             tx,
             "demographics-differ",
