@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from broker.delivery import ledger
 from broker.event import Identifier
 from broker.registers import patients
-from broker.registers.fold import unknown_lane
+from broker.registers.views import unknown_lane
 from broker.store.transaction import Transaction
 
 

@@ -24,7 +24,7 @@ from broker.journal import intake
 from broker.journal import log as journal
 from broker.reception import BATCH
 from broker.registers import patients, protection
-from broker.registers.fold import look
+from broker.registers.views import look
 from broker.runtime import freeing
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline, as_it_came, message_of
