@@ -23,7 +23,7 @@ from broker.cli.options import (
 )
 from broker.errors import ConfigError
 from broker.journal import cursor
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.telemetry import configure_logging
 
 log = structlog.get_logger("broker.bus")

@@ -6,7 +6,7 @@ from broker.registers import patients
 from broker.registers.patients import Owned
 from broker.runtime.archive_search import issuers_of
 from broker.settings import Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def owned(settings: Settings, tx: Transaction, number: str, issuer: str) -> list[Owned]:

@@ -27,8 +27,9 @@ from broker.runtime.roles import EVERY
 from broker.runtime.trial import Messages
 from broker.scalars import Duration
 from broker.settings import Settings
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.schema import CURRENT
+from broker.store.transaction import Transaction
 
 F = TypeVar("F", bound=Callable[..., Any])
 

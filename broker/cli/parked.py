@@ -21,13 +21,13 @@ from broker.cli.options import (
     print_json,
     text_of,
 )
-from broker.delivery import ledger, parked
+from broker.delivery import parked, stored
 from broker.delivery.parked import NotParkedError, Query
 from broker.errors import RemoteProtocolError
 from broker.hl7.difference import Change, differences
 from broker.hl7.edit import edit as edit_message
 from broker.hl7.er7 import Header
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,7 +102,7 @@ def show(delivery: int, payload: bool, config: Path, as_json: bool) -> None:
         audited(settings, "payload shown", "", {"delivery": delivery})
     row["attempts"] = [
         {"attempt": number, "at": at, "outcome": outcome, "detail": detail}
-        for number, at, outcome, detail in ledger.attempts(journal, delivery)
+        for number, at, outcome, detail in stored.attempts(journal, delivery)
     ]
     row["behind"] = parked.behind(journal, delivery)
     if payload:
@@ -251,7 +251,7 @@ def _one(journal: Transaction, delivery: int) -> dict[str, Any]:
 
 
 def _payload(journal: Transaction, delivery: int) -> bytes:
-    return ledger.payload_of(journal, delivery) or b""
+    return stored.payload_of(journal, delivery) or b""
 
 
 def _edited(before: bytes, sets: tuple[str, ...], file: Any) -> bytes:

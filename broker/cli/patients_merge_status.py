@@ -20,7 +20,7 @@ from broker.cli.options import (
 from broker.registers import ledger
 from broker.registers.changes import Change
 from broker.runtime import splitplan
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @click.command("merge-status")

@@ -23,7 +23,7 @@ from broker.errors import ConfigError
 from broker.registers import patients
 from broker.runtime.recall import Recall, Told, recall
 from broker.settings import OutboundSetting, Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @click.command("recall")

@@ -30,7 +30,7 @@ from broker.registers.versions import VALUES
 from broker.registers.visits import Visit
 from broker.runtime import splitplan
 from broker.settings import Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.tap.mask import hidden
 
 

@@ -17,7 +17,7 @@ from broker.registers import ledger
 from broker.registers.changes import Change
 from broker.runtime import splitplan
 from broker.runtime.splitplan import Plan
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @click.command("split")

@@ -23,9 +23,11 @@ from broker.cli.options import (
 )
 from broker.errors import ConfigError
 from broker.journal import search
+from broker.runtime import rehearsal
 from broker.runtime import replay as replays
 from broker.runtime.inforce import live_configured
-from broker.runtime.replay import Mode, Planned, Selection
+from broker.runtime.rehearsal import Planned
+from broker.runtime.selection import Mode, Selection, count
 
 
 @click.command("replay")
@@ -93,12 +95,12 @@ def command(
         )
         now = datetime.now(UTC)
         if dry_run:
-            planned = replays.plan(desk, configured, selection, mode, now)
+            planned = rehearsal.plan(desk, configured, selection, mode, now)
             audited(settings, "replay rehearsed", done.reason, {"deliveries": len(planned), "mode": mode})
             _show(planned, as_json)
             raise SystemExit(1 if not planned or any(one.problem for one in planned) else 0)
         with click.progressbar(
-            length=replays.count(desk.read(), selection, mode), label="queued", file=sys.stderr
+            length=count(desk.read(), selection, mode), label="queued", file=sys.stderr
         ) as bar:
             number = replays.run(
                 desk, configured, selection, mode, done, now, lambda n: bar.update(n - bar.pos)

@@ -33,7 +33,7 @@ from broker.routing.syntax import ExpressionError
 from broker.routing.tables import read_table
 from broker.runtime import routesets
 from broker.settings import Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.tap.choice import OUTCOMES, STREAMS, Choice, HashedPatient, Stream
 from broker.tap.follow import Follow
 from broker.tap.session import Session, Summary

@@ -33,7 +33,7 @@ from broker.journal import audit
 from broker.registers.worklist import SERVED, Reader
 from broker.runtime import imports
 from broker.settings import Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 WORKLIST = "1.2.840.10008.5.1.4.31"
 CHUNK = 100

@@ -13,12 +13,12 @@ from typing import Final, Literal
 import structlog
 
 from broker.adapter import Outbound, Receipt
-from broker.delivery import ledger
+from broker.delivery import endings
 from broker.delivery.breaker import Breaker
-from broker.delivery.ledger import Open
 from broker.delivery.retry import OnFailure, asked_for, delay, judge, outcome_of
+from broker.delivery.stored import Open
 from broker.errors import AskPersonError, BrokerError, RecipientError, TransientDeliveryError
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.delivery")
 
@@ -47,10 +47,10 @@ class Ending:
         """Stores it. False, and nothing is written, where the delivery is no longer this attempt's to end."""
         at = self.at.isoformat()
         if self.receipt is not None:
-            return ledger.finish(tx, opened, self.receipt, at)
+            return endings.finish(tx, opened, self.receipt, at)
         if self.state == "parked":
-            return ledger.park(tx, opened, self.outcome, self.detail, at)
-        return ledger.retry(tx, opened, self.outcome, self.detail, self.due, at, refusals=self.refusals)
+            return endings.park(tx, opened, self.outcome, self.detail, at)
+        return endings.retry(tx, opened, self.outcome, self.detail, self.due, at, refusals=self.refusals)
 
 
 def may_repeat(repeatable: Callable[[bytes], bool], opened: Open) -> bool:

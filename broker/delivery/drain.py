@@ -22,15 +22,16 @@ from broker.delivery import attempt, ways
 from broker.delivery.attempt import Ending
 from broker.delivery.breaker import State
 from broker.delivery.lanes import AHEAD
-from broker.delivery.ledger import Open
 from broker.delivery.outcomes import Outcomes, Write
 from broker.delivery.pace import Pace, Window
 from broker.delivery.retry import OnFailure, asked_for, delay
+from broker.delivery.stored import Open
 from broker.delivery.ways import Claimed
 from broker.errors import BrokerError, StoreError
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import Held, Lease, LostLeaseError
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.delivery")
 

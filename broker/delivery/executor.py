@@ -22,11 +22,12 @@ from broker.delivery import attempt
 from broker.delivery.attempt import Ending
 from broker.delivery.breaker import Breaker
 from broker.delivery.lanes import LaneBook
-from broker.delivery.ledger import Open, Queued
+from broker.delivery.ledger import Queued
 from broker.delivery.outcomes import Outcomes, Write
 from broker.delivery.pace import Pace, Window
 from broker.delivery.reading import Reading
 from broker.delivery.retry import OnFailure, asked_for, delay
+from broker.delivery.stored import Open
 from broker.errors import BrokerError, StoreError
 from broker.store.database import Database
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import StoreError
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 MANY: Final = 8
 """So many are worth a transaction of their own."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from broker.delivery import ledger
+from broker.delivery import endings, ledger, stored
 from broker.delivery.ledger import Queued
 from broker.errors import BrokerError
 from broker.store import days
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 _LISTED: Final = (
     *(
@@ -103,7 +103,7 @@ def behind(tx: Transaction, number: int) -> list[dict[str, Any]]:
 def release(tx: Transaction, number: int, by: By) -> None:
     """It is tried again, as if for the first time. Raises `NotParkedError`."""
     changes = "refusals=0, failing_since=NULL, due=0, detail='released'"
-    if not ledger.move(tx, number, "parked", "queued", changes, ()):
+    if not endings.move(tx, number, "parked", "queued", changes, ()):
         raise _not_parked(tx, number, "released")
     note(tx, "release", number, by)
 
@@ -112,7 +112,7 @@ def drop(tx: Transaction, number: int, by: By) -> None:
     """It will never leave; its bytes stay as long as others do. Raises `NotParkedError`."""
     waiting: tuple[ledger.State, ...] = ("parked", "held")
     for state in waiting:
-        if ledger.move(tx, number, state, "dropped", "finished=?, detail='dropped'", (by.at,)):
+        if endings.move(tx, number, state, "dropped", "finished=?, detail='dropped'", (by.at,)):
             note(tx, "drop", number, by)
             return
     raise _not_parked(tx, number, "dropped")
@@ -124,7 +124,7 @@ def edit(tx: Transaction, number: int, payload: bytes, by: By) -> None:
     row = tx.one("UPDATE delivery SET state=state WHERE id=? AND state='parked' RETURNING day", (number,))
     if row is None:
         raise _not_parked(tx, number, "edited")
-    before = ledger.payload(tx, number, row[0])
+    before = stored.payload(tx, number, row[0])
     tx.execute(
         f"UPDATE {days.table('delivery_body', row[0])} SET payload=? WHERE delivery=?", (payload, number)
     )

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from broker.delivery import ledger
-from broker.delivery.ledger import Open
+from broker.delivery import stored
+from broker.delivery.stored import Open
 from broker.store.database import Database
 
 MOST: Final = 256
@@ -39,7 +39,7 @@ class Reading:
             forgotten = self._forgotten
         read = {
             opened.delivery.id: opened
-            for opened in ledger.load_all(self._database.read(), [number, *behind()])
+            for opened in stored.load_all(self._database.read(), [number, *behind()])
         }
         found = read.pop(number, None)
         with self._lock:

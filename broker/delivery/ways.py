@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.delivery.breaker import Breaker
-from broker.delivery.ledger import Open, load_all
+from broker.delivery.stored import Open, load_all
 from broker.store import lease
-from broker.store.database import Transaction
 from broker.store.lease import Lease
+from broker.store.transaction import Transaction
 
 DEPTH: Final = 16
 """Deliveries of one lane that are claimed together, at most."""

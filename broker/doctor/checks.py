@@ -36,9 +36,9 @@ from broker.runtime.journals import journal_of
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.surroundings import surroundings_of
 from broker.settings import LOOPBACK, Settings
-from broker.store.database import Transaction
 from broker.store.room import free_bytes
 from broker.store.schema import CURRENT
+from broker.store.transaction import Transaction
 
 LEAST_PYTHON: Final = (3, 11)
 LOCK: Final = "requirements.lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 STORES: Final = ("C-STORE",)
 PERFORMS: Final = ("N-CREATE", "N-SET")

@@ -19,7 +19,8 @@ from broker.hl7.framing import END, START, frame
 from broker.hl7.garbled import MOJIBAKE
 from broker.reception import BATCH
 from broker.store import days, tally
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 CONTROL: Final = "control"
 """Kind of the search key that is MSH-10."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.event import Event
 from broker.store import days, tally
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

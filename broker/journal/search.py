@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker.store import days
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 
 def find(

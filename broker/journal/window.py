@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 MESSAGES: Final = 1000
 DAY: Final = timedelta(days=1)

@@ -16,7 +16,7 @@ from broker.plan.waiting import Waiting, waiting
 from broker.routing.engine import RouteSet
 from broker.runtime.configured import Configured, compiled
 from broker.runtime.routesets import Stored
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from broker.plan.shapes import words
 from broker.plan.tally import Tally
 from broker.registers import steps
 from broker.runtime.lookback import seen_again
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.view import View
 
 BATCH: Final = 500

@@ -20,12 +20,14 @@ from broker.journal.window import Window, between
 from broker.plan.outputs import Pair
 from broker.plan.shapes import words
 from broker.plan.tally import Tally
-from broker.registers.fold import fold, look_as_said, step_view
+from broker.registers.fold import fold
+from broker.registers.views import look_as_said, step_view
 from broker.routing.engine import RouteSet
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import as_it_came, message_of
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from broker.view import View
 
 Registers = Literal["before", "now"]

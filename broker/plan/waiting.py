@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.routing.engine import RouteSet
 from broker.routing.language import OnFailure
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

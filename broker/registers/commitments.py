@@ -11,7 +11,7 @@ from typing import Final
 from broker.dicom import commitment
 from broker.event import Event, Study
 from broker.registers import exceptions
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 STORED: Final = "stored"
 COMMITTED: Final = "committed"

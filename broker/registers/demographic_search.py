@@ -10,7 +10,8 @@ from typing import Final
 
 from broker.adapter import NamePart, PatientWanted
 from broker.event import Patient
-from broker.store.database import Database, Transaction, Value
+from broker.store.database import Database
+from broker.store.transaction import Transaction, Value
 from broker.text import fold, transliterate
 
 _BEFORE: Final = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from broker.event import Closing, Event
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 Kind = Literal[
     "step-held",

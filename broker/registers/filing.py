@@ -12,7 +12,7 @@ from broker.event import Event, Identifier
 from broker.registers import exceptions, ledger, patients, visits
 from broker.registers.changes import Before, Key
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 FILED: Final = ("step", "instance", "visit", "mpps")
 """Tables whose rows belong to whoever owns the identifier that they came under (`said_value`, `said_issuer`)."""

@@ -1,4 +1,4 @@
-"""Folds one event into the registers and says how it looks through them: the view that routes read.
+"""Folds one event into the registers, and says what came of it: its `views`, whom it touched, which lanes it joined.
 
 Everything here happens inside commit 2. No route is known here; which steps a demographic change touches is said,
 what is made of that is the router's business.
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.event import Event, Identifier, Patient, PerformedStep, Step, Study
+from broker.event import Event, Patient, PerformedStep, Step, Study
 from broker.hl7.er7 import Message
 from broker.registers import (
     commitments,
+    demographics,
     exceptions,
     filing,
     instances,
@@ -31,7 +32,8 @@ from broker.registers import (
     visits,
 )
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.registers.views import of_performed, of_study, through, unverified, view_of
+from broker.store.transaction import Transaction
 from broker.view import View
 
 
@@ -74,7 +76,7 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if (
         said is not None
         and event.type.startswith(("order.", "step."))
-        and patients.conflicting(tx, event, said)
+        and demographics.conflicting(tx, event, said)
     ):
         return Folded(view=None)
     known = _referred(tx, event)
@@ -85,8 +87,8 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         if held is None:
             return Folded(view=None)
         held, others = orderless.follow(tx, event, held)
-        view = _view(event, message, known)
-        return Folded(view=_through(view, held), touched=tuple(others))
+        view = view_of(event, message, known)
+        return Folded(view=through(view, held), touched=tuple(others))
     order = event.data.order
     if (
         event.type == "order.cancelled"
@@ -95,12 +97,12 @@ def fold(tx: Transaction, event: Event, message: Message | None) -> Folded:
         and known is not None
     ):
         touched, ended = steps.cancel_order(tx, event, order, order.whole, known.key)
-        whole = None if ended is None else replace(_view(event, message, known), order=ended)
+        whole = None if ended is None else replace(view_of(event, message, known), order=ended)
         touched += orderless.after_orders(tx, event, touched)
         touched = list(dict.fromkeys((*touched, *_of_provisional(tx, known))))
         return Folded(view=whole, touched=tuple(touched))
     touched = [*_visited(tx, event, known), *_of_provisional(tx, known)]
-    return Folded(view=_view(event, message, known), touched=tuple(touched))
+    return Folded(view=view_of(event, message, known), touched=tuple(touched))
 
 
 def _of_provisional(tx: Transaction, known: Known | None) -> list[str]:
@@ -123,51 +125,6 @@ def _visited(tx: Transaction, event: Event, known: Known | None) -> list[str]:
     return orderless.after_visits(tx, event, visits.fold(tx, event, known.key))
 
 
-def look(tx: Transaction, event: Event, message: Message | None) -> View | None:
-    """An event of the log seen again, through the registers as they stand now; nothing is folded.
-
-    None where the registers do not know what it speaks of.
-    """
-    data = event.data
-    if data.step is not None:
-        held = steps.get(tx, data.step.key)
-        if held is None:
-            return None
-        return _through(_view(event, message, patients.get(tx, held.patient_key)), held)
-    if data.performed is not None:
-        seen = performed.look(tx, data.performed.uid)
-        return None if seen is None else _views(tx, event, message, seen)[0]
-    if data.study is not None:
-        return _of_study(tx, event, message, data.study)
-    if data.patient is None:
-        return _view(event, message, None)
-    if data.instance is not None:
-        known = instances.owner(tx, data.instance, data.patient)
-        return _view(event, message, known) if known else _unverified(event, message)
-    keys = patients.find(tx, data.patient.identifiers) or patients.find(tx, data.prior)
-    return _view(event, message, patients.get(tx, keys[0]) if keys else None)
-
-
-def look_as_said(tx: Transaction, event: Event, message: Message | None) -> View | None:
-    """As `look`, with what the event itself said of its step over what is known of it by now."""
-    view = look(tx, event, message)
-    if view is None or view.step is None or event.data.step is None:
-        return view
-    return replace(view, step=steps.overlaid(view.step, event.data.step))
-
-
-def step_view(tx: Transaction, event: Event, key: str) -> View | None:
-    """A step as it stands now, seen because of an event that is not its own (a demographic change, a merge).
-
-    Source and site are the order's: a route that asks for them means where the step came from.
-    """
-    held = steps.get(tx, key)
-    if held is None:
-        return None
-    seen = event.model_copy(update={"source": held.source, "site": held.site})
-    return _through(_view(seen, None, patients.get(tx, held.patient_key)), held)
-
-
 def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     if event.type == "patient.split":
         return _split(tx, event)
@@ -175,11 +132,11 @@ def _patient(tx: Transaction, event: Event, message: Message | None) -> Folded:
     said = event.data.patient
     if said is None:
         return Folded(view=None)
-    if event.type in patients.RENAMING:
+    if event.type in demographics.RENAMING:
         return _renamed(tx, event, said, message)
     if event.type == "patient.moved":
         return _moved(tx, event, said, message)
-    known, absorbed = patients.assert_from_pas(tx, event, said)
+    known, absorbed = demographics.assert_from_pas(tx, event, said)
     filing.take_in(tx, said.identifiers)
     if event.type in ("patient.linked", "patient.unlinked"):
         links.fold(tx, event)
@@ -194,7 +151,7 @@ def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | No
     if event.data.decision is not None:
         ledger.close(tx, event, event.data.decision.change, "released")
     before = ledger.snapshot(tx, event)
-    known, absorbed = patients.assert_from_pas(tx, event, said)
+    known, absorbed = demographics.assert_from_pas(tx, event, said)
     ended = patients.end_identifiers(tx, event, known, event.data.prior)
     if ended and event.type == "patient.id-changed":
         reason = "an id change names two known patients; taken as the merge that it amounts to"
@@ -206,7 +163,7 @@ def _renamed(tx: Transaction, event: Event, said: Patient, message: Message | No
 def _moved(tx: Transaction, event: Event, said: Patient, message: Message | None) -> Folded:
     """Identifiers that are another patient's (A43), with what came under them; the rest of that patient stays."""
     before = ledger.snapshot(tx, event)
-    known, absorbed = patients.assert_from_pas(tx, event, said)
+    known, absorbed = demographics.assert_from_pas(tx, event, said)
     sources, emptied = patients.take_identifiers(tx, event, known, event.data.prior)
     for identifier in event.data.prior:
         filing.refile(tx, identifier.key, known.key)
@@ -219,7 +176,7 @@ def _reassigned(tx: Transaction, event: Event, message: Message | None, known: K
     """A visit that is another patient's (A45): its steps and their objects, nothing else."""
     sources = filing.reassign(tx, event, known)
     visits.renumber(tx, event, known.key)
-    folded = Folded(view=_view(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
+    folded = Folded(view=view_of(event, message, known), touched=tuple(steps.of_patient(tx, known.key)))
     return _with_sources(tx, folded, sources, known.key) if sources else folded
 
 
@@ -262,7 +219,7 @@ def _whole(
     for key in absorbed:
         filing.move(tx, key, known.key)
     return Folded(
-        view=_view(event, message, known),
+        view=view_of(event, message, known),
         touched=tuple(steps.of_patient(tx, known.key)),
         joined=tuple((key, known.key) for key in absorbed),
     )
@@ -271,25 +228,9 @@ def _whole(
 def _performed(tx: Transaction, event: Event, message: Message | None, said: PerformedStep) -> Folded:
     seen = performed.fold(tx, event, said)
     studies.expected(tx, event, seen.performed)
-    first, *others = _views(tx, event, message, seen)
+    first, *others = of_performed(tx, event, message, seen)
     joined = ((seen.lane, seen.patient_key),) if seen.known_now else ()
     return Folded(view=first, others=tuple(others), joined=joined)
-
-
-def _views(tx: Transaction, event: Event, message: Message | None, seen: performed.Folded) -> list[View]:
-    """An MPPS seen once for each of the steps, as the step's order sees it; without one, once by itself."""
-    known = patients.get(tx, seen.patient_key) if seen.patient_key else None
-    bare = replace(
-        _view(event, message, known), performed=seen.performed, patient_key=known.key if known else seen.lane
-    )
-    return [
-        replace(
-            _through(bare, held),
-            event=event.model_copy(update={"source": held.source, "site": held.site}),
-            performed=seen.performed,
-        )
-        for held in seen.steps
-    ] or [bare]
 
 
 def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
@@ -303,7 +244,7 @@ def _instance(tx: Transaction, event: Event, message: Message | None) -> Folded:
     studies.received(tx, event, instance)
     if first:
         commitments.came_again(tx, instance.sop_instance_uid)
-    return Folded(view=_view(event, message, known) if known else _unverified(event, message))
+    return Folded(view=view_of(event, message, known) if known else unverified(event, message))
 
 
 def _study(tx: Transaction, event: Event, message: Message | None, said: Study) -> Folded:
@@ -321,32 +262,7 @@ def _study(tx: Transaction, event: Event, message: Message | None, said: Study) 
         return Folded(view=None)
     else:
         studies.fold(tx, event, said)
-    return Folded(view=_of_study(tx, event, message, said))
-
-
-def _of_study(tx: Transaction, event: Event, message: Message | None, said: Study) -> View:
-    """A study with its patient, and with the step that it is the examination of. A device's commitments have no
-    patient: they keep their order by device."""
-    if event.type.startswith("commitment."):
-        return View(event=event, message=message, patient_key=f"device|{said.requester}")
-    if event.type in ("study.rejected", "study.restored"):
-        said = said.model_copy(update={"number": rejections.remaining(tx, said.study_uid)})
-        event = event.model_copy(update={"data": event.data.model_copy(update={"study": said})})
-    key = studies.owner(tx, said.study_uid)
-    if not key:
-        return View(event=event, message=message, patient_key=f"unverified|{said.study_uid}")
-    view = _view(event, message, patients.get(tx, key))
-    made_for = steps.of_study(tx, said.study_uid)
-    return _through(view, made_for) if made_for is not None and made_for.patient_key == key else view
-
-
-def _unverified(event: Event, message: Message | None) -> View:
-    """Images of a person PAS does not know still keep their order among themselves."""
-    instance, said = event.data.instance, event.data.patient
-    assert instance is not None, "the caller looked"
-    assert said is not None, "the caller looked"
-    lane = "|".join(("unverified", *(said.identifiers[0].key if said.identifiers else (instance.study_uid,))))
-    return View(event=event, message=message, patient=said, patient_key=lane, verified=False)
+    return Folded(view=of_study(tx, event, message, said))
 
 
 def _referred(tx: Transaction, event: Event) -> Known | None:
@@ -356,42 +272,8 @@ def _referred(tx: Transaction, event: Event) -> Known | None:
     if event.type.startswith("encounter."):
         # From PAS, behind the patient event of the same message, which said all there is to say.
         keys = patients.find(tx, patient.identifiers)
-        return patients.get(tx, keys[0]) if keys else patients.assert_from_pas(tx, event, patient)[0]
+        return patients.get(tx, keys[0]) if keys else demographics.assert_from_pas(tx, event, patient)[0]
     if event.type.startswith("result."):
         keys = patients.find(tx, patient.identifiers)
         return patients.get(tx, keys[0]) if keys else None
-    return patients.refer(tx, event, patient)
-
-
-def _view(event: Event, message: Message | None, known: Known | None) -> View:
-    if known is None:
-        return View(event=event, message=message, patient=event.data.patient, patient_key=_laneless(event))
-    return View(
-        event=event, message=message, patient=known.patient, patient_key=known.key, verified=known.verified
-    )
-
-
-def _through(view: View, held: steps.Held) -> View:
-    return View(
-        event=view.event,
-        message=view.message,
-        patient=view.patient,
-        patient_key=view.patient_key,
-        verified=view.verified,
-        encounter=held.encounter,
-        order=held.order,
-        step=held.step,
-    )
-
-
-def _laneless(event: Event) -> str:
-    """Results of a patient that nobody knows keep their order by the id they carry, else per source."""
-    patient = event.data.patient
-    if patient is None or not patient.identifiers:
-        return f"source|{event.source}"
-    return unknown_lane(patient.identifiers[0])
-
-
-def unknown_lane(identifier: Identifier) -> str:
-    """The lane of results that came under an identifier while nobody knew its patient."""
-    return "|".join(("unknown", *identifier.key))
+    return demographics.refer(tx, event, patient)

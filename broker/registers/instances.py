@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from broker.event import Event, Instance, Patient
-from broker.registers import exceptions, ledger, patients
+from broker.registers import demographics, exceptions, ledger, patients
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 _Steps = Sequence[tuple[str, str]]
 """Keys of the steps that an object's study is the examination of, each with its patient's."""
@@ -77,7 +77,7 @@ def fold(tx: Transaction, event: Event, instance: Instance, patient: Patient) ->
         exceptions.report(tx, "instance-patient-differs", instance.sop_instance_uid, reason, event)
     else:
         exceptions.clear(tx, "instance-patient-differs", instance.sop_instance_uid)
-    if len(patients.differences(known.patient, patient)) > 1:
+    if len(demographics.differences(known.patient, patient)) > 1:
         exceptions.report(
             tx,
             "demographics-differ",

@@ -14,7 +14,7 @@ from broker.event import Event, Identifier, Patient
 from broker.registers import changes, exceptions, guards, patients
 from broker.registers.changes import Before, Change, Key, Kind, State, Touched
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 KINDS: Final[dict[str, Kind]] = {
     "patient.merged": "merge",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from broker.event import Event, Identifier
 from broker.registers import patients
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def fold(tx: Transaction, event: Event) -> None:

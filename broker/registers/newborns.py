@@ -12,7 +12,7 @@ from typing import Final
 from broker.event import Event, Instance, Patient
 from broker.registers import exceptions, instances, patients
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 NEWBORN: Final = timedelta(days=365)
 """How long after birth a child may still lie among newborns."""

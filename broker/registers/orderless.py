@@ -14,7 +14,7 @@ from broker.event import Encounter, Event, Step, StepStatus
 from broker.registers import exceptions, steps, visits
 from broker.registers.steps import Held
 from broker.registers.visits import Visit
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def recognised(tx: Transaction, step: Step, encounter: Encounter | None, patient_key: str) -> Step:

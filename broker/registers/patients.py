@@ -1,7 +1,6 @@
-"""The patient register: identifiers with issuer, aliases that stay valid for ever, demographics as PAS has them.
+"""The patient register: identifiers with issuer, aliases that stay valid for ever, demographics as they are known.
 
-Only `patient.*` events, which come from PAS alone, change a patient that PAS knows (invariant 10); an order for a
-patient that nobody knows makes a provisional one. Matching is by identifier and issuer, never by name.
+Matching is by identifier and issuer, never by name. What a message says of a patient is weighed in `demographics`.
 
 Nobody else writes the tables `patient` and `patient_identifier`: what commit 2 keeps of them for its other events
 (`Transaction.kept`) is changed or forgotten here with each write.
@@ -9,18 +8,14 @@ Nobody else writes the tables `patient` and `patient_identifier`: what commit 2 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from broker.event import Event, Identifier, Patient
-from broker.registers import demographic_search, exceptions, versions
+from broker.registers import demographic_search, versions
 from broker.registers.versions import Origins
-from broker.store.database import Transaction
-
-RENAMING: Final = frozenset({"patient.merged", "patient.id-changed"})
-"""Events that end identifiers, and alone may give an ended one back."""
+from broker.store.transaction import Transaction
 
 PIECE: Final = 5000
 """Patients that are read at once where all of them are."""
@@ -81,7 +76,7 @@ def everybody(tx: Transaction) -> Iterator[Patient]:
 
 def find(tx: Transaction, identifiers: Iterable[Identifier]) -> list[str]:
     """Keys of the patients that own any of the identifiers, in the identifiers' order, each once."""
-    return _each_once(owners_of(tx, identifiers).values())
+    return each_once(owners_of(tx, identifiers).values())
 
 
 class Owned(NamedTuple):
@@ -150,98 +145,8 @@ def owners_of(tx: Transaction, identifiers: Iterable[Identifier]) -> dict[tuple[
     return {key: owner for key in asked if (owner := kept[key]) is not None}
 
 
-def _each_once(owners: Iterable[Owner]) -> list[str]:
+def each_once(owners: Iterable[Owner]) -> list[str]:
     return list(dict.fromkeys(owner.patient for owner in owners))
-
-
-def assert_from_pas(tx: Transaction, event: Event, patient: Patient) -> tuple[Known, list[str]]:
-    """Folds what PAS says of a patient: the first message registers, later ones update; PAS's word stands.
-
-    Provisional patients whose identifiers PID-3 names are absorbed (their keys are returned): orders kept apart
-    what PAS says is one. Where PID-3 names identifiers of several patients that PAS knows, the first one's is meant
-    and the others keep theirs: only a merge says that two are one. A merge or id change to identifiers that are
-    new goes on with the record that the prior ones have.
-    """
-    owners = owners_of(tx, patient.identifiers)
-    keys = _each_once(owners.values())
-    if not keys and event.type in RENAMING:
-        keys = find(tx, event.data.prior)
-    if not keys:
-        return _create(tx, event, patient, verified=True), []
-    found = {key: get(tx, key) for key in keys}
-    verified = [key for key in keys if found[key].verified]
-    known = found[(verified or keys)[0]]
-    absorbed = [key for key in keys if key not in (known.key, *verified)]
-    for key in absorbed:
-        _absorb(tx, event, key, known.key)
-    if absorbed:
-        owners = owners_of(tx, patient.identifiers)
-        known = replace(known, patient=_with_those_of(known.patient, (found[key] for key in absorbed)))
-    own = patient.identifiers
-    if len(_each_once(owners.values())) > 1:
-        _report_conflict(tx, event)
-        own = tuple(i for i in own if i.key not in owners or owners[i.key].patient == known.key)
-    if event.type not in RENAMING:
-        # A late message under an ended identifier is heard, but does not revive it.
-        own = tuple(i for i in own if i.key not in owners or owners[i.key].current)
-    if not own and known.verified and "birth date" in differences(known.patient, patient):
-        reason = (
-            "a message under an ended identifier says another birth date; its demographics are not applied"
-        )
-        exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
-        return known, absorbed
-    if not known.verified:  # what an order said counts no longer
-        nothing = Patient(identifiers=known.patient.identifiers)
-        known = Known(key=known.key, patient=nothing, verified=False)
-    under = next(
-        (i for i in patient.identifiers if i.key in owners and owners[i.key].patient == known.key), None
-    )
-    exceptions.clear(tx, "demographics-differ", known.key)
-    said = patient if own == patient.identifiers else patient.model_copy(update={"identifiers": own})
-    return _say(tx, event, known, said, verified=True, owners=owners, under=under), absorbed
-
-
-def conflicting(tx: Transaction, event: Event, patient: Patient) -> bool:
-    """Whether the identifiers belong to different known patients; reported, because only a person can tell."""
-    if len(find(tx, patient.identifiers)) < 2:
-        return False
-    _report_conflict(tx, event)
-    return True
-
-
-def _report_conflict(tx: Transaction, event: Event) -> None:
-    reason = "the identifiers of PID-3 belong to different known patients"
-    exceptions.report(tx, "identity-conflict", event.message_id, reason, event)
-
-
-def refer(tx: Transaction, event: Event, patient: Patient) -> Known:
-    """The patient that an order speaks of: known, or made provisionally. PAS's word stands."""
-    keys = find(tx, patient.identifiers)
-    if not keys:
-        return _create(tx, event, patient, verified=False)
-    known = get(tx, keys[0])
-    if not known.verified:
-        told = _say(tx, event, known, patient, verified=False)
-        return replace(told, renewed=told.patient != known.patient)
-    if differing := differences(known.patient, patient):
-        reason = f"{', '.join(differing)}: an order says something else than PAS"
-        exceptions.report(tx, "demographics-differ", known.key, reason, event)
-    else:
-        exceptions.clear(tx, "demographics-differ", known.key)
-    return known
-
-
-def differences(pas: Patient, other: Patient) -> list[str]:
-    """Names of the demographic parts that both state and that differ."""
-    found = []
-    if pas.birth_date and other.birth_date and pas.birth_date[:8] != other.birth_date[:8]:
-        found.append("birth date")
-    if pas.sex and other.sex and pas.sex != other.sex:
-        found.append("sex")
-    families = [patient.name.family.casefold() if patient.name else "" for patient in (pas, other)]
-    if all(families) and families[0] != families[1]:
-        found.append("family name")
-    return found
 
 
 def end_identifiers(
@@ -252,11 +157,11 @@ def end_identifiers(
     Returns the keys of the patients absorbed.
     """
     absorbed = [key for key in find(tx, prior) if key != survivor.key]
-    whole = _with_those_of(survivor.patient, [get(tx, key) for key in absorbed])
+    whole = with_those_of(survivor.patient, [get(tx, key) for key in absorbed])
     for key in absorbed:
-        _absorb(tx, event, key, survivor.key)
+        absorb(tx, event, key, survivor.key)
     for identifier in prior:
-        _own(tx, event, survivor.key, identifier, current=False)
+        bind_own(tx, event, survivor.key, identifier, current=False)
     ended = {identifier.key for identifier in prior}
     remaining = tuple(i for i in whole.identifiers if i.key not in ended)
     if remaining != survivor.patient.identifiers:
@@ -276,7 +181,7 @@ def take_identifiers(
     Returns the records that gave some, and those of them that have none left, which the target absorbs.
     """
     owners = {key: owner for key, owner in owners_of(tx, moved).items() if owner.patient != target.key}
-    sources = _each_once(owners.values())
+    sources = each_once(owners.values())
     for identifier in moved:
         tx.execute(
             "INSERT INTO patient_identifier (value, issuer, patient, current, source, since, event)"
@@ -292,7 +197,7 @@ def take_identifiers(
         if kept:
             write(tx, event, replace(known, patient=known.patient.model_copy(update={"identifiers": kept})))
         else:
-            _absorb(tx, event, key, target.key)
+            absorb(tx, event, key, target.key)
             absorbed.append(key)
     own = tuple(i for i in target.patient.identifiers if i.key not in came)
     whole = target.patient.model_copy(update={"identifiers": (*own, *moved)})
@@ -300,14 +205,14 @@ def take_identifiers(
     return sources, absorbed
 
 
-def _with_those_of(patient: Patient, absorbed: Iterable[Known]) -> Patient:
+def with_those_of(patient: Patient, absorbed: Iterable[Known]) -> Patient:
     """With the identifiers of those who are absorbed behind its own: they lead to it, and guards must see them."""
     whole = {i.key: i for one in (patient, *(known.patient for known in absorbed)) for i in one.identifiers}
     own = {i.key: i for i in patient.identifiers}
     return patient.model_copy(update={"identifiers": tuple((whole | own).values())})
 
 
-def _absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
+def absorb(tx: Transaction, event: Event, key: str, survivor: str) -> None:
     """Every identifier of one patient leads to the other from now on."""
     tx.execute("UPDATE patient_identifier SET patient=? WHERE patient=?", (survivor, key))
     tx.execute("UPDATE patient SET merged_into=?, event=? WHERE key=?", (survivor, event.id, key))
@@ -338,42 +243,6 @@ def release(tx: Transaction, key: tuple[str, str]) -> None:
     _forget(tx)
 
 
-def _create(tx: Transaction, event: Event, patient: Patient, *, verified: bool) -> Known:
-    fresh = Known(key=f"P{event.id}", patient=Patient(identifiers=()), verified=verified)
-    return _say(tx, event, fresh, patient, verified=verified)
-
-
-def _say(
-    tx: Transaction,
-    event: Event,
-    known: Known,
-    said: Patient,
-    *,
-    verified: bool,
-    owners: Mapping[tuple[str, str], Owner] = MappingProxyType({}),
-    under: Identifier | None = None,
-) -> Known:
-    """Writes what was said over what is known, and binds the identifiers; `owners` is what is known of them already.
-
-    `under`: which of the patient's identifiers it was said under; None: the first that was said.
-    """
-    by = versions.origin(tx, event, said, under or said.identifiers[0])
-    values, origins = versions.overlaid(known.origins, said, by)
-    new = {i.key for i in said.identifiers}
-    identifiers = said.identifiers + tuple(i for i in known.patient.identifiers if i.key not in new)
-    told = Known(
-        key=known.key,
-        patient=known.patient.model_copy(update={**values, "identifiers": identifiers}),
-        verified=verified,
-        origins=origins,
-    )
-    write(tx, event, told)
-    for identifier in identifiers:
-        if owners.get(identifier.key) != (known.key, True):
-            _own(tx, event, known.key, identifier, current=True)
-    return told
-
-
 def write(tx: Transaction, event: Event, known: Known) -> None:
     """Writes a record as it now is, under its own key and merged into no other; its identifiers are not bound."""
     tx.execute(
@@ -395,7 +264,7 @@ def write(tx: Transaction, event: Event, known: Known) -> None:
     kept[known.key] = known
 
 
-def _own(tx: Transaction, event: Event, key: str, identifier: Identifier, *, current: bool) -> None:
+def bind_own(tx: Transaction, event: Event, key: str, identifier: Identifier, *, current: bool) -> None:
     """Binds an identifier that is still free, or ends one of our own; another patient's stays with that patient."""
     tx.execute(
         "INSERT INTO patient_identifier (value, issuer, patient, current, source, since, event)"

@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.event import Event, Identifier, PerformedStatus, PerformedStep, StepReference, StepStatus
 from broker.registers import exceptions, ledger, patients, steps
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 WRONG_ENTRY: Final = "110514"
 """DCM 110514 (PS3.16 CID 9300): incorrect worklist entry selected."""

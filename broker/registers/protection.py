@@ -12,7 +12,7 @@ from typing import Final
 from broker.event import Event, Patient
 from broker.registers import patients
 from broker.registers.patients import Known
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.view import View
 
 OF_AGE: Final = 18

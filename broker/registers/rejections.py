@@ -13,7 +13,7 @@ from broker.dicom import uid as uids
 from broker.event import Event, PerformedStep, Study
 from broker.registers import exceptions, patients
 from broker.registers.performed import WRONG_ENTRY
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 NOTES: Final = uids.KEY_OBJECT_SELECTION
 """Key object selections: what a study's rest is counted without."""

@@ -13,7 +13,7 @@ from broker.registers import exceptions, filing, ledger, patients
 from broker.registers.changes import Change, Key, Touched
 from broker.registers.patients import Known
 from broker.registers.versions import VALUES, Origin
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

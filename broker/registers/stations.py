@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def index(tx: Transaction, row: int, sps: Mapping[str, Any]) -> None:

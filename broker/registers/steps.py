@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from broker.event import Encounter, Event, EventData, Identifier, Order, Step, StepStatus
 from broker.registers import exceptions, patients, stations
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 OPEN: Final = frozenset({"SCHEDULED", "ARRIVED"})
 ENDED: Final = frozenset({"COMPLETED", "DISCONTINUED", "CANCELED", "EXPIRED"})

@@ -12,7 +12,7 @@ from typing import Final
 from broker.dicom import uid
 from broker.event import Event, Instance, PerformedStep, Study
 from broker.registers import commitments, exceptions, rejections
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 RECEIVING: Final = "receiving"
 COMPLETE: Final = "complete"

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from broker.registers import exceptions, studies
 from broker.registers.commitments import COMMITTED, FAILED
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 Which = Literal["all", "open", "incomplete", "unsafe", "rejected"]
 

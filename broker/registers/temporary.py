@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from broker.event import Event, Patient
 from broker.identity import class_of
-from broker.registers import exceptions, patients
-from broker.store.database import Transaction
+from broker.registers import demographics, exceptions, patients
+from broker.store.transaction import Transaction
 
 
 class Unreconciled(NamedTuple):
@@ -63,7 +63,7 @@ def reissued(tx: Transaction, event: Event, said: Patient) -> bool:
             continue  # it is the same patient by another identifier, which has not ended
         anew = event.type in ("patient.registered", "encounter.started")
         unknown = anew and said.unknown == "Y" and known.patient.unknown != "Y"
-        if unknown or {"birth date", "family name"} <= set(patients.differences(known.patient, said)):
+        if unknown or {"birth date", "family name"} <= set(demographics.differences(known.patient, said)):
             reason = "PID-3 names another person by a temporary identifier that has ended; not applied"
             exceptions.report(tx, "temporary-id-reissued", event.message_id, reason, event)
             return True

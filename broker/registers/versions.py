@@ -1,6 +1,6 @@
 """Demographic values with whose word each is and since when: an older word never overwrites a newer one.
 
-What is said holds as of PID-33 or EVN-6 (`Event.as_of`), else as of its arrival. Whose values they are is `patients`'.
+What is said holds as of PID-33 or EVN-6 (`Event.as_of`), else as of its arrival. Whose values they are is `demographics`'.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from broker.event import Event, Identifier, Patient
 from broker.registers import exceptions
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 VALUES: Final = (
     *("name", "birth_date", "sex", "mother", "multiple_birth", "birth_order", "deceased", "unknown"),

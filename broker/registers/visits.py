@@ -15,7 +15,7 @@ from typing import Final
 from broker.event import Encounter, Event, Identifier, Patient, VisitStatus
 from broker.hl7.demographics import date_and_time
 from broker.registers import exceptions, patients, steps
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 AHEAD: Final = timedelta(days=1)
 """A time further ahead of its arrival is a wrong clock, in whatever zone: the arrival counts."""

@@ -18,7 +18,7 @@ from broker.event import Event, Step
 from broker.registers import exceptions, stations
 from broker.registers.kept import Kept, Wording, number
 from broker.registers.steps import ENDED, state_of_row
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 SERVED: Final = ("SCHEDULED", "ARRIVED")
 """What any device is shown. A step that is STARTED is shown to the device that started it, where settings say so."""

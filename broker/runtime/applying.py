@@ -18,7 +18,8 @@ from broker.ids import message_id
 from broker.routing.files import RouteFiles
 from broker.runtime import routesets
 from broker.runtime.routesets import Answer, ApplyError
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 PAUSE_SECONDS: Final = 0.2
 """How often it is asked what the nodes have said."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from broker.adapter import Archive
 from broker.registers.studies import COMPLETE
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

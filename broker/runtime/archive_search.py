@@ -17,7 +17,7 @@ from broker.hl7.demographics import Issuers, read_issuer
 from broker.net.retrieve_scu import RetrieveScu
 from broker.registers import patients
 from broker.settings import Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 STUDY_KEYS: Attributes = {
     "StudyInstanceUID": "",

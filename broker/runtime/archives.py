@@ -18,7 +18,7 @@ from broker.registers.commitments import COMMITTED, FAILED, STORED
 from broker.runtime import studyrules
 from broker.runtime.studyrules import Asked, Limits, Tried
 from broker.settings import Settings
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 FORGOTTEN: Final = timedelta(days=30)
 """What was asked longer ago is not asked again by itself."""

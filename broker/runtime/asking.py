@@ -17,7 +17,7 @@ from broker.registers.commitments import COMMITTED
 from broker.registers.studies import COMPLETE
 from broker.runtime.archives import Stored
 from broker.runtime.decided import decided
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def uncommitted(tx: Transaction, archive: str, since: str, studies: Sequence[str] = ()) -> list[Stored]:

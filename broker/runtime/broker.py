@@ -45,9 +45,9 @@ from broker.runtime.router import Router
 from broker.runtime.studies import Studies
 from broker.runtime.web import WebServer, application
 from broker.settings import InboundSetting
-from broker.store.database import Transaction
 from broker.store.heartbeat import Heartbeat
 from broker.store.room import free_bytes
+from broker.store.transaction import Transaction
 from broker.telemetry import Telemetry, age
 
 if TYPE_CHECKING:

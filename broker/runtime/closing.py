@@ -9,7 +9,8 @@ from broker.event import OPERATOR, Closing, EventData
 from broker.journal import audit, intake
 from broker.registers import exceptions
 from broker.runtime.decided import decided
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 
 class ClosingError(BrokerError):

@@ -20,7 +20,8 @@ from broker.journal import log as journal
 from broker.registers import ledger
 from broker.registers.changes import Change
 from broker.runtime import splitplan
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 KEY: Final = "change"
 """Kind of search key under which a decision is found by the change that it is about."""

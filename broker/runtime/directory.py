@@ -12,7 +12,8 @@ from broker.adapter import PatientWanted
 from broker.event import Patient
 from broker.journal import audit
 from broker.registers import demographic_search, links, patients
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 
 class Directory:

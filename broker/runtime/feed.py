@@ -20,7 +20,8 @@ from broker.bus.publisher import Publisher, publishing
 from broker.journal import cursor as place
 from broker.journal.cursor import Cursor
 from broker.settings import Settings
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.feed")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, get_args
 
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.journal import log as journal
 from broker.registers import exceptions, studies
 from broker.runtime import nodes, routesets
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.telemetry import age
 
 Gauge = tuple[str, Mapping[str, str], float]
@@ -22,7 +22,7 @@ def gauges(tx: Transaction, now: datetime) -> Iterable[Gauge]:
     for row in journal.counts(tx):
         labels = {"source": row["source"], "verdict": row["verdict"]}
         yield "broker_messages_stored", labels, row["messages"]
-    for row in ledger.summary(tx):
+    for row in stored.summary(tx):
         labels = {"destination": row["destination"]}
         yield "broker_deliveries_queued", labels, row["queued"]
         yield "broker_deliveries_held", labels, row["held"]
@@ -45,7 +45,7 @@ def status(tx: Transaction) -> dict[str, Any]:
     return {
         "received": journal.counts(tx),
         "events_waiting": journal.waiting(tx),
-        "destinations": ledger.summary(tx),
+        "destinations": stored.summary(tx),
         "studies": studies.waiting(tx),
         "exceptions": exceptions.listed(tx),
         "routes": next(iter(routesets.listed(tx, 1)), None),

@@ -18,7 +18,8 @@ from typing import Final
 import structlog
 
 from broker.registers.commitments import COMMITTED, FAILED
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.studies")
 

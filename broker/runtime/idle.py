@@ -20,7 +20,8 @@ from broker.registers import exceptions, patients, performed, steps, studies, wo
 from broker.runtime.decided import decided
 from broker.runtime.rounds import Rounds
 from broker.settings import StepsSettings
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 EVERY_SECONDS: Final = 60.0
 CHUNK: Final = 100

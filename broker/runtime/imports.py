@@ -28,7 +28,7 @@ from broker.event import OPERATOR, Code, EventData, EventType, Patient, Step
 from broker.journal import intake
 from broker.registers import patients, steps
 from broker.runtime.decided import decided
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 PREFIX: Final = "import|"
 """How the keys of imported steps begin."""

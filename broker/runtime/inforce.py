@@ -30,8 +30,9 @@ from broker.runtime.pipeline import Pipeline
 from broker.runtime.roles import EVERY, Role
 from broker.runtime.routesets import Answer, Stored
 from broker.settings import Settings
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.schema import CURRENT
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.routes")
 

@@ -15,13 +15,14 @@ from typing import Final, Protocol
 
 import structlog
 
-from broker.delivery import ledger, parked, ways
+from broker.delivery import parked, stored, ways
 from broker.delivery.drain import Destination
 from broker.delivery.executor import Executor
 from broker.errors import UnwritableError
 from broker.runtime.pipeline import Routed
 from broker.store import tally
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.router")
 
@@ -71,7 +72,7 @@ class MemoryLanes:
         with self._database.snapshot() as tx:  # nothing that another process does can fall between the two
             self._seen = parked.last_intervention(tx)
             open_there = _open(tx, self._executors)
-            for destination, found in itertools.groupby(ledger.open_deliveries(tx), lambda q: q.destination):
+            for destination, found in itertools.groupby(stored.open_deliveries(tx), lambda q: q.destination):
                 if destination in self._executors:
                     self._executors[destination].load(found)
         log.info(

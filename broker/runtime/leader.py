@@ -12,9 +12,10 @@ import structlog
 
 from broker.errors import StoreError
 from broker.store import lease
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import Held, LostLeaseError
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.runtime")
 

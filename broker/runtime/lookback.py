@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from broker.event import Event, EventData
 from broker.journal import log
-from broker.registers.fold import step_view
 from broker.registers.steps import Held
+from broker.registers.views import step_view
 from broker.routing.engine import REFRESH
 from broker.runtime.pipeline import message_of
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.view import View
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from broker.journal import log as journal
 from broker.journal.log import Logged
-from broker.registers.fold import look_as_said
+from broker.registers.views import look_as_said
 from broker.routing import codes
 from broker.routing.engine import RouteSet
 from broker.routing.watch import lines
 from broker.runtime.pipeline import message_of
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 BATCH = 500
 

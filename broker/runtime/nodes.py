@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 BEAT_SECONDS: Final = 5.0
 """How often a node says that it lives."""

@@ -17,7 +17,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from broker.adapter import Reader, Reception
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.dicom import status
 from broker.dicom.attributes import from_json
 from broker.dicom.dataset import from_dataset, to_dataset
@@ -33,8 +33,8 @@ from broker.routing.testing import Field, Outcome, Output
 from broker.runtime.configured import Configured
 from broker.runtime.decided import decided
 from broker.runtime.pipeline import Pipeline
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from broker.view import View
 
 
@@ -134,7 +134,7 @@ class Bench:
             " WHERE id>? ORDER BY id",
             before,
         )
-        return [(*row[:5], ledger.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries]
+        return [(*row[:5], stored.payload(self._tx, row[5], row[6]), *row[7:]) for row in deliveries]
 
 
 def _outcome(found: Sequence[tuple[Reception, list[tuple[Any, ...]]]], raw: bytes) -> Outcome:

@@ -20,9 +20,10 @@ from broker.hl7.er7 import Header, Message
 from broker.journal import log as journal
 from broker.journal.log import Logged
 from broker.registers import exceptions, newborns, orderless, patients, protection, worklist
-from broker.registers.fold import fold, step_view, unknown_lane
+from broker.registers.fold import fold
+from broker.registers.views import step_view, unknown_lane
 from broker.routing.engine import REFRESH, RouteSet
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.view import View
 
 log = structlog.get_logger("broker.router")

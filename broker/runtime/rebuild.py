@@ -17,8 +17,9 @@ from broker.journal import log as journal
 from broker.registers import demographic_search
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 
 BATCH: Final = 500
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from broker.delivery import ledger
 from broker.event import Identifier
 from broker.registers import patients
-from broker.registers.fold import unknown_lane
-from broker.store.database import Transaction
+from broker.registers.views import unknown_lane
+from broker.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.store import days
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 CLASSES: Final = (
     "delivered",

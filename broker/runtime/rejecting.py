@@ -18,7 +18,7 @@ from broker.dicom_identity import patient_module
 from broker.errors import ConfigError
 from broker.event import Code, Event, InstanceReference, Patient, PerformedStep
 from broker.registers import patients, rejections
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 MANUFACTURER = "HL7/DICOM integration broker"
 

@@ -9,7 +9,7 @@ from broker.event import Study
 from broker.registers.commitments import COMMITTED
 from broker.runtime import studyrules
 from broker.runtime.studyrules import Item, Limits
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def decided(

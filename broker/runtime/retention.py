@@ -21,7 +21,8 @@ from broker.runtime.configured import Configured
 from broker.runtime.rounds import InterruptedRoundError, Rounds
 from broker.settings import Settings
 from broker.store import days
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.retention")
 

@@ -17,8 +17,9 @@ from broker.journal import log as journal
 from broker.runtime.lanes import Lanes
 from broker.runtime.leader import Leader
 from broker.runtime.pipeline import Pipeline, Routed, drain
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.lease import LostLeaseError
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.router")
 

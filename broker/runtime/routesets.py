@@ -12,7 +12,7 @@ from typing import Any, Final
 from broker.delivery.parked import By
 from broker.errors import BrokerError
 from broker.routing.files import RouteFiles
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 _CHANGING: Final = "broker: route sets"
 _STORED: Final = "SELECT number, version, body, at, who, reason FROM route_set"

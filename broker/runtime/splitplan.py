@@ -13,7 +13,7 @@ from typing import Literal
 
 from broker.registers import ledger, patients, split
 from broker.registers.changes import Change
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

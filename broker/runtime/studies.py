@@ -28,11 +28,13 @@ from broker.runtime.configured import Configured
 from broker.runtime.decided import decided
 from broker.runtime.figures import Gauge
 from broker.runtime.freeing import Freeing
-from broker.runtime.replay import ReplayError, Selection
+from broker.runtime.replay import ReplayError
 from broker.runtime.rounds import Rounds
+from broker.runtime.selection import Selection
 from broker.runtime.studyrules import Limits
 from broker.settings import Settings
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 log = structlog.get_logger("broker.studies")
 

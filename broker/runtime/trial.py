@@ -17,8 +17,8 @@ from broker.routing.testing import Case, GivenError, Outcome, TestResult, run_te
 from broker.routing.watch import recompiled
 from broker.runtime.configured import Configured
 from broker.runtime.offline import Bench, instance
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 
 Messages = Callable[[str], bytes]
 """The bytes of a message of the journal, by its id; raises `GivenError`."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from broker.store.database import Transaction
+    from broker.store.transaction import Transaction
 
 Name = Literal["message_body", "message_key", "delivery_body"]
 

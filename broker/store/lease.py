@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import BrokerError
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 SECONDS: Final = 10.0
 """How long a lease stands without being renewed: what a death costs before another node goes on."""

@@ -1,6 +1,6 @@
 """PostgreSQL through psycopg 3: connections, a few shared readers, and migrations that nodes make in turn.
 
-The writer's session is `postgres_session`, the writer itself `database`; signals are `postgres_signals`. Not here: any
+The writer's session is `postgres_session`, the writer itself `writer`; signals are `postgres_signals`. Not here: any
 table's meaning.
 """
 
@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 
 from broker.errors import StoreError
-from broker.store.database import Channel, Database, Heard, Session, Transaction, Value
+from broker.store.database import Channel, Database, Heard
 from broker.store.postgres_session import (
     Connection,
     PostgresSession,
@@ -29,6 +29,7 @@ from broker.store.postgres_signals import Signals
 from broker.store.postgres_stalled import STALL_SECONDS
 from broker.store.readers import Readers
 from broker.store.schema import migrations, missing
+from broker.store.transaction import Session, Transaction, Value
 
 LIVELINESS: Final[Mapping[str, str | int]] = {
     "connect_timeout": 5,
@@ -79,7 +80,7 @@ class PostgresDatabase(Database):
 
     def signal(self, channel: Channel, payload: str = "") -> None:
         signals = self._signals  # before the look: else it might be the next one's, whom nobody closes
-        if not self._closing:
+        if not self._writer.closing:
             signals.send(channel, payload)
 
     def listen(self, heard: Heard) -> None:

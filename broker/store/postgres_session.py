@@ -17,7 +17,7 @@ import psycopg
 from psycopg import errors
 
 from broker.errors import StoreError
-from broker.store.database import ConflictError, InDoubtError, Session, Transaction, Value
+from broker.store.transaction import ConflictError, InDoubtError, Session, Transaction, Value
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

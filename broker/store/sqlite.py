@@ -1,6 +1,6 @@
 """SQLite through apsw: WAL, `synchronous=FULL`, checkpoints between the groups, migrations by `PRAGMA user_version`.
 
-Not here: any table's meaning, and the writer itself (`database`). apsw and not the standard library's sqlite3, because
+Not here: any table's meaning, and the writer itself (`writer`). apsw and not the standard library's sqlite3, because
 apsw carries an SQLite without the WAL-reset corruption of 3.7.0 to 3.51.2.
 """
 
@@ -18,9 +18,10 @@ import structlog
 
 from broker.errors import StoreError
 from broker.store import days
-from broker.store.database import Database, Session, Transaction, Value
+from broker.store.database import Database
 from broker.store.readers import Readers
 from broker.store.schema import migrations, missing
+from broker.store.transaction import Session, Transaction, Value
 
 log = structlog.get_logger("broker.store")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 LOSSY: Final = "lossy"
 """Counted beside the states: a delivery with other letters than the text has, or a name cut short. No row says it."""

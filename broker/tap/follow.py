@@ -11,10 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.event import Event
 from broker.journal import cursor, log
-from broker.store.database import Transaction, Value
+from broker.store.transaction import Transaction, Value
 from broker.tap.choice import Content, Item, Stream
 from broker.tap.seen import WATCHED, WINDOW, Gaps, Watch
 
@@ -126,7 +126,7 @@ class Follow:
         return Content(
             events=tuple(Event.model_validate_json(body) for (body,) in made),
             raw=log.body(tx, item.message, item.day) if raw else None,
-            payload=ledger.payload(tx, item.number, item.day)
+            payload=stored.payload(tx, item.number, item.day)
             if payload and item.stream == "deliveries"
             else None,
         )

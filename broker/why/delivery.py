@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from broker.journal import log
 from broker.registers import protection
-from broker.registers.fold import look
+from broker.registers.views import look
 from broker.runtime.pipeline import message_of
 from broker.why.desk import Desk, WhyError
 from broker.why.gather import read_message

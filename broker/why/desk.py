@@ -14,7 +14,8 @@ from broker.errors import BrokerError
 from broker.journal import log
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 
 class WhyError(BrokerError):

@@ -19,7 +19,7 @@ from broker.registers import patients
 from broker.registers.worklist import Reader
 from broker.settings import Settings
 from broker.store import tally
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from broker.text import encodable
 from broker.why.facts import Device
 from broker.why.reading import stations

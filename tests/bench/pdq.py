@@ -11,9 +11,9 @@ from pathlib import Path
 
 from broker.adapter import NamePart, PatientWanted
 from broker.event import EventData, Identifier, Patient, PersonName
-from broker.registers import demographic_search, patients
-from broker.store.database import Transaction
+from broker.registers import demographic_search, demographics
 from broker.store.sqlite import SqliteDatabase, journal_file
+from broker.store.transaction import Transaction
 from tests.bench.questions import times_of
 from tests.bench.stage import Stage, say
 from tests.bench.table import Table, median, milliseconds, percentile, ratio
@@ -251,7 +251,7 @@ def _register(tx: Transaction, numbers: range) -> None:
         said = person(number)
         data = EventData.model_construct(patient=said)
         one = like.model_copy(update={"id": f"M{number:08d}.0", "message_id": f"M{number:08d}", "data": data})
-        patients.assert_from_pas(tx, one, said)
+        demographics.assert_from_pas(tx, one, said)
 
 
 def _look_up(tx: Transaction, identifier: Identifier) -> int:

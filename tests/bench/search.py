@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from broker.journal.search import find
 from broker.store import days
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 from tests.bench.questions import times_of
 from tests.bench.rows import Rows, fill, plan
 from tests.bench.stage import Stage, say

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Final, NamedTuple
 
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.store.postgres import PostgresDatabase
 from tests.bench.acks import messages
 from tests.bench.load import run
@@ -102,7 +102,7 @@ def _drain(
     journal = PostgresDatabase(shared.postgres.url(database), "bench").read()
 
     def queued() -> int:
-        return sum(row["queued"] for row in ledger.summary(journal))
+        return sum(row["queued"] for row in stored.summary(journal))
 
     with (
         stage.program(name, "sink.py", "--seconds", str(seconds)) as sink,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.event import OPERATOR, Decision, Event, EventData
 from broker.journal import intake
 from broker.journal import log as journal
@@ -87,7 +87,7 @@ class Bench:
             "SELECT id, destination, lane FROM delivery WHERE destination<>'worklist' ORDER BY id"
         )
         lanes = [lane for _, _, lane in rows]
-        found = [(name, arrived.about(ledger.payload_of(self.tx, number) or b"")) for number, name, _ in rows]
+        found = [(name, arrived.about(stored.payload_of(self.tx, number) or b"")) for number, name, _ in rows]
         must = [(told.destination, told.about) for told in self.model.told]
         for name in arrived.SINKS:
             one, two = ([about for to, about in part if to == name] for part in (must, found))

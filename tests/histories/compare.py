@@ -13,7 +13,7 @@ from pydicom import Dataset
 
 from broker.event import Encounter, Patient
 from broker.registers import patients, worklist
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.identity_model import OPEN, Key, Model, Record
 
 VALUES = ("name", "birth_date", "sex", "mother", "unknown")

@@ -15,7 +15,7 @@ from typing import Final
 
 from broker.runtime.journals import journal_of
 from broker.settings import load
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.histories import arrived, compare
 from tests.histories.story import PAS, RIS, Line, drawn, tell
 from tests.support.broker import Broker

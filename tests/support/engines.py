@@ -10,7 +10,8 @@ import apsw
 import psycopg
 import pytest
 
-from broker.store.database import Database, Session, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Session, Transaction
 
 SECONDS: Final = 10
 """What the writer gets for anything."""
@@ -43,13 +44,14 @@ def notes(database: Database) -> list[str]:
 def watched(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the groups that are committed from now on."""
     groups: list[int] = []
-    work = database._work
+    writer = database._writer
+    work = writer._work
 
     def noting(session: Session, group: list[Any]) -> list[Any]:
         groups.append(len(group))
         return work(session, group)
 
-    monkeypatch.setattr(database, "_work", noting)
+    monkeypatch.setattr(writer, "_work", noting)
     return groups
 
 

@@ -9,7 +9,7 @@ from broker.adapter import Reception, Verdict
 from broker.delivery.ledger import Cause
 from broker.event import Event, EventData, Identifier, Instance, Order, Patient, PersonName, Step
 from broker.store import days
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 START = datetime(2026, 3, 9, 8, tzinfo=UTC)
 NATIONAL = "2.16.578.1.12.4.1.4.1"

@@ -82,7 +82,7 @@ def check_reception(case: Path, reception: Reception) -> None:
     told = {
         "verdict": reception.verdict,
         "reason": reception.reason,
-        # What is remarked of numbers has tests of its own (tests/unit/test_reception_identity.py).
+        # What is remarked of numbers has tests of its own (tests/unit/reception/test_identity.py).
         "flags": [flag for flag in reception.flags if flag not in identity.FLAGS],
         "keys": [" ".join(key) for key in reception.keys],
         "events": [_shown(event) for event in reception.events],

@@ -20,7 +20,7 @@ from broker.runtime.configured import Configured
 from broker.runtime.decided import decided
 from broker.runtime.offline import instance
 from broker.runtime.studies import Studies
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.mpps import MPPS
 
 if TYPE_CHECKING:

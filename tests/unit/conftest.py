@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.postgres import PostgresDatabase
 from broker.store.sqlite import SqliteDatabase, in_memory
+from broker.store.transaction import Transaction
 from tests.support.commitment import Device
 from tests.support.postgres import Postgres
 

@@ -7,18 +7,13 @@ import pytest
 from broker import csvfile
 from broker.csvfile import Row
 from broker.errors import ConfigError
+from tests.support.faults import faults
 
 
 def rows(tmp_path: Path, content: str | bytes) -> list[Row]:
     path = tmp_path / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return csvfile.read(path, required=("code", "aets"), optional=("name",), name="config/table.csv")
-
-
-def faults(tmp_path: Path, content: str | bytes) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        rows(tmp_path, content)
-    return [str(fault) for fault in error.value.faults]
 
 
 def test_rows_know_their_line(tmp_path: Path) -> None:
@@ -64,7 +59,7 @@ def test_columns_stand_in_any_order_and_optional_ones_may_be_left_out(tmp_path: 
 def test_every_mistake_is_told_with_its_line(tmp_path: Path) -> None:
     text = '# stations\ncode,aetz,name,name\nR1,CT1\nR2,CT1,x,y,z\n"R3,CT1\n"R4"x,CT1\n'
 
-    assert faults(tmp_path, text) == [
+    assert faults(rows, tmp_path, text) == [
         "config/table.csv:2:1: no column 'aetz' is known here. Did you mean 'aets'?",
         "config/table.csv:2:1: the column 'aets' is missing.",
         "config/table.csv:2:1: the column 'name' stands twice.",
@@ -76,11 +71,11 @@ def test_every_mistake_is_told_with_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "\ufeff"])
 def test_a_file_without_a_header_is_refused(tmp_path: Path, text: str) -> None:
-    assert faults(tmp_path, text) == ["config/table.csv:1:1: has no header row."]
+    assert faults(rows, tmp_path, text) == ["config/table.csv:1:1: has no header row."]
 
 
 def test_bytes_that_are_not_utf_8_are_named_by_their_place(tmp_path: Path) -> None:
-    assert faults(tmp_path, b"code,aets\nR1,CT1\nR\xf8m,CT2\n") == [
+    assert faults(rows, tmp_path, b"code,aets\nR1,CT1\nR\xf8m,CT2\n") == [
         "config/table.csv:3:2: this is not UTF-8."
     ]
 

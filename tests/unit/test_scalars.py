@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from broker.errors import ConfigError
 from broker.scalars import Duration, FileName, Moment, Secret, Size, Switch, Text
 from broker.yamlfile.check import validate
 from broker.yamlfile.reading import load, loads
+from tests.support.faults import faults
 
 
 class Settings(BaseModel):
@@ -26,10 +26,8 @@ class Settings(BaseModel):
     password: Secret | None = None
 
 
-def faults(text: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        validate(loads(text, "f.yaml"), Settings)
-    return [str(fault) for fault in caught.value.faults]
+def check(text: str) -> Settings:
+    return validate(loads(text, "f.yaml"), Settings)
 
 
 STAYS_TEXT = """
@@ -112,7 +110,7 @@ def test_secrets(tmp_path: Path) -> None:
     assert found is not None
     assert found.get_secret_value() == "hunter2"
     assert "hunter2" not in repr(found)
-    assert faults("password: {file: /nowhere}") == [
+    assert faults(check, "password: {file: /nowhere}") == [
         "f.yaml:1:11: $.password: the secret's file cannot be read."
     ]
 
@@ -141,7 +139,9 @@ def test_a_size_is_bytes_with_a_unit(text: str, size: int) -> None:
     "text", ["64", "0", "64MB", "64 MiB", "1.5GiB", "-1MiB", "064MiB", '"MiB"', "true", "[1]"]
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
-    assert faults(f"room: {text}") == ["f.yaml:1:7: $.room: must be a size such as 512KiB, 64MiB or 2GiB."]
+    assert faults(check, f"room: {text}") == [
+        "f.yaml:1:7: $.room: must be a size such as 512KiB, 64MiB or 2GiB."
+    ]
 
 
 @pytest.mark.parametrize(

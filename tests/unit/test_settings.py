@@ -13,6 +13,7 @@ from broker import settings
 from broker.errors import ConfigError
 from broker.settings import Settings, load
 from tests.support.certificates import Authority
+from tests.support.faults import faults as told
 from tests.support.shared import REPOSITORY
 
 CONFIG = REPOSITORY / "config" / "broker.yaml"
@@ -55,9 +56,7 @@ def write(tmp_path: Path) -> Write:
 
 def faults(path: Path, **env: str) -> list[str]:
     """Every fault as a person sees it, without the folder."""
-    with pytest.raises(ConfigError) as error:
-        load(path, env=env)
-    return [str(fault).removeprefix(f"{path.parent}/") for fault in error.value.faults]
+    return [fault.removeprefix(f"{path.parent}/") for fault in told(load, path, env=env)]
 
 
 # --- the shipped file ---

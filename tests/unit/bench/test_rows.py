@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.event import Event
 from broker.hl7.er7 import Header
 from broker.journal import log, search
@@ -28,8 +28,8 @@ def test_a_filled_journal_adds_up(tmp_path: Path) -> None:
     assert days == ["2026-03-06", "2026-03-07", "2026-03-08", "2026-03-09"]
     tx = SqliteDatabase(path).read()
     assert reconcile(tx, tmp_path).faults == []
-    assert [queued.id for queued in ledger.open_deliveries(tx)] == list(range(1, 206))
-    opened = ledger.load(tx, 205)
+    assert [queued.id for queued in stored.open_deliveries(tx)] == list(range(1, 206))
+    opened = stored.load(tx, 205)
     assert opened is not None
     assert Header.read(opened.delivery.payload).control_id == "C205"
     logged = log.event(tx, 205)

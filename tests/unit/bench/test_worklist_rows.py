@@ -8,8 +8,8 @@ from broker.adapter import Rendered, Target
 from broker.registers import steps, worklist
 from broker.registers.fold import fold
 from broker.registers.worklist import Reader
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 from tests.bench.worklist_rows import DAY, fill, sized
 from tests.support.events import event, local, order, patient, step
 

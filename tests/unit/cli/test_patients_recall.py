@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from broker.adapter import Receipt
 from broker.cli.patients_recall import command
-from broker.delivery import ledger
+from broker.delivery import endings, stored
 from broker.errors import ConfigError
 from broker.journal import audit
 from broker.runtime import journals
@@ -42,9 +42,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databas
     house.route()
 
     def deliver(tx: Any) -> None:
-        opened = ledger.load(tx, 1)
+        opened = stored.load(tx, 1)
         assert opened is not None
-        ledger.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
+        endings.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
         tx.execute("UPDATE delivery SET purpose='contact'")  # by a route that was not cleared then
 
     database.write(deliver).result()

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
-from broker.delivery import lanes, ledger
+from broker.delivery import lanes, ledger, stored
 from broker.delivery.executor import Executor
 from broker.delivery.ledger import Queued
 from broker.errors import TransientDeliveryError, UnwritableError
 from broker.journal.intake import append
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure
 from tests.support.events import cause, event, reception
 
@@ -106,7 +107,7 @@ class Ahead(RuleBasedStateMachine):
             connections=0,
             repeatable=lambda payload: not payload.endswith(b"!"),
         )
-        self.executor.load(ledger.open_deliveries(self.journal.tx))
+        self.executor.load(stored.open_deliveries(self.journal.tx))
 
     # --- the archive ---
 

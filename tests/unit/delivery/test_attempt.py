@@ -7,10 +7,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
-from broker.delivery import attempt, ledger
+from broker.delivery import attempt, ledger, stored
 from broker.delivery.attempt import Ending, ExpiredError
 from broker.delivery.breaker import TRIP, Breaker
-from broker.delivery.ledger import Open
+from broker.delivery.stored import Open
 from broker.errors import (
     AskPersonError,
     BrokerError,
@@ -20,7 +20,7 @@ from broker.errors import (
     UnreachableError,
 )
 from broker.journal.intake import append
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure
 from tests.support.events import cause, event, reception
 
@@ -176,9 +176,9 @@ def test_an_ending_is_written_once_and_only_by_whose_it_is(tx: Transaction, stat
     append(tx, reception(1, event("patient.registered")))
     target = Target(route="adt", version="v1", place="r.yaml:1", kind="hl7", destination="epj")
     number = ledger.enqueue(tx, cause(), "P1", target, Rendered(payload=b"x")).id
-    late = ledger.load(tx, number)
+    late = stored.load(tx, number)
     tx.execute("UPDATE delivery SET claim=7")
-    mine = ledger.load(tx, number)
+    mine = stored.load(tx, number)
     assert late is not None
     assert mine is not None
     ending = {
@@ -191,7 +191,7 @@ def test_an_ending_is_written_once_and_only_by_whose_it_is(tx: Transaction, stat
     assert tx.rows("SELECT state, attempt, detail, due, claim FROM delivery") == [
         (state, 1, ending.detail, ending.due, None)
     ]
-    assert len(ledger.attempts(tx, number)) == (state != "delivered")
+    assert len(stored.attempts(tx, number)) == (state != "delivered")
 
 
 def test_the_first_failure_is_news_and_no_line_tells_a_patient() -> None:

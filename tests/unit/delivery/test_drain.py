@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, Outbound, Receipt, Rendered, Target
 from broker.delivery import drain as module
-from broker.delivery import ledger, parked, ways
+from broker.delivery import endings, ledger, parked, stored, ways
 from broker.delivery.breaker import TRIP
 from broker.delivery.drain import FEWEST, MOST, Destination, Drain
 from broker.delivery.pace import Window
@@ -29,11 +29,11 @@ from broker.errors import (
     UnwritableError,
 )
 from broker.journal.intake import append
-from broker.store import database as journal
-from broker.store import lease
-from broker.store.database import Database, Transaction
+from broker.store import lease, writer
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import Held, Lease
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure, Retry
 from tests.support.events import START, cause, event, reception
 from tests.unit.conftest import NewDatabase
@@ -363,7 +363,7 @@ def test_a_failure_delays_its_lane_and_is_told(house: House) -> None:
     assert 0.8 * 3600 - 60 < due - time.time() < 3660, "by the store's clock"
     assert since is not None
     assert [line["outcome"] for line in logs if "outcome" in line] == ["failed"]
-    assert ledger.attempts(house.database.read(), 1)[0][2:] == ("failed", "MSA-1 CE")
+    assert stored.attempts(house.database.read(), 1)[0][2:] == ("failed", "MSA-1 CE")
 
 
 def test_what_was_claimed_behind_a_failure_is_let_go_at_once(house: House) -> None:
@@ -771,7 +771,7 @@ def test_an_outcome_that_cannot_be_written_at_all_keeps_no_way(
 
     house.queue("a1", "b1")
     drain = house.node()
-    monkeypatch.setattr(ledger, "finish", fails)
+    monkeypatch.setattr(endings, "finish", fails)
     with pytest.raises(ZeroDivisionError):
         drain.run("epj", 0)
 
@@ -804,7 +804,7 @@ def may_be_repeated(payload: bytes) -> bool:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No outcome that nothing waits for comes to the disk by itself."""
-    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 1e6)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 1e6)
 
 
 @pytest.mark.usefixtures("unhurried")

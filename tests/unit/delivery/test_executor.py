@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
 from broker.delivery import executor as module
-from broker.delivery import ledger, parked
+from broker.delivery import ledger, parked, stored
 from broker.delivery.breaker import TRIP
 from broker.delivery.executor import Executor
 from broker.delivery.lanes import AHEAD
@@ -29,8 +29,8 @@ from broker.errors import (
     UnreachableError,
 )
 from broker.journal.intake import append
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 from tests.support.delivering import OnFailure, Retry
 from tests.support.events import cause, event, reception
 
@@ -437,7 +437,7 @@ def test_a_restart_goes_on_where_it_ended(house: House) -> None:
 
     house.destination.closed = 0
     again = house.another()
-    for queued in ledger.open_deliveries(house.database.read()):
+    for queued in stored.open_deliveries(house.database.read()):
         again.add(queued)
     house.queue("a3", "c1")
     again.start()
@@ -500,7 +500,7 @@ def test_a_stop_while_the_journal_is_down_leaves_the_delivery_to_the_next_start(
 
     assert house.executor.stop(0.01) is False
     connection.execute("PRAGMA query_only=OFF")
-    assert [q.id for q in ledger.open_deliveries(house.database.read())] == [1, 2]
+    assert [q.id for q in stored.open_deliveries(house.database.read())] == [1, 2]
 
     house.clock.now += timedelta(seconds=2)
     assert house.executor.stop(SECONDS), "the journal is back before the stop gave up: it is tried once more"
@@ -686,7 +686,7 @@ def test_a_start_finds_what_is_parked_and_what_waits_behind_it(house: House) -> 
     parked_after_refusals(house)
     house.stop()
     again = house.another()
-    for queued in ledger.open_deliveries(house.database.read()):
+    for queued in stored.open_deliveries(house.database.read()):
         again.add(queued)
     again.start()
     house.queue("b2")
@@ -994,7 +994,7 @@ def test_a_crash_repeats_in_order_what_was_not_on_disk(house: House, tmp_path: P
     house.stop()
 
     again = House(left / "journal.sqlite", new=False)
-    again.another(repeatable=True).load(ledger.open_deliveries(again.database.read()))
+    again.another(repeatable=True).load(stored.open_deliveries(again.database.read()))
     again.executor.start()
     again.wait_for_outcomes(4)
     again.stop()

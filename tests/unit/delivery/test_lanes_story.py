@@ -14,15 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger, parked
+from broker.delivery import endings, ledger, parked, stored
 from broker.delivery.lanes import LaneBook
-from broker.delivery.ledger import Open, Queued
+from broker.delivery.ledger import Queued
 from broker.delivery.parked import By
+from broker.delivery.stored import Open
 from broker.journal.intake import append
 from broker.runtime.lanes import MemoryLanes
 from broker.runtime.pipeline import Routed
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, reception
 
 PATIENTS = st.sampled_from("abcde")
@@ -107,7 +109,7 @@ class Story(RuleBasedStateMachine):
         self.untold: Routed | None = None
         self.told = dict(self.one)
         """The merges that the lanes have heard of."""
-        for queued in ledger.open_deliveries(self.tx):
+        for queued in stored.open_deliveries(self.tx):
             self.executors[queued.destination].add(queued)
         self.lanes = MemoryLanes(cast(Database, Memory(self.tx)), cast(Mapping[str, Any], self.executors))
         self.lanes._seen = parked.last_intervention(self.tx)
@@ -197,7 +199,7 @@ class Story(RuleBasedStateMachine):
                 self.took(number, name)
 
     def took(self, number: int, name: str) -> None:
-        opened = ledger.load(self.tx, number)
+        opened = stored.load(self.tx, number)
         assert opened is not None, "the lanes hold only what the journal has queued"
         beside = {
             self.root(self.lane[n], self.told) for n in self.flying if self.wanted[n].destination == name
@@ -241,7 +243,7 @@ class Story(RuleBasedStateMachine):
 
     def record(self, number: int) -> None:
         flight = self.flying.pop(number)
-        ledger.finish(self.tx, flight.opened, Receipt(detail="ok", answer=b"AA"), AT)
+        endings.finish(self.tx, flight.opened, Receipt(detail="ok", answer=b"AA"), AT)
         self.executors[self.wanted[number].destination].book.done(number)
         self.wanted[number].state = "delivered"
 
@@ -251,7 +253,7 @@ class Story(RuleBasedStateMachine):
         """Before or after it arrived: an answer can get lost."""
         number = data.draw(st.sampled_from(sorted(self.flying)))
         flight, due = self.flying.pop(number), self.now + wait
-        ledger.retry(self.tx, flight.opened, "failed", "no answer", due, AT, refusals=0)
+        endings.retry(self.tx, flight.opened, "failed", "no answer", due, AT, refusals=0)
         self.executors[self.wanted[number].destination].book.again(number, due)
 
     @precondition(lambda self: self.flying)
@@ -269,7 +271,7 @@ class Story(RuleBasedStateMachine):
         self.record_parking(data.draw(st.sampled_from(sorted(self.parking))))
 
     def record_parking(self, number: int) -> None:
-        ledger.park(self.tx, self.parking.pop(number), "refused", "MSA-1 AE", AT)
+        endings.park(self.tx, self.parking.pop(number), "refused", "MSA-1 AE", AT)
         self.wanted[number].state = "parked"
 
     @precondition(lambda self: any(face.book.wake_at() is not None for face in self.executors.values()))

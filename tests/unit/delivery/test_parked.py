@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger, parked
+from broker.delivery import endings, ledger, parked, stored
 from broker.delivery.parked import By, NotParkedError, Query
 from broker.journal.intake import append
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, reception
 
 TARGET = Target(route="adt", version="v1", place="routes/adt.yaml:9", kind="hl7", destination="epj")
@@ -30,12 +30,12 @@ def tx() -> Transaction:
     queue(tx, "P1", 1, destination="pacs")
     queue(tx, "P1", 1)
     for number, detail in ((1, "MSA-1 AE"), (4, "MSA-1 AR, error 207")):
-        opened = ledger.load(tx, number)
+        opened = stored.load(tx, number)
         assert opened is not None
-        ledger.park(tx, opened, "refused", detail, T1)
-    last = ledger.load(tx, 7)
+        endings.park(tx, opened, "refused", detail, T1)
+    last = stored.load(tx, 7)
     assert last is not None
-    ledger.finish(tx, last, Receipt(detail="ok"), T1)
+    endings.finish(tx, last, Receipt(detail="ok"), T1)
     return tx
 
 
@@ -129,11 +129,11 @@ def test_who_waits_behind_it_after_a_merge(tx: Transaction) -> None:
 def test_a_released_delivery_is_queued_as_if_for_the_first_time(tx: Transaction) -> None:
     parked.release(tx, 1, BY)
 
-    opened = ledger.load(tx, 1)
+    opened = stored.load(tx, 1)
     assert opened is not None
     assert (opened.refusals, opened.failing_since, opened.by_hand) == (0, None, True)
     assert opened.delivery.attempt == 2, "what was tried before is not forgotten"
-    assert [(q.id, q.parked) for q in ledger.open_deliveries(tx)][:2] == [(1, False), (2, False)]
+    assert [(q.id, q.parked) for q in stored.open_deliveries(tx)][:2] == [(1, False), (2, False)]
     assert audit(tx) == [("kari", BY.at, "release", "asked the ward", 1, None)]
 
 
@@ -141,8 +141,8 @@ def test_a_dropped_delivery_is_gone_from_its_lane_and_its_bytes_stand(tx: Transa
     parked.drop(tx, 1, BY)
 
     assert tx.one("SELECT state, finished FROM delivery WHERE id=1") == ("dropped", BY.at)
-    assert 1 not in [q.id for q in ledger.open_deliveries(tx)]
-    assert ledger.payload_of(tx, 1) == b"P1 1"
+    assert 1 not in [q.id for q in stored.open_deliveries(tx)]
+    assert stored.payload_of(tx, 1) == b"P1 1"
     assert audit(tx) == [("kari", BY.at, "drop", "asked the ward", 1, None)]
 
 
@@ -166,10 +166,10 @@ def test_an_edit_changes_the_bytes_and_keeps_those_before(tx: Transaction) -> No
         ("ola", BY.at, "edit", "asked the ward", 1, b"mended"),
     ]
     parked.release(tx, 1, BY)
-    opened = ledger.load(tx, 1)
+    opened = stored.load(tx, 1)
     assert opened is not None
     assert opened.delivery.payload == b"mended again"
-    assert ledger.payload_of(tx, 2) == b"P1 2", "nobody else's bytes"
+    assert stored.payload_of(tx, 2) == b"P1 2", "nobody else's bytes"
 
 
 @pytest.mark.parametrize(("number", "is_now"), [(2, "queued"), (7, "delivered")])

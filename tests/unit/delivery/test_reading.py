@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger
+from broker.delivery import endings, ledger, stored
 from broker.delivery import reading as module
-from broker.delivery.ledger import Open
 from broker.delivery.reading import Reading
+from broker.delivery.stored import Open
 from broker.store.sqlite import SqliteDatabase
 from tests.support.events import cause
 
@@ -59,10 +59,10 @@ def test_those_behind_are_read_together_and_each_is_given_once(database: SqliteD
 def test_what_came_between_is_seen(database: SqliteDatabase) -> None:
     reading, asked = Reading(database), Asked(2)
     first = reading.load(1, asked)
-    other = ledger.load(database.read(), 2)
+    other = stored.load(database.read(), 2)
     assert first is not None
     assert other is not None
-    database.write(lambda tx: ledger.finish(tx, other, Receipt(detail="0000"), "t1")).result()
+    database.write(lambda tx: endings.finish(tx, other, Receipt(detail="0000"), "t1")).result()
     reading.forget()
 
     assert payload(reading, 2, asked) is None
@@ -71,7 +71,7 @@ def test_what_came_between_is_seen(database: SqliteDatabase) -> None:
 def test_what_came_between_while_they_were_read_is_seen(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, asked, load_all = Reading(database), Asked(2), ledger.load_all
+    reading, asked, load_all = Reading(database), Asked(2), stored.load_all
 
     def withdrawn_meanwhile(*args: Any) -> list[Open]:
         found = load_all(*args)
@@ -80,7 +80,7 @@ def test_what_came_between_while_they_were_read_is_seen(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "load_all", withdrawn_meanwhile)
+        patch.setattr(stored, "load_all", withdrawn_meanwhile)
         assert payload(reading, 1, asked) == b"a"
 
     assert payload(reading, 2, asked) is None

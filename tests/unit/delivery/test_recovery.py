@@ -6,11 +6,11 @@ import apsw
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger
+from broker.delivery import endings, ledger, stored
 from broker.delivery.lanes import LaneBook
 from broker.delivery.ledger import Cause
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteTransaction, migrate
+from broker.store.transaction import Transaction
 from tests.support.events import event
 
 
@@ -31,8 +31,8 @@ def test_every_open_delivery_is_found_whatever_the_size_of_a_piece(
     tx: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = [_queue(tx, destination, lane) for lane in "abcb" for destination in ("pacs-hl7", "epj")]
-    ledger.finish(tx, ledger.load(tx, numbers[3]), Receipt(detail="MSA-1 AA"), "t1")  # type: ignore[arg-type]
-    ledger.park(tx, ledger.load(tx, numbers[0]), "refused", "MSA-1 AE", "t1")  # type: ignore[arg-type]
+    endings.finish(tx, stored.load(tx, numbers[3]), Receipt(detail="MSA-1 AA"), "t1")  # type: ignore[arg-type]
+    endings.park(tx, stored.load(tx, numbers[0]), "refused", "MSA-1 AE", "t1")  # type: ignore[arg-type]
     expected = [
         *((number, "epj", lane, False) for number, lane in zip(numbers[1::2], "abcb", strict=True)),
         *(
@@ -43,8 +43,8 @@ def test_every_open_delivery_is_found_whatever_the_size_of_a_piece(
     expected.remove((numbers[3], "epj", "b", False))
 
     for piece in (1, 2, 3, 4, 100):
-        monkeypatch.setattr(ledger, "PIECE", piece)
-        found = [(q.id, q.destination, q.lane, q.parked) for q in ledger.open_deliveries(tx)]
+        monkeypatch.setattr(stored, "PIECE", piece)
+        found = [(q.id, q.destination, q.lane, q.parked) for q in stored.open_deliveries(tx)]
         assert found == expected, piece
 
 
@@ -54,7 +54,7 @@ def test_pieces_are_read_from_the_index_of_open_deliveries(tx: Transaction) -> N
     asked: list[str] = []
     connection = tx._connection
     connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda told: asked.append(told["sql"]))
-    assert len(list(ledger.open_deliveries(tx))) == 1
+    assert len(list(stored.open_deliveries(tx))) == 1
     connection.trace_v2(0, None)
 
     for sql in dict.fromkeys(asked):

@@ -8,29 +8,22 @@ from typing import Any
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger, parked, ways
+from broker.delivery import endings, ledger, parked, stored, ways
 from broker.delivery.breaker import TRIP, Breaker
-from broker.delivery.ledger import Open
 from broker.delivery.parked import By
+from broker.delivery.stored import Open
 from broker.delivery.ways import DEPTH, Claimed
 from broker.journal.intake import append
 from broker.store import lease
-from broker.store.database import Session, Transaction
 from broker.store.lease import Lease, LostLeaseError
 from broker.store.postgres import PostgresDatabase
+from broker.store.transaction import Session, Transaction
 from tests.support.events import cause, event, reception
 from tests.support.postgres import Postgres
 
 AT = "2026-03-09T09:00:00+00:00"
 BY = By(who="kari", at=AT, reason="asked the ward")
 OK = Receipt(detail="ok")
-
-
-@pytest.fixture
-def tx(tx: Transaction) -> Transaction:
-    """A journal with one event, on both engines; deliveries are numbered from 1."""
-    append(tx, reception(1, event("patient.registered")))
-    return tx
 
 
 def queue(tx: Transaction, *lanes: str, destination: str = "epj") -> list[int]:
@@ -53,14 +46,14 @@ def numbers(claimed: Claimed) -> list[int]:
 
 
 def load(tx: Transaction, number: int) -> Open:
-    opened = ledger.load(tx, number)
+    opened = stored.load(tx, number)
     assert opened is not None
     return opened
 
 
 def finish(tx: Transaction, *which: int) -> None:
     for number in which:
-        assert ledger.finish(tx, load(tx, number), OK, AT)
+        assert endings.finish(tx, load(tx, number), OK, AT)
 
 
 def expire(tx: Transaction, way: Lease) -> None:
@@ -134,9 +127,9 @@ def test_nothing_of_another_destination_is_claimed(tx: Transaction) -> None:
 def test_what_may_not_leave_holds_those_behind_it_and_nobody_else(tx: Transaction, how: str) -> None:
     queue(tx, "a", "b", "a", "a", "b", "b")
     if how == "parked":
-        ledger.park(tx, load(tx, 3), "refused", "MSA-1 AE", AT)
+        endings.park(tx, load(tx, 3), "refused", "MSA-1 AE", AT)
     else:
-        ledger.retry(tx, load(tx, 3), "failed", "MSA-1 CE", 9e12, AT, refusals=0)
+        endings.retry(tx, load(tx, 3), "failed", "MSA-1 CE", 9e12, AT, refusals=0)
     way = take(tx)
 
     assert claim(tx, way) == [1, 2, 5, 6]
@@ -174,7 +167,7 @@ def test_what_stands_between_two_that_are_in_hand_waits_too(tx: Transaction) -> 
     assert claim(tx, ours, limit=1) == [1]
     assert claim(tx, theirs) == [3]
     ledger.join(tx, "b", "a")
-    ledger.retry(tx, load(tx, 1), "failed", "MSA-1 CE", 1.0, AT, refusals=0)
+    endings.retry(tx, load(tx, 1), "failed", "MSA-1 CE", 1.0, AT, refusals=0)
 
     assert claim(tx, ours) == [], "1 is due again, but 3 is under way"
     finish(tx, 3)
@@ -214,7 +207,7 @@ def test_what_was_claimed_behind_a_failure_waits_for_its_turn(tx: Transaction) -
     ways.release(tx, other, [2, 3])
     assert len(claims(tx)) == 4, "only who has it lets go"
     ways.release(tx, way, [2, 3])
-    ledger.retry(tx, load(tx, 1), "failed", "MSA-1 CE", 9e12, AT, refusals=0)
+    endings.retry(tx, load(tx, 1), "failed", "MSA-1 CE", 9e12, AT, refusals=0)
 
     assert claims(tx) == {4: way.term}
     assert claim(tx, other) == []
@@ -228,19 +221,19 @@ def test_a_late_outcome_changes_nothing(tx: Transaction) -> None:
     other = take(tx, 0, "node-b")
     before = tx.rows("SELECT * FROM delivery ORDER BY id")
 
-    assert ledger.finish(tx, late[1], OK, AT) is False
-    assert ledger.park(tx, late[2], "refused", "MSA-1 AE", AT) is False
-    assert ledger.retry(tx, late[3], "failed", "MSA-1 CE", 5.0, AT, refusals=1) is False
+    assert endings.finish(tx, late[1], OK, AT) is False
+    assert endings.park(tx, late[2], "refused", "MSA-1 AE", AT) is False
+    assert endings.retry(tx, late[3], "failed", "MSA-1 CE", 5.0, AT, refusals=1) is False
     ways.release(tx, way, [1, 2, 3])
     ways.give_back(tx, way, "epj")
     with pytest.raises(LostLeaseError):
         ways.claim(tx, way, "epj", 64)
     assert tx.rows("SELECT * FROM delivery ORDER BY id") == before
-    assert ledger.attempts(tx, 2) == []
+    assert stored.attempts(tx, 2) == []
     assert ways.take(tx, "epj", 0, "node-c") is None
 
     assert claim(tx, other) == [1, 2, 3]
-    assert ledger.finish(tx, late[1], OK, AT) is False, "nor while the other one has it in hand"
+    assert endings.finish(tx, late[1], OK, AT) is False, "nor while the other one has it in hand"
     finish(tx, 1, 2, 3)
 
 
@@ -309,13 +302,13 @@ def test_an_ill_destination_gets_one_probe_by_one_way(tx: Transaction) -> None:
 
 def test_a_probe_is_one_that_did_not_fail_yet_else_the_one_that_waits_longest(tx: Transaction) -> None:
     queue(tx, "a", "b", "c")
-    ledger.retry(tx, load(tx, 1), "unreachable", "no", 3.0, AT, refusals=0)
-    ledger.retry(tx, load(tx, 2), "unreachable", "no", 2.0, AT, refusals=0)
+    endings.retry(tx, load(tx, 1), "unreachable", "no", 3.0, AT, refusals=0)
+    endings.retry(tx, load(tx, 2), "unreachable", "no", 2.0, AT, refusals=0)
     ill(tx, until=1.0)
     way = take(tx)
 
     assert claim(tx, way) == [3]
-    assert ledger.retry(tx, load(tx, 3), "unreachable", "no", 4.0, AT, refusals=0)
+    assert endings.retry(tx, load(tx, 3), "unreachable", "no", 4.0, AT, refusals=0)
     assert claim(tx, way) == [2]
 
 
@@ -432,7 +425,7 @@ def test_a_merge_between_the_statements_of_a_claim_lets_nobody_pass(begin: Begin
     """Lane a's head is number 2; after the merge number 1 is before it, and is not due."""
     first, _ = started(begin, "b", "a", "a")
     session, early = begin()
-    assert ledger.retry(early, load(early, 1), "failed", "MSA-1 CE", 9e12, AT, refusals=0)
+    assert endings.retry(early, load(early, 1), "failed", "MSA-1 CE", 9e12, AT, refusals=0)
     session.commit()
     session, router = begin()
     _, tx = begin()

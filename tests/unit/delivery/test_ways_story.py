@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger, parked, ways
-from broker.delivery.ledger import Open
+from broker.delivery import endings, ledger, parked, ways
 from broker.delivery.parked import By
+from broker.delivery.stored import Open
 from broker.journal.intake import append
 from broker.store.lease import Lease, LostLeaseError
 from broker.store.sqlite import in_memory
@@ -183,7 +183,7 @@ class Story(RuleBasedStateMachine):
     def delivered(self, holder: Holder, one: Open) -> None:
         holder.sent.remove(one)
         mine = self.mine(holder, one)
-        assert ledger.finish(self.tx, one, OK, AT) is mine
+        assert endings.finish(self.tx, one, OK, AT) is mine
         assert mine or holder.over, "only who lost its way finds its delivery gone"
         if mine:
             self.wanted[one.delivery.id].state = "delivered"
@@ -199,9 +199,9 @@ class Story(RuleBasedStateMachine):
             ways.release(self.tx, holder.way, [other.delivery.id for other in behind])
             holder.waiting = [other for other in holder.waiting if other not in behind]
         if how == "parked":
-            assert ledger.park(self.tx, one, "ask", "who", AT) is mine
+            assert endings.park(self.tx, one, "ask", "who", AT) is mine
         else:
-            assert ledger.retry(self.tx, one, how, "x", 9e12, AT, refusals=0) is mine
+            assert endings.retry(self.tx, one, how, "x", 9e12, AT, refusals=0) is mine
         if mine and how == "parked":
             self.wanted[one.delivery.id].state = "parked"
 
@@ -308,7 +308,7 @@ class Story(RuleBasedStateMachine):
                 ways.give_back(self.tx, way, destination)
         for holder in late:
             for one in holder.sent:
-                assert ledger.finish(self.tx, one, OK, AT) is False
+                assert endings.finish(self.tx, one, OK, AT) is False
 
         assert {wanted.state for wanted in self.wanted.values()} <= {"delivered", "dropped"}
         assert self.tx.rows("SELECT id FROM delivery WHERE claim IS NOT NULL") == []

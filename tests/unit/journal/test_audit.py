@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from broker.journal import audit
 from broker.journal.audit import Entry
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.events import START
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from broker.journal import cursor, intake, log
-from broker.store.database import Transaction, Value
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction, Value
 from tests.support import events
 from tests.support.events import START
 

@@ -14,7 +14,7 @@ from broker.journal import audit, devices
 from broker.journal.devices import Asked, Filed, Safe, Sent
 from broker.journal.intake import append
 from broker.registers.fold import fold
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.events import START, cause, event, instance, local, patient, reception
 
 SINCE = START.isoformat()

@@ -17,8 +17,9 @@ from broker.journal import log
 from broker.journal.intake import JournalIntake, append
 from broker.reception import BATCH, Profile, receive, search_keys
 from broker.store import days
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 from tests.support.engines import BROKEN_RULE
 from tests.support.events import START, event, instance, local, of_days, patient, reception
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target, Verdict
-from broker.delivery import ledger, parked
+from broker.delivery import endings, ledger, parked, stored
 from broker.delivery.parked import By
 from broker.journal import log
 from broker.journal.intake import append
 from broker.store import days
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import cause, event, local, of_days, patient, reception
 
 WHO = patient(local("700123"))
@@ -146,14 +146,14 @@ def test_the_timeline_tells_everything_but_the_content(tx: Transaction) -> None:
         tx, cause(first.seq), "P1", target, Rendered(payload=b"secret", summary="ADT^A04")
     ).id
 
-    def opened() -> ledger.Open:
-        found = ledger.load(tx, number)
+    def opened() -> stored.Open:
+        found = stored.load(tx, number)
         assert found is not None
         return found
 
-    ledger.park(tx, opened(), "ask", "which of two", "2026-03-09T09:00:00+00:00")
+    endings.park(tx, opened(), "ask", "which of two", "2026-03-09T09:00:00+00:00")
     parked.release(tx, number, By(who="kari", at="2026-03-09T10:00:00+00:00", reason="it is the first"))
-    ledger.finish(tx, opened(), Receipt(detail="MSA-1 AA"), "t3")
+    endings.finish(tx, opened(), Receipt(detail="MSA-1 AA"), "t3")
     log.mark_routed(tx, [first.seq], "v1")
 
     told = log.timeline(tx, 1)

@@ -9,8 +9,8 @@ import pytest
 from broker.journal.intake import append
 from broker.journal.search import find
 from broker.store import days
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support.events import START, reception
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from broker.journal import search
 from broker.journal.intake import append
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteTransaction, migrate
+from broker.store.transaction import Transaction
 from tests.support.events import START, reception
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.journal.window import MESSAGES, Window, between, window
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 BEGAN = datetime(2026, 3, 9, 8, tzinfo=UTC)
 

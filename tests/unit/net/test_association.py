@@ -63,19 +63,11 @@ from tests.support.dimse import (
 )
 from tests.support.ports import is_open
 from tests.support.processes import wait_until
+from tests.support.services import Commitment, Finder, FindFunction, StoreFunction
 
 ECHO = [(VERIFICATION, IMPLICIT)]
 QUERY = encoded(to_dataset({"PatientName": "*"}))
 SECRET = "Hemmelig^Navn"
-FindFunction = Callable[[FindRequest, Peer], Iterator[Answer]]
-StoreFunction = Callable[[StoreRequest, Peer], Answer]
-
-
-class Finder:
-    sop_classes = (str(ModalityWorklistInformationFind),)
-
-    def __init__(self, function: FindFunction) -> None:
-        self.find = function
 
 
 class Keeper:
@@ -901,23 +893,16 @@ def test_nothing_of_a_data_set_is_logged_even_at_debug(
 # --- negotiation with a client that is not ours ---------------------------------------------------------------
 
 
-class Told:
-    """Is told what an archive has committed to: the archive opens the association, and is its SCP."""
-
-    sop_classes = scu_classes = (str(StorageCommitmentPushModel),)
-
-    def __init__(self) -> None:
-        self.requests: list[ActionRequest] = []
-
-    def act(self, request: ActionRequest, peer: Peer) -> Answer:
-        self.requests.append(request)
-        return Answer(status=status.SUCCESS)
-
-
 def test_an_archive_reports_its_commitment_as_scp(tmp_path: Path) -> None:
     server = AssociationServer("127.0.0.1", 0, spool=tmp_path / "spool", admit=lambda peer: True)
-    told = Told()
-    server.register(told)
+    told: list[ActionRequest] = []
+
+    def act(request: ActionRequest, peer: Peer) -> Answer:
+        """The archive opens the association, and is its SCP."""
+        told.append(request)
+        return Answer(status=status.SUCCESS)
+
+    server.register(Commitment(act))
     server.start()
     ae = AE("ARCHIVE")
     ae.add_requested_context(StorageCommitmentPushModel)
@@ -932,7 +917,7 @@ def test_an_archive_reports_its_commitment_as_scp(tmp_path: Path) -> None:
     association.release()
     server.stop(0)
     _sockets.pop().close()
-    [request] = told.requests
+    [request] = told
     assert (request.operation, request.type_id) == ("N-EVENT-REPORT", 1)
     assert request.sop_instance_uid == "1.2.840.10008.1.20.1.1"
     assert b"1.2.3" in request.dataset

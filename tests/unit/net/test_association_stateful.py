@@ -28,6 +28,7 @@ from tests.support.dimse import (
     p_data,
 )
 from tests.support.processes import wait_until
+from tests.support.services import Finder, Storage
 
 CT = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
 CONTEXTS = [(VERIFICATION, IMPLICIT), (WORKLIST, EXPLICIT), CT]
@@ -35,24 +36,10 @@ MOST, MOST_OF_ONE = 4, 3
 TITLES = ("CT1", "MR1")
 
 
-class Worklist:
-    sop_classes = (WORKLIST,)
-
-    def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
-        """As many rows as the patient id says, which carry the caller's title."""
-        for _ in range(int(request.identifier.PatientID)):
-            yield Answer(status=status.PENDING, identifier=to_dataset({"PatientID": peer.calling_aet}))
-
-
-class Archive:
-    sop_classes = (CT[0],)
-
-    def __init__(self) -> None:
-        self.taken: set[tuple[str, str, int]] = set()
-
-    def store(self, request: StoreRequest, peer: Peer) -> Answer:
-        self.taken.add((peer.calling_aet, request.sop_instance_uid, request.path.stat().st_size))
-        return Answer(status=status.SUCCESS)
+def as_many_as_asked(request: FindRequest, peer: Peer) -> Iterator[Answer]:
+    """As many rows as the patient id says, which carry the caller's title."""
+    for _ in range(int(request.identifier.PatientID)):
+        yield Answer(status=status.PENDING, identifier=to_dataset({"PatientID": peer.calling_aet}))
 
 
 class Associations(RuleBasedStateMachine):
@@ -70,13 +57,17 @@ class Associations(RuleBasedStateMachine):
             max_associations=MOST,
             max_per_peer=MOST_OF_ONE,
         )
-        self.archive = Archive()
-        self.server.register(Worklist())
-        self.server.register(self.archive)
+        self.taken: set[tuple[str, str]] = set()
+        self.server.register(Finder(as_many_as_asked))
+        self.server.register(Storage(self._take))
         self.server.start()
         self.open: dict[Scu, str] = {}
         self.stored: set[tuple[str, str]] = set()
         self.number = 0
+
+    def _take(self, request: StoreRequest, peer: Peer) -> Answer:
+        self.taken.add((peer.calling_aet, request.sop_instance_uid))
+        return Answer(status=status.SUCCESS)
 
     @rule(target=opened, title=st.sampled_from(TITLES))
     def associate(self, title: str) -> Scu | None:
@@ -152,8 +143,8 @@ class Associations(RuleBasedStateMachine):
 
     @invariant()
     def what_was_answered_was_taken(self) -> None:
-        if hasattr(self, "archive"):
-            assert {(title, uid) for title, uid, _ in self.archive.taken} == self.stored
+        if hasattr(self, "taken"):
+            assert self.taken == self.stored
 
     def teardown(self) -> None:
         if not hasattr(self, "server"):

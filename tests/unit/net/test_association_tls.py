@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import socket
 import ssl
@@ -15,17 +14,11 @@ from typing import Any
 
 import pytest
 
-from broker.dicom import status, uid
+from broker.dicom import uid
 from broker.dicom.dataset import to_dataset
 from broker.net.action_scu import Call
 from broker.net.association import (
-    STORAGE_SOP_CLASSES,
-    ActionRequest,
-    Answer,
     AssociationServer,
-    FindRequest,
-    Peer,
-    StoreRequest,
 )
 from broker.net.find_scu import FindScu
 from broker.net.seats import REFUSALS
@@ -43,67 +36,16 @@ from tests.support.dimse import (
     associate_rq,
     encoded,
 )
-from tests.support.images import dataset_bytes, write_image
+from tests.support.images import write_image
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
+from tests.support.services import Services, digest
 
 ECHO = [(VERIFICATION, IMPLICIT)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)
 COMMITMENT = (uid.STORAGE_COMMITMENT, EXPLICIT)
 _ENDS, _RESETS = struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)
 HALF_A_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
-
-
-class Services:
-    """A worklist of `rows` rows, a store that keeps digests, and commitment."""
-
-    sop_classes: tuple[str, ...]
-
-    def __init__(self) -> None:
-        self.rows = 3
-        self.answered = 0
-        self.digests: list[str] = []
-
-    def finder(self) -> Any:
-        outer = self
-
-        class Finder:
-            sop_classes = (WORKLIST,)
-
-            def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
-                row = encoded(to_dataset({"PatientID": "T1", "PatientComments": "x" * 3000}))
-                for _ in range(outer.rows):
-                    outer.answered += 1
-                    yield Answer(status=status.PENDING, identifier=row)
-
-        return Finder()
-
-    def keeper(self) -> Any:
-        outer = self
-
-        class Keeper:
-            sop_classes = STORAGE_SOP_CLASSES
-
-            def store(self, request: StoreRequest, peer: Peer) -> Answer:
-                outer.digests.append(_digest(request.path))
-                return Answer(status=status.SUCCESS)
-
-        return Keeper()
-
-    def committer(self) -> Any:
-        class Committer:
-            sop_classes = (uid.STORAGE_COMMITMENT,)
-            scu_classes = (uid.STORAGE_COMMITMENT,)
-
-            def act(self, request: ActionRequest, peer: Peer) -> Answer:
-                return Answer(status=status.SUCCESS)
-
-        return Committer()
-
-
-def _digest(file: Path) -> str:
-    """Of what C-STORE carries."""
-    return hashlib.sha256(dataset_bytes(file.read_bytes())).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +83,7 @@ def serve(tmp_path: Path, services: Services, issued: Issued) -> Iterator[Callab
             server = AssociationServer(
                 *("127.0.0.1", 0), spool=tmp_path / "spool", admit=lambda _: True, tls=tls, **options
             )
-            for service in (services.finder(), services.keeper(), services.committer()):
-                server.register(service)
+            services.register(server)
             server.start()
             stack.callback(server.stop, 0)
             return server
@@ -296,7 +237,7 @@ def test_objects_arrive_as_they_are_on_one_association(
         assert [scu.send(file) for file in files * 2] == [0] * 4
     finally:
         scu.close()
-    assert services.digests == [_digest(file) for file in files * 2]
+    assert services.digests == [digest(file) for file in files * 2]
 
 
 def test_half_an_object_is_removed_when_the_peer_goes(

@@ -18,13 +18,7 @@ from broker.dicom import status
 from broker.dicom.dataset import to_dataset
 from broker.net.acceptor import SPARE
 from broker.net.association import (
-    STORAGE_SOP_CLASSES,
-    ActionRequest,
-    Answer,
     AssociationServer,
-    FindRequest,
-    Peer,
-    StoreRequest,
 )
 from broker.net.seats import REFUSALS
 from tests.support.dimse import (
@@ -40,6 +34,7 @@ from tests.support.dimse import (
     p_data,
 )
 from tests.support.processes import wait_until
+from tests.support.services import Services
 
 CT, COMMITMENT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.20.1"
 ECHO = [(VERIFICATION, IMPLICIT)]
@@ -54,51 +49,6 @@ ABORT, RELEASE_RP = 7, 6
 USER = (0, 0)
 
 
-class Services:
-    """A worklist of `rows` rows, a store that keeps nothing, and commitment."""
-
-    def __init__(self, rows: int = 3) -> None:
-        self.rows = rows
-        self.actions: list[ActionRequest] = []
-
-    def finder(self) -> object:
-        outer = self
-
-        class Finder:
-            sop_classes = (WORKLIST,)
-
-            def find(self, request: FindRequest, peer: Peer) -> Iterator[Answer]:
-                row = encoded(to_dataset({"PatientID": "T1", "PatientComments": "x" * 3000}))
-                for _ in range(outer.rows):
-                    yield Answer(status=status.PENDING, identifier=row)
-
-        return Finder()
-
-    def keeper(self) -> object:
-        class Keeper:
-            sop_classes = STORAGE_SOP_CLASSES
-
-            def store(self, request: StoreRequest, peer: Peer) -> Answer:
-                return Answer(status=status.SUCCESS)
-
-        return Keeper()
-
-    def committer(self) -> object:
-        outer = self
-
-        class Committer:
-            sop_classes = (COMMITMENT,)
-            scu_classes = (COMMITMENT,)
-
-            def act(self, request: ActionRequest, peer: Peer) -> Answer:
-                outer.actions.append(request)
-                if request.type_id == 9:
-                    raise ValueError("no such action")
-                return Answer(status=status.SUCCESS)
-
-        return Committer()
-
-
 @pytest.fixture
 def services() -> Services:
     return Services()
@@ -111,8 +61,7 @@ def serve(tmp_path: Path, services: Services) -> Iterator[Callable[..., Associat
         def start(**options: object) -> AssociationServer:
             arguments = {"spool": tmp_path / "spool", "admit": lambda peer: peer.calling_aet != "STRANGER"}
             server = AssociationServer("127.0.0.1", 0, **arguments | options)  # type: ignore[arg-type]
-            for service in (services.finder(), services.keeper(), services.committer()):
-                server.register(service)  # type: ignore[arg-type]
+            services.register(server)
             server.start()
             stack.callback(server.stop, 0)
             return server
@@ -476,9 +425,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AssociationSer
     """A server that all examples of a property meet, with a peer that none of them may disturb."""
     spool = tmp_path_factory.mktemp("lasting") / "spool"
     server = AssociationServer("127.0.0.1", 0, spool=spool, admit=lambda peer: True, network_timeout=5)
-    services = Services()
-    for service in (services.finder(), services.keeper(), services.committer()):
-        server.register(service)  # type: ignore[arg-type]
+    Services().register(server)
     server.start()
     yield server
     server.stop(0)

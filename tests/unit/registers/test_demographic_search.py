@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from broker.adapter import NamePart, PatientWanted
 from broker.event import Event, Identifier, Patient, PersonName
-from broker.registers import demographic_search, patients
+from broker.registers import demographic_search, demographics, patients
 from broker.registers.fold import fold
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.schema import migrations
 from broker.store.sqlite import _MOVES, SqliteTransaction, in_memory
+from broker.store.transaction import Transaction
 from broker.text import fold as folded
 from broker.text import transliterate
 from tests.support.events import LOCAL, NATIONAL, event, local, national, patient
@@ -104,7 +105,7 @@ def test_a_new_name_replaces_the_old_one(tx: Transaction) -> None:
 
 def test_whom_only_an_order_named_is_not_found_until_pas_speaks(tx: Transaction) -> None:
     who = patient(local("1"), family="Hansen")
-    patients.refer(tx, event("order.placed", 1, patient=who), who)
+    demographics.refer(tx, event("order.placed", 1, patient=who), who)
     before = demographic_search.find(tx, named("Hansen"), MOST)
     key = registered(tx, 2, who)
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from broker.event import Event, EventType, Identifier, Patient, Result, StepStatus
 from broker.registers import patients, steps
-from broker.registers.fold import fold, look_as_said, step_view
+from broker.registers.fold import fold
+from broker.registers.views import step_view
 from tests.support.events import event, instance, local, national, order, patient, step
 from tests.support.registers import Registers
 
@@ -189,22 +190,3 @@ def _check(registers: Registers) -> None:
         held = steps.get(tx, key)
         assert held is not None
         assert tx.one("SELECT status FROM step WHERE key=?", (key,)) == (held.step.status,)
-
-
-def test_an_event_is_seen_again_as_it_spoke(registers: Registers) -> None:
-    first = event(
-        "step.scheduled", 1, patient=WHO, order=order(), step=step(station_codes=("OLD",), modality="CT")
-    )
-    registers.fold(first)
-    registers.fold(
-        event("step.changed", 2, patient=WHO, order=order(), step=step(station_codes=("NEW",), modality=""))
-    )
-
-    view = look_as_said(registers.tx, first, None)
-
-    assert view is not None
-    assert view.step is not None
-    assert (view.step.station_codes, view.step.modality) == (("OLD",), "CT")
-    assert (
-        look_as_said(registers.tx, event("step.scheduled", 3, patient=WHO, step=step(key="?")), None) is None
-    )

@@ -9,8 +9,9 @@ import pytest
 
 from broker.event import Encounter, Patient, PerformedStatus, PerformedStep, StepReference, StepStatus
 from broker.registers import filing, performed
-from broker.registers.fold import Folded, look
+from broker.registers.fold import Folded
 from broker.registers.performed import WRONG_ENTRY, outcome
+from broker.registers.views import look
 from broker.registers.worklist import Reader
 from tests.support.events import event, local, national, order, patient, step
 from tests.support.registers import Registers

@@ -15,8 +15,9 @@ from broker.event import (
     Study,
 )
 from broker.registers import rejections
-from broker.registers.fold import Folded, look
+from broker.registers.fold import Folded
 from broker.registers.performed import WRONG_ENTRY
+from broker.registers.views import look
 from tests.support.events import event, instance, local, order, patient, step
 from tests.support.registers import Registers
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.errors import ConfigError
+from tests.support.faults import faults
 
 GOOD = """\
 route: one
@@ -15,12 +15,6 @@ to:
   - worklist: worklist
 tests: []
 """
-
-
-def faults(load: Any, *texts: str, **options: Any) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load(*texts, **options)
-    return [str(fault) for fault in caught.value.faults]
 
 
 def route(*lines: str, on: str = "step.*") -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.errors import ConfigError
 from broker.routing.lint import lint
+from tests.support.faults import faults
 
 STATIONS = """\
 stations:
@@ -26,12 +26,6 @@ def route(*lines: str, name: str = "one") -> str:
 
 def row(line: str) -> str:
     return route("to:", "  - worklist: worklist", *(f"    {part}" for part in line.split("\n")))
-
-
-def faults(load: Any, *texts: str, shared: dict[str, str], **options: Any) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load(*texts, shared=shared, **options)
-    return [str(fault) for fault in caught.value.faults]
 
 
 def literals(load: Any, text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.adapter import Reception, Renderer
-from broker.delivery import ledger
+from broker.delivery import stored
 from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.registers import exceptions, worklist
@@ -92,7 +92,7 @@ class House:
     def payloads(self, destination: str) -> list[bytes]:
         tx = self.database.read()
         found = tx.rows("SELECT id FROM delivery WHERE destination=? ORDER BY id", (destination,))
-        return [ledger.payload_of(tx, number) or b"" for (number,) in found]
+        return [stored.payload_of(tx, number) or b"" for (number,) in found]
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from broker.adapter import Receipt
-from broker.delivery import ledger, parked
+from broker.delivery import endings, parked, stored
 from broker.delivery.parked import By
 from broker.runtime import rebuild, retention
 from broker.runtime.reconcile import Report, reconcile, totals
 from broker.runtime.retention import Day, Limits, Retention, due
 from broker.store import days
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.messages import Person, adt, merge, orm
 from tests.unit.runtime.conftest import House
 
@@ -55,7 +56,7 @@ class Years:
 
     def open(self) -> list[int]:
         """Deliveries that still have to leave, the oldest first."""
-        return sorted(q.id for q in ledger.open_deliveries(self.database.read()) if not q.parked)
+        return sorted(q.id for q in stored.open_deliveries(self.database.read()) if not q.parked)
 
     def finish(self, number: int) -> None:
         self.database.write(lambda tx: _finish(tx, number)).result(10)
@@ -87,9 +88,9 @@ class Years:
 
 
 def _finish(tx: Transaction, number: int) -> None:
-    opened = ledger.load(tx, number)
+    opened = stored.load(tx, number)
     assert opened is not None
-    ledger.finish(tx, opened, Receipt(detail="MSA-1 AA"), "2026-03-12T00:00:00+00:00")
+    endings.finish(tx, opened, Receipt(detail="MSA-1 AA"), "2026-03-12T00:00:00+00:00")
 
 
 @pytest.fixture
@@ -116,9 +117,9 @@ def test_parked_held_dropped_and_waiting_messages_are_counted_as_such(years: Yea
 
     def park(tx: Transaction) -> None:
         for number in (first, second):
-            opened = ledger.load(tx, number)
+            opened = stored.load(tx, number)
             assert opened is not None
-            ledger.park(tx, opened, "refused", "MSA-1 AE", "2026-03-09T09:00:00+00:00")
+            endings.park(tx, opened, "refused", "MSA-1 AE", "2026-03-09T09:00:00+00:00")
         parked.drop(tx, second, BY)
 
     years.database.write(park).result(10)
@@ -236,7 +237,7 @@ def test_a_day_with_something_open_is_kept_whole_and_so_is_the_ledger_behind_it(
     gone = years.forget(today=9)
 
     assert (gone.bodies, gone.ledger, gone.kept) == (("2026-03-10",), (), ("2026-03-09",))
-    assert ledger.payload_of(years.database.read(), oldest)
+    assert stored.payload_of(years.database.read(), oldest)
     years.finish(oldest)
     assert years.forget(today=9).ledger == ("2026-03-09", "2026-03-10")
     assert years.report().faults == []

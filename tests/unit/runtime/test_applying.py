@@ -12,7 +12,8 @@ from broker.routing.files import RouteFiles
 from broker.runtime import routesets
 from broker.runtime.applying import Applied, apply
 from broker.runtime.routesets import Answer, ApplyError
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 
 BY = By(who="kari", at="2026-03-09T08:00:00+00:00", reason="a test")
 FILES = RouteFiles(routes={"routes/a.yaml": "route: a\n"}, tables={})

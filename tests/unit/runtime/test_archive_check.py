@@ -7,7 +7,7 @@ import pytest
 from broker.errors import TransientDeliveryError
 from broker.event import Code, InstanceReference, Study
 from broker.runtime.archive_check import Compared, compared, lately
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 from tests.support.events import instance, local, patient
 from tests.support.registers import Registers
 

@@ -18,8 +18,8 @@ from broker.hl7.er7 import Header
 from broker.journal import intake
 from broker.journal import log as journal
 from broker.runtime.pipeline import Pipeline
-from broker.store.database import Transaction
 from broker.store.sqlite import SqliteTransaction, in_memory
+from broker.store.transaction import Transaction
 from broker.view import View
 from tests.histories.bench import Bench
 from tests.histories.story import Action, drawn, tell

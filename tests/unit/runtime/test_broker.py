@@ -21,8 +21,8 @@ from broker.runtime.broker import Broker
 from broker.runtime.configured import configure
 from broker.runtime.lanes import MemoryLanes
 from broker.settings import load
-from broker.store.database import Transaction
 from broker.store.sqlite import journal_file
+from broker.store.transaction import Transaction
 from broker.telemetry import METRICS
 from tests.support.dcmtk import worklist_query
 from tests.support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, WORKLIST, Scu, encoded

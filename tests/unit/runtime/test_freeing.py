@@ -12,9 +12,10 @@ from broker.delivery.parked import By
 from broker.dicom import status
 from broker.event import Event
 from broker.registers import commitments
-from broker.runtime import replay
+from broker.runtime import rehearsal, replay
 from broker.runtime.reconcile import reconcile
-from broker.runtime.replay import ReplayError, Selection
+from broker.runtime.replay import ReplayError
+from broker.runtime.selection import Selection
 from tests.support.ward import HOUR, SECOND, Ward
 
 DAY = timedelta(days=1)
@@ -183,7 +184,7 @@ def test_a_replay_says_why_there_is_no_file(ward: Ward) -> None:
         ReplayError, match="was given up on 2026-03-17, because archives have committed to it"
     ):
         replay.run(house.database, house.configured, chosen, "sent", BY, ward.now)
-    (planned,) = replay.plan(house.database, house.configured, chosen, "sent", ward.now)
+    (planned,) = rehearsal.plan(house.database, house.configured, chosen, "sent", ward.now)
     assert "was given up" in planned.problem
 
 

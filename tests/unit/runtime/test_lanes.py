@@ -18,7 +18,8 @@ from broker.delivery.pace import Window
 from broker.runtime import lanes as module
 from broker.runtime.lanes import SharedLanes
 from broker.runtime.pipeline import Routed
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.events import cause
 
 SECONDS = 10.0

@@ -7,10 +7,11 @@ import pytest
 
 from broker.runtime.leader import NAME, Leader
 from broker.store import lease
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import LostLeaseError
 from broker.store.sqlite import SqliteDatabase
+from broker.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from tests.unit.conftest import NewDatabase

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from broker.adapter import Receipt
-from broker.delivery import ledger, parked
+from broker.delivery import endings, ledger, parked, stored
 from broker.event import Identifier
 from broker.journal import log as journal
 from broker.registers import patients
@@ -77,7 +77,7 @@ def told(house: House, control_id: str, person: Person, *said: str) -> list[str]
 def payloads(house: House) -> str:
     tx = house.database.read()
     numbers = [number for (number,) in tx.rows("SELECT id FROM delivery ORDER BY id")]
-    return "".join((ledger.payload_of(tx, number) or b"").decode() for number in numbers)
+    return "".join((stored.payload_of(tx, number) or b"").decode() for number in numbers)
 
 
 def key_of(house: House, person: Person) -> str:
@@ -133,9 +133,9 @@ def test_what_waits_is_withdrawn_bytes_and_all_and_audited(
     told(house, "C9", BARN)
 
     def park(tx: Any) -> None:
-        opened = ledger.load(tx, 1)
+        opened = stored.load(tx, 1)
         assert opened is not None
-        ledger.park(tx, opened, "refused", "MSA-1 AE", NOW.isoformat())
+        endings.park(tx, opened, "refused", "MSA-1 AE", NOW.isoformat())
 
     house.database.write(park).result()
     told(house, "C3", ANNA, pd1("Y"))
@@ -146,7 +146,7 @@ def test_what_waits_is_withdrawn_bytes_and_all_and_audited(
     done = tx.rows("SELECT who, action, reason, delivery FROM intervention ORDER BY id")
     assert done == [("broker", "drop", ledger.WITHHELD, 1), ("broker", "drop", ledger.WITHHELD, 2)]
     assert [state for _, _, state, _ in parked.interventions(tx, 0)] == ["withheld", "withheld"]
-    (row,) = ledger.summary(tx)
+    (row,) = stored.summary(tx)
     assert (row["queued"], row["parked"], row["withheld"]) == (1, 0, 3)
 
 
@@ -155,12 +155,12 @@ def test_what_was_being_sent_is_known_to_have_arrived(
 ) -> None:
     house.with_(routes=routes("withhold"))
     told(house, "C1", ANNA)
-    opened = ledger.load(house.database.read(), 1)
+    opened = stored.load(house.database.read(), 1)
     assert opened is not None
     told(house, "C2", ANNA, pd1("Y"))
 
     assert not house.database.write(
-        lambda tx: ledger.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
+        lambda tx: endings.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
     ).result()
     found = recall(house.database.read(), key_of(house, ANNA))
     assert [(one.destination, one.deliveries, one.sure) for one in found.told] == [("epj", (1,), False)]
@@ -177,9 +177,9 @@ def test_who_got_the_address_before_is_listed_merged_patients_and_unknown_number
 
     def deliver(tx: Any) -> None:
         for number in (1, 2, 3):
-            opened = ledger.load(tx, number)
+            opened = stored.load(tx, number)
             assert opened is not None
-            ledger.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
+            endings.finish(tx, opened, Receipt(detail="AA"), NOW.isoformat())
 
     house.database.write(deliver).result()
     house.receive("pas", merge("A40", "C3", ANNA, DOUBLE.number))

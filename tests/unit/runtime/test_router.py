@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, Receipt, Rendered, Target
-from broker.delivery import ledger, parked
+from broker.delivery import endings, ledger, parked, stored
 from broker.delivery.executor import Executor
 from broker.delivery.parked import By
 from broker.errors import AskPersonError, UnwritableError
@@ -18,8 +18,9 @@ from broker.runtime import router as module
 from broker.runtime.lanes import MemoryLanes
 from broker.runtime.leader import Leader
 from broker.runtime.router import BATCH, Router
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
+from broker.store.transaction import Transaction
 from broker.view import View
 from tests.support.events import cause
 from tests.support.shared import REPOSITORY
@@ -156,7 +157,7 @@ def test_deliveries_of_a_destination_that_is_gone_stay_in_the_journal(works: Wor
     works.desk.wait_for(1)
     works.router.stop(SECONDS)
 
-    left = [q.destination for q in ledger.open_deliveries(works.house.database.read())]
+    left = [q.destination for q in stored.open_deliveries(works.house.database.read())]
     assert "pacs-hl7" in left
 
 
@@ -307,7 +308,7 @@ def parked_one(works: Works) -> int:
     works.receive(2)
     works.router.wake()
     database = works.house.database
-    (number,) = [q.id for q in ledger.open_deliveries(database.read()) if q.destination == "epj"][:1]
+    (number,) = [q.id for q in stored.open_deliveries(database.read()) if q.destination == "epj"][:1]
     while [row["id"] for row in parked.listed(database.read())] != [number]:
         database.write(lambda tx: None).result(
             SECONDS
@@ -326,7 +327,7 @@ def test_a_release_in_another_process_is_noticed(works: Works, elsewhere: Elsewh
 
 def test_an_edit_in_another_process_is_what_leaves(works: Works, elsewhere: Elsewhere) -> None:
     number = parked_one(works)
-    mended = (ledger.payload_of(works.house.database.read(), number) or b"").replace(b"000001", b"000007")
+    mended = (stored.payload_of(works.house.database.read(), number) or b"").replace(b"000001", b"000007")
     elsewhere.do(lambda tx: parked.edit(tx, number, mended, BY))
     elsewhere.do(lambda tx: parked.release(tx, number, BY))
     works.desk.wait_for(2)
@@ -384,9 +385,9 @@ def test_an_intervention_for_a_destination_that_is_gone_is_passed_over(
 
     def gone(tx: Transaction) -> None:
         number = ledger.enqueue(tx, cause(), "K", target, Rendered(payload=b"x")).id
-        opened = ledger.load(tx, number)
+        opened = stored.load(tx, number)
         assert opened is not None
-        ledger.park(tx, opened, "ask", "who", BY.at)
+        endings.park(tx, opened, "ask", "who", BY.at)
         parked.release(tx, number, BY)
 
     works.receive(1)

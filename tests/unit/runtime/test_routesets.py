@@ -7,7 +7,7 @@ from broker.routing.files import RouteFiles, TableFile
 from broker.runtime import nodes, routesets
 from broker.runtime.nodes import Node
 from broker.runtime.routesets import Answer, ApplyError
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 BY = By(who="kari", at="2026-03-09T08:00:00+00:00", reason="CT3 is new")
 

@@ -15,8 +15,8 @@ from broker.journal import log as journal
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
 from broker.runtime.retention import Limits, Retention
-from broker.store.database import Transaction
 from broker.store.postgres import PostgresDatabase
+from broker.store.transaction import Transaction
 from tests.support.events import START, event, local, patient, reception
 from tests.support.postgres import Postgres
 from tests.unit.runtime.conftest import House

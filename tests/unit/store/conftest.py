@@ -1,4 +1,4 @@
-"""Two nodes at one journal, for what they do to each other."""
+"""A journal with a table to write into; two nodes at one journal, for what they do to each other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from broker.store.database import Database
 from broker.store.postgres import PostgresDatabase
+from tests.support.engines import notebook
 from tests.support.postgres import Postgres
+
+
+@pytest.fixture
+def note_table(database: Database) -> None:
+    """The open journal has one table more, `note`."""
+    notebook(database)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from broker.store import days
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 DAY, NEXT = "2026-03-09", "2026-03-10"
 

@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 
 from broker.errors import UnwritableError
 from broker.store import lease
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.heartbeat import Heartbeat
 from broker.store.lease import Lease
+from broker.store.transaction import Transaction
 
 SECONDS = 10.0
 """Longest wait for what must happen."""

@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 
 from broker.store import lease
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.lease import MARGIN_SECONDS, SECONDS, Held, Lease, LostLeaseError
 from broker.store.postgres import PostgresDatabase
+from broker.store.transaction import Transaction
 from tests.support.engines import SECONDS as WAIT
 from tests.support.engines import note, notebook, notes
 from tests.support.postgres import waiting_for_lock

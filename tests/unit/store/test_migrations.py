@@ -9,14 +9,14 @@ from typing import Any
 import apsw
 import pytest
 
-from broker.delivery import ledger, parked
+from broker.delivery import parked, stored
 from broker.errors import StoreError
 from broker.journal import log, search
 from broker.registers import exceptions
 from broker.store import days, sqlite, tally
-from broker.store.database import Transaction
 from broker.store.schema import migrations
 from broker.store.sqlite import SqliteDatabase, SqliteTransaction, migrate
+from broker.store.transaction import Transaction
 from tests.support.events import event, local, of_days, patient, step
 
 MONDAY, TUESDAY = "2026-03-09", "2026-03-10"
@@ -196,11 +196,11 @@ def test_every_delivery_is_what_it_was(tx: Transaction) -> None:
 
 
 def test_what_was_to_leave_still_leaves_and_what_was_held_is_still_seen(tx: Transaction) -> None:
-    assert sorted((q.id, q.destination, q.lane, q.due) for q in ledger.open_deliveries(tx)) == [
+    assert sorted((q.id, q.destination, q.lane, q.due) for q in stored.open_deliveries(tx)) == [
         (2, "pacs-hl7", "P1", 1773043500.5),
         (5, "pacs", "P1", 0.0),
     ]
-    opened = ledger.load(tx, 2)
+    opened = stored.load(tx, 2)
     assert opened is not None
     assert (opened.delivery.payload, opened.delivery.attempt) == (b"MSH|to PACS", 4)
     assert [(row["id"], row["state"]) for row in parked.listed(tx)] == [(4, "held")]

@@ -13,11 +13,11 @@ import pytest
 from broker.errors import StoreError, UnwritableError
 from broker.journal import intake, log, search
 from broker.store import days, tally
-from broker.store.database import ConflictError, InDoubtError, Transaction
 from broker.store.postgres import PostgresDatabase
 from broker.store.postgres_session import PostgresSession, translated
 from broker.store.readers import READERS
 from broker.store.schema import CURRENT
+from broker.store.transaction import ConflictError, InDoubtError, Transaction
 from tests.support.engines import BROKEN_RULE, SECONDS, Held, note, notebook, notes
 from tests.support.events import event, local, patient, reception
 from tests.support.postgres import Postgres, waiting_for_lock

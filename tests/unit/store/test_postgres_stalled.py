@@ -9,9 +9,9 @@ import pytest
 
 from broker.errors import StoreError
 from broker.store import postgres_signals
-from broker.store.database import Transaction
 from broker.store.postgres import PostgresDatabase
 from broker.store.postgres_stalled import end_stalled
+from broker.store.transaction import Transaction
 
 SECONDS = 30.0
 

@@ -12,9 +12,9 @@ import pytest
 
 from broker.errors import StoreError, UnwritableError
 from broker.store import sqlite
-from broker.store.database import Transaction
 from broker.store.schema import migrations
 from broker.store.sqlite import WAL_SIZE_LIMIT, SqliteDatabase, migrate
+from broker.store.transaction import Transaction
 from tests.support.engines import Held, note, notebook, notes
 
 

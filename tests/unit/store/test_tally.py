@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from broker.store import tally
-from broker.store.database import Transaction
+from broker.store.transaction import Transaction
 
 
 def test_messages_are_added_up_over_all_days(tx: Transaction) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from broker.adapter import Receipt, Rendered, Target
-from broker.delivery import ledger, parked
+from broker.delivery import endings, ledger, parked, stored
 from broker.delivery.parked import By
 from broker.errors import StoreError
 from broker.journal import intake, log
 from broker.store import days
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
 from broker.store.postgres import PostgresDatabase
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from broker.tap import follow as module
 from broker.tap.choice import STREAMS, Item, Stream
 from broker.tap.follow import Follow
@@ -42,8 +43,8 @@ def delivery(tx: Transaction, event: int = 1, lane: str = "P1") -> int:
     ).id
 
 
-def opened(tx: Transaction, number: int) -> ledger.Open:
-    found = ledger.load(tx, number)
+def opened(tx: Transaction, number: int) -> stored.Open:
+    found = stored.load(tx, number)
     assert found is not None
     return found
 
@@ -73,7 +74,7 @@ def test_what_comes_is_seen_once_and_what_was_there_is_not(tx: Transaction) -> N
     log.mark_routed(tx, [2], "v1")
     number = delivery(tx, 2)
     assert seen(follow) == [("events", 2)], "a delivery that waits is no news"
-    ledger.finish(tx, opened(tx, number), Receipt(detail="MSA-1 AA"), AT)
+    endings.finish(tx, opened(tx, number), Receipt(detail="MSA-1 AA"), AT)
     (item,) = follow.round(0.0)[0]
     assert (item.stream, item.number, item.said["outcome"], item.said["detail"]) == (
         *("deliveries", number, "delivered", "MSA-1 AA"),
@@ -88,16 +89,16 @@ def test_the_life_of_a_delivery(tx: Transaction) -> None:
     follow = following(tx, "deliveries")
     number = delivery(tx)
     assert outcomes(follow) == []
-    ledger.retry(tx, opened(tx, number), "refused", "MSA-1 AE", 0.0, AT, refusals=1)
+    endings.retry(tx, opened(tx, number), "refused", "MSA-1 AE", 0.0, AT, refusals=1)
     assert outcomes(follow) == [(number, "retry")]
-    ledger.park(tx, opened(tx, number), "refused", "MSA-1 AE", AT)
+    endings.park(tx, opened(tx, number), "refused", "MSA-1 AE", AT)
     assert outcomes(follow) == [(number, "parked")]
     parked.release(tx, number, BY)
     assert outcomes(follow) == [(number, "released")]
-    ledger.park(tx, opened(tx, number), "refused", "MSA-1 AE", AT)
+    endings.park(tx, opened(tx, number), "refused", "MSA-1 AE", AT)
     parked.drop(tx, number, BY)
     assert outcomes(follow) == [(number, "dropped")]
-    ledger.finish(tx, opened(tx, before), Receipt(detail=""), AT)
+    endings.finish(tx, opened(tx, before), Receipt(detail=""), AT)
     assert outcomes(follow) == [(before, "delivered")], "it was open before anybody looked"
 
 
@@ -132,7 +133,7 @@ def test_from_the_past_on(tx: Transaction) -> None:
         message(tx, number)
         log.mark_routed(tx, [number], "v1")
     numbers = [delivery(tx, event) for event in (1, 3, 4)]
-    ledger.finish(tx, opened(tx, numbers[1]), Receipt(detail=""), AT)
+    endings.finish(tx, opened(tx, numbers[1]), Receipt(detail=""), AT)
     since = START + timedelta(minutes=3)
 
     for stream, expected in (("received", [3, 4]), ("events", [3, 4]), ("deliveries", [numbers[1]])):
@@ -145,7 +146,7 @@ def test_content(tx: Transaction) -> None:
     message(tx, 1)
     log.mark_routed(tx, [1], "v1")
     number = delivery(tx)
-    ledger.finish(tx, opened(tx, number), Receipt(detail=""), AT)
+    endings.finish(tx, opened(tx, number), Receipt(detail=""), AT)
     found = {item.stream: item for item in following(tx, since=START).round(0.0)[0]}
     follow = following(tx)
 
@@ -189,7 +190,7 @@ def test_what_was_read_before_a_failure_is_not_lost(broken: str) -> None:
     follow.begin(0.0)
     message(tx, 2)
     log.mark_routed(tx, [2], "v1")
-    ledger.finish(tx, opened(tx, number), Receipt(detail=""), AT)
+    endings.finish(tx, opened(tx, number), Receipt(detail=""), AT)
     reader.broken = broken
     for _ in range(2):
         with pytest.raises(StoreError):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.adapter import Receipt
-from broker.delivery import ledger
+from broker.delivery import endings, stored
 from broker.journal import intake
 from broker.journal import log as journal
 from broker.runtime.configured import Configured
@@ -106,9 +106,9 @@ def everything(configured: Configured, source: str, raw: bytes, show: Show) -> I
     pipeline = Pipeline(configured.routes, configured.renderers)
     for logged in journal.unrouted(tx, 100):
         for queued in pipeline.route(tx, logged).queued:
-            opened = ledger.load(tx, queued.id)
+            opened = stored.load(tx, queued.id)
             assert opened is not None
-            ledger.finish(tx, opened, Receipt(detail="MSA-1 AA"), now.isoformat())
+            endings.finish(tx, opened, Receipt(detail="MSA-1 AA"), now.isoformat())
     found, _ = follow.round(0.0)
     assert found[0].stream == "received"
     for item in found:

@@ -10,8 +10,8 @@ import pytest
 
 from broker.errors import StoreError
 from broker.journal import intake, log
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from broker.tap import session as module
 from broker.tap.choice import STREAMS, Choice
 from broker.tap.follow import Follow

@@ -12,6 +12,7 @@ from broker.errors import ConfigError
 from broker.scalars import Duration, Secret, Size, Switch, Text
 from broker.yamlfile.check import validate
 from broker.yamlfile.reading import loads
+from tests.support.faults import faults
 
 
 class Part(BaseModel):
@@ -38,10 +39,8 @@ class Settings(Part):
     password: Secret | None = None
 
 
-def faults(text: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        validate(loads(text, "f.yaml"), Settings)
-    return [str(fault) for fault in caught.value.faults]
+def check(text: str) -> Settings:
+    return validate(loads(text, "f.yaml"), Settings)
 
 
 def test_every_fault_at_once_each_at_its_place() -> None:
@@ -58,7 +57,7 @@ on: NO
 codes: { a: null }
 passwrd: x
 """
-    assert faults(text) == [
+    assert faults(check, text) == [
         "f.yaml:2:25: $.listeners[0].port: must be a whole number.",
         "f.yaml:3:5: $.listeners[1]: 'ae_title' is missing.",
         "f.yaml:4:5: $.listeners[1].ae_titel: unknown key 'ae_titel'. Did you mean 'ae_title'?",
@@ -74,8 +73,8 @@ passwrd: x
 def test_values_never_stand_in_a_fault() -> None:
     text = "listeners: [{kind: hunter2, port: hunter2}]\npause: hunter2\non: hunter2\npassword: [hunter2]"
 
-    assert faults(text)
-    assert not any("hunter2" in fault for fault in faults(text))
+    assert faults(check, text)
+    assert not any("hunter2" in fault for fault in faults(check, text))
 
 
 def test_a_part_of_a_document() -> None:

@@ -1,26 +1,21 @@
-"""What every engine promises: grouped commits, jobs that fail alone, order, readers. Runs on SQLite and PostgreSQL."""
+"""What every engine promises: grouped commits, jobs that fail alone, order. Runs on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from concurrent.futures import Future, wait
-from typing import Any
 
 import pytest
 
 from broker.errors import StoreError
-from broker.store import database as module
-from broker.store.database import MAX_GROUP, Database, Transaction
-from tests.support.engines import BROKEN_RULE, SECONDS, WRONG_SQL, Held, note, notebook, notes, watched
+from broker.store import writer
+from broker.store.database import Database
+from broker.store.transaction import Transaction
+from broker.store.writer import MAX_GROUP
+from tests.support.engines import BROKEN_RULE, WRONG_SQL, Held, note, notes, watched
 from tests.unit.conftest import NewDatabase
 
-
-@pytest.fixture
-def database(database: Database) -> Database:
-    """An open journal with one table more, `note`."""
-    notebook(database)
-    return database
+pytestmark = pytest.mark.usefixtures("note_table")
 
 
 def test_writes_of_many_threads_share_commits_and_all_are_durable(
@@ -88,7 +83,7 @@ def test_urgent_work_goes_first_and_a_group_holds_one_ordinary_job(
 def test_patient_work_goes_with_the_next_group_as_its_first(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 1e6)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 1e6)
     groups = watched(database, monkeypatch)
     patient = [note(database, f"patient {n}", urgent=False, patient=True) for n in range(3)]
     assert not any(future.done() for future in patient)
@@ -103,7 +98,7 @@ def test_patient_work_goes_with_the_next_group_as_its_first(
 def test_patient_work_waits_for_no_group_that_does_not_come(
     database: Database, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0 if ends == "alone" else 1e6)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.0 if ends == "alone" else 1e6)
     written = note(database, "patient", urgent=False, patient=True)
     if ends == "hurry":
         database.hurry()
@@ -202,63 +197,3 @@ def test_after_close_nothing_is_taken(database: Database) -> None:
 
     with pytest.raises(StoreError, match="closed"):
         note(database, "late")
-
-
-def test_a_reader_sees_what_is_committed_and_nothing_else(database: Database) -> None:
-    inside: list[list[str]] = []
-
-    def work(tx: Transaction) -> None:
-        tx.execute("INSERT INTO note (text) VALUES ('new')")
-        looked = threading.Event()
-
-        def look() -> None:
-            inside.append(notes(database))
-            looked.set()
-
-        threading.Thread(target=look).start()
-        assert looked.wait(10)
-
-    database.write(work).result(10)
-
-    assert inside == [[]]
-    assert notes(database) == ["new"]
-
-
-def test_a_transaction_gives_rows_numbers_and_changes(database: Database) -> None:
-    def work(tx: Transaction) -> tuple[Any, ...]:
-        first = tx.insert("INSERT INTO note (text) VALUES (?) RETURNING number", ("a",))
-        second = tx.insert("INSERT INTO note (text) VALUES (?) RETURNING number", ("b",))
-        changed = tx.change("UPDATE note SET text='c'")
-        return first, second, changed, tx.one("SELECT text FROM note"), tx.one("SELECT 1 FROM note WHERE 1=0")
-
-    assert database.write(work).result(10) == (1, 2, 2, ("c",), None)
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_one_statement_runs_for_each_row_in_their_order(database: Database, count: int) -> None:
-    rows = [(f"n{number}",) for number in range(count)]
-
-    database.write(lambda tx: tx.each("INSERT INTO note (text) VALUES (?)", rows)).result(10)
-
-    assert notes(database) == [text for (text,) in rows]
-
-
-def test_what_is_kept_ends_with_the_batch_and_with_what_is_undone(database: Database) -> None:
-    def work(tx: Transaction) -> list[dict[str, int]]:
-        seen = []
-        tx.kept("note")["outside"] = 1
-        with tx.keeping():
-            seen.append(dict(tx.kept("note")))
-            tx.kept("note")["read"] = 1
-            with tx.attempt():
-                seen.append(dict(tx.kept("note")))
-            with contextlib.suppress(KeyError), tx.attempt():
-                tx.kept("note")["written"] = 1
-                raise KeyError
-            seen.append(dict(tx.kept("note")))
-            tx.kept("note")["again"] = 1
-        seen.append(dict(tx.kept("note")))
-        return seen
-
-    assert database.write(work).result(SECONDS) == [{}, {"read": 1}, {}, {}]
-    assert database.read().kept("note") == {}
