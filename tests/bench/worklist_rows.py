@@ -41,7 +41,7 @@ SELECT printf('RIS|F7%06d|S7%06d-1', n, n) AS key, printf('7%06d', n) AS patient
   AS said
 FROM (SELECT n, attributes AS body, trim({_STATION}) AS modality, trim({_STATION}) || (n % :stations) AS station,
   strftime('%Y%m%d', '2026-03-10', printf('+%d days', n / :stations % :days)) AS day,
-  iif(n % :named = 0, 'HANSEN', 'Prøve' || n % 97) AS family FROM count JOIN worklist)"""
+  iif(n % :named = 0, 'HANSEN', 'Prøve' || (n % 97)) AS family FROM count JOIN worklist)"""
 _FILL: Final = (
     _ROWS,
     "CREATE TEMP TABLE ordered AS SELECT * FROM step",
