@@ -127,6 +127,7 @@ class WorklistScp:
         return self._context.worklist.candidates(
             stations=asking.stations,
             patient_id=asking.query.patient_id,
+            patient_name=asking.query.patient_name,
             dates=asking.dates,
             started_by=peer.calling_aet if self._started else "",
             unwanted=repeated.unwanted,

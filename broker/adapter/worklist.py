@@ -32,11 +32,13 @@ class WorklistReader(Protocol):
         *,
         stations: tuple[str, ...] = (),
         patient_id: str = "",
+        patient_name: str = "",
         dates: tuple[str, str] = ("", ""),
         started_by: str = "",
         unwanted: Container[int] = (),
     ) -> Iterable[WorklistRow]:
-        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`.
+        """Rows that can match: a superset narrowed by index. The SCP matches exactly. Dates are `YYYYMMDD`, the name is
+        as a query has it, wildcards too (`broker.dicom.names`).
 
         `started_by`: with the rows of steps that this AE title has in progress. `unwanted`: numbers of rows that are
         passed over without being read, because the caller knows that they do not match.

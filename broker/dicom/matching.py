@@ -124,6 +124,12 @@ class Query:
         return values[0] if len(values) == 1 and not wildcard.stands_in(values[0]) else ""
 
     @property
+    def patient_name(self) -> str:
+        """The one patient's name that the query wants, with its wildcards, else empty."""
+        values = values_of(self.attributes.get("PatientName", ""))
+        return values[0] if len(values) == 1 else ""
+
+    @property
     def dates(self) -> tuple[str, str]:
         """First and last scheduled start date (`YYYYMMDD`); empty where the query sets no such end."""
         values = values_of(self._step.get("ScheduledProcedureStepStartDate", ""))

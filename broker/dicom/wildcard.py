@@ -9,6 +9,11 @@ def stands_in(wanted: str) -> bool:
     return "*" in wanted or "?" in wanted
 
 
+def before(pattern: str) -> str:
+    """What stands before the first wildcard."""
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]
+
+
 def compiled(pattern: str) -> re.Pattern[str]:
     """`*` any characters or none, `?` exactly one (PS3.4 C.2.2.2.4); neighbouring stars are one."""
     parts = re.split(r"(\*+|\?)", pattern)

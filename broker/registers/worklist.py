@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from broker.adapter import Rendered, Target, WorklistRow
 from broker.dicom.attributes import from_json
+from broker.dicom.names import LONGEST, beginnings
 from broker.event import Event, Step
 from broker.registers import exceptions, stations
 from broker.registers.kept import Kept, Wording, number
+from broker.registers.stations import UNREAD
 from broker.registers.steps import ENDED, state_of_row
 from broker.store.transaction import Transaction, Value
 
@@ -33,6 +35,9 @@ _STATIONS_SQL: Final = (
     " FROM worklist_station WHERE aet>station.aet) FROM station WHERE station.aet IS NOT NULL)"
 )
 """Every station by one step of the index each: they are hundreds where rows are hundreds of thousands."""
+
+_LAST: Final = "\U0010ffff"
+"""The character behind all others, in both engines' order."""
 
 _AT_ONCE: Final = (8, 64, 512)
 """How many rows a statement names: few sizes, so that it is prepared once for each."""
@@ -66,10 +71,7 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
             return state
     body = rendered.payload.decode()
     row = number(target.destination, step.key, body, reason)
-    tx.execute(
-        "DELETE FROM worklist_station WHERE row=(SELECT id FROM worklist WHERE list=? AND key=?)",
-        (target.destination, step.key),
-    )
+    stations.forget(tx, target.destination, step.key)
     tx.execute(
         "INSERT INTO worklist (list, key, id, patient_id, start_date, attributes, route, version, event,"
         " changed, held) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (list, key) DO UPDATE SET"
@@ -93,7 +95,7 @@ def put(tx: Transaction, event: Event, target: Target, rendered: Rendered, step:
     if state == "HELD":
         return f"held: {reason}"
     if state not in ENDED:
-        stations.index(tx, row, sps)
+        stations.index(tx, row, attributes)
     return "row" if state in SERVED else state
 
 
@@ -167,12 +169,14 @@ class Reader:
         *,
         stations: tuple[str, ...] = (),
         patient_id: str = "",
+        patient_name: str = "",
         dates: tuple[str, str] = ("", ""),
         started_by: str = "",
         unwanted: Container[int] = (),
     ) -> Iterable[WorklistRow]:
         """See `broker.adapter.WorklistReader`."""
-        narrowed, seen, given = _narrowed(stations, patient_id, dates), set[int](), set[tuple[str, str]]()
+        narrowed = _narrowed(stations, patient_id, beginnings(patient_name), dates)
+        seen, given = set[int](), set[tuple[str, str]]()
         gone = True
         while gone:  # a row was written between two statements: it stands under another number now
             found = dict.fromkeys(row for (row,) in self._read().rows(*narrowed))
@@ -245,24 +249,37 @@ class Reader:
         return self._read().rows(sql, [*([started_by] if started_by else []), *values, *repeated])
 
 
-def _narrowed(stations: tuple[str, ...], patient_id: str, dates: tuple[str, str]) -> tuple[str, list[Value]]:
+def _narrowed(
+    stations: tuple[str, ...], patient_id: str, names: tuple[str, ...], dates: tuple[str, str]
+) -> tuple[str, list[Value]]:
     """SQL that gives numbers of rows, in the order of their days, and its values. It reads indexes only."""
-    marks, (between, limits) = ",".join("?" * len(stations)), _between(dates)
+    of_stations, titles = f"aet IN ({','.join('?' * len(stations))})", list[Value](stations)
+    of_names, ranges = _named(names)
+    between, limits = _between(dates)
     if patient_id:
-        sql, values = f"SELECT id FROM worklist WHERE patient_id=?{between}", [patient_id, *limits]
+        sql, values = f"SELECT id AS row FROM worklist WHERE patient_id=?{between}", [patient_id, *limits]
         if stations:
-            sql = f"{sql} AND id IN (SELECT row FROM worklist_station WHERE aet IN ({marks}))"
-            values += stations
-        return f"{sql} ORDER BY start_date, id", values
-    if stations:
-        sql, values = (
-            f"SELECT row FROM worklist_station WHERE aet IN ({marks}){between}",
-            [*stations, *limits],
-        )
+            sql = f"{sql} AND id IN (SELECT row FROM worklist_station WHERE {of_stations})"
+            values += titles
+    elif stations:
+        sql, values = f"SELECT row FROM worklist_station WHERE {of_stations}{between}", [*titles, *limits]
+        if names:
+            sql = f"{sql} AND row IN (SELECT row FROM worklist_name WHERE {of_names})"
+            values += ranges
+    elif names:
+        sql, values = f"SELECT row FROM worklist_name WHERE {of_names}{between}", [*ranges, *limits]
     else:
         sql = f"{_STATIONS_SQL} SELECT row FROM station JOIN worklist_station USING (aet) WHERE 1=1{between}"
         values = limits
     return f"{sql} ORDER BY start_date, row", values
+
+
+def _named(names: tuple[str, ...]) -> tuple[str, list[Value]]:
+    """SQL and values of what names begin with. No reading is longer than the last that begins so."""
+    ranges = [(UNREAD, UNREAD), *((name, name.ljust(LONGEST, _LAST)) for name in names)]
+    return f"({' OR '.join(['name BETWEEN ? AND ?'] * len(ranges))})", [
+        end for ends in ranges for end in ends
+    ]
 
 
 def _between(dates: tuple[str, str]) -> tuple[str, list[Value]]:

@@ -28,7 +28,7 @@ from broker.journal import log as journal
 from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.net.service import Peer
-from broker.registers import demographic_search, exceptions, worklist
+from broker.registers import demographic_search, exceptions, stations, worklist
 from broker.runtime import figures, spool
 from broker.runtime.configured import Configured
 from broker.runtime.deliverers import Deliverers
@@ -165,6 +165,7 @@ class Broker:
         spool.prepare(self._configured.settings)
         self._database.open()
         demographic_search.complete(self._database)
+        stations.complete(self._database)
         log.info("journal open", events_to_route=journal.waiting(self._database.read()))
         self._routes.start()
         self._deliverers.start()

@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.errors import StoreError
 from broker.journal import log as journal
-from broker.registers import demographic_search
+from broker.registers import demographic_search, stations
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.database import Database
@@ -57,6 +57,8 @@ TABLES: Final = {
     " FROM step ORDER BY 1",
     "worklist": "SELECT list, key, patient_id, start_date, attributes, route, held, event FROM worklist"
     " WHERE version=? ORDER BY 1, 2",
+    "worklist_name": "SELECT list, key, name, worklist_name.start_date, event FROM worklist_name"
+    " JOIN worklist ON id=row WHERE version=? ORDER BY 1, 2, 3",
     "instance": "SELECT sop_instance_uid, study_uid, accession, sha256, path, patient, event FROM instance ORDER BY 1",
     "mpps": "SELECT uid, patient, said_issuer, said_value, status, aet, created, body, event FROM mpps ORDER BY 1",
     "mpps_step": "SELECT mpps, step, event FROM mpps_step ORDER BY 1, 2",
@@ -81,6 +83,8 @@ TABLES: Final = {
 }
 """What is compared: everything that follows from the events alone."""
 
+OF_ROUTES: Final = ("worklist", "worklist_name", "exception")
+"""What follows from the routes too: a rebuild may have more of them where earlier routes were in force."""
 
 BASELINE: Final = "baseline"
 """What stands beside the journal (`Database.beside`): the registers as far as the log was taken away."""
@@ -95,6 +99,7 @@ COPIED: Final = (
     "bed",
     "worklist",
     "worklist_station",
+    "worklist_name",
     "instance",
     "mpps",
     "mpps_step",
@@ -195,6 +200,7 @@ def fold_into(
 ) -> int:
     """Folds what was routed behind place `start`, up to `end`; returns how many. Each batch is one transaction."""
     demographic_search.complete(database)
+    stations.complete(database)
     pipeline = Pipeline(configured.routes, configured.renderers, registers_only=True)
     done = 0
     while found := [e for e in journal.since(journal_, start, batch) if end is None or e.place <= end]:
@@ -227,7 +233,7 @@ def compare(live: Transaction, again: Transaction, version: str) -> list[str]:
         values = (version,) if "?" in sql else ()
         one, two = set(live.rows(sql, values)), set(again.rows(sql, values))
         lost, extra = one - two, two - one
-        if name in SINCE_8 or name in SINCE_15 or (name in ("worklist", "exception") and not same_routes):
+        if name in SINCE_8 or name in SINCE_15 or (name in OF_ROUTES and not same_routes):
             extra = set()
         if lost or extra:
             events = ", ".join(sorted({str(row[-1]) for row in lost | extra})[:3])

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from broker.errors import StoreError
 
-CURRENT: Final = 16
+CURRENT: Final = 17
 """Number of the schema that this version reads and writes."""
 
 

@@ -25,8 +25,7 @@ query would take seconds. "Faster" is against the fastest peer with `TCP_NODELAY
 More rows are more stations and days: a station has seven a day from 1,000 rows on, a fifth of all rows is CT, and one
 in forty, but 250 at most, is of a patient called Hansen.
 `first` is the first time that a query is asked, when the broker has read and encoded none of its rows; the medians are
-of the times after that, as when a device refreshes its list. What has changed meanwhile is read and encoded anew. A
-name without a station or a day has every row read the first time."""
+of the times after that, as when a device refreshes its list. What has changed meanwhile is read and encoded anew."""
 
 STATION, PATIENT, NAME, WEEK = "station and day", "patient id", "name `HAN*`", "modality and week"
 GOALS: Final[Mapping[int, Mapping[str, float]]] = {

@@ -5,6 +5,7 @@ More rows are more stations and more days, as in life: what one station has in a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Final
 
 import apsw
 
+from broker.dicom.names import readings
 from broker.registers.kept import number
 from broker.store.sqlite import journal_file
 from tests.bench.load import run
@@ -39,17 +41,20 @@ SELECT printf('RIS|F7%06d|S7%06d-1', n, n) AS key, printf('7%06d', n) AS patient
   AS said
 FROM (SELECT n, attributes AS body, trim({_STATION}) AS modality, trim({_STATION}) || (n % :stations) AS station,
   strftime('%Y%m%d', '2026-03-10', printf('+%d days', n / :stations % :days)) AS day,
-  iif(n % :named = 0, 'HANSEN', 'Prøve' || n % 97) AS family FROM count JOIN worklist)"""
+  iif(n % :named = 0, 'HANSEN', 'Prøve' || (n % 97)) AS family FROM count JOIN worklist)"""
 _FILL: Final = (
     _ROWS,
     "CREATE TEMP TABLE ordered AS SELECT * FROM step",
     "DELETE FROM worklist",
     "DELETE FROM worklist_station",
+    "DELETE FROM worklist_name",
     "DELETE FROM step",
     "INSERT INTO step SELECT made.key, {columns} FROM made JOIN ordered",
     "INSERT INTO worklist SELECT 'worklist', key, number('worklist', key, said, ''), patient_id, day, said, 'bench',"
     " 'bench', 'bench', '2026-03-09T00:00:00+00:00', '' FROM made",
     "INSERT INTO worklist_station SELECT station, start_date, id FROM worklist JOIN made USING (key)",
+    "INSERT INTO worklist_name SELECT value, start_date, worklist.id FROM worklist,"
+    " json_each(readings(json_extract(attributes, '$.PatientName')))",
     "DROP TABLE made",
     "DROP TABLE ordered",
 )
@@ -97,6 +102,7 @@ def fill(path: Path, site: Site) -> None:
     connection = apsw.Connection(str(path))
     try:
         connection.create_scalar_function("number", number, deterministic=True)
+        connection.create_scalar_function("readings", lambda name: json.dumps(sorted(readings(name))))
         columns = [column[1] for column in connection.execute("PRAGMA table_info(step)")]
         for pragma in ("synchronous=OFF", "cache_size=-400000", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")

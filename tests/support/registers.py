@@ -9,15 +9,16 @@ from broker.registers import exceptions, patients, steps
 from broker.registers.fold import Folded, fold
 from broker.registers.patients import Known
 from broker.runtime.rebuild import COPIED
+from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
 from tests.support import events
 
 
 class Registers:
-    """Registers in memory; `said` folds the next event of the day."""
+    """Registers in memory, or of a transaction; `said` folds the next event of the day."""
 
-    def __init__(self) -> None:
-        self.tx = in_memory()
+    def __init__(self, tx: Transaction | None = None) -> None:
+        self.tx = tx if tx is not None else in_memory()
         self._number = 0
 
     def next(self) -> int:

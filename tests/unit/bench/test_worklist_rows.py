@@ -47,4 +47,6 @@ def test_rows_are_found_as_if_the_broker_had_made_them(sqlite_database: SqliteDa
     today = list(found.candidates(stations=(site.station,), dates=(DAY, DAY)))
     assert {row.attributes["ScheduledProcedureStepSequence"][0]["Modality"] for row in today} == {"US"}
     assert sum(str(row.attributes["PatientName"]).startswith("HANSEN") for row in rows) == 200 // 40
+    assert len(list(found.candidates(patient_name="HAN*"))) == 200 // 40
+    assert len(list(found.candidates(patient_name="PROEVE*"))) == 200 - 200 // 40
     assert [row.key for row in found.candidates(patient_id="7000042")] == ["RIS|F7000042|S7000042-1"]

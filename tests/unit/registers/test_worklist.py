@@ -21,7 +21,7 @@ def target(name: str = "worklist", route: str = "steps") -> Target:
     )
 
 
-def row(step: Step, patient_id: str = "700123", **changed: Any) -> Rendered:
+def row(step: Step, patient_id: str = "700123", patient_name: str = "", **changed: Any) -> Rendered:
     """The attributes of a step's row; `changed` are those of its scheduled procedure step."""
     item = {
         "Modality": step.modality,
@@ -30,7 +30,11 @@ def row(step: Step, patient_id: str = "700123", **changed: Any) -> Rendered:
         "ScheduledProcedureStepStartTime": step.start_time,
         "ScheduledProcedureStepID": step.step_id,
     }
-    attributes = {"PatientID": patient_id, "ScheduledProcedureStepSequence": [{**item, **changed}]}
+    attributes = {
+        "PatientID": patient_id,
+        "PatientName": patient_name,
+        "ScheduledProcedureStepSequence": [{**item, **changed}],
+    }
     return Rendered(payload=json.dumps(attributes).encode())
 
 
@@ -39,6 +43,7 @@ def put(
     key: str = "RIS|F1|S1",
     *,
     patient_id: str = "700123",
+    patient_name: str = "",
     on: str = "worklist",
     **fields: Any,
 ) -> str:
@@ -47,7 +52,7 @@ def put(
     held = steps.get(registers.tx, key)
     assert held is not None
     cause = event("step.changed", 50)
-    return worklist.put(registers.tx, cause, target(on), row(held.step, patient_id), held.step)
+    return worklist.put(registers.tx, cause, target(on), row(held.step, patient_id, patient_name), held.step)
 
 
 def reader(registers: Registers) -> Reader:
@@ -331,7 +336,16 @@ def test_a_row_of_a_broker_that_counted_them_is_never_taken_for_another(register
     assert again.number, "written anew it has a number of its own"
 
 
-def test_narrowing_uses_an_index(three: Registers) -> None:
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        {"stations": ("CT1_STO",), "dates": ("20260310", "20260310")},
+        {"patient_name": "HAN*"},
+        {"patient_name": "ÅS*", "dates": ("20260310", "")},
+        {"patient_name": "HAN*", "stations": ("CT1_STO",)},
+    ],
+)
+def test_narrowing_uses_an_index(three: Registers, narrowed: dict[str, Any]) -> None:
     """A worklist query is asked hundreds of times a minute; it must not read the whole table."""
     asked: list[str] = []
 
@@ -341,9 +355,39 @@ def test_narrowing_uses_an_index(three: Registers) -> None:
             return []
 
     spy: Any = Spy()
-    list(Reader(lambda: spy).candidates(stations=("CT1_STO",), dates=("20260310", "20260310")))
+    list(Reader(lambda: spy).candidates(**narrowed))
 
+    assert asked
     assert not [plan for plan in asked if plan.startswith("SCAN") and "worklist" in plan], asked
+
+
+def test_a_name_narrows_beside_a_station_and_a_day(registers: Registers) -> None:
+    for number, (name, aet, day) in enumerate(
+        [
+            ("Hansen^Kari", "CT1_STO", "20260310"),
+            ("Hansen^Ola", "MR1_STO", "20260311"),
+            ("Åsen^Kari", "CT1_STO", "20260311"),
+        ],
+        1,
+    ):
+        put(registers, f"RIS|F{number}|S{number}", patient_name=name, station_aets=(aet,), start_date=day)
+
+    assert served(registers, patient_name="HAN*") == ["S1", "S2"], "as they start"
+    assert served(registers, patient_name="AAS*") == served(registers, patient_name="ås?n^k") == ["S3"]
+    assert served(registers, patient_name="HAN*", stations=("CT1_STO",)) == ["S1"]
+    assert served(registers, patient_name="HAN*", dates=("20260311", "20260311")) == ["S2"]
+    assert served(registers, patient_name="*SEN") == ["S1", "S2", "S3"], "where it begins is not known"
+    assert served(registers, patient_name="HAN*", patient_id="700123") == ["S1", "S2", "S3"], (
+        "one patient's rows are few: the name is left to matching"
+    )
+
+
+def test_a_row_is_found_by_the_name_that_it_has_now(registers: Registers) -> None:
+    put(registers, patient_name="Hansen^Kari")
+    put(registers, patient_name="Berg^Kari")
+
+    assert served(registers, patient_name="HAN*") == []
+    assert served(registers, patient_name="BERG") == ["S1"]
 
 
 def test_a_station_that_is_named_twice_is_one(registers: Registers) -> None:

@@ -242,6 +242,7 @@ class Outside:
             "step",
             "worklist",
             "worklist_station",
+            "worklist_name",
             "exception",
         )
         rows = [self.tx.rows(f"SELECT * FROM {name}") for name in names]

@@ -18,7 +18,16 @@ from tests.support.shared import REPOSITORY
 if TYPE_CHECKING:
     from tests.unit.runtime.conftest import House
 
-REGISTERS = ("patient", "patient_identifier", "step", "worklist", "worklist_station", "instance", "delivery")
+REGISTERS = (
+    "patient",
+    "patient_identifier",
+    "step",
+    "worklist",
+    "worklist_station",
+    "worklist_name",
+    "instance",
+    "delivery",
+)
 
 
 def tables(house: House) -> dict[str, list[tuple[Any, ...]]]:

@@ -234,6 +234,7 @@ def test_the_registers_are_not_touched(tx: Transaction) -> None:
     }  # nobody knows what was said then, no visit is made up, what stands was never held, and events are bare here
     kept = {name: [(*row, *added.get(name, ())) for row in rows] for name, rows in REGISTERS.items()}
     assert {name: tx.rows(f"SELECT * FROM {name} ORDER BY 1") for name in REGISTERS} == kept
+    assert tx.rows("SELECT * FROM worklist_name") == [("", "20260310", 1)], "its names wait to be read"
     assert exceptions.listed(tx)[0]["message"] == "M00003"
     assert tx.rows("PRAGMA foreign_key_check") == []
 
