@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,8 +15,9 @@ from broker.delivery.ledger import Open, Queued
 from broker.delivery.parked import By, NotParkedError
 from broker.journal.intake import append
 from broker.store import days, tally
-from broker.store.database import Transaction
+from broker.store.database import Database, Transaction
 from broker.store.sqlite import in_memory
+from tests.support.crossing import as_far_as_it_gets, between
 from tests.support.events import cause, event, of_days, reception
 
 TARGET = Target(route="adt", version="v1", place="routes/adt.yaml:9", kind="hl7", destination="epj")
@@ -331,3 +333,30 @@ def test_the_tally_agrees_with_the_rows_after_any_sequence(steps: list[tuple[str
             ledger.park(tx, opened, "refused", "x", T1)
 
     assert tallied(tx) == counted(tx)
+
+
+def test_what_a_person_releases_while_it_is_withdrawn_does_not_leave(nodes: list[Database]) -> None:
+    """Its lane is looked through for what waits and for what is parked: it must not be missed as both."""
+    router, desk = nodes
+    releasing: list[Future[None]] = []
+
+    def parked_one(tx: Transaction) -> int:
+        append(tx, reception(1, event("patient.registered")))
+        told = ledger.enqueue(tx, cause(), "P1", replace(TARGET, purpose="contact"), Rendered(payload=b"x"))
+        assert ledger.park(tx, load(tx, told.id), "refused", "MSA-1 AE", T1)
+        return told.id
+
+    number = router.write(parked_one).result(10)
+
+    def release() -> None:
+        done = desk.write(lambda tx: parked.release(tx, number, BY))
+        releasing.append(as_far_as_it_gets(desk, done))
+
+    def withdraw(tx: Transaction) -> list[int]:
+        between(tx, "UPDATE delivery", release, behind=True)
+        return ledger.withdraw(tx, "P1", T2)
+
+    assert router.write(withdraw).result(10) == [number]
+    with pytest.raises(NotParkedError):
+        releasing[0].result(10)
+    assert router.read().rows("SELECT state FROM delivery") == [("withheld",)]
