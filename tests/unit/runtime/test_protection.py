@@ -28,7 +28,6 @@ from tests.support.messages import SITE, Person, adt, merge, oru
 from tests.support.routes import load_folder
 from tests.unit.runtime.conftest import House
 
-
 ROUTE = """\
 route: {name}
 on: [{on}]
