@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, get_args
 
 import structlog
 
-from broker.errors import StoreError, UnwritableError
+from broker.errors import BrokerError, StoreError, UnwritableError
 
 log = structlog.get_logger("broker.store")
 
@@ -52,6 +52,10 @@ class ConflictError(StoreError):
 
 class InDoubtError(StoreError):
     """The connection was lost while a commit was under way: whether it took place is not known yet."""
+
+
+class BusyError(BrokerError):
+    """What was to go is being used: nobody was kept waiting, and the same work may succeed later."""
 
 
 class Transaction(ABC):
@@ -145,6 +149,10 @@ class Transaction(ABC):
     @abstractmethod
     def create(self, table: str, columns: str, *, clustered: bool = False) -> None:
         """Creates a table; columns are INTEGER, TEXT and BLOB. `clustered`: kept in its key's order, if that can be."""
+
+    @abstractmethod
+    def drop(self, table: str) -> None:
+        """Drops a table, if it is there. Raises `BusyError` while another transaction reads or writes it."""
 
     @abstractmethod
     def now(self) -> float:
