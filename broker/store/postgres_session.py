@@ -26,6 +26,9 @@ FAILURES: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.Int
 written (a standby), and a transaction that goes on behind an error that was swallowed."""
 
 
+SNAPSHOTS: Final = "broker: snapshots"
+"""Shared by all that are open. A table that is dropped is gone for them too, whatever they saw at their beginning."""
+
 DROP_WAIT_MS: Final = 100
 """What a table that is to be dropped is waited for; meanwhile who wants to read it waits too."""
 
@@ -85,7 +88,9 @@ class PostgresTransaction(Transaction):
         self.execute(f"CREATE TABLE {table} ({own})")
 
     def drop(self, table: str) -> None:
-        # A snapshot may have read it, and stay open for an hour: waiting for that, this node would answer nobody.
+        # A snapshot may be open for an hour: waiting for that, this node would answer nobody.
+        if self.one("SELECT pg_try_advisory_xact_lock(hashtextextended(?, 0))", (SNAPSHOTS,)) == (False,):
+            raise BusyError("a snapshot is being read")
         self.execute(f"SET LOCAL lock_timeout='{DROP_WAIT_MS}ms'")
         try:
             self.change(f"DROP TABLE IF EXISTS {table}")

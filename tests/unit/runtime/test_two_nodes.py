@@ -15,6 +15,7 @@ from broker.journal import log as journal
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
 from broker.runtime.retention import Due, Limits, Retention
+from broker.store import days
 from broker.store.database import Transaction
 from broker.store.postgres import PostgresDatabase
 from tests.support.crossing import as_far_as_it_gets
@@ -144,14 +145,19 @@ def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes
     assert nodes.rebuilt() == []
 
 
-def test_bodies_that_somebody_still_reads_keep_nobody_waiting(nodes: Nodes) -> None:
+@pytest.mark.parametrize("before", [True, False])
+def test_bodies_that_somebody_reads_are_there_to_the_end_and_keep_nobody_waiting(
+    nodes: Nodes, before: bool
+) -> None:
     """A snapshot may be open for an hour: a rebuild's. Who waited for it would answer no sender meanwhile."""
     nodes.delivered()
     with ThreadPoolExecutor(1) as pool:
         with nodes.other.snapshot() as tx:
-            assert journal.event(tx, 1).raw
+            assert days.known(tx, bodies=True) == [START.date().isoformat()]
+            if before:
+                assert journal.event(tx, 1).raw
             assert pool.submit(nodes.forget).result(SECONDS).bodies == ()
-            assert journal.event(tx, 1).raw, "to its end"
+            assert journal.event(tx, 1).raw
         assert nodes.forget().bodies == (START.date().isoformat(),)
 
 
