@@ -115,14 +115,16 @@ class FolderListener(Generic[C]):
                         return
                     await self._take(path, shape)
                 seen, self._quiet = found, False
-            except (OSError, StoreError) as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is, this task must not end
                 self._stalled(exc)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._config.poll)
 
-    def _stalled(self, error: OSError | StoreError) -> None:
+    def _stalled(self, error: Exception) -> None:
         """Files wait where they are. Said once, not at every look."""
-        if not self._quiet:
+        if not self._quiet and not isinstance(error, OSError | StoreError):
+            log.error("a file cannot be taken", listener=self._context.name, exc_info=error)
+        elif not self._quiet:
             # An OSError's own text would name the file, and a sender may have named it after a patient.
             why = error.strerror if isinstance(error, OSError) else str(error)
             log.warning("files wait in their folder", listener=self._context.name, reason=why)

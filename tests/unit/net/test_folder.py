@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, InboundContext, OutboundContext, Reception, Stored, Verdict
 from broker.errors import StoreError, TransientDeliveryError, UnmappableError, UnreachableError
@@ -262,6 +263,22 @@ def test_files_wait_while_the_journal_cannot_be_written(tmp_path: Path) -> None:
     while_it_runs(watched, lambda: not names(tmp_path))
 
     assert intake.control_ids == ["1"]
+
+
+def test_files_wait_while_our_own_code_fails_and_are_looked_for_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.hl7").write_bytes(b"7")
+    intake, failing = Intake(), iter(range(3))
+
+    def unfold(raw: bytes) -> list[bytes]:
+        if next(failing, None) is not None:
+            raise KeyError("column")
+        return [ADT % raw]
+
+    with capture_logs() as logs:
+        while_it_runs(listener(tmp_path, intake, unfold), lambda: not names(tmp_path))
+
+    assert intake.control_ids == ["7"]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["a file cannot be taken"]
 
 
 def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
