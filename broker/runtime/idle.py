@@ -77,8 +77,8 @@ class Idle:
             self._on_events()
         before, late = (now - self._limits.overdue).isoformat(), 0
         if performed.overdue(tx, before):
-            work = partial(_report, fence=self._fence, before=before, now=now)
-            late = self._database.write(work).result()
+            report = partial(_report, fence=self._fence, before=before, now=now)
+            late = self._database.write(report).result()
         return len(found), late
 
 
