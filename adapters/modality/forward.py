@@ -110,7 +110,8 @@ class PerformedStepSender:
         if order["coerce"] is not None:
             performed.decode()  # else texts would stay in the bytes of a character set that is named no more
             performed.update(to_dataset(dicom.from_json(json.dumps(order["coerce"]))))
-        answer = self._scu.send(operation, order["uid"], dataset.write(performed, self._scu.syntax()))
+        leaving = dataset.write(performed, self._scu.syntax())
+        answer = self._scu.send(operation, order["uid"], leaving, delivery.confirm)
         code, text = answer.status, f"{operation} answered with status {status.describe(answer.status)}"
         closed = (code, answer.error_id) == (status.PROCESSING_FAILURE, status.MAY_NO_LONGER_BE_UPDATED)
         if status.is_success(code) or status.is_warning(code):

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from pydantic import Field
@@ -58,10 +57,19 @@ class CoercedObjects:
         file is gone, or cannot be coerced).
         """
         order = json.loads(delivery.payload)
-        if not (self._spool / FOLDER).is_dir():  # else every object would seem to be gone
-            raise TransientDeliveryError("the spool is not there: is it mounted?")
-        with _opened(self._spool / order["path"]) as kept:
+        with self._opened(order["path"]) as kept:
             yield Leaving(file=kept, lossy=False) if order["coerce"] is None else self._coerced(kept, order)
+
+    def _opened(self, path: str) -> BinaryIO:
+        try:
+            return (self._spool / path).open("rb")
+        except FileNotFoundError as exc:
+            # Looked at behind it: of a share that has just gone every object would seem to be gone.
+            if not (self._spool / FOLDER).is_dir():
+                raise TransientDeliveryError("the spool is not there: is it mounted?") from exc
+            raise AskPersonError("the kept file of the instance is gone") from exc
+        except OSError as exc:
+            raise TransientDeliveryError(f"the instance cannot be read: {type(exc).__name__}") from exc
 
     def _coerced(self, kept: BinaryIO, order: dict[str, str]) -> Leaving:
         """With what PAS says and without contact data."""
@@ -77,12 +85,3 @@ class CoercedObjects:
             raise AskPersonError(f"the instance cannot be coerced: {exc}") from exc
         except OSError as exc:
             raise TransientDeliveryError(f"the instance cannot be read: {type(exc).__name__}") from exc
-
-
-def _opened(kept: Path) -> BinaryIO:
-    try:
-        return kept.open("rb")
-    except FileNotFoundError as exc:
-        raise AskPersonError("the kept file of the instance is gone") from exc
-    except OSError as exc:
-        raise TransientDeliveryError(f"the instance cannot be read: {type(exc).__name__}") from exc

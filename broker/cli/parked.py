@@ -165,7 +165,7 @@ def edit(
             raise click.UsageError("nothing was changed")
 
         def write(tx: Transaction) -> None:
-            parked.edit(tx, delivery, after, done)
+            parked.edit(tx, delivery, after, done, seen=before)
             if release:
                 parked.release(tx, delivery, done)
 

@@ -26,6 +26,10 @@ WITHHELD: Final = "withheld by policy"
 TELLS: Final = "(purpose='contact' OR (purpose='' AND kind='hl7'))"
 """Deliveries that may carry an address, and not by a route that is cleared for protected ones."""
 
+LANES: Final = "broker: lanes"
+"""Who moves or empties a lane, and who adds to one beside the router, do so in turn: else what is added would stand
+behind what was looked for, in a lane that nobody goes by any more, or with an address that is protected by now."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
@@ -102,18 +106,22 @@ def withdraw(tx: Transaction, lane: str, at: str) -> list[int]:
     What is just being sent may arrive nonetheless: `endings.finish` writes it down then.
     """
     withdrawn = []
-    waiting: tuple[State, ...] = ("queued", "parked")
-    for before in waiting:
-        for number, day, source, route, destination in tx.rows(
-            "UPDATE delivery SET state='withheld', detail=?, finished=?, claim=NULL"
-            f" WHERE lane=? AND state=? AND {TELLS} RETURNING id, day, source, route, destination",
-            (WITHHELD, at, lane, before),
-        ):
-            tally.moved(tx, day, source, before, "withheld", route=route, destination=destination)
-            if day in days.known(tx, since=day, bodies=True):
-                body = days.table("delivery_body", day)
-                tx.execute(f"UPDATE {body} SET payload=? WHERE delivery=?", (b"", number))
-            withdrawn.append(number)
+    tx.alone(LANES)
+    # Written first, though nothing changes: what is released or parked meanwhile would be found in neither state.
+    for number, before, day, source, route, destination in tx.rows(
+        f"UPDATE delivery SET state=state WHERE lane=? AND state IN ('queued', 'parked') AND {TELLS}"
+        " RETURNING id, state, day, source, route, destination",
+        (lane,),
+    ):
+        tx.execute(
+            "UPDATE delivery SET state='withheld', detail=?, finished=?, claim=NULL WHERE id=?",
+            (WITHHELD, at, number),
+        )
+        tally.moved(tx, day, source, before, "withheld", route=route, destination=destination)
+        if day in days.known(tx, since=day, bodies=True):
+            body = days.table("delivery_body", day)
+            tx.execute(f"UPDATE {body} SET payload=? WHERE delivery=?", (b"", number))
+        withdrawn.append(number)
     return sorted(withdrawn)
 
 
@@ -188,6 +196,7 @@ def join(tx: Transaction, absorbed: str, survivor: str) -> list[tuple[str, str]]
     Where one of the two still waits for a third lane, what is open goes on in that one: it would be overtaken there.
     Returns the lanes that became one, each (lane, the one it goes on in), in order.
     """
+    tx.alone(LANES)
     waits = [_behind(tx, lane) for lane in (absorbed, survivor)]
     tx.execute("DELETE FROM lane_parted WHERE lane IN (?,?)", (absorbed, survivor))
     last, joined = absorbed, []

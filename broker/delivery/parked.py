@@ -118,13 +118,18 @@ def drop(tx: Transaction, number: int, by: By) -> None:
     raise _not_parked(tx, number, "dropped")
 
 
-def edit(tx: Transaction, number: int, payload: bytes, by: By) -> None:
-    """Other bytes will leave; the ones before are kept with the intervention. Raises `NotParkedError`."""
+def edit(tx: Transaction, number: int, payload: bytes, by: By, *, seen: bytes | None = None) -> None:
+    """Other bytes will leave; the ones before are kept with the intervention.
+
+    `seen`: what they were made of. Raises `NotParkedError`, also where somebody else has edited it since.
+    """
     # Written, though nothing changes: nobody else can release it before this is committed.
     row = tx.one("UPDATE delivery SET state=state WHERE id=? AND state='parked' RETURNING day", (number,))
     if row is None:
         raise _not_parked(tx, number, "edited")
     before = stored.payload(tx, number, row[0])
+    if seen is not None and seen != (before or b""):
+        raise NotParkedError(f"delivery {number} was edited by somebody else meanwhile; look at it again")
     tx.execute(
         f"UPDATE {days.table('delivery_body', row[0])} SET payload=? WHERE delivery=?", (payload, number)
     )

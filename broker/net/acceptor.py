@@ -10,6 +10,7 @@ PS3.8 9.1.4 (transport connection), PS3.15 B.12 (a port of its own for TLS).
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import ssl
@@ -36,7 +37,7 @@ _SILENT = 1.0
 _CUT_AFTER = 0.5
 """Seconds that associations have to abort once `stop` has lost its patience."""
 _FAILED_WAIT = 0.1
-"""Seconds until it is tried again to accept where the system has no more files or memory."""
+"""Seconds until it is tried again to accept where the system has no more files, threads or memory."""
 
 
 class Acceptor:
@@ -74,7 +75,7 @@ class Acceptor:
         return int(self._listener.getsockname()[1]) if self._listener else self._wanted_port
 
     def start(self) -> None:
-        """Opens the port; `OSError` when it cannot be had, or its certificate cannot be used."""
+        """Opens the port; `OSError` when it or a thread cannot be had, or its certificate cannot be used."""
         if self._tls is not None:
             self._tls.context()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -83,7 +84,8 @@ class Acceptor:
         )
         self._stopping.clear()
         with self._changed:
-            self._add_thread(self._listener)
+            if not self._add_thread(self._listener):
+                raise OSError(errno.EAGAIN, "no thread can be had")
 
     def stop_accepting(self) -> bool:
         """Closes the port, and ends associations that are idle; whether it was open."""
@@ -109,12 +111,19 @@ class Acceptor:
             for association in self._living:
                 association.layer.cut()
 
-    def _add_thread(self, listener: socket.socket) -> None:
+    def _add_thread(self, listener: socket.socket) -> bool:
+        """Whether the system had one more. Under `changed`."""
         self._threads += 1
         self._waiting += 1
         name = f"dicom-{self._threads}"
         # A daemon: a service that hangs must not keep the process from ending.
-        threading.Thread(target=self._work, args=(listener,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, args=(listener,), name=name, daemon=True).start()
+        except RuntimeError:
+            self._threads -= 1
+            self._waiting -= 1
+            return False
+        return True
 
     def _work(self, listener: socket.socket) -> None:
         while (connection := self._accepted(listener)) is not None:
@@ -122,10 +131,7 @@ class Acceptor:
             with self._changed:
                 self._waiting -= 1
                 if not self._waiting:
-                    if self._threads < self._seats.most + REFUSALS:
-                        self._add_thread(listener)
-                    else:
-                        self._make_room()
+                    self._leave_one(listener)
             try:
                 with transport, self._secured(transport) as secured:
                     self._serve(secured, address)
@@ -142,6 +148,20 @@ class Acceptor:
         with self._changed:
             self._threads -= 1
             self._waiting -= 1
+
+    def _leave_one(self, listener: socket.socket) -> None:
+        """Nobody would wait for connections any more: another thread does. Where the system has none, the connection
+        at hand waits until one has: were it served before that, nobody might ever hear the next one."""
+        told = False
+        while self._threads < self._seats.most + REFUSALS:
+            if self._add_thread(listener):
+                return
+            if not told:
+                logger.error("no connection can be accepted: the system has no more threads")
+                told = True
+            if self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), _FAILED_WAIT):
+                return
+        self._make_room()
 
     def _make_room(self) -> None:
         """Nobody waits for connections any more: unless that changes, who has been silent longest is cut off."""

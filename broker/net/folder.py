@@ -44,6 +44,9 @@ REFUSED: Final = "refused"
 HEAD: Final = 4096
 """Bytes that are kept of a file that is too long."""
 
+Shape = tuple[int, int]
+"""What changes of a file while one is being written, or another takes its name: size and time."""
+
 C = TypeVar("C", bound="FolderSource")
 Unfold = Callable[[bytes], Sequence[bytes]]
 """A file's bytes to HL7 messages. Pure. Raises `Refused` or `UnmappableError`: then the file is refused, whole."""
@@ -103,52 +106,62 @@ class FolderListener(Generic[C]):
         return (Path(self._config.done).resolve(),) if self._config.done else ()
 
     async def _watch(self) -> None:
-        seen: dict[Path, tuple[int, int]] = {}
+        seen: dict[Path, Shape] = {}
         while not self._stopping.is_set():
             try:
                 found = await asyncio.to_thread(self._listing)
-                for path in [path for path, shape in found.items() if seen.get(path) == shape]:
+                for path, shape in [one for one in found.items() if seen.get(one[0]) == one[1]]:
                     if self._stopping.is_set():
                         return
-                    await self._take(path)
+                    await self._take(path, shape)
                 seen, self._quiet = found, False
-            except (OSError, StoreError) as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is, this task must not end
                 self._stalled(exc)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._config.poll)
 
-    def _stalled(self, error: OSError | StoreError) -> None:
+    def _stalled(self, error: Exception) -> None:
         """Files wait where they are. Said once, not at every look."""
-        if not self._quiet:
+        if not self._quiet and not isinstance(error, OSError | StoreError):
+            log.error("a file cannot be taken", listener=self._context.name, exc_info=error)
+        elif not self._quiet:
             # An OSError's own text would name the file, and a sender may have named it after a patient.
             why = error.strerror if isinstance(error, OSError) else str(error)
             log.warning("files wait in their folder", listener=self._context.name, reason=why)
         self._quiet = True
 
-    def _listing(self) -> dict[Path, tuple[int, int]]:
-        """Files by name, with what changes while one is being written: size and time.
+    def _listing(self) -> dict[Path, Shape]:
+        """Files by name, with their shapes.
 
         Raises `OSError` too where files could be read but not put away: they would be read for ever.
         """
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "files cannot be moved out of the folder")
         files = sorted(p for p in self._folder.glob(self._config.pattern) if not p.name.startswith("."))
-        shapes = {path: path.stat() for path in files if path.is_file()}
-        return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in shapes.items()}
+        return {path: _shape(path.stat()) for path in files if path.is_file()}
 
-    async def _take(self, path: Path) -> None:
-        """Commit 1, then the file goes away; the other way round a power cut could lose it."""
-        receptions = await asyncio.to_thread(self._judged, path)
+    async def _take(self, path: Path, shape: Shape) -> None:
+        """Commit 1, then the file goes away; the other way round a power cut could lose it.
+
+        Nothing of this is done with one that has another shape by now: a sender uses its name again, and what is there
+        waits for a later look.
+        """
+        receptions = await asyncio.to_thread(self._judged, path, shape)
+        if receptions is None:
+            return
         stored = await self._context.intake.accept_all(receptions)
         for reception, said in zip(receptions, stored, strict=True):
             tell(self._context, reception, said)
-        await asyncio.to_thread(self._put_away, path, receptions, stored)
+        if _shape(await asyncio.to_thread(path.stat)) == shape:
+            await asyncio.to_thread(self._put_away, path, receptions, stored)
 
-    def _judged(self, path: Path) -> list[Reception]:
+    def _judged(self, path: Path, shape: Shape) -> list[Reception] | None:
         now, peer = self._context.clock(), self._context.name
         profile = self._reader.profile
         with path.open("rb") as file:
             raw = file.read(self._config.max_file + 1)
+            if _shape(os.fstat(file.fileno())) != shape:
+                return None
         try:
             if len(raw) > self._config.max_file:
                 raw = raw[:HEAD]
@@ -179,6 +192,10 @@ class FolderListener(Generic[C]):
             path.replace(_free(self._done()[0] / path.name))
         else:
             path.unlink()
+
+
+def _shape(stat: os.stat_result) -> Shape:
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _free(path: Path) -> Path:

@@ -5,6 +5,7 @@ Retrying is the caller's. One `ObjectScu` serves one thread. PS3.7 10.1.3, 10.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from broker.dicom import pdu
@@ -48,9 +49,16 @@ class ObjectScu:
             return context.transfer_syntax
 
     def send(
-        self, operation: Literal["N-CREATE", "N-SET"], sop_instance_uid: str, dataset: bytes
+        self,
+        operation: Literal["N-CREATE", "N-SET"],
+        sop_instance_uid: str,
+        dataset: bytes,
+        confirm: Callable[[], None] = lambda: None,
     ) -> pdu.Response:
-        """The answer, whatever its status. `dataset` in `syntax()`. Raises as `syntax`, also where it breaks off."""
+        """The answer, whatever its status. `dataset` in `syntax()`. Raises as `syntax`, also where it breaks off.
+
+        `confirm` is called directly before the data set leaves; what it raises passes.
+        """
         with self._kept.request() as (association, context):
             request = association.create if operation == "N-CREATE" else association.set
             return request(
@@ -58,6 +66,7 @@ class ObjectScu:
                 context_id=association.accepted[context],
                 sop_class_uid=self._kept.sop_class_uid,
                 sop_instance_uid=sop_instance_uid,
+                confirm=confirm,
             )
 
     def close(self) -> None:

@@ -139,18 +139,35 @@ class Requestor(Requested):
         self._write(pdu.cancel_rq(context_id, self._message_id))
 
     def create(
-        self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+        self,
+        dataset: bytes,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        confirm: Callable[[], None] = lambda: None,
     ) -> pdu.Response:
-        """N-CREATE with an attribute list in the context's transfer syntax; the answer, whatever its status."""
+        """N-CREATE with an attribute list in the context's transfer syntax; the answer, whatever its status.
+
+        `confirm` is called directly before it, without which the peer has nothing; as in `store`.
+        """
         self._write(pdu.create_rq(context_id, self._next(), sop_class_uid, sop_instance_uid))
+        confirm()
         self._write_dataset(dataset, context_id)
         return self._response(pdu.N_CREATE_RSP, datasets=True)
 
     def set(
-        self, dataset: bytes, *, context_id: int, sop_class_uid: str, sop_instance_uid: str
+        self,
+        dataset: bytes,
+        *,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        confirm: Callable[[], None] = lambda: None,
     ) -> pdu.Response:
         """N-SET with a modification list, as `create`."""
         self._write(pdu.set_rq(context_id, self._next(), sop_class_uid, sop_instance_uid))
+        confirm()
         self._write_dataset(dataset, context_id)
         return self._response(pdu.N_SET_RSP, datasets=True)
 
@@ -164,7 +181,7 @@ class Requestor(Requested):
         action_type: int,
         confirm: Callable[[], None] = lambda: None,
     ) -> pdu.Response:
-        """N-ACTION with action information, as `create`; `confirm` as in `store`."""
+        """N-ACTION with action information, as `create`."""
         command = pdu.action_rq(context_id, self._next(), sop_class_uid, sop_instance_uid, action_type)
         self._write(command)
         confirm()

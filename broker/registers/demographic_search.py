@@ -17,6 +17,7 @@ from broker.text import fold, transliterate
 _BEFORE: Final = ""
 """Stands in the place of a key while patients from before the table wait to be written (migration 13)."""
 
+_COMPLETING: Final = "broker: patient search"
 _BATCH: Final = 1000
 _BEHIND_ALL: Final = "\U0010ffff"
 
@@ -96,11 +97,23 @@ def complete(database: Database) -> None:
     last = ""
     while found := database.write(lambda tx, after=last: _put_next(tx, after)).result():  # type: ignore[misc]
         last = found
-    database.write(lambda tx: tx.execute("DELETE FROM patient_search WHERE patient=?", (_BEFORE,))).result()
+    database.write(_completed).result()
+
+
+def _completed(tx: Transaction) -> None:
+    tx.alone(_COMPLETING)
+    tx.execute("DELETE FROM patient_search WHERE patient=?", (_BEFORE,))
 
 
 def _put_next(tx: Transaction, after: str) -> str:
-    """The last key of the next patients in order, which are written; empty when there are no more."""
+    """The last key of the next patients in order, which are written; empty when there are no more.
+
+    Nodes that start at once do it in turn. Who comes behind the end stops: by then others fold, and what was read here
+    could be older than what they have written.
+    """
+    tx.alone(_COMPLETING)
+    if tx.one("SELECT 1 FROM patient_search WHERE patient=?", (_BEFORE,)) is None:
+        return ""
     rows = tx.rows("SELECT key, body FROM patient WHERE key>? ORDER BY key LIMIT ?", (after, _BATCH))
     for key, body in rows:
         put(tx, key, Patient.model_validate_json(body))

@@ -196,11 +196,15 @@ class Broker:
         """Stops accepting, answers what was received, lets deliveries in flight end. What is left is in the journal."""
         self._ready = False
         # Side by side: what leaves does not need what comes in, and each may have to wait for a peer.
-        await asyncio.gather(
+        ended = await asyncio.gather(
             *(inbound.stop() for inbound in self._inbound),
             asyncio.to_thread(self._dicom.stop, STOP_SECONDS),
             asyncio.to_thread(self._deliverers.stop, STOP_SECONDS),
+            return_exceptions=True,  # adapters' own code: what fails in one keeps nothing else open
         )
+        for failure in ended:
+            if isinstance(failure, BaseException):
+                log.error("something that was to stop failed", exc_info=failure)
         await asyncio.to_thread(self._router.stop, ROUTE_SECONDS)
         await asyncio.to_thread(self._retention.rounds.stop)
         await asyncio.to_thread(self._idle.rounds.stop)

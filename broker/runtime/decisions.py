@@ -64,12 +64,13 @@ _DONE: Final = {"split": "undone", "release": "released", "refuse": "refused"}
 
 def _decide(tx: Transaction, verb: Verb, decision: Decision, now: datetime, who: str) -> str:
     tx.alone("broker: decisions")
+    pending = _pending(tx, decision.change)  # first: one that is folded meanwhile shows in the change
     change = ledger.get(tx, decision.change)
     if change is None:
         raise DecisionError(
             f"there is no change {decision.change}; `broker patients merge-status` lists them"
         )
-    if change.state == _DONE[verb] or _pending(tx, change.id):
+    if pending or change.state == _DONE[verb]:
         return ""
     if change.state != _WANTED[verb]:
         raise DecisionError(f"change {change.id} is {change.state}, not {_WANTED[verb]}")

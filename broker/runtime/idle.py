@@ -76,10 +76,11 @@ class Idle:
             work = partial(_expire, fence=self._fence, found=found[first : first + CHUNK], now=now)
             self._database.write(work).result()
             self._on_events()
-        late = performed.overdue(tx, (now - self._limits.overdue).isoformat())
-        if late:
-            self._database.write(partial(_report, fence=self._fence, uids=late, now=now)).result()
-        return len(found), len(late)
+        before, late = (now - self._limits.overdue).isoformat(), 0
+        if performed.overdue(tx, before):
+            report = partial(_report, fence=self._fence, before=before, now=now)
+            late = self._database.write(report).result()
+        return len(found), late
 
 
 def idle(tx: Transaction, limits: Mapping[str, timedelta], now: datetime) -> list[steps.Held]:
@@ -122,12 +123,16 @@ def _expiry(tx: Transaction, held: steps.Held, now: datetime) -> Reception:
     )
 
 
-def _report(tx: Transaction, *, fence: Callable[[Transaction], None], uids: list[str], now: datetime) -> None:
-    fence(tx)
-    for uid in uids:
+def _report(tx: Transaction, *, fence: Callable[[Transaction], None], before: str, now: datetime) -> int:
+    fence(
+        tx
+    )  # behind it nothing is folded until this stands: of one that ended since, it would stand for ever
+    late = performed.overdue(tx, before)
+    for uid in late:
         reason = (
             "the MPPS is in progress for too long; its step stays STARTED until somebody says how it ended"
         )
         if studies.completed_of(tx, uid):
             reason += ". Its images are here and nothing more came: it may well have ended without saying so"
         exceptions.note(tx, "mpps-overdue", uid, reason, at=now.isoformat())
+    return len(late)

@@ -163,6 +163,7 @@ class RoutesInForce:
 
     def _adopt(self, tx: Transaction) -> Stored:
         """What the folder says is live from now on, where it is not yet."""
+        routesets.alone(tx)  # before the look: nodes may start at once
         stored = routesets.live(tx)
         version = self._folder.routes.version
         # On one that nodes share, another one may have come first: then its set is the live one.

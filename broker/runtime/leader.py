@@ -65,9 +65,10 @@ class Leader:
         """Begins a transaction that only the leader may commit. Raises `LostLeaseError`."""
         if not self._database.shared:
             return
-        if self._held is None:
+        held = self._held  # once: the router may give it back at this moment
+        if held is None:
             raise LostLeaseError(f"{NAME}: this node does not lead")
-        lease.hold(tx, self._held.lease)
+        lease.hold(tx, held.lease)
 
     def lost(self) -> None:
         """A fence said so."""

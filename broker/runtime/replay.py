@@ -65,6 +65,7 @@ def _queue(
     now: datetime,
     tx: Transaction,
 ) -> int:
+    tx.alone(ledger.LANES)  # before it is looked whose they are, and whether they may leave
     for row in part:
         if isinstance(row, int):
             parked.note(tx, "replay", None, by, message=receive_again(tx, configured, row, now))

@@ -8,7 +8,7 @@ leave, be routed or be decided keeps its day whole.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from broker.runtime.rounds import InterruptedRoundError, Rounds
 from broker.settings import Settings
 from broker.store import days
 from broker.store.database import Database
-from broker.store.transaction import Transaction
+from broker.store.transaction import BusyError, Transaction
 
 log = structlog.get_logger("broker.retention")
 
@@ -99,6 +99,21 @@ def known(tx: Transaction) -> list[Day]:
     return [Day(day=day, bodies=day in with_bodies, open=day in busy) for day in days.known(tx)]
 
 
+def _go(tx: Transaction, day: str, drop: Callable[[Transaction, str], None]) -> None:
+    """Lets a day's tables go. Raises `BusyError` where somebody uses them, or something of the day is open again: a
+    message that came before midnight may be written after it."""
+    drop(
+        tx, day
+    )  # first: what another node is writing of the day is there to be seen behind it, or not at all
+    still_open = (
+        "SELECT 1 FROM delivery WHERE day=? AND state IN ('queued', 'parked') LIMIT 1",
+        "SELECT 1 FROM delivery WHERE day=? AND state='held' LIMIT 1",
+        "SELECT 1 FROM event JOIN message ON message.seq=event.message WHERE routed IS NULL AND day=? LIMIT 1",
+    )
+    if any(tx.one(sql, (day,)) for sql in still_open):
+        raise BusyError(f"something of {day} is open")
+
+
 class Retention:
     """Does what is due. `run` is one round; `rounds` makes one an hour."""
 
@@ -123,22 +138,38 @@ class Retention:
         for day in days.leaving(tx):  # an earlier round was interrupted
             self._delete(day, progress)
         found = due(known(tx), self._limits, self._clock().date())
-        for day in found.bodies:
-            self._drop_bodies(day, progress)
-        for day in found.ledger:
-            if not self.rounds.stopping.is_set():
-                self._fold_baseline(day)
-                self._database.write(partial(days.leave, day=day)).result()
-                self._delete(day, progress)
-        dropped = [*found.bodies, *self._shrink(progress)]
+        dropped = [day for day in found.bodies if self._drop_bodies(day, progress)]
+        left = list(self._leave(found.ledger, progress))
+        dropped += self._shrink(progress)
         if found.kept:
             log.warning("days are kept because something of them is still open", days=len(found.kept))
-        return Due(bodies=tuple(dropped), ledger=found.ledger, kept=found.kept)
+        return Due(bodies=tuple(dropped), ledger=tuple(left), kept=found.kept)
 
-    def _drop_bodies(self, day: str, progress: Callable[[str], None]) -> None:
-        self._database.write(partial(days.drop_bodies, day=day)).result()
+    def _leave(self, which: Sequence[str], progress: Callable[[str], None]) -> Iterator[str]:
+        for day in which:
+            if self.rounds.stopping.is_set():
+                return
+            self._fold_baseline(day)
+            if not self._gone(day, days.leave):
+                return  # the ledger leaves from its oldest end only
+            self._delete(day, progress)
+            yield day
+
+    def _gone(self, day: str, drop: Callable[[Transaction, str], None]) -> bool:
+        """Whether a day's tables went; else they do so in a later round."""
+        try:
+            self._database.write(partial(_go, day=day, drop=drop)).result()
+        except BusyError as exc:
+            log.info("a day is kept until the next round", day=day, reason=str(exc))
+            return False
+        return True
+
+    def _drop_bodies(self, day: str, progress: Callable[[str], None]) -> bool:
+        if not self._gone(day, days.drop_bodies):
+            return False
         progress(f"bodies of {day}")
         log.info("bodies dropped", day=day)
+        return True
 
     def _shrink(self, progress: Callable[[str], None]) -> list[str]:
         """Never today's: they are what repeats and searches of the moment are about."""
@@ -146,10 +177,9 @@ class Retention:
         tx, today = self._database.read(), self._clock().date().isoformat()
         while self._limits.max_size is not None and tx.used() > self._limits.max_size:
             day = next((d.day for d in known(tx) if d.bodies and not d.open and d.day < today), None)
-            if day is None or self.rounds.stopping.is_set():
+            if day is None or self.rounds.stopping.is_set() or not self._drop_bodies(day, progress):
                 log.warning("the journal is larger than retention.max_size, and nothing more may go")
                 break
-            self._drop_bodies(day, progress)
             dropped.append(day)
         return dropped
 

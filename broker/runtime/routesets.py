@@ -47,6 +47,11 @@ def hold(tx: Transaction) -> int:
     return int((tx.one("UPDATE routing SET routes=routes RETURNING routes") or (0,))[0])
 
 
+def alone(tx: Transaction) -> None:
+    """Nobody else makes a set live, or proposes one, before this transaction ends."""
+    tx.alone(_CHANGING)
+
+
 def get(tx: Transaction, number: int) -> Stored:
     """Raises `ApplyError` where no set of that number was live."""
     row = tx.one(f"{_STORED} WHERE number=?", (number,))
@@ -84,7 +89,7 @@ def listed(tx: Transaction, limit: int = 20) -> list[dict[str, Any]]:
 
 def add(tx: Transaction, files: RouteFiles, version: str, by: By) -> int:
     """Makes a set the live one, under the next number, which it returns."""
-    tx.alone(_CHANGING)
+    alone(tx)
     hold(tx)
     (number,) = tx.one("SELECT coalesce(max(number), 0) + 1 FROM route_set") or (1,)
     tx.execute(
@@ -97,7 +102,7 @@ def add(tx: Transaction, files: RouteFiles, version: str, by: By) -> int:
 
 def propose(tx: Transaction, identity: str, files: RouteFiles, seconds: float) -> None:
     """Asks every node to load a set, for so long. Raises `ApplyError` while another one is proposed."""
-    tx.alone(_CHANGING)
+    alone(tx)
     now = tx.now()
     if tx.one("SELECT 1 FROM route_proposal WHERE until>?", (now,)) is not None:
         raise ApplyError("another route set is being applied at this moment; try again when that has ended")

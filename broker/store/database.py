@@ -58,7 +58,7 @@ class Database(ABC):
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[Transaction]:
-        """One moment of the journal, however long it is read; old rows are kept meanwhile: not for ever."""
+        """One moment of the journal, however long it is read; old rows and days are kept meanwhile: not for ever."""
 
     def open(self) -> None:
         """Brings the schema up to date and starts the writer. Raises `StoreError`."""

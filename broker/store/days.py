@@ -82,10 +82,10 @@ def leaving(tx: Transaction) -> list[str]:
 
 
 def drop_bodies(tx: Transaction, day: str) -> None:
-    """Bodies and payloads of a day are gone; what happened that day can still be read."""
+    """Bodies and payloads of a day are gone; what happened that day can still be read. Raises `BusyError`."""
     tx.standing.discard(day)
     for name in BODIES:
-        tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
+        tx.drop(table(name, day))
     tx.execute("UPDATE day SET bodies=0 WHERE day=?", (day,))
 
 
@@ -93,10 +93,11 @@ def leave(tx: Transaction, day: str) -> None:
     """Every table of a day is gone, and its ledger may be deleted piece by piece; `forget` ends that.
 
     Another node may still think that it stands, but nothing is written any more to a day that is as old as that.
+    Raises `BusyError`.
     """
     tx.standing.discard(day)
     for name in _COLUMNS:
-        tx.execute(f"DROP TABLE IF EXISTS {table(name, day)}")
+        tx.drop(table(name, day))
     tx.execute("UPDATE day SET bodies=0, leaving=1 WHERE day=?", (day,))
 
 

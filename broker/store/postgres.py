@@ -17,6 +17,7 @@ from psycopg.types.numeric import Int8Dumper
 from broker.errors import StoreError
 from broker.store.database import Channel, Database, Heard
 from broker.store.postgres_session import (
+    SNAPSHOTS,
     Connection,
     PostgresSession,
     Snapshot,
@@ -111,8 +112,17 @@ class PostgresDatabase(Database):
         connection = self._connect()
         try:
             transaction = Snapshot(connection)
+            # Before it begins: its first statement is the moment that it sees.
+            transaction.execute("SELECT pg_advisory_lock_shared(hashtextextended(?, 0))", (SNAPSHOTS,))
             transaction.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield transaction
+            with contextlib.suppress(
+                StoreError
+            ):  # it was ended behind the last statement: see `STALL_SECONDS`
+                transaction.execute("ROLLBACK")
+                transaction.execute(
+                    "SELECT pg_advisory_unlock_all()"
+                )  # the server notices a close only later
         finally:
             connection.close()
 

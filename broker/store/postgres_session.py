@@ -17,13 +17,20 @@ import psycopg
 from psycopg import errors
 
 from broker.errors import StoreError
-from broker.store.transaction import ConflictError, InDoubtError, Session, Transaction, Value
+from broker.store.transaction import BusyError, ConflictError, InDoubtError, Session, Transaction, Value
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 FAILURES: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 """What psycopg says when the server, its disk or the way to it failed; `InternalError` covers a server that may not be
 written (a standby), and a transaction that goes on behind an error that was swallowed."""
+
+
+SNAPSHOTS: Final = "broker: snapshots"
+"""Shared by all that are open. A table that is dropped is gone for them too, whatever they saw at their beginning."""
+
+DROP_WAIT_MS: Final = 100
+"""What a table that is to be dropped is waited for; meanwhile who wants to read it waits too."""
 
 
 @contextlib.contextmanager
@@ -79,6 +86,19 @@ class PostgresTransaction(Transaction):
             columns.replace("INTEGER", "BIGINT").replace("TEXT", 'TEXT COLLATE "C"').replace("BLOB", "BYTEA")
         )
         self.execute(f"CREATE TABLE {table} ({own})")
+
+    def drop(self, table: str) -> None:
+        # A snapshot may be open for an hour: waiting for that, this node would answer nobody.
+        if self.one("SELECT pg_try_advisory_xact_lock(hashtextextended(?, 0))", (SNAPSHOTS,)) == (False,):
+            raise BusyError("a snapshot is being read")
+        self.execute(f"SET LOCAL lock_timeout='{DROP_WAIT_MS}ms'")
+        try:
+            self.change(f"DROP TABLE IF EXISTS {table}")
+        except StoreError as exc:
+            if isinstance(exc.__cause__, errors.LockNotAvailable):
+                raise BusyError(f"{table} is being used") from exc
+            raise
+        self.execute("SET LOCAL lock_timeout TO DEFAULT")
 
     def now(self) -> float:
         return float(self.rows("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0])

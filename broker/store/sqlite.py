@@ -97,6 +97,9 @@ class SqliteTransaction(Transaction):
     def create(self, table: str, columns: str, *, clustered: bool = False) -> None:
         self.rows(f"CREATE TABLE {table} ({columns}) STRICT{', WITHOUT ROWID' if clustered else ''}")
 
+    def drop(self, table: str) -> None:
+        self.rows(f"DROP TABLE IF EXISTS {table}")  # who reads goes on reading what was there
+
     def now(self) -> float:
         return time.time()
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from broker.errors import StoreError
+from broker.errors import BrokerError, StoreError
 
 Value = str | int | float | bytes | None
 
@@ -22,6 +22,10 @@ class ConflictError(StoreError):
 
 class InDoubtError(StoreError):
     """The connection was lost while a commit was under way: whether it took place is not known yet."""
+
+
+class BusyError(BrokerError):
+    """What was to go is being used: nobody was kept waiting, and the same work may succeed later."""
 
 
 class Transaction(ABC):
@@ -115,6 +119,10 @@ class Transaction(ABC):
     @abstractmethod
     def create(self, table: str, columns: str, *, clustered: bool = False) -> None:
         """Creates a table; columns are INTEGER, TEXT and BLOB. `clustered`: kept in its key's order, if that can be."""
+
+    @abstractmethod
+    def drop(self, table: str) -> None:
+        """Drops a table, if it is there. Raises `BusyError` while another transaction reads or writes it."""
 
     @abstractmethod
     def now(self) -> float:

@@ -125,10 +125,13 @@ class Postgres:
             process.terminate(30, number)
 
 
+SESSION_WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname=current_database() AND wait_event_type='Lock'"
+"""Gives a row while a session of the database waits for another."""
+
+
 def waiting_for_lock(database: Database) -> None:
     """Until a session of this database waits for another."""
-    asked = "SELECT 1 FROM pg_stat_activity WHERE datname=current_database() AND wait_event_type='Lock'"
-    while not database.read().rows(asked):
+    while not database.read().rows(SESSION_WAITS):
         pass
 
 

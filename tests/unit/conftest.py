@@ -72,6 +72,18 @@ def sqlite_database(tmp_path: Path) -> Iterator[SqliteDatabase]:
     database.close()
 
 
+@pytest.fixture
+def nodes(postgres: Postgres, journal_template: str) -> Iterator[list[PostgresDatabase]]:
+    """Two processes that share a journal."""
+    url = postgres.url(postgres.database(journal_template))
+    both = [PostgresDatabase(url, name) for name in ("node-a", "node-b")]
+    for database in both:
+        database.open()
+    yield both
+    for database in both:
+        database.close()
+
+
 @pytest.fixture(params=ENGINES)
 def new_transaction(request: pytest.FixtureRequest) -> Iterator[NewTransaction]:
     """Begins a transaction of an empty journal, whose numbers begin at 1, in place of the one before."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,8 +12,10 @@ from broker.delivery import endings, ledger, parked, stored
 from broker.delivery.parked import By, NotParkedError
 from broker.journal.intake import append
 from broker.store import tally
+from broker.store.database import Database
 from broker.store.sqlite import in_memory
 from broker.store.transaction import Transaction
+from tests.support.crossing import as_far_as_it_gets, between
 from tests.support.events import cause, event, reception
 from tests.support.ledger import T0, T1, T2, TARGET, counted, load, queue, rows, tallied
 
@@ -137,3 +141,30 @@ def test_the_tally_agrees_with_the_rows_after_any_sequence(steps: list[tuple[str
             endings.park(tx, opened, "refused", "x", T1)
 
     assert tallied(tx) == counted(tx)
+
+
+def test_what_a_person_releases_while_it_is_withdrawn_does_not_leave(nodes: list[Database]) -> None:
+    """Its lane is looked through for what waits and for what is parked: it must not be missed as both."""
+    router, desk = nodes
+    releasing: list[Future[None]] = []
+
+    def parked_one(tx: Transaction) -> int:
+        append(tx, reception(1, event("patient.registered")))
+        told = ledger.enqueue(tx, cause(), "P1", replace(TARGET, purpose="contact"), Rendered(payload=b"x"))
+        assert endings.park(tx, load(tx, told.id), "refused", "MSA-1 AE", T1)
+        return told.id
+
+    number = router.write(parked_one).result(10)
+
+    def release() -> None:
+        done = desk.write(lambda tx: parked.release(tx, number, BY))
+        releasing.append(as_far_as_it_gets(desk, done))
+
+    def withdraw(tx: Transaction) -> list[int]:
+        between(tx, "UPDATE delivery", release, behind=True)
+        return ledger.withdraw(tx, "P1", T2)
+
+    assert router.write(withdraw).result(10) == [number]
+    with pytest.raises(NotParkedError):
+        releasing[0].result(10)
+    assert router.read().rows("SELECT state FROM delivery") == [("withheld",)]

@@ -172,6 +172,15 @@ def test_an_edit_changes_the_bytes_and_keeps_those_before(tx: Transaction) -> No
     assert stored.payload_of(tx, 2) == b"P1 2", "nobody else's bytes"
 
 
+def test_an_edit_is_none_of_bytes_that_somebody_edited_meanwhile(tx: Transaction) -> None:
+    """An editor may be open for an hour."""
+    parked.edit(tx, 1, b"mended", BY, seen=b"P1 1")
+    with pytest.raises(NotParkedError, match="delivery 1 was edited by somebody else meanwhile"):
+        parked.edit(tx, 1, b"mended too", replace(BY, who="ola"), seen=b"P1 1")
+
+    assert ledger.payload_of(tx, 1) == b"mended"
+
+
 @pytest.mark.parametrize(("number", "is_now"), [(2, "queued"), (7, "delivered")])
 @pytest.mark.parametrize("action", ["release", "drop", "edit"])
 def test_only_what_is_parked_can_be_acted_on(tx: Transaction, action: str, number: int, is_now: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from broker.store import lease
 from broker.store.lease import Lease, LostLeaseError
 from broker.store.postgres import PostgresDatabase
 from broker.store.transaction import Session, Transaction
+from tests.support.crossing import between
 from tests.support.events import cause, event, reception
 from tests.support.postgres import Postgres
 
@@ -353,19 +353,6 @@ def begin(postgres: Postgres, journal_template: str) -> Iterator[Callable[[], tu
 
 
 Begin = Callable[[], tuple[Session, Transaction]]
-
-
-def between(tx: Transaction, statement: str, meanwhile: Callable[[], object]) -> None:
-    """Something happens elsewhere just before this transaction's first statement that contains a text."""
-    rows = tx.rows
-
-    def watched(sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        if statement in sql:
-            tx.rows = rows  # type: ignore[method-assign]
-            meanwhile()
-        return rows(sql, *parameters)
-
-    tx.rows = watched  # type: ignore[method-assign]
 
 
 FRONTS, LOCK = "OFFSET", "SKIP LOCKED"

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from broker.journal import cursor, intake, log
+from broker.store.database import Database
 from broker.store.sqlite import in_memory
 from broker.store.transaction import Transaction, Value
 from tests.support import events
+from tests.support.crossing import between
 from tests.support.events import START
 
 
@@ -102,6 +105,21 @@ def test_it_is_never_rewound_forward(tx: Transaction) -> None:
     cursor.advance(tx, cursor.ensure(tx), 2, START)
 
     assert cursor.rewind(tx, 4).event == 2
+
+
+def test_of_two_that_rewind_at_once_the_one_that_goes_further_counts(nodes: list[Database]) -> None:
+    one, other = nodes
+    one.write(lambda tx: cursor.advance(tx, cursor.ensure(tx), 5, START)).result(10)
+
+    def rewind(tx: Transaction) -> cursor.Cursor:
+        between(
+            tx, "bus_cursor", lambda: other.write(partial(cursor.rewind, event=1)).result(10), behind=True
+        )
+        return cursor.rewind(tx, 3)
+
+    back = one.write(rewind).result(10)
+    assert (back.event, back.rewinds) == (1, 2)
+    assert cursor.get(other.read()) == back
 
 
 def test_the_first_rewind_is_where_it_begins(tx: Transaction) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.adapter import Delivery, InboundContext, OutboundContext, Reception, Stored, Verdict
 from broker.errors import StoreError, TransientDeliveryError, UnmappableError, UnreachableError
@@ -144,6 +145,45 @@ def test_a_file_that_still_grows_is_left_alone(tmp_path: Path) -> None:
     assert [reception.raw.count(b"NTE") for reception in intake.kept] == [5]
 
 
+def test_a_file_that_is_written_anew_as_it_is_read_is_taken_when_it_is_whole(tmp_path: Path) -> None:
+    intake, path = Intake(), tmp_path / "a.hl7"
+    whole = ADT % b"1"
+    path.write_bytes(whole)
+    watched = listener(tmp_path, intake)
+    looks = iter(range(4))
+    look = watched._listing
+
+    def written_after(number: int) -> dict[Path, tuple[int, int]]:
+        found = look()
+        if number == 1:
+            path.write_bytes(whole[:20])
+        elif number == 2:
+            path.write_bytes(whole)
+        return found
+
+    watched._listing = lambda: written_after(next(looks, 9))  # type: ignore[method-assign]
+    while_it_runs(watched, lambda: not names(tmp_path))
+
+    assert [reception.raw for reception in intake.kept] == [whole]
+
+
+def test_a_file_that_takes_the_name_of_one_in_hand_is_taken_too(tmp_path: Path) -> None:
+    """Its sender uses one name again and again, and does not look whether the last one was fetched."""
+    path = tmp_path / "a.hl7"
+
+    class Slow(Intake):
+        async def accept_all(self, receptions: Sequence[Reception]) -> list[Stored]:
+            if not self.kept:
+                path.write_bytes(ADT % b"22")
+            return await super().accept_all(receptions)
+
+    intake = Slow()
+    path.write_bytes(ADT % b"1")
+    while_it_runs(listener(tmp_path, intake), lambda: not names(tmp_path))
+
+    assert intake.control_ids == ["1", "22"]
+
+
 def test_a_refused_file_stands_aside_with_its_answer(tmp_path: Path) -> None:
     (tmp_path / "a.hl7").write_bytes(ADT.replace(b"A01", b"A99") % b"1")
     intake = Intake()
@@ -223,6 +263,22 @@ def test_files_wait_while_the_journal_cannot_be_written(tmp_path: Path) -> None:
     while_it_runs(watched, lambda: not names(tmp_path))
 
     assert intake.control_ids == ["1"]
+
+
+def test_files_wait_while_our_own_code_fails_and_are_looked_for_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.hl7").write_bytes(b"7")
+    intake, failing = Intake(), iter(range(3))
+
+    def unfold(raw: bytes) -> list[bytes]:
+        if next(failing, None) is not None:
+            raise KeyError("column")
+        return [ADT % raw]
+
+    with capture_logs() as logs:
+        while_it_runs(listener(tmp_path, intake, unfold), lambda: not names(tmp_path))
+
+    assert intake.control_ids == ["7"]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["a file cannot be taken"]
 
 
 def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:

@@ -328,6 +328,28 @@ def test_connections_wait_while_there_are_no_more_files(
         assert peer.recv(1) == b"\2"
 
 
+def test_connections_wait_while_there_are_no_more_threads(
+    serve: Callable[..., AssociationServer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last one that accepts must not leave with its connection: nobody would hear the next."""
+    server = serve()
+    start, tried = threading.Thread.start, threading.Event()
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name.startswith("dicom-"):
+            tried.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", none_left)
+        waiting = socket.create_connection(("127.0.0.1", server.port))
+        assert tried.wait(10)
+    with waiting, Scu(server.port, ECHO) as scu:
+        assert scu.echo() == status.SUCCESS
+    assert "no more threads" in caplog.text
+
+
 # --- ways to end --------------------------------------------------------------------------------------------
 
 

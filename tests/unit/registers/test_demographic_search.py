@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from broker.store.sqlite import _MOVES, SqliteTransaction, in_memory
 from broker.store.transaction import Transaction
 from broker.text import fold as folded
 from broker.text import transliterate
+from tests.support.crossing import as_far_as_it_gets, between
 from tests.support.events import LOCAL, NATIONAL, event, local, national, patient
 
 MOST = 500
@@ -134,6 +137,36 @@ def test_patients_from_before_the_table_are_written_once(database: Database) -> 
     database.write(lambda tx: tx.execute("DELETE FROM patient_search")).result()
     demographic_search.complete(database)
     assert database.read().rows("SELECT * FROM patient_search") == [], "nothing waits, nothing is read"
+
+
+def test_a_node_that_is_behind_with_it_does_not_write_over_what_another_one_hears(
+    nodes: list[Database],
+) -> None:
+    """Both were started at once; the first is done with it, and folds."""
+    first, second = nodes
+    key = first.write(lambda tx: registered(tx, 1, patient(local("1"), family="Hansen"))).result(10)
+    first.write(lambda tx: tx.execute("INSERT INTO patient_search VALUES ('', '', '', '', '')")).result(10)
+    hearing: list[Future[str]] = []
+
+    def hears() -> str:
+        demographic_search.complete(first)
+        return first.write(lambda tx: registered(tx, 2, patient(local("1"), family="Gift"))).result(10)
+
+    def slowly(tx: Transaction) -> str:
+        between(
+            tx,
+            "FROM patient WHERE",
+            lambda: hearing.append(as_far_as_it_gets(second, pool.submit(hears))),
+            behind=True,
+        )
+        return demographic_search._put_next(tx, "")
+
+    with ThreadPoolExecutor(1) as pool:
+        assert second.write(slowly).result(10) == key
+        hearing[0].result(10)
+    tx = first.read()
+    assert [demographic_search.find(tx, named(name), MOST) for name in ("Hansen", "Gift")] == [[], [key]]
+    assert second.write(lambda tx: demographic_search._put_next(tx, "")).result(10) == "", "it is complete"
 
 
 NAMES = st.text(st.sampled_from("aåAæÆøÖéčđ -%_*?'ŋß"), max_size=6)

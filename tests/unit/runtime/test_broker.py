@@ -14,6 +14,7 @@ from typing import Any
 
 import apsw
 import pytest
+from structlog.testing import capture_logs
 
 from broker.errors import BrokerError, ConfigError, StoreError
 from broker.runtime import broker as runtime
@@ -112,6 +113,26 @@ def test_a_start_opens_everything_and_a_stop_closes_it(make: Make) -> None:
 
     assert threads() == before
     assert broker.why_not_ready() == "starting or stopping"
+
+
+def test_what_fails_to_stop_keeps_nothing_else_open(make: Make) -> None:
+    broker, again = make(), make()
+
+    def use() -> None:
+        async def fails() -> None:
+            await stop()
+            raise KeyError("an adapter's own")
+
+        stop = broker._inbound[0].stop
+        broker._inbound[0].stop = fails  # type: ignore[method-assign]
+
+    with capture_logs() as logs:
+        running(broker, use)
+    running(again, lambda: None)  # the journal and its folder are free
+
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "something that was to stop failed"
+    ]
 
 
 def test_a_message_is_answered_journaled_routed_and_counted(make: Make) -> None:

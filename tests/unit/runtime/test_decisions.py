@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from broker.event import Identifier, Patient
+from broker.event import Decision, Identifier, Patient
 from broker.journal import audit
 from broker.registers import changes, exceptions, ledger, patients
 from broker.runtime import decisions, rebuild, splitplan
+from broker.runtime.configured import Configured
 from broker.runtime.decisions import DecisionError
+from broker.store.database import Database, Transaction
+from tests.support.crossing import between
 from tests.support.events import event, instance, local, national, order, patient, reception, step
 from tests.unit.runtime.conftest import House
 
@@ -221,6 +224,26 @@ def test_a_held_merge_that_is_released_leaves_as_it_was_written(story: Story) ->
     (change,) = splitplan.find(tx, identity)
     assert change.state == "applied"
     assert story.rebuilt() == []
+
+
+def test_a_release_that_is_typed_again_as_the_first_is_folded_is_still_one(
+    configured: Configured, nodes: list[Database]
+) -> None:
+    """Else every destination would get the merge twice."""
+    router, desk = nodes
+    story = Story(House(configured, router))
+    for one in (FNR, OTHER):
+        story.said("patient.registered", patient=patient(one))
+    held = story.merge(patient(FNR), OTHER)
+    assert story.decide("release", held)
+    decision = Decision(change=held.id, by=WHO["by"], approved_by=WHO["approved_by"], reason=WHO["reason"])
+
+    def again(tx: Transaction) -> str:
+        between(tx, " FROM ", story.house.route, behind=True)
+        return decisions._decide(tx, "release", decision, LATER, "klie")
+
+    assert desk.write(again).result(10) == ""
+    assert router.read().rows("SELECT count(*) FROM event WHERE routed IS NULL") == [(0,)]
 
 
 def test_a_held_merge_that_is_refused_is_over(story: Story) -> None:

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.registers import steps, worklist
+from broker.registers import performed, steps, worklist
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
 from broker.runtime.idle import Idle, Limits, idle, limits_of
 from broker.runtime.offline import instance
 from broker.settings import StepsSettings
+from broker.store.database import Transaction
 from broker.store.lease import LostLeaseError
 from tests.support.mpps import MPPS, begun, ended, scheduled
 from tests.support.ward import HOUR, Ward, image
@@ -123,6 +124,27 @@ def test_an_mpps_that_never_ends_is_told_until_it_does(house: House) -> None:
     assert "mpps-overdue" in house.reported()
     house.receive("performed", instance(head | ended()))
     house.route()
+    assert "mpps-overdue" not in house.reported()
+
+
+def test_an_mpps_that_ends_while_it_is_found_overdue_is_not_reported(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end closes the entry, and came before it: nobody could close it any more."""
+    head = {"SOPClassUID": MPPS, "SOPInstanceUID": "2.25.1"}
+    house.receive("performed", instance(head | begun()))
+    house.route()
+    overdue = performed.overdue
+
+    def ends(tx: Transaction, before: str) -> list[str]:
+        found = overdue(tx, before)
+        monkeypatch.undo()
+        house.receive("performed", instance(head | ended()))
+        house.route()
+        return found
+
+    monkeypatch.setattr(performed, "overdue", ends)
+    assert clockwork(house, idle={}).run() == (0, 0)
     assert "mpps-overdue" not in house.reported()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +22,8 @@ from broker.runtime.inforce import RoutesInForce, live_configured
 from broker.runtime.pipeline import drain
 from broker.runtime.roles import Role
 from broker.runtime.routesets import Stored
-from broker.store.database import Database
+from broker.store.database import Database, Transaction
+from tests.support.crossing import as_far_as_it_gets, between
 from tests.unit.runtime.conftest import ENV, House
 
 BY = By(who="kari", at="2026-03-09T08:00:00+00:00", reason="a test")
@@ -330,3 +332,24 @@ def test_what_the_journal_says_is_what_rebuilds_use(node: Node, house: House) ->
     found = live_configured(settings, ENV, house.database.read())
     assert not found.routes["adt-to-epj"].enabled
     assert journal.waiting(house.database.read()) == 0
+
+
+def test_of_two_nodes_that_start_a_journal_at_once_the_first_one_s_folder_is_live(
+    configured: Configured, nodes: list[Database]
+) -> None:
+    first, second = nodes
+    files = edited(configured.files, "adt-to-epj", "route: adt-to-epj", "# another folder\nroute: adt-to-epj")
+    one = RoutesInForce(first, configured, lambda: NOW, ROUTER)
+    other = RoutesInForce(second, with_files(configured, files), lambda: NOW, ROUTER)
+    adopting: list[Future[Stored]] = []
+
+    def at_once() -> None:
+        adopting.append(as_far_as_it_gets(first, second.write(other._adopt)))
+
+    def adopt(tx: Transaction) -> Stored:
+        between(tx, "FROM route_set", at_once, behind=True)
+        return one._adopt(tx)
+
+    assert first.write(adopt).result(SECONDS).number == 1
+    assert adopting[0].result(SECONDS).files == live(first).files == configured.files
+    assert live(second).number == 1

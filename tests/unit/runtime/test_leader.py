@@ -92,6 +92,18 @@ def test_a_fence_holds_until_its_transaction_ends(node: Node) -> None:
     assert database.write(routes).result() > lease.SECONDS / 2
 
 
+def test_a_fence_looks_once_at_what_the_router_may_give_back(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = node("one")
+    database = only_shared(one)
+    one.lead()
+    looks = iter([one._held, None])
+    monkeypatch.setattr(Leader, "_held", property(lambda _: next(looks)), raising=False)
+
+    database.write(one.fence).result()
+
+
 def test_the_same_node_leads_again_after_its_death(node: Node) -> None:
     one = node("one")
     only_shared(one)

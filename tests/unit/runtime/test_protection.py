@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,13 +18,15 @@ from broker.event import Identifier
 from broker.journal import log as journal
 from broker.registers import patients
 from broker.routing.engine import RouteSet
-from broker.runtime import figures
+from broker.runtime import figures, replay
+from broker.runtime.configured import Configured
+from broker.runtime.pipeline import Routed, drain
 from broker.runtime.recall import recall
+from broker.store.database import Database, Transaction
+from tests.support.crossing import as_far_as_it_gets, between
 from tests.support.messages import SITE, Person, adt, merge, oru
 from tests.support.routes import load_folder
-
-if TYPE_CHECKING:
-    from tests.unit.runtime.conftest import House
+from tests.unit.runtime.conftest import House
 
 ROUTE = """\
 route: {name}
@@ -259,3 +262,30 @@ def test_nothing_that_is_told_says_why(house: House, routes: Callable[[str], Rou
     assert "withheld by policy" in outside
     assert "protect" not in outside.casefold()
     assert "sperr" not in outside.casefold()
+
+
+def test_what_is_replayed_while_an_address_becomes_protected_does_not_leave(
+    nodes: list[Database], configured: Configured, routes: Callable[[str], RouteSet]
+) -> None:
+    """A person's command looks whether it may; then PAS's message is routed; then the command is committed."""
+    router, desk = nodes
+    house = House(configured, router)
+    house.with_(routes=routes("withhold"))
+    told(house, "C1", ANNA)
+    router.write(lambda tx: tx.execute("UPDATE delivery SET state='delivered'")).result(10)
+    house.receive("pas", adt("A08", "C2", ANNA, pd1("Y"), "PV1|1|O"))
+    routing: list[Future[list[Routed]]] = []
+
+    def protected() -> None:
+        routing.append(as_far_as_it_gets(desk, router.write(lambda tx: drain(tx, house.pipeline, 9))))
+
+    def again(tx: Transaction) -> int:
+        between(tx, "INSERT INTO delivery", protected)
+        (first,) = replay.chosen(tx, replay.Selection(deliveries=(1,)))
+        by = parked.By(who="kari", at=NOW.isoformat(), reason="it was lost there")
+        return replay._queue(configured, [first], "sent", by, NOW, tx)
+
+    assert desk.write(again).result(10) == 1
+    routing[0].result(10)
+    states = dict(router.read().rows("SELECT coalesce(replay_of, 0), state FROM delivery WHERE id>1"))
+    assert states == {1: "withheld", 0: "withheld"}

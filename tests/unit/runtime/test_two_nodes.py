@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,9 +14,11 @@ from broker.journal import cursor, intake
 from broker.journal import log as journal
 from broker.runtime import rebuild
 from broker.runtime.configured import Configured
-from broker.runtime.retention import Limits, Retention
+from broker.runtime.retention import Due, Limits, Retention
+from broker.store import days
 from broker.store.postgres import PostgresDatabase
 from broker.store.transaction import Transaction
+from tests.support.crossing import as_far_as_it_gets
 from tests.support.events import START, event, local, patient, reception
 from tests.support.postgres import Postgres
 from tests.unit.runtime.conftest import House
@@ -59,6 +61,16 @@ class Nodes:
         """The first node takes it in and routes it."""
         self.house.intake.accept_blocking(self.hears(number, family))
         self.house.route()
+
+    def delivered(self) -> None:
+        """Nothing is open any more."""
+        sql = "UPDATE delivery SET state='delivered'"
+        self.house.database.write(lambda tx: tx.execute(sql)).result(SECONDS)
+
+    def forget(self, *, ledger: int = 90) -> Due:
+        """A round of the first node's retention, a month later. `ledger`: days that it keeps."""
+        limits = Limits(bodies=timedelta(days=1), ledger=timedelta(days=ledger), max_size=None)
+        return Retention(self.house.database, lambda: self.house.configured, limits, lambda: LATER).run()
 
     def rebuilt(self) -> list[str]:
         configured, database = self.house.configured, self.house.database
@@ -122,11 +134,8 @@ def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes
     nodes.take(3, "Moe")
     nodes.commit()
     nodes.house.route()
-    deliveries = "UPDATE delivery SET state='delivered'"
-    nodes.house.database.write(lambda tx: tx.execute(deliveries)).result(SECONDS)
-    limits = Limits(bodies=timedelta(days=1), ledger=timedelta(days=2), max_size=None)
-    gone = Retention(nodes.house.database, lambda: nodes.house.configured, limits, lambda: LATER).run()
-    assert gone.ledger == (START.date().isoformat(),)
+    nodes.delivered()
+    assert nodes.forget(ledger=2).ledger == (START.date().isoformat(),)
     now = datetime(2026, 4, 9, 8, tzinfo=UTC)
     later = nodes.hears(4, "Dahl")
     nodes.house.database.write(lambda tx: intake.append(tx, _at(later, now))).result(SECONDS)
@@ -134,6 +143,33 @@ def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes
 
     assert nodes.families() == ["Dahl"]
     assert nodes.rebuilt() == []
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_bodies_that_somebody_reads_are_there_to_the_end_and_keep_nobody_waiting(
+    nodes: Nodes, before: bool
+) -> None:
+    """A snapshot may be open for an hour: a rebuild's. Who waited for it would answer no sender meanwhile."""
+    nodes.delivered()
+    with ThreadPoolExecutor(1) as pool:
+        with nodes.other.snapshot() as tx:
+            assert days.known(tx, bodies=True) == [START.date().isoformat()]
+            if before:
+                assert journal.event(tx, 1).raw
+            assert pool.submit(nodes.forget).result(SECONDS).bodies == ()
+            assert journal.event(tx, 1).raw
+        assert nodes.forget().bodies == (START.date().isoformat(),)
+
+
+def test_a_message_that_is_being_written_of_a_day_that_is_due_keeps_its_bytes(nodes: Nodes) -> None:
+    """It came before midnight, and is committed behind the look whether anything of its day is open."""
+    nodes.delivered()
+    nodes.begin(2, "Lie")
+    with ThreadPoolExecutor(1) as pool:
+        gone = as_far_as_it_gets(nodes.other, pool.submit(nodes.forget))
+        nodes.commit()
+        assert gone.result(SECONDS).bodies == ()
+    assert [logged.raw for logged in journal.unrouted(nodes.other.read(), 9)] == [nodes.hears(2, "Lie").raw]
 
 
 def _at(taken: Reception, now: datetime) -> Reception:

@@ -28,6 +28,7 @@ from broker.errors import (
 )
 from broker.event import PerformedStep
 from broker.runtime.offline import instance
+from broker.store.lease import LostLeaseError
 from broker.view import View
 from tests.support.events import event, local, national, patient
 from tests.support.golden import NOW
@@ -171,6 +172,17 @@ def test_an_n_create_that_stands_there_already_is_delivered(
     scp.answers = [0x0111]
 
     assert sender.deliver(delivery(seen(), 2)).detail.startswith("0111")
+
+
+def test_a_lease_is_looked_at_before_it_leaves(
+    sender: PerformedStepSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise LostLeaseError("way mpps 0: it was not renewed in time")
+
+    monkeypatch.setattr(sender._scu, "send", lambda *given: given[-1]())
+    with pytest.raises(LostLeaseError):
+        sender.deliver(replace(delivery(seen()), confirm=lost))
 
 
 def test_nobody_there_is_tried_again(tmp_path: Path) -> None:

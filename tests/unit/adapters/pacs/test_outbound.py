@@ -183,6 +183,20 @@ def test_while_the_share_is_not_mounted_nothing_seems_to_be_gone(
         nodes[1].forward(path, coerced)
 
 
+def test_a_share_that_goes_at_this_moment_is_no_file_that_is_gone(
+    nodes: list[Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = nodes[0].receive(), Path.open
+
+    def goes(file: Path, *mode: Any) -> Any:
+        (tmp_path / "instances").rename(tmp_path / "elsewhere")
+        return opened(file, *mode)
+
+    monkeypatch.setattr(Path, "open", goes)
+    with pytest.raises(TransientDeliveryError, match="mounted"):
+        nodes[1].forward(path, COERCED)
+
+
 def test_a_file_that_is_gone_is_for_a_person(nodes: list[Node]) -> None:
     path = nodes[0].receive()
     (nodes[0].spool / path).unlink()
