@@ -1,6 +1,7 @@
 """Demographic values with whose word each is and since when: an older word never overwrites a newer one.
 
-What is said holds as of PID-33 or EVN-6 (`Event.as_of`), else as of its arrival. Whose values they are is `patients`'.
+What is said holds as of PID-33 or EVN-6 (`Event.as_of`), else as of its arrival. Whose values they are says
+`demographics`.
 """
 
 from __future__ import annotations
