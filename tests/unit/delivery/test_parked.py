@@ -178,7 +178,7 @@ def test_an_edit_is_none_of_bytes_that_somebody_edited_meanwhile(tx: Transaction
     with pytest.raises(NotParkedError, match="delivery 1 was edited by somebody else meanwhile"):
         parked.edit(tx, 1, b"mended too", replace(BY, who="ola"), seen=b"P1 1")
 
-    assert ledger.payload_of(tx, 1) == b"mended"
+    assert stored.payload_of(tx, 1) == b"mended"
 
 
 @pytest.mark.parametrize(("number", "is_now"), [(2, "queued"), (7, "delivered")])
