@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.broker import Broker
 from tests.support.dcmtk import Dcmtk
@@ -21,6 +22,10 @@ from tests.support.redis import Redis
 from tests.support.shared import shared_folder
 
 StartBroker = Callable[..., Broker]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Packages of their own with tests of their own, which run where they are installed (test_thirdparty.py).
 collect_ignore = ["thirdparty"]

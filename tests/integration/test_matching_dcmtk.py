@@ -137,7 +137,7 @@ def dcmtk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scu]:
     server.kill()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(KEYS)
 def test_both_find_the_same_rows(dcmtk: Scu, keys: dict[str, Value]) -> None:
     theirs = [decoded(answer).AccessionNumber for answer in dcmtk.find(encode(keys))]

@@ -257,7 +257,7 @@ class Ahead(RuleBasedStateMachine):
 
 
 TestAhead = Ahead.TestCase
-TestAhead.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAhead.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @pytest.mark.parametrize("told", [True, False])

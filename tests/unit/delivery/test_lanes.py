@@ -161,7 +161,7 @@ class Lanes(RuleBasedStateMachine):
 
 
 TestLanes = Lanes.TestCase
-TestLanes.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestLanes.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 def test_one_lane_leaves_in_order_one_at_a_time() -> None:

@@ -388,4 +388,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestStory.settings = settings(max_examples=100, stateful_step_count=60)

@@ -108,7 +108,7 @@ WHAT = ("enqueue", "record", "hold", "finish", "retry", "park", "release", "drop
         st.tuples(st.sampled_from(WHAT), st.integers(1, 8), DESTINATIONS, st.integers(0, 1)), max_size=40
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_tally_agrees_with_the_rows_after_any_sequence(steps: list[tuple[str, int, str, int]]) -> None:
     tx = journal()
     for what, number, destination, day in steps:

@@ -320,4 +320,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestStory.settings = settings(max_examples=100, stateful_step_count=50)

@@ -431,7 +431,7 @@ NAMES = st.text(st.sampled_from("aåøÅłßжあ -'"), min_size=1, max_size=12)
 
 
 @given(name=NAMES, own=st.sampled_from(["ISO_IR 100", "ISO_IR 192", "ISO_IR 144", ""]), other=NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_name_arrives_and_no_text_is_lost(name: str, own: str, other: str) -> None:
     codec = {"ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8", "ISO_IR 144": "iso8859_5", "": "ascii"}[own]
     institution = other.encode(codec, "ignore").decode(codec).strip()

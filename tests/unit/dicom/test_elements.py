@@ -86,7 +86,7 @@ def datasets(depth: int = 2) -> st.SearchStrategy[Dataset]:
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
 @given(dataset=datasets(), pixels=st.binary(max_size=64), padding=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_data_set_is_found_and_survives_being_cut(
     syntax: pydicom.uid.UID, dataset: Dataset, pixels: bytes, padding: bool
 ) -> None:
@@ -117,7 +117,7 @@ def test_any_data_set_is_found_and_survives_being_cut(
 
 
 @given(dataset=datasets(1), keep=st.integers(0, 400), syntax=st.sampled_from(SYNTAXES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_file_cut_anywhere_is_refused_or_ends_at_an_element(
     dataset: Dataset, keep: int, syntax: pydicom.uid.UID
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_file_cut_anywhere_is_refused_or_ends_at_an_element(
 
 
 @given(st.binary(max_size=300), st.sampled_from(SYNTAXES))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_read_or_refused(body: bytes, syntax: pydicom.uid.UID) -> None:
     data = part10(Dataset(), syntax) + body
     try:
@@ -196,7 +196,7 @@ def test_values_are_not_read() -> None:
 
 
 @given(dataset=datasets(), window=st.integers(12, 64))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_headers_are_found_wherever_a_window_ends(dataset: Dataset, window: int) -> None:
     data = part10(dataset)
     whole = scan(data)

@@ -94,7 +94,7 @@ NAME = st.text(st.sampled_from("abcæøåÁčžﬁ^ "), max_size=20)
     qualifiers=st.lists(st.sampled_from(["2.16.578.1", "1.2.3"]), max_size=2),
     undefined=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_data_set_is_read_as_pydicom_reads_it(
     syntax: str, values: dict[str, Any], qualifiers: list[str], undefined: bool
 ) -> None:
@@ -118,7 +118,7 @@ def test_any_data_set_is_read_as_pydicom_reads_it(
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
 @given(body=st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes_are_read_or_refused(syntax: str, body: bytes) -> None:
     try:
         found = read(raw(body, syntax))

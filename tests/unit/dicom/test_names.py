@@ -56,7 +56,7 @@ def test_no_beginning_is_longer_than_what_is_read_of_a_name() -> None:
     assert {len(text) for text in (*readings(long), *beginnings(long))} == {LONGEST}
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(ASKED)
 @example(("HANSEN^*", "Hansen"))
 @example(("aasen^", "Åsen^Kari"))

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
@@ -32,7 +32,6 @@ ITEMS = st.lists(st.fixed_dictionaries({}, optional=FLAT), max_size=2).map(tuple
 DATASETS = st.fixed_dictionaries({}, optional={**FLAT, "ReferencedSOPSequence": ITEMS})
 
 
-@settings(deadline=None)
 @given(st.lists(DATASETS, max_size=2))
 def test_what_pydicom_writes_is_read_as_the_data_set_is(datasets: list[dict[str, Any]]) -> None:
     made: list[Dataset] = [to_dataset(dataset) for dataset in datasets]
@@ -49,7 +48,6 @@ SCALARS = st.none() | st.booleans() | st.floats() | st.sampled_from(["SQ", "PN",
 KEYS = st.sampled_from(["00080018", "00081198", "00081197", "vr", "Value", "x"])
 
 
-@settings(deadline=None)
 @given(
     st.recursive(SCALARS, lambda some: st.lists(some, max_size=3) | st.dictionaries(KEYS, some, max_size=3))
 )

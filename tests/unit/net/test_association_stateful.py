@@ -159,4 +159,4 @@ class Associations(RuleBasedStateMachine):
 
 
 TestAssociations = Associations.TestCase
-TestAssociations.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAssociations.settings = settings(max_examples=40, stateful_step_count=30)

@@ -123,7 +123,7 @@ def usual() -> Dataset:
 
 USUAL = {syntax: dataset.write(usual(), syntax) for syntax in CONTEXT}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # of bytes that no set decodes
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("syntax", CONTEXT)

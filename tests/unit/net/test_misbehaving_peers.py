@@ -469,7 +469,7 @@ def survives(server: AssociationServer, data: bytes, cuts: list[int]) -> None:
     wait_until(lambda: not list(server.spool.iterdir()), "nothing is left of it")
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ

@@ -67,7 +67,7 @@ def half_close(peer: socket.socket) -> None:
     socket.socket.shutdown(peer, socket.SHUT_WR)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=300) | st.integers(9_000, MAX_PDU).map(bytes), max_size=8), st.data())
 def test_pdus_are_read_however_the_bytes_come(
     connected: Connected, bodies: list[bytes], data: st.DataObject

@@ -196,7 +196,7 @@ WORDS = st.one_of(
 
 
 @given(st.lists(WORDS, max_size=25))
-@settings(deadline=None, max_examples=25)  # each opens two databases
+@settings(max_examples=25)  # each opens two databases
 def test_any_order_of_requests_and_answers(story: list[tuple[str, Any, set[int]]]) -> None:
     """An answer changes only what its archive has; nothing is committed that no answer said so of last. A request that
     was answered whole is over."""

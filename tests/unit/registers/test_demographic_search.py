@@ -172,7 +172,7 @@ def test_a_node_that_is_behind_with_it_does_not_write_over_what_another_one_hear
 NAMES = st.text(st.sampled_from("aåAæÆøÖéčđ -%_*?'ŋß"), max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(people=st.lists(st.tuples(NAMES, NAMES), max_size=8), family=NAMES, given_=NAMES, prefix=st.booleans())
 def test_the_index_finds_whom_a_comparison_of_all_finds(
     people: list[tuple[str, str]], family: str, given_: str, prefix: bool

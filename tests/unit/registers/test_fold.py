@@ -115,7 +115,7 @@ def log_of(happened: list[tuple[EventType, dict[str, Any]]]) -> list[Event]:
 
 
 @given(st.lists(happenings(), min_size=1, max_size=25))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rebuilding_gives_the_same_registers(happened: list[tuple[EventType, dict[str, Any]]]) -> None:
     """Invariant 8: events come back from their stored form, the way a rebuild reads them."""
     lived, rebuilt = Registers(), Registers()
@@ -132,7 +132,7 @@ def test_rebuilding_gives_the_same_registers(happened: list[tuple[EventType, dic
 
 
 @given(st.lists(happenings(), min_size=1, max_size=25))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_registers_stay_in_order_whatever_happens(
     happened: list[tuple[EventType, dict[str, Any]]],
 ) -> None:

@@ -58,7 +58,7 @@ def configured() -> Configured:
 
 
 @given(history=st.lists(actions, max_size=60))
-@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=25, suppress_health_check=SLOW)
 def test_registers_worklist_and_deliveries_are_what_the_model_says(history: Sequence[Action]) -> None:
     bench = judged(configured(), tell(history, START))
 
@@ -102,7 +102,7 @@ before = st.lists(
 
 
 @given(first=before, then=before)
-@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=25, suppress_health_check=SLOW)
 def test_a_merge_that_was_split_leaves_what_would_be_without_it(
     first: list[Action], then: list[Action]
 ) -> None:

@@ -300,7 +300,7 @@ def tell(registers: Registers, kind: str, who: Patient, number: int) -> None:
     st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=2, unique_by=lambda i: i.value),
     st.sampled_from(["patient.merged", "patient.id-changed", "patient.moved"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_undone_at_once_was_never_there(
     before: list[tuple[str, Patient]], who: Patient, prior: list[Identifier], kind: str
 ) -> None:

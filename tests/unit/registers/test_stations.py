@@ -107,7 +107,6 @@ def test_a_row_that_is_held_is_not_found_when_its_step_is_planned_again(register
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(others=st.lists(NAMES, max_size=4), asked=st.lists(ASKED, min_size=1, max_size=4))

@@ -144,7 +144,7 @@ WORDS = st.one_of(
 
 
 @given(st.lists(WORDS, max_size=25))
-@settings(deadline=None, max_examples=25)  # each opens two databases
+@settings(max_examples=25)  # each opens two databases
 def test_any_order_of_images_mpps_and_decisions(story: list[tuple[str, Any]]) -> None:
     registers, again = Registers(), Registers()
     here, expected, wanted = set[int](), set[int](), ""

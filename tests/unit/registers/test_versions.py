@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.registers import versions
@@ -20,7 +20,6 @@ origins = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(VALUES), origins), st.data())
 def test_origins_are_read_as_they_were_written(told: dict[str, Origin], data: st.DataObject) -> None:
     """Those that several values share, too: each is written once and read once."""

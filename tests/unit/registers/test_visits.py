@@ -473,7 +473,7 @@ def happenings(draw: st.DrawFn) -> tuple[EventType, str, dict[str, Any]]:
 
 
 @given(st.lists(happenings(), min_size=1, max_size=20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_rebuild_gives_the_same_and_a_bed_has_one_visit(
     happened: list[tuple[EventType, str, dict[str, Any]]],
 ) -> None:

@@ -66,7 +66,7 @@ def history(configured: Configured, seed: int, length: int) -> list[Reception]:
 
 
 @given(seed=st.integers(0, 10_000), sizes=st.lists(st.integers(0, 16), min_size=1, max_size=4))
-@settings(max_examples=5, deadline=None, suppress_health_check=UNHAPPY)
+@settings(max_examples=5, suppress_health_check=UNHAPPY)
 def test_the_rows_do_not_depend_on_how_many_are_routed_at_once(
     configured: Configured, seed: int, sizes: list[int]
 ) -> None:
@@ -77,7 +77,7 @@ def test_the_rows_do_not_depend_on_how_many_are_routed_at_once(
 
 
 @given(seed=st.integers(0, 10_000), which=st.integers(2, 4))
-@settings(max_examples=3, deadline=None, suppress_health_check=UNHAPPY)
+@settings(max_examples=3, suppress_health_check=UNHAPPY)
 def test_nor_on_who_fails_among_them(configured: Configured, seed: int, which: int) -> None:
     """Every so-manieth message cannot be rendered: what the others of its batch had read and written is undone."""
     receptions = history(configured, seed, 30)

@@ -263,7 +263,7 @@ def leaks(outside: Outside) -> list[str]:
 
 
 @given(st.lists(messages(), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_contact_data_leaves_for_contact_alone(configured: Configured, sent: list[Sent]) -> None:
     outside = Outside(configured)
     for one in sent:

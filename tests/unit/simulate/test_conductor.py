@@ -24,7 +24,7 @@ def play(acts: Sequence[Act], player: Play, workers: int = 2) -> Records:
     return records
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(PARTS)), max_size=60))
 def test_every_act_is_played_once_and_a_story_in_its_order(drawn: list[tuple[int, Part]]) -> None:
     acts = [Act(at=float(n), part=part, story=story) for n, (story, part) in enumerate(drawn)]

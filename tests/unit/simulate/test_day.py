@@ -26,7 +26,7 @@ def trigger(said: Said) -> str:
     return said.raw.split(b"|")[8].split(b"^")[1].decode()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10**9))
 def test_the_same_seed_gives_the_same_day_to_the_byte(seed: int) -> None:
     assert plan(seed, faults=ALL, **SMALL) == plan(seed, faults=ALL, **SMALL)

@@ -116,7 +116,7 @@ def everything(configured: Configured, source: str, raw: bytes, show: Show) -> I
 
 
 @given(messages())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_no_value_is_shown(configured: Configured, message: tuple[str, bytes]) -> None:
     for as_json in (False, True):
         shown = "\n".join(everything(configured, *message, Show(raw=True, fields=FIELDS, as_json=as_json)))

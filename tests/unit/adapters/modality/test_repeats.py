@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.modality.asking import Asking
@@ -139,7 +139,6 @@ class Site:
         return [*answers, *self.told]
 
 
-@settings(deadline=None)  # a dozen queries each
 @given(
     st.lists(QUERIES, min_size=1, max_size=2),
     st.lists(DEVICES, min_size=1, max_size=2),

@@ -175,7 +175,7 @@ def test_an_acknowledgement_is_not_answered(rig: Rig) -> None:
     assert DemographicsListener(config, rig.context())._answer(ack, None) == ()  # type: ignore[arg-type]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 @given(raw=st.one_of(st.binary(max_size=60), st.text(max_size=40).map(lambda text: query(text))))
 def test_whatever_comes_is_answered_once(rig: Rig, raw: bytes) -> None:
     from broker.net.mllp_peer import Peer
