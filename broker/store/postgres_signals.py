@@ -100,11 +100,7 @@ class Signals:
                         for channel in CHANNELS:  # something may have been missed
                             self._tell(channel, "")
                         self._follow(connection)
-                except (
-                    psycopg.Error,
-                    StoreError,
-                    OSError,
-                ) as exc:  # `OSError`: the process has no more files
+                except (psycopg.Error, StoreError, OSError) as exc:  # the last: there are no more files
                     if not lost:
                         cause = exc.__cause__ or exc
                         log.warning(
