@@ -102,9 +102,8 @@ def known(tx: Transaction) -> list[Day]:
 def _go(tx: Transaction, day: str, drop: Callable[[Transaction, str], None]) -> None:
     """Lets a day's tables go. Raises `BusyError` where somebody uses them, or something of the day is open again: a
     message that came before midnight may be written after it."""
-    drop(
-        tx, day
-    )  # first: what another node is writing of the day is there to be seen behind it, or not at all
+    # First: what another node is writing of the day is there to be seen behind it, or not at all.
+    drop(tx, day)
     still_open = (
         "SELECT 1 FROM delivery WHERE day=? AND state IN ('queued', 'parked') LIMIT 1",
         "SELECT 1 FROM delivery WHERE day=? AND state='held' LIMIT 1",

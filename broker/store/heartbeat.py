@@ -76,5 +76,8 @@ class Heartbeat:
             self.leave(held)
         except StoreError:
             pass  # told where it began; a lease that is not renewed in time is not relied on
+        except Exception:
+            # Whatever it is, this thread must not end: nothing of this node would ever be renewed again.
+            log.exception("a lease could not be renewed", lease=held.lease.name)
         else:
             held.renewed(asked)

@@ -116,13 +116,10 @@ class PostgresDatabase(Database):
             transaction.execute("SELECT pg_advisory_lock_shared(hashtextextended(?, 0))", (SNAPSHOTS,))
             transaction.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield transaction
-            with contextlib.suppress(
-                StoreError
-            ):  # it was ended behind the last statement: see `STALL_SECONDS`
+            # The server notices a close only later. It may have ended this since the last statement (`STALL_SECONDS`).
+            with contextlib.suppress(StoreError):
                 transaction.execute("ROLLBACK")
-                transaction.execute(
-                    "SELECT pg_advisory_unlock_all()"
-                )  # the server notices a close only later
+                transaction.execute("SELECT pg_advisory_unlock_all()")
         finally:
             connection.close()
 

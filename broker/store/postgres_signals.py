@@ -100,7 +100,7 @@ class Signals:
                         for channel in CHANNELS:  # something may have been missed
                             self._tell(channel, "")
                         self._follow(connection)
-                except (psycopg.Error, StoreError) as exc:
+                except (psycopg.Error, StoreError, OSError) as exc:  # the last: there are no more files
                     if not lost:
                         cause = exc.__cause__ or exc
                         log.warning(
@@ -111,7 +111,8 @@ class Signals:
                     return
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
-            with self._lock:  # a close may be about to write to it
+            with self._lock:  # who is about to write to it must not write to what has its number next
+                self._closing.set()
                 os.close(self._wake)
                 os.close(self._waker)
 

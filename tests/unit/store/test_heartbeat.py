@@ -75,6 +75,24 @@ def test_what_is_kept_is_renewed_until_it_is_left(
     assert take(database, owner="node-b").term > taken.term
 
 
+def test_it_goes_on_whatever_renewing_comes_to(
+    database: Database, heartbeat: Heartbeat, renewals: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = lease.hold
+
+    def fails(tx: Transaction, lease: Lease) -> float:
+        monkeypatch.setattr("broker.store.lease.hold", counted)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(lease, "hold", fails)
+    with capture_logs() as lines:
+        held = heartbeat.keep(take(database), asked=0.0)
+        assert renewals.acquire(timeout=SECONDS)
+        heartbeat.leave(held)
+
+    assert [line["event"] for line in lines] == ["a lease could not be renewed"]
+
+
 def test_a_second_lease_is_renewed_by_the_same_thread(
     database: Database, heartbeat: Heartbeat, renewals: threading.Semaphore
 ) -> None:

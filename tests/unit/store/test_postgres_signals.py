@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +93,29 @@ def test_nobody_hears_itself(nodes: list[PostgresDatabase]) -> None:
 
     assert ("ways", "epj") not in first.heard
     assert ("ways", "7") not in second.heard
+
+
+def test_a_process_that_has_no_more_files_for_a_while_hears_and_is_heard_again(
+    nodes: list[PostgresDatabase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector, tried = module.selectors.DefaultSelector, threading.Event()
+
+    def none_left() -> object:
+        tried.set()
+        monkeypatch.setattr(module.selectors, "DefaultSelector", selector)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(module.selectors, "DefaultSelector", none_left)
+    with capture_logs() as lines:
+        first = Ears(nodes[0])
+        assert tried.wait(SECONDS)
+        wait_for_line(lines, "other nodes are heard again")
+        second = Ears(nodes[1])
+        second.wait_for()
+        nodes[0].signal("ways", "epj")
+        second.wait_for(("ways", "epj"))
+        nodes[1].signal("ways", "7")
+        first.wait_for(("ways", "7"), begun=2)
 
 
 def test_several_may_listen_and_one_that_fails_disturbs_no_other(nodes: list[PostgresDatabase]) -> None:
