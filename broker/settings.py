@@ -155,7 +155,8 @@ class StudiesSettings(Options):
     keep: Duration | None = Field(
         default="7d",
         validate_default=True,
-        description="How long the file of an object stays after it became safe; `null`: for ever.",
+        description="How long the file of an object stays after it became safe, an hour at least after it came;"
+        " `null`: for ever.",
     )
     commitment_retry: Duration = Field(
         default="1h",

@@ -18,6 +18,7 @@ import apsw
 
 from broker.errors import BrokerError, ConfigError
 from broker.runtime.rebuild import BASELINE
+from broker.runtime.removal import sync
 from broker.store.room import free_bytes
 from broker.store.sqlite import SqliteDatabase, journal_file
 
@@ -85,10 +86,10 @@ def back_up(
         linked, copied, missing = _take_objects(spool or data, unfinished, copy, progress)
         missing = _without_given_up(journal, missing)
         for folder, _, _ in os.walk(unfinished, topdown=False):
-            _sync(Path(folder))
+            sync(Path(folder))
         size = copy.stat().st_size
         unfinished.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except apsw.Error as exc:
         raise BrokerError(f"{target}: the journal cannot be copied: {type(exc).__name__}") from exc
     except OSError as exc:
@@ -150,7 +151,7 @@ def _verified(copy: Path) -> tuple[int, int, str]:
     finally:
         connection.close()
     for file in sorted(copy.parent.glob("*.sqlite")):
-        _sync(file)
+        sync(file)
     return schema, int(messages), str(last)
 
 
@@ -174,7 +175,7 @@ def _take_objects(
                 if exc.errno not in _CANNOT_LINK:
                     raise
                 shutil.copy2(source, place)
-                _sync(place)
+                sync(place)
                 copied += 1
             if (linked + copied) % _TOLD_EVERY == 0:
                 progress(linked + copied)
@@ -193,12 +194,3 @@ def _without_given_up(journal: Path, missing: list[str]) -> list[str]:
     finally:
         connection.close()
     return [name for name in missing if name not in given_up]
-
-
-def _sync(path: Path) -> None:
-    """Makes a file's bytes, or the names in a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -115,7 +115,7 @@ def test_what_failed_never_has_a_backups_name(
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "the text of the system, with a path")
 
-    monkeypatch.setattr(backup, "_sync", full)
+    monkeypatch.setattr(backup, "sync", full)
     with pytest.raises(BrokerError, match="No space left"):
         back_up(data, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
