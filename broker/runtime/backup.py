@@ -26,7 +26,8 @@ _GIVEN_UP: Final = "SELECT path FROM instance JOIN freed ON freed.sop_instance_u
 """Those that were given up: archives keep their objects."""
 
 _OBJECTS: Final = (
-    f"SELECT blob FROM message WHERE blob<>'' UNION SELECT path FROM instance EXCEPT {_GIVEN_UP} ORDER BY 1"
+    "SELECT blob FROM message WHERE blob<>'' AND verdict<>'rejected' UNION SELECT path FROM refused_file"
+    f" UNION SELECT path FROM instance EXCEPT {_GIVEN_UP} ORDER BY 1"
 )
 """The files that a journal names and that should be there, relative to the spool."""
 
@@ -84,7 +85,7 @@ def back_up(
             _copy_database(_baseline(data), _baseline(unfinished))
         schema, messages, last = _verified(copy)
         linked, copied, missing = _take_objects(spool or data, unfinished, copy, progress)
-        missing = _without_given_up(journal, missing)
+        missing = _still_named(journal, missing)
         for folder, _, _ in os.walk(unfinished, topdown=False):
             sync(Path(folder))
         size = copy.stat().st_size
@@ -184,13 +185,12 @@ def _take_objects(
     return linked, copied, missing
 
 
-def _without_given_up(journal: Path, missing: list[str]) -> list[str]:
-    """Those that nobody gave up while the others were copied."""
+def _still_named(journal: Path, missing: list[str]) -> list[str]:
+    """Those that nobody gave up or removed while the others were copied."""
     if not missing:
         return []
     connection = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        given_up = {path for (path,) in connection.execute(_GIVEN_UP)}
+        return sorted({path for (path,) in connection.execute(_OBJECTS)} & set(missing))
     finally:
         connection.close()
-    return [name for name in missing if name not in given_up]

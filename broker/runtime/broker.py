@@ -111,6 +111,7 @@ class Broker:
         )
         self._retention = Retention(
             self._database,
+            settings.spool_folder,
             lambda: self._routes.configured,
             limits_of(settings),
             clock,

@@ -83,7 +83,7 @@ class Years:
     ) -> retention.Due:
         limits = Limits(bodies=timedelta(days=bodies), ledger=timedelta(days=ledger), max_size=max_size)
         clock = FIRST + timedelta(days=today)
-        return Retention(self.database, lambda: self.house.configured, limits, lambda: clock).run()
+        return Retention(self.database, self.data, lambda: self.house.configured, limits, lambda: clock).run()
 
 
 def _finish(tx: Transaction, number: int) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_registers_are_rebuilt_in_the_order_of_routing(nodes: Nodes) -> None:
     assert nodes.rebuilt() == []
 
 
-def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes) -> None:
+def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes, tmp_path: Path) -> None:
     """Retention takes the day away; what was routed behind it is folded on top of that."""
     nodes.begin(2, "Lie")
     nodes.take(3, "Moe")
@@ -125,7 +126,9 @@ def test_a_baseline_holds_what_was_routed_first_whatever_its_number(nodes: Nodes
     deliveries = "UPDATE delivery SET state='delivered'"
     nodes.house.database.write(lambda tx: tx.execute(deliveries)).result(SECONDS)
     limits = Limits(bodies=timedelta(days=1), ledger=timedelta(days=2), max_size=None)
-    gone = Retention(nodes.house.database, lambda: nodes.house.configured, limits, lambda: LATER).run()
+    gone = Retention(
+        nodes.house.database, tmp_path, lambda: nodes.house.configured, limits, lambda: LATER
+    ).run()
     assert gone.ledger == (START.date().isoformat(),)
     now = datetime(2026, 4, 9, 8, tzinfo=UTC)
     later = nodes.hears(4, "Dahl")
