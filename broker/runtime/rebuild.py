@@ -44,7 +44,7 @@ SINCE_8: Final = {
 
 SINCE_15: Final = {
     "study": "SELECT study_uid, accession, since, last, state, completed, event FROM study ORDER BY 1",
-    "study_expected": "SELECT study_uid, sop_instance_uid, mpps, mpps FROM study_expected ORDER BY 1, 2",
+    "study_expected": "SELECT study_uid, sop_instance_uid, mpps, mpps FROM study_expected ORDER BY 1, 2, 3",
 }
 """What journals from before schema 15 do not have: a rebuild knows more of them, never less."""
 

@@ -10,7 +10,7 @@ from broker.errors import StoreError
 from broker.store import days
 from broker.store.database import Transaction
 
-CURRENT: Final = 17
+CURRENT: Final = 18
 """Number of the schema that this version reads and writes."""
 
 MOVES: Final[dict[int, Callable[[Transaction], None]]] = {2: days.distribute, 17: days.list_refused}
