@@ -102,7 +102,8 @@ class RetentionSettings(Options):
     bodies: Duration = Field(
         default="90d",
         validate_default=True,
-        description="How long the bytes of messages and deliveries are kept; replay and `--payload` need them.",
+        description="How long the bytes of messages and deliveries, and files of refused objects, are kept; replay and"
+        " `--payload` need them.",
     )
     ledger: Duration = Field(
         default="730d",
@@ -111,7 +112,8 @@ class RetentionSettings(Options):
     )
     max_size: Size | None = Field(
         default=None,
-        description="Size of the journal above which the oldest bodies leave early; unset: only age counts.",
+        description="Size of the journal, without the files of the spool, above which the oldest bodies leave early;"
+        " unset: only age counts.",
     )
 
     @model_validator(mode="after")
@@ -155,7 +157,8 @@ class StudiesSettings(Options):
     keep: Duration | None = Field(
         default="7d",
         validate_default=True,
-        description="How long the file of an object stays after it became safe; `null`: for ever.",
+        description="How long the file of an object stays after it became safe, an hour at least after it came;"
+        " `null`: for ever.",
     )
     commitment_retry: Duration = Field(
         default="1h",

@@ -8,6 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from broker.cli.options import config_option, format_option, journal_of, load_settings, print_json
+from broker.runtime import refused
 from broker.runtime.retention import due, known, limits_of
 
 
@@ -32,6 +33,7 @@ def command(config: Path, as_json: bool) -> None:
         "days": [{"day": d.day, "bodies": d.bodies, "open": d.open} for d in days],
         "due": {"bodies": found.bodies, "ledger": found.ledger},
         "kept": found.kept,
+        "refused_files": refused.kept(tx),
     }
     if as_json:
         print_json(told)
@@ -40,6 +42,10 @@ def command(config: Path, as_json: bool) -> None:
         state = "whole" if day.bodies else "ledger only"
         click.echo(f"{day.day}  {state}{', something of it is still open' if day.open else ''}")
     click.echo(f"{len(days)} days, {told['bytes']} bytes in use")
+    if told["refused_files"]:
+        click.echo(
+            f"{told['refused_files']} files of refused objects in the spool, which go with their days' bodies"
+        )
     for what, which in (("bodies", found.bodies), ("ledger", found.ledger)):
         if which:
             click.echo(f"due: {what} of {len(which)} days, up to {which[-1]}")

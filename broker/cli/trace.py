@@ -67,6 +67,13 @@ def _print(message: dict[str, Any]) -> None:
     )
     if message["reason"]:
         click.echo(f"    why: {message['reason']}")
+    if "refused_file" in message:
+        kept = message["refused_file"]
+        click.echo(
+            f"    its bytes: {kept}, in the spool as long as the bodies of the last day on which they came"
+            if kept
+            else "    its bytes are not kept for it any more: they went with the bodies of its day"
+        )
     click.echo(f"    message {message['id']}, site {message['site']}, charset {message['charset'] or '-'}")
     for event in message["events"]:
         click.echo(f"  event {event['type']} (routes {event['routes'] or 'not yet'})")

@@ -171,6 +171,7 @@ def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes)
     if state not in claim.after:
         refused = claim.otherwise(state)
         insert(tx, refused)
+        _note_file(tx, refused, claim)
         return Stored(answers=refused.answers, answer_code=refused.answer_code, refused=refused)
     if state == claim.state and bytes(before) == digest and not claim.again:
         return Stored(answers=reception.answers, answer_code=reception.answer_code, repeat=True)
@@ -181,6 +182,16 @@ def _claimed(tx: Transaction, reception: Reception, claim: Claim, digest: bytes)
         (claim.uid, claim.state, digest, seq),
     )
     return Stored(answers=reception.answers, answer_code=reception.answer_code)
+
+
+def _note_file(tx: Transaction, refused: Reception, claim: Claim) -> None:
+    """A refused object's file stays as long as its day's bodies: of the last day, where it comes again and again."""
+    if refused.blob:
+        tx.execute(
+            "INSERT INTO refused_file (path, sop_instance_uid, state, day) VALUES (?,?,?,?) ON CONFLICT (path)"
+            " DO UPDATE SET day=excluded.day WHERE refused_file.day<excluded.day",
+            (refused.blob, claim.uid, claim.state, refused.received.isoformat()[:10]),
+        )
 
 
 def insert(tx: Transaction, reception: Reception, *, key: str = CONTROL) -> int:

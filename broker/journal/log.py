@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.adapter import Verdict
 from broker.event import Event
 from broker.store import days, tally
 from broker.store.transaction import Transaction, Value
@@ -195,9 +196,12 @@ def newest(tx: Transaction, types: Iterable[str]) -> str:
 
 
 def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
-    """One message with its events, their deliveries and every attempt; bytes and patient values left out."""
+    """One message with its events, their deliveries and every attempt; bytes and patient values left out.
+
+    `refused_file`: where in the spool the bytes of an object stand that was refused; empty: not any more.
+    """
     row = tx.one(
-        "SELECT id, received, source, site, peer, type, control_id, verdict, reason, answer_code, charset, flags"
+        "SELECT id, received, source, site, peer, type, control_id, verdict, reason, answer_code, charset, flags, blob"
         " FROM message WHERE seq=?",
         (seq,),
     )
@@ -205,6 +209,8 @@ def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
     names = ("id", "received", "source", "site", "peer", "type", "control_id", "verdict", "reason", "answer")
     message = dict(zip(names, row, strict=False))
     message["charset"], message["flags"] = row[10], row[11].split()
+    if row[12] and message["verdict"] == Verdict.REJECTED:
+        message["refused_file"] = row[12] if _stands(tx, row[12]) else ""
     message["events"] = [
         {"id": i, "type": t, "routes": r, "deliveries": _deliveries(tx, s)}
         for s, i, t, r in tx.rows(
@@ -212,6 +218,11 @@ def timeline(tx: Transaction, seq: int) -> dict[str, Any]:
         )
     ]
     return message
+
+
+def _stands(tx: Transaction, path: str) -> bool:
+    """Whether a refused object's file is still kept as such."""
+    return tx.one("SELECT 1 FROM refused_file WHERE path=?", (path,)) is not None
 
 
 def _deliveries(tx: Transaction, event: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from broker.store.database import Database
 from broker.store.transaction import Transaction
 
 UNREAD: Final = ""
-"""Stands in the place of the names of a row from before they were kept, until they are read (migration 17): any name
+"""Stands in the place of the names of a row from before they were kept, until they are read (migration 19): any name
 finds it."""
 
 _INDEXES: Final = ("worklist_station", "worklist_name")

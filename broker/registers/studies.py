@@ -39,7 +39,9 @@ def received(tx: Transaction, event: Event, instance: Instance) -> None:
 
 
 def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
-    """What an MPPS says it made. A list that comes again is whole (PS3.4 F.7.2.2): what it leaves out was deleted."""
+    """What an MPPS says it made. A list that comes again is whole (PS3.4 F.7.2.2): what it leaves out was deleted.
+
+    Not what another MPPS of the study lists too: one of an appended series may repeat a reference image."""
     made = {uid for series in performed.series for uid in series.instances}
     for study_uid, accession in {step.study_uid: step.accession_number for step in performed.steps}.items():
         if not study_uid:
@@ -50,12 +52,11 @@ def expected(tx: Transaction, event: Event, performed: PerformedStep) -> None:
         )
         known = {uid for (uid,) in rows}
         tx.each(
-            "DELETE FROM study_expected WHERE study_uid=? AND sop_instance_uid=?",
-            [(study_uid, uid) for uid in sorted(known - made)],
+            "DELETE FROM study_expected WHERE study_uid=? AND sop_instance_uid=? AND mpps=?",
+            [(study_uid, uid, performed.uid) for uid in sorted(known - made)],
         )
         tx.each(
-            "INSERT INTO study_expected (study_uid, sop_instance_uid, mpps) VALUES (?,?,?)"
-            " ON CONFLICT (study_uid, sop_instance_uid) DO NOTHING",
+            "INSERT INTO study_expected (study_uid, sop_instance_uid, mpps) VALUES (?,?,?)",
             [(study_uid, uid, performed.uid) for uid in sorted(made - known)],
         )
         if made:
@@ -107,8 +108,8 @@ def counted(tx: Transaction, study_uid: str) -> Counted:
     (instances,) = tx.one("SELECT count(*) FROM instance WHERE study_uid=?", (study_uid,)) or (0,)
     listed, missing = tx.one(
         "SELECT count(*), coalesce(sum(CASE WHEN instance.sop_instance_uid IS NULL THEN 1 ELSE 0 END), 0)"
-        " FROM study_expected LEFT JOIN instance ON instance.sop_instance_uid=study_expected.sop_instance_uid"
-        " WHERE study_expected.study_uid=?",
+        " FROM (SELECT DISTINCT sop_instance_uid FROM study_expected WHERE study_uid=?) AS listed"
+        " LEFT JOIN instance ON instance.sop_instance_uid=listed.sop_instance_uid",
         (study_uid,),
     ) or (0, 0)
     performing = tx.one(

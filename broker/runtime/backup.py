@@ -18,6 +18,7 @@ import apsw
 
 from broker.errors import BrokerError, ConfigError
 from broker.runtime.rebuild import BASELINE
+from broker.runtime.removal import sync
 from broker.store.room import free_bytes
 from broker.store.sqlite import SqliteDatabase, journal_file
 
@@ -25,7 +26,8 @@ _GIVEN_UP: Final = "SELECT path FROM instance JOIN freed ON freed.sop_instance_u
 """Those that were given up: archives keep their objects."""
 
 _OBJECTS: Final = (
-    f"SELECT blob FROM message WHERE blob<>'' UNION SELECT path FROM instance EXCEPT {_GIVEN_UP} ORDER BY 1"
+    "SELECT blob FROM message WHERE blob<>'' AND verdict<>'rejected' UNION SELECT path FROM refused_file"
+    f" UNION SELECT path FROM instance EXCEPT {_GIVEN_UP} ORDER BY 1"
 )
 """The files that a journal names and that should be there, relative to the spool."""
 
@@ -83,12 +85,12 @@ def back_up(
             _copy_database(_baseline(data), _baseline(unfinished))
         schema, messages, last = _verified(copy)
         linked, copied, missing = _take_objects(spool or data, unfinished, copy, progress)
-        missing = _without_given_up(journal, missing)
+        missing = _still_named(journal, missing)
         for folder, _, _ in os.walk(unfinished, topdown=False):
-            _sync(Path(folder))
+            sync(Path(folder))
         size = copy.stat().st_size
         unfinished.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except apsw.Error as exc:
         raise BrokerError(f"{target}: the journal cannot be copied: {type(exc).__name__}") from exc
     except OSError as exc:
@@ -150,7 +152,7 @@ def _verified(copy: Path) -> tuple[int, int, str]:
     finally:
         connection.close()
     for file in sorted(copy.parent.glob("*.sqlite")):
-        _sync(file)
+        sync(file)
     return schema, int(messages), str(last)
 
 
@@ -174,7 +176,7 @@ def _take_objects(
                 if exc.errno not in _CANNOT_LINK:
                     raise
                 shutil.copy2(source, place)
-                _sync(place)
+                sync(place)
                 copied += 1
             if (linked + copied) % _TOLD_EVERY == 0:
                 progress(linked + copied)
@@ -183,22 +185,12 @@ def _take_objects(
     return linked, copied, missing
 
 
-def _without_given_up(journal: Path, missing: list[str]) -> list[str]:
-    """Those that nobody gave up while the others were copied."""
+def _still_named(journal: Path, missing: list[str]) -> list[str]:
+    """Those that nobody gave up or removed while the others were copied."""
     if not missing:
         return []
     connection = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        given_up = {path for (path,) in connection.execute(_GIVEN_UP)}
+        return sorted({path for (path,) in connection.execute(_OBJECTS)} & set(missing))
     finally:
         connection.close()
-    return [name for name in missing if name not in given_up]
-
-
-def _sync(path: Path) -> None:
-    """Makes a file's bytes, or the names in a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -29,7 +29,7 @@ from broker.journal.intake import JournalIntake
 from broker.net.association import AssociationServer
 from broker.net.service import Peer
 from broker.registers import demographic_search, exceptions, stations, worklist
-from broker.runtime import figures, spool
+from broker.runtime import figures, rebuild, spool
 from broker.runtime.configured import Configured
 from broker.runtime.deliverers import Deliverers
 from broker.runtime.directory import Directory
@@ -111,6 +111,7 @@ class Broker:
         )
         self._retention = Retention(
             self._database,
+            settings.spool_folder,
             lambda: self._routes.configured,
             limits_of(settings),
             clock,
@@ -164,6 +165,7 @@ class Broker:
         self._claim()
         spool.prepare(self._configured.settings)
         self._database.open()
+        rebuild.bring_up_to_date(self._database.beside(rebuild.BASELINE))
         demographic_search.complete(self._database)
         stations.complete(self._database)
         log.info("journal open", events_to_route=journal.waiting(self._database.read()))

@@ -1,4 +1,4 @@
-"""Files of objects that enough archives have committed to: given up first, then removed. Nobody else removes any.
+"""Files of objects that enough archives have committed to: given up first, then removed (`removal`).
 
 That one is given up stands in `freed` before it is removed, so that whoever misses it knows why, and a node that dies
 between leaves it to the next round. An object that comes again is here again (`commitments.came_again`).
@@ -6,22 +6,18 @@ between leaves it to the next round. An object that comes again is here again (`
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-import structlog
-
 from broker.registers.commitments import COMMITTED, FAILED
+from broker.runtime import removal
 from broker.store.database import Database
 from broker.store.transaction import Transaction
-
-log = structlog.get_logger("broker.studies")
 
 CHUNK: Final = 200
 """Files that are given up in one transaction."""
@@ -64,11 +60,13 @@ class Freeing:
         self._database = database
         self._spool = spool
         self._limits = limits
+        self._aged = max(limits.keep, removal.SETTLES)
+        """How old a file must be."""
         self._after = _START
 
     def run(self, now: datetime, stopping: threading.Event) -> int:
         """One round; how many files it gave up."""
-        _remove(self._database, self._spool)  # what a node that died left
+        self._remove()  # what a node that died left
         before, freed = now - self._limits.keep, 0
         for _ in range(0, ROUND, CHUNK):
             if stopping.is_set():
@@ -76,18 +74,36 @@ class Freeing:
             tx = self._database.read()
             found = _safe(tx, before, self._after)
             self._after = found[-1] if len(found) == CHUNK else _START
-            old = [
-                uid
-                for _, uid, _ in found
-                if (path := _path(tx, self._spool, uid)) is not None and _came_before(path, before)
-            ]
+            old = [uid for _, uid, _ in found if self._is_old(tx, uid, now)]
             if old:
                 give = partial(_give_up, uids=old, limits=self._limits, before=before.isoformat(), now=now)
                 freed += self._database.write(give).result()
-                _remove(self._database, self._spool)
+                self._remove()
             if self._after == _START:
                 break
         return freed
+
+    def _is_old(self, tx: Transaction, sop_instance_uid: str, now: datetime) -> bool:
+        """Not where its file is not known, or the spool is not there."""
+        name = _name(tx, sop_instance_uid)
+        path = removal.place(self._spool, name) if name else None
+        return path is not None and removal.came_before(path, now - self._aged)
+
+    def _remove(self) -> None:
+        """Removes what was given up and still stands. What was younger than any that is given up came again."""
+        tx = self._database.read()
+        given = {
+            uid: (name, datetime.fromisoformat(at) - removal.SETTLES)
+            for uid, at in tx.rows(
+                "SELECT sop_instance_uid, at FROM freed WHERE gone=0 ORDER BY at, sop_instance_uid"
+            )
+            if (name := _name(tx, uid))
+        }
+        gone = removal.remove(self._spool, dict(given.values()))
+        done = [(uid,) for uid, (name, _) in given.items() if name in gone]
+        if done:
+            sql = "UPDATE freed SET gone=1 WHERE sop_instance_uid=?"
+            self._database.write(lambda tx: tx.each(sql, done)).result()
 
 
 def _safe(tx: Transaction, before: datetime, after: Safe) -> list[Safe]:
@@ -101,20 +117,10 @@ def _safe(tx: Transaction, before: datetime, after: Safe) -> list[Safe]:
     return [(one, two, three) for one, two, three in rows]
 
 
-def _path(tx: Transaction, spool: Path, sop_instance_uid: str) -> Path | None:
-    """Where its file stands; None: it is not known, or the folder of all objects is not there (is it mounted?)."""
+def _name(tx: Transaction, sop_instance_uid: str) -> str:
+    """Of its file, relative to the spool; empty: it is not known."""
     row = tx.one("SELECT path FROM instance WHERE sop_instance_uid=?", (sop_instance_uid,))
-    if row is None or not (spool / PurePosixPath(row[0]).parts[0]).is_dir():
-        return None
-    return spool / str(row[0])
-
-
-def _came_before(path: Path, moment: datetime) -> bool:
-    """Whether the file came before; one that is gone by itself did."""
-    try:
-        return path.stat().st_mtime <= moment.timestamp()
-    except FileNotFoundError:
-        return True
+    return str(row[0]) if row is not None else ""
 
 
 def _give_up(tx: Transaction, *, uids: Sequence[str], limits: Limits, before: str, now: datetime) -> int:
@@ -146,27 +152,3 @@ def _give_up(tx: Transaction, *, uids: Sequence[str], limits: Limits, before: st
         )
         tx.execute("UPDATE copy SET freed=1 WHERE sop_instance_uid=?", (uid,))
     return freed
-
-
-def _remove(database: Database, spool: Path) -> None:
-    """Removes what was given up and still stands; not what came again since."""
-    gone: list[str] = []
-    tx = database.read()
-    for uid, at in tx.rows(
-        "SELECT sop_instance_uid, at FROM freed WHERE gone=0 ORDER BY at, sop_instance_uid"
-    ):
-        path = _path(tx, spool, uid)
-        if path is None:
-            continue
-        if _came_before(path, datetime.fromisoformat(at)):
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    path.unlink()
-                except PermissionError:
-                    log.warning("a file that was given up cannot be removed; whose is it?", path=path.name)
-                    continue
-        gone.append(uid)
-    if gone:
-        database.write(
-            lambda tx: tx.each("UPDATE freed SET gone=1 WHERE sop_instance_uid=?", [(uid,) for uid in gone])
-        ).result()

@@ -18,6 +18,7 @@ from broker.registers import demographic_search, stations
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Pipeline
 from broker.store.database import Database
+from broker.store.schema import CURRENT
 from broker.store.sqlite import SqliteDatabase
 from broker.store.transaction import Transaction
 
@@ -45,7 +46,7 @@ SINCE_8: Final = {
 
 SINCE_15: Final = {
     "study": "SELECT study_uid, accession, since, last, state, completed, event FROM study ORDER BY 1",
-    "study_expected": "SELECT study_uid, sop_instance_uid, mpps, mpps FROM study_expected ORDER BY 1, 2",
+    "study_expected": "SELECT study_uid, sop_instance_uid, mpps, mpps FROM study_expected ORDER BY 1, 2, 3",
 }
 """What journals from before schema 15 do not have: a rebuild knows more of them, never less."""
 
@@ -169,6 +170,15 @@ def copy(baseline: Database, database: Database) -> None:
                     database.write(lambda to, sql=sql, rows=rows: to.each(sql, rows)).result()  # type: ignore[misc]
             last = folded(tx)
             database.write(lambda to: _remember(to, last)).result()
+    finally:
+        baseline.close()
+
+
+def bring_up_to_date(baseline: Database) -> None:
+    """The schema of a baseline, where there is one, as a start does with the journal's own. Raises `StoreError`."""
+    try:
+        if baseline.version() not in (0, CURRENT):
+            baseline.open()
     finally:
         baseline.close()
 

@@ -138,7 +138,10 @@ def receive_again(tx: Transaction, configured: Configured, number: int, now: dat
     first = journal.received(tx, number)
     reader = configured.readers.get(first.source)
     if first.protocol != "hl7" or reader is None:
-        raise ReplayError(f"message {first.id}: only HL7 messages can be taken in again; try --mode sent")
+        raise ReplayError(
+            f"message {first.id}: only HL7 messages can be taken in again; what left of it, --mode sent sends"
+            " again, and an object that was refused its device must send again"
+        )
     if first.type == BATCH:
         raise ReplayError(f"message {first.id} is a batch's envelope; name its messages")
     if not first.raw:

@@ -1,5 +1,8 @@
 """What the journal may forget, and when: bodies first, the ledger much later, by age and by size.
 
+Files of objects that were refused go with the bodies (`refused`); those of objects that were taken are no concern of
+this.
+
 A day's bodies leave by dropping its tables. A day's ledger leaves row by row in small transactions between the
 traffic's, after its events were folded into the baseline, from which the registers can be rebuilt. What still has to
 leave, be routed or be decided keeps its day whole.
@@ -12,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
 
-from broker.runtime import rebuild
+from broker.runtime import rebuild, refused
 from broker.runtime.configured import Configured
 from broker.runtime.rounds import InterruptedRoundError, Rounds
 from broker.settings import Settings
@@ -119,6 +123,7 @@ class Retention:
     def __init__(
         self,
         database: Database,
+        spool: Path,
         configured: Callable[[], Configured],
         limits: Limits,
         clock: Callable[[], datetime],
@@ -126,13 +131,14 @@ class Retention:
     ) -> None:
         """`configured`: with the routes that are in force when it is asked. `leads`: whether this node does it."""
         self._database = database
+        self._spool = spool
         self._configured = configured
         self._limits = limits
         self._clock = clock
         self.rounds = Rounds("retention", self.run, EVERY_SECONDS, leads)
 
     def run(self, progress: Callable[[str], None] = lambda _what: None) -> Due:
-        """One round: what is due by age, then the oldest bodies while the journal is too large."""
+        """One round: what is due by age, the oldest bodies while the journal is too large, then their files."""
         tx = self._database.read()
         for day in days.leaving(tx):  # an earlier round was interrupted
             self._delete(day, progress)
@@ -140,6 +146,7 @@ class Retention:
         dropped = [day for day in found.bodies if self._drop_bodies(day, progress)]
         left = list(self._leave(found.ledger, progress))
         dropped += self._shrink(progress)
+        refused.remove(self._database, self._spool, self._clock(), self.rounds.stopping)
         if found.kept:
             log.warning("days are kept because something of them is still open", days=len(found.kept))
         return Due(bodies=tuple(dropped), ledger=tuple(left), kept=found.kept)

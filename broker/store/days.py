@@ -106,6 +106,22 @@ def forget(tx: Transaction, day: str) -> None:
     tx.execute("DELETE FROM day WHERE day=?", (day,))
 
 
+def list_refused(tx: Transaction) -> None:
+    """Migration 17: the files of objects that were refused before it."""
+    with_files = "verdict='rejected' AND blob<>''"
+    found = {day for (day,) in tx.rows(f"SELECT DISTINCT day FROM message WHERE {with_files}")}
+    for day in known(tx):
+        if day in found:
+            tx.execute(
+                "INSERT INTO refused_file (path, sop_instance_uid, state, day)"
+                " SELECT blob, min(value), substr(blob, length(blob)-67, 64), day"  # <SHA-256>.dcm
+                f" FROM message JOIN {table('message_key', day)} AS of_day ON of_day.message=message.seq"
+                f" WHERE day=? AND kind='instance' AND {with_files} GROUP BY blob, day"
+                " ON CONFLICT (path) DO UPDATE SET day=excluded.day",
+                (day,),
+            )
+
+
 def distribute(tx: Transaction) -> None:
     """SQLite's migration 2: what schema 1 kept in one table each goes to the days."""
     for (day,) in tx.rows("SELECT DISTINCT day FROM message ORDER BY day"):

@@ -29,7 +29,7 @@ from broker.store.postgres_session import (
 from broker.store.postgres_signals import Signals
 from broker.store.postgres_stalled import STALL_SECONDS
 from broker.store.readers import Readers
-from broker.store.schema import migrations, missing
+from broker.store.schema import MOVES, migrations, missing
 from broker.store.transaction import Session, Transaction, Value
 
 LIVELINESS: Final[Mapping[str, str | int]] = {
@@ -161,6 +161,8 @@ class PostgresDatabase(Database):
             have = int((tx.one("SELECT max(number) FROM schema_version") or (None,))[0] or 0)
             for number, _name, sql in missing(migrations("postgresql"), have):
                 connection.execute(cast(Any, sql))
+                if number in MOVES:
+                    MOVES[number](tx)
                 tx.execute("DELETE FROM schema_version")
                 tx.execute("INSERT INTO schema_version (number) VALUES (?)", (number,))
 

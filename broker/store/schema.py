@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Final, Literal
 
 from broker.errors import StoreError
+from broker.store import days
+from broker.store.transaction import Transaction
 
-CURRENT: Final = 17
+CURRENT: Final = 19
 """Number of the schema that this version reads and writes."""
+
+MOVES: Final[dict[int, Callable[[Transaction], None]]] = {2: days.distribute, 17: days.list_refused}
+"""What SQL alone cannot do of a schema change: runs behind it, in its transaction."""
 
 
 def migrations(dialect: Literal["sqlite", "postgresql"]) -> list[tuple[int, str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +17,9 @@ import apsw
 import structlog
 
 from broker.errors import StoreError
-from broker.store import days
 from broker.store.database import Database
 from broker.store.readers import Readers
-from broker.store.schema import migrations, missing
+from broker.store.schema import MOVES, migrations, missing
 from broker.store.transaction import Session, Transaction, Value
 
 log = structlog.get_logger("broker.store")
@@ -273,18 +272,14 @@ def journal_file(data: Path) -> Path:
     return data / "journal.sqlite"
 
 
-_MOVES: Final[dict[int, Callable[[Transaction], None]]] = {2: days.distribute}
-"""What SQL alone cannot do of a schema change: runs behind it, in its transaction."""
-
-
 def migrate(connection: apsw.Connection) -> None:
     """Applies the schema changes that are missing, each in a transaction of its own (`PRAGMA user_version`)."""
     for number, _name, sql in missing(migrations("sqlite"), int(connection.pragma("user_version"))):
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(sql)
-            if number in _MOVES:
-                _MOVES[number](SqliteTransaction(connection))
+            if number in MOVES:
+                MOVES[number](SqliteTransaction(connection))
             connection.execute(f"PRAGMA user_version={number}")
             connection.execute("COMMIT")
         except BaseException:

@@ -66,7 +66,7 @@ def measure(stage: Stage) -> Table:
             ("bodies", Limits(bodies=KEPT, ledger=FOR_EVER, max_size=None), BODIES_LIMIT),
             ("ledger", Limits(bodies=KEPT, ledger=KEPT, max_size=None), LEDGER_LIMIT),
         ):
-            retention = Retention(database, lambda: configured, limits, lambda: datetime.now(UTC))
+            retention = Retention(database, folder, lambda: configured, limits, lambda: datetime.now(UTC))
             with _traffic(database, configured) as waits:
                 time.sleep(QUIET_SECONDS)
                 before = waits()

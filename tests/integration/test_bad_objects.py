@@ -6,9 +6,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from broker.cli.options import open_desk
+from broker.settings import load
 from tests.bench.resources import peak_rss
 from tests.conftest import StartBroker
 from tests.support.broker import Broker
@@ -16,6 +19,7 @@ from tests.support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, Scu, command_s
 from tests.support.flows import status
 from tests.support.mllp import MllpSink
 from tests.support.processes import wait_until
+from tests.support.shared import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
@@ -112,6 +116,29 @@ def test_each_broken_object_gets_its_answer_and_the_association_goes_on(broker: 
     assert left(broker) == ([], 1)
     assert received(broker) == {"rejected": len(answers), "accepted": 1}
     assert '"level": "error"' not in broker.log.read_text()
+
+
+def test_another_object_under_a_uid_is_evidence_that_can_be_found(broker: Broker, tmp_path: Path) -> None:
+    with Scu(broker.dicom_port, [CT]) as scu:
+        assert scu.store(CT, UID, head() + PIXELS) == 0
+        assert scu.store(CT, UID, head() + PIXELS[:-1] + b"?") == 0x0111
+    assert left(broker) == ([], 2)
+    (path,) = [one["refused_file"] for one in broker.command_json("trace", UID) if "refused_file" in one]
+    assert (broker.data / path).read_bytes().endswith(b"?")
+    assert f"its bytes: {path}" in broker.command("trace", UID).stdout
+    assert broker.command_json("retention")["refused_files"] == 1
+    assert "1 files of refused objects" in broker.command("retention").stdout
+    assert broker.command("backup", "--to", tmp_path / "copy").returncode == 0
+    assert (tmp_path / "copy" / path).is_file()
+
+    broker.stop()
+    (broker.data / path).unlink()  # as retention does it, a day's bodies later
+    settings = load(REPOSITORY / "config" / "broker.yaml", env=broker.environment)
+    with open_desk(settings) as desk:
+        desk.write(lambda tx: tx.execute("DELETE FROM refused_file")).result()
+    assert "its bytes are not kept for it any more" in broker.command("trace", UID).stdout
+    assert broker.command("backup", "--to", tmp_path / "later").returncode == 0
+    assert broker.command("reconcile").returncode == 0
 
 
 def test_who_goes_within_an_object_leaves_nothing(broker: Broker) -> None:

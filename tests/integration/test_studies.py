@@ -6,6 +6,8 @@ listener would.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +136,9 @@ def test_from_the_first_image_to_the_file_that_goes(
     commit(broker, STUDY, *uids(STUDY, 1, 2))
     wait_until_idle(broker)
     assert files(broker) == 3
+    for file in (broker.data / "instances").glob("*/*.dcm"):
+        an_hour_ago = time.time() - 3601  # no younger file goes
+        os.utime(file, (an_hour_ago, an_hour_ago))
     broker.stop()
     broker.start()  # its first round looks at everything
     until(broker, STUDY, freed=2)

@@ -9,8 +9,8 @@ from broker.registers import exceptions, patients, steps
 from broker.registers.fold import Folded, fold
 from broker.registers.patients import Known
 from broker.runtime.rebuild import COPIED
-from broker.store.database import Transaction
 from broker.store.sqlite import in_memory
+from broker.store.transaction import Transaction
 from tests.support import events
 
 

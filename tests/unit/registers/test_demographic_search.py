@@ -14,8 +14,8 @@ from broker.event import Event, Identifier, Patient, PersonName
 from broker.registers import demographic_search, demographics, patients
 from broker.registers.fold import fold
 from broker.store.database import Database
-from broker.store.schema import migrations
-from broker.store.sqlite import _MOVES, SqliteTransaction, in_memory
+from broker.store.schema import MOVES, migrations
+from broker.store.sqlite import SqliteTransaction, in_memory
 from broker.store.transaction import Transaction
 from broker.text import fold as folded
 from broker.text import transliterate
@@ -211,8 +211,8 @@ def test_the_migration_says_whether_patients_wait_to_be_written(patients_before:
                 "INSERT INTO patient (key, body, verified, event) VALUES ('P1', '{}', 1, 'M1.0')"
             )
         connection.execute(sql)
-        if number in _MOVES:
-            _MOVES[number](SqliteTransaction(connection))
+        if number in MOVES:
+            MOVES[number](SqliteTransaction(connection))
 
     waiting = connection.execute("SELECT count(*) FROM patient_search WHERE patient=''").fetchall()
     assert waiting == [(patients_before,)]

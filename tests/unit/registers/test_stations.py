@@ -10,7 +10,8 @@ from broker.dicom.matching import Query
 from broker.event import StepStatus
 from broker.registers import stations, steps
 from broker.registers.worklist import Reader
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.events import event, order, step
 from tests.support.names import ASKED, NAMES
 from tests.support.registers import Registers

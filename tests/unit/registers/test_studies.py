@@ -96,6 +96,21 @@ def test_what_a_later_list_of_the_same_mpps_leaves_out_is_not_missing(registers:
     )
 
 
+def test_what_two_mpps_list_is_expected_until_neither_does(registers: Registers) -> None:
+    """The second one, of an appended series, repeats a reference image of the first."""
+    registers.fold(mpps(1, 2, at=1, status="IN PROGRESS"))
+    registers.fold(mpps(2, 3, at=2, status="IN PROGRESS", uid="2.25.6"))
+    assert studies.counted(registers.tx, STUDY).expected == 3, "one object counts once"
+    registers.fold(mpps(1, at=3))
+    assert studies.counted(registers.tx, STUDY).expected == 3
+    registers.fold(image(2, 4))
+    assert studies.counted(registers.tx, STUDY).missing == 2
+    registers.fold(mpps(3, at=5, uid="2.25.6"))
+    assert studies.counted(registers.tx, STUDY) == Counted(
+        instances=1, expected=2, missing=2, performing=False
+    )
+
+
 def test_many_instances_of_a_second_write_the_study_once(registers: Registers) -> None:
     first = image(1, 1)
     for number in range(1, 6):
@@ -137,7 +152,7 @@ def test_what_an_archive_notifies_of_is_what_it_said_last(registers: Registers) 
 NUMBERS = st.integers(1, 5)
 WORDS = st.one_of(
     st.tuples(st.just("image"), NUMBERS),
-    st.tuples(st.just("mpps"), st.sets(NUMBERS)),
+    st.tuples(st.just("mpps"), st.tuples(st.sampled_from(["2.25.5", "2.25.6"]), st.sets(NUMBERS))),
     st.tuples(st.just("complete"), st.just(0)),
     st.tuples(st.just("stale"), st.just(0)),
 )
@@ -147,21 +162,24 @@ WORDS = st.one_of(
 @settings(max_examples=25)  # each opens two databases
 def test_any_order_of_images_mpps_and_decisions(story: list[tuple[str, Any]]) -> None:
     registers, again = Registers(), Registers()
-    here, expected, wanted = set[int](), set[int](), ""
+    here, lists, wanted = set[int](), dict[str, set[int]](), ""
     for at, (word, said) in enumerate(story, 1):
         if word == "image":
             told, wanted = image(said, at), studies.RECEIVING
             here.add(said)
         elif word == "mpps":
-            told = mpps(*sorted(said), at=at, uid=f"2.25.5.{at}")
-            expected |= said
-            wanted = studies.RECEIVING if said else wanted
+            uid, numbers = said
+            told = mpps(*sorted(numbers), at=at, uid=uid, status="IN PROGRESS")
+            lists[uid] = numbers or lists.get(uid, set())  # empty keeps
+            wanted = studies.RECEIVING if lists[uid] else wanted
         else:
+            expected = set[int]().union(*lists.values())
             told = complete(len(here) - (word == "stale"), len(expected), at)
             wanted = studies.COMPLETE if word == "complete" and wanted else wanted
         registers.fold(told)
         again.fold(Event.model_validate_json(told.model_dump_json()))
 
+    expected = set[int]().union(*lists.values())
     assert studies.counted(registers.tx, STUDY) == Counted(
         instances=len(here), expected=len(expected), missing=len(expected - here), performing=False
     )

@@ -115,7 +115,7 @@ def test_what_failed_never_has_a_backups_name(
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "the text of the system, with a path")
 
-    monkeypatch.setattr(backup, "_sync", full)
+    monkeypatch.setattr(backup, "sync", full)
     with pytest.raises(BrokerError, match="No space left"):
         back_up(data, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
@@ -155,6 +155,32 @@ def test_objects_of_a_spool_of_its_own_stand_beside_the_journal_in_the_copy(
     assert paths(tmp_path / "copy") == {"journal.sqlite", OBJECT}
     with pytest.raises(ConfigError, match="inside"):
         back_up(data, spool / "copy", spool=spool)
+
+
+def test_what_went_with_a_refused_object_is_not_missed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is in the copy as long as it is kept."""
+    other = "instances/ab/other.dcm"
+    (data / other).write_bytes(b"refused")
+
+    def execute(sql: str) -> None:
+        with_it = SqliteDatabase(journal_file(data))
+        with_it.open()
+        with_it.write(lambda tx: tx.execute(sql)).result()
+        with_it.close()
+
+    execute(f"INSERT INTO refused_file VALUES ('{other}', '1.2', 'other', '2026-03-09')")
+    assert (back_up(data, tmp_path / "copy").linked, (tmp_path / "copy" / other).is_file()) == (2, True)
+    verified = backup._verified
+
+    def meanwhile(copy: Path) -> tuple[int, int, str]:
+        execute("DELETE FROM refused_file")
+        (data / other).unlink()
+        return verified(copy)
+
+    monkeypatch.setattr(backup, "_verified", meanwhile)
+    assert back_up(data, tmp_path / "later").missing == ()
 
 
 def test_what_was_given_up_is_not_missed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

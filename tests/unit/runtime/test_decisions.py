@@ -13,7 +13,8 @@ from broker.registers import changes, exceptions, ledger, patients
 from broker.runtime import decisions, rebuild, splitplan
 from broker.runtime.configured import Configured
 from broker.runtime.decisions import DecisionError
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.crossing import between
 from tests.support.events import event, instance, local, national, order, patient, reception, step
 from tests.unit.runtime.conftest import House

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from adapters.pacs.spool import Spool
 from broker.delivery.parked import By
 from broker.dicom import status
 from broker.event import Event
@@ -16,7 +17,7 @@ from broker.runtime import rehearsal, replay
 from broker.runtime.reconcile import reconcile
 from broker.runtime.replay import ReplayError
 from broker.runtime.selection import Selection
-from tests.support.ward import HOUR, SECOND, Ward
+from tests.support.ward import HOUR, MINUTE, SECOND, Ward, image
 
 DAY = timedelta(days=1)
 BY = By(who="test", at="2026-03-20T08:00:00+00:00", reason="tested")
@@ -159,12 +160,62 @@ def test_what_came_again_before_anybody_knew_stays(ward: Ward) -> None:
 
 def test_what_a_node_left_that_died_is_removed_by_the_next(ward: Ward) -> None:
     ward.stored(1)
-    at = ward.now.isoformat()
+    at = (ward.now + HOUR).isoformat()
     sql = "INSERT INTO freed (sop_instance_uid, at) VALUES ('2.25.9.1', ?)"
     ward.house.database.write(lambda tx: tx.execute(sql, (at,))).result()
     ward.round(HOUR)
     assert ward.files() == 0
     assert ward.rows("SELECT gone FROM freed") == [(1,)]
+
+
+def again(ward: Ward, written: datetime) -> None:
+    """The same object, whole: kept, in the journal and routed. Its last byte was written then."""
+    ((name,),) = ward.rows("SELECT path FROM instance WHERE sop_instance_uid='2.25.9.1'")
+    received = ward.spool / "incoming"
+    received.write_bytes(b"anew")
+    os.utime(received, (written.timestamp(),) * 2)
+    Spool(ward.spool).keep(received, Path(name).stem)
+    ward.house.receive("images", image(1))
+    ward.house.route()
+
+
+@pytest.mark.parametrize(
+    "early", [timedelta(), timedelta(minutes=59)], ids=["then", "before it was given up"]
+)
+def test_what_comes_again_in_the_midst_of_it_stays(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, early: timedelta
+) -> None:
+    """Between the look at the file and its removal; it may have been written long before it got its name."""
+    ward.stored(1)
+    ward.answer()
+    rename = Path.rename
+
+    def meanwhile(path: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        assert freed(ward) == ["2.25.9.1"], "or it is not the midst"
+        again(ward, ward.now - early)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", meanwhile)
+    ward.now += 8 * DAY
+    ward.studies.run()
+    (file,) = ward.spool.glob("instances/*/*.dcm")
+    assert file.read_bytes() == b"anew"
+    assert freed(ward) == []
+    assert ("pacs", "queued") in ward.house.made()
+    ward.round(HOUR)
+    assert ward.files() == 1
+
+
+def test_no_younger_file_goes_however_soon_files_may_go(ward: Ward) -> None:
+    """A C-STORE may be about to name it in the journal."""
+    ward.stored(1)
+    ward.answer()
+    soon = ward.node(keep=0.0)
+    ward.round(MINUTE, by=soon)
+    assert (ward.files(), freed(ward)) == (1, [])
+    ward.round(HOUR, by=soon)
+    assert (ward.files(), freed(ward)) == (0, ["2.25.9.1"])
 
 
 def test_where_the_spool_is_not_there_nothing_is_given_up(ward: Ward) -> None:

@@ -12,8 +12,8 @@ from broker.runtime.configured import Configured
 from broker.runtime.idle import Idle, Limits, idle, limits_of
 from broker.runtime.offline import instance
 from broker.settings import StepsSettings
-from broker.store.database import Transaction
 from broker.store.lease import LostLeaseError
+from broker.store.transaction import Transaction
 from tests.support.mpps import MPPS, begun, ended, scheduled
 from tests.support.ward import HOUR, Ward, image
 from tests.unit.runtime.conftest import House

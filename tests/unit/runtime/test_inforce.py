@@ -22,7 +22,8 @@ from broker.runtime.inforce import RoutesInForce, live_configured
 from broker.runtime.pipeline import drain
 from broker.runtime.roles import Role
 from broker.runtime.routesets import Stored
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.crossing import as_far_as_it_gets, between
 from tests.unit.runtime.conftest import ENV, House
 

@@ -18,11 +18,12 @@ from broker.event import Identifier
 from broker.journal import log as journal
 from broker.registers import patients
 from broker.routing.engine import RouteSet
-from broker.runtime import figures, replay
+from broker.runtime import figures, replay, selection
 from broker.runtime.configured import Configured
 from broker.runtime.pipeline import Routed, drain
 from broker.runtime.recall import recall
-from broker.store.database import Database, Transaction
+from broker.store.database import Database
+from broker.store.transaction import Transaction
 from tests.support.crossing import as_far_as_it_gets, between
 from tests.support.messages import SITE, Person, adt, merge, oru
 from tests.support.routes import load_folder
@@ -281,7 +282,7 @@ def test_what_is_replayed_while_an_address_becomes_protected_does_not_leave(
 
     def again(tx: Transaction) -> int:
         between(tx, "INSERT INTO delivery", protected)
-        (first,) = replay.chosen(tx, replay.Selection(deliveries=(1,)))
+        (first,) = selection.chosen(tx, selection.Selection(deliveries=(1,)))
         by = parked.By(who="kari", at=NOW.isoformat(), reason="it was lost there")
         return replay._queue(configured, [first], "sent", by, NOW, tx)
 

@@ -64,6 +64,24 @@ def test_with_all_that_its_mpps_list_a_study_is_complete_at_once(ward: Ward) -> 
     assert (ward.last("study.completed").basis, ward.last("study.completed").expected) == ("mpps", 2)
 
 
+def test_what_one_mpps_leaves_out_is_expected_as_long_as_another_lists_it(ward: Ward) -> None:
+    ward.mpps(begun(scheduled(STUDY)), uid="2.25.5")
+    ward.mpps(ended("IN PROGRESS", instances=("2.25.9.1", "2.25.9.2")), uid="2.25.5")
+    ward.mpps(begun(scheduled(STUDY)), uid="2.25.6")
+    ward.mpps(ended("IN PROGRESS", instances=("2.25.9.2", "2.25.9.3")), uid="2.25.6")
+    ward.mpps(ended(instances=("2.25.9.1",)), uid="2.25.5")
+    ward.mpps(ended(instances=("2.25.9.2", "2.25.9.3")), uid="2.25.6")
+    ward.images(1, 3)
+    assert ward.round(MINUTE) == [], "the second one is not here"
+    ward.images(2)
+    assert "study.completed" in ward.round(MINUTE)
+    assert (ward.last("study.completed").basis, ward.last("study.completed").expected) == ("mpps", 3)
+    assert ward.rebuilt() == []
+    sql = "INSERT INTO study_expected (study_uid, sop_instance_uid, mpps) VALUES (?, '2.25.9.2', '2.25.5')"
+    ward.house.database.write(lambda tx: tx.execute(sql, (STUDY,))).result()
+    assert [fault.partition(":")[0] for fault in ward.rebuilt()] == ["study_expected"]
+
+
 def test_what_its_mpps_list_and_did_not_come_is_told_until_it_does(ward: Ward) -> None:
     ward.mpps(begun(scheduled(STUDY)))
     ward.mpps(ended(instances=("2.25.9.1", "2.25.9.2")))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -30,8 +31,8 @@ LATER = START + timedelta(days=30)
 class Nodes:
     """A house on the first node. The second one's message is numbered, and not committed before `commit`."""
 
-    def __init__(self, house: House, other: PostgresDatabase) -> None:
-        self.house, self.other = house, other
+    def __init__(self, house: House, other: PostgresDatabase, spool: Path) -> None:
+        self.house, self.other, self._spool = house, other, spool
         self._commit = threading.Event()
         self._written: Future[None] | None = None
 
@@ -70,7 +71,8 @@ class Nodes:
     def forget(self, *, ledger: int = 90) -> Due:
         """A round of the first node's retention, a month later. `ledger`: days that it keeps."""
         limits = Limits(bodies=timedelta(days=1), ledger=timedelta(days=ledger), max_size=None)
-        return Retention(self.house.database, lambda: self.house.configured, limits, lambda: LATER).run()
+        house = self.house
+        return Retention(house.database, self._spool, lambda: house.configured, limits, lambda: LATER).run()
 
     def rebuilt(self) -> list[str]:
         configured, database = self.house.configured, self.house.database
@@ -91,12 +93,14 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes(configured: Configured, postgres: Postgres, journal_template: str) -> Iterator[Nodes]:
+def nodes(
+    configured: Configured, postgres: Postgres, journal_template: str, tmp_path: Path
+) -> Iterator[Nodes]:
     url = postgres.url(postgres.database(journal_template))
     both = [PostgresDatabase(url, name) for name in ("node-a", "node-b")]
     for database in both:
         database.open()
-    nodes = Nodes(House(configured, both[0]), both[1])
+    nodes = Nodes(House(configured, both[0]), both[1], tmp_path)
     nodes.take(1, "Nordmann")  # and the day's tables
     yield nodes
     nodes.commit()

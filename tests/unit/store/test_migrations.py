@@ -13,8 +13,8 @@ from broker.delivery import parked, stored
 from broker.errors import StoreError
 from broker.journal import log, search
 from broker.registers import exceptions
-from broker.store import days, sqlite, tally
-from broker.store.schema import migrations
+from broker.store import days, tally
+from broker.store.schema import MOVES, migrations
 from broker.store.sqlite import SqliteDatabase, SqliteTransaction, migrate
 from broker.store.transaction import Transaction
 from tests.support.events import event, local, of_days, patient, step
@@ -278,7 +278,7 @@ def test_a_migration_that_fails_leaves_schema_1_whole(
 ) -> None:
     before = everything(connection)
     with monkeypatch.context() as patch:
-        patch.setitem(sqlite._MOVES, 2, breaking)
+        patch.setitem(MOVES, 2, breaking)
         with pytest.raises(apsw.FullError):
             migrate(connection)
         assert everything(connection) == before
@@ -307,7 +307,7 @@ def test_a_power_cut_in_the_middle_leaves_schema_1_whole(
         raise apsw.IOError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setitem(sqlite._MOVES, 2, cut)
+        patch.setitem(MOVES, 2, cut)
         with pytest.raises(StoreError, match="cannot open the journal"):
             SqliteDatabase(first).open()
     left = apsw.Connection(str(second))
