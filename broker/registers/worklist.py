@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from broker.adapter import Rendered, Target, WorklistRow
@@ -30,12 +31,6 @@ _STARTED_SQL: Final = (
     "(step.status='STARTED' AND step.key IN (SELECT mpps_step.step FROM mpps_step JOIN mpps"
     " ON mpps.uid=mpps_step.mpps WHERE mpps.aet=? AND mpps.status='IN PROGRESS'))"
 )
-_STATIONS_SQL: Final = (
-    "WITH RECURSIVE station (aet) AS (SELECT min(aet) FROM worklist_station UNION ALL SELECT (SELECT min(aet)"
-    " FROM worklist_station WHERE aet>station.aet) FROM station WHERE station.aet IS NOT NULL)"
-)
-"""Every station by one step of the index each: they are hundreds where rows are hundreds of thousands."""
-
 _LAST: Final = "\U0010ffff"
 """The character behind all others, in both engines' order."""
 
@@ -179,7 +174,7 @@ class Reader:
         seen, given = set[int](), set[tuple[str, str]]()
         gone = True
         while gone:  # a row was written between two statements: it stands under another number now
-            found = dict.fromkeys(row for (row,) in self._read().rows(*narrowed))
+            found = dict.fromkeys(chain.from_iterable(self._read().rows(*narrowed)))
             numbers = [row for row in found if row not in unwanted and row not in seen]
             seen.update(numbers)
             gone, few = False, len(numbers) <= self._kept.most
@@ -269,8 +264,7 @@ def _narrowed(
     elif names:
         sql, values = f"SELECT row FROM worklist_name WHERE {of_names}{between}", [*ranges, *limits]
     else:
-        sql = f"{_STATIONS_SQL} SELECT row FROM station JOIN worklist_station USING (aet) WHERE 1=1{between}"
-        values = limits
+        sql, values = f"SELECT row FROM worklist_station WHERE 1=1{between}", limits
     return f"{sql} ORDER BY start_date, row", values
 
 

@@ -36,8 +36,8 @@ GOALS: Final[Mapping[int, Mapping[str, float]]] = {
 
 LIMIT = "what is left of a query in the broker is two statements, the association and the sockets"
 BROAD_LIMIT = (
-    "a profile of the association's thread gives a third of the time to finding rows and their status in the register,"
-    " a third to handing out kept answers one by one, and the rest to the sockets"
+    "a profile of the association's thread gives a fifth of the time to finding rows and their status in the register,"
+    " under a third to handing out kept answers one by one, and the rest to the sockets"
 )
 LARGE_LIMIT = "finding the rows of a station, a patient or a day is a look into an index of all rows"
 

@@ -340,6 +340,7 @@ def test_a_row_of_a_broker_that_counted_them_is_never_taken_for_another(register
     "narrowed",
     [
         {"stations": ("CT1_STO",), "dates": ("20260310", "20260310")},
+        {"dates": ("20260310", "20260316")},
         {"patient_name": "HAN*"},
         {"patient_name": "ÅS*", "dates": ("20260310", "")},
         {"patient_name": "HAN*", "stations": ("CT1_STO",)},
