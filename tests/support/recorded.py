@@ -1,9 +1,9 @@
 """Terminal sessions of the documentation, played again: what stands there is what the commands say.
 
 A page with `console` blocks is a session: `$ ` begins a command, `> ` goes on with it, the rest is what it printed, and
-`[2]` the exit code where it is not 0. The session runs from top to bottom in one shell, beside a running broker with the
-shipped configuration in a folder of its own; ports that the page gives `broker run` are free ones here. The next command
-is typed when what came so far is routed. What may differ stands in `_VARYING`; everything else may not.
+`[2]` the exit code where it is not 0. The session runs from top to bottom in one shell, beside a running broker with
+the shipped configuration in a folder of its own; ports that the page gives `broker run` are free ones here. The next
+command is typed once all that came is routed. What may differ stands in `_VARYING`; everything else may not.
 
     python -m tests.support.recorded docs/new-device.md      # writes the page anew
 """
@@ -11,9 +11,10 @@ is typed when what came so far is routed. What may differ stands in `_VARYING`; 
 from __future__ import annotations
 
 import os
+import pwd
 import re
-import socket
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,8 +28,8 @@ from tests.support.flows import wait_until_routed
 from tests.support.ports import free_port
 from tests.support.shared import REPOSITORY
 
-FOLDER, HOST = "/srv/broker", "broker1"
-"""What the page calls the folder and the machine."""
+FOLDER, HOST, WHO = "/srv/broker", "broker1", "kari"
+"""What the page calls the folder, the machine, and who sits there."""
 
 BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
 RESTART = "systemctl restart broker"
@@ -121,7 +122,7 @@ class Shell:
             env={
                 "HOME": str(site),
                 "LANG": "C.UTF-8",
-                "LOGNAME": "kari",
+                "LOGNAME": WHO,
                 "COLUMNS": "120",
                 "TERM": "dumb",
                 **broker.environment,
