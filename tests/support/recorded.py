@@ -115,6 +115,7 @@ class Shell:
             (str(site), FOLDER),
             (str(broker.data), f"{FOLDER}/data"),
             (socket.gethostname(), HOST),
+            (f"  {pwd.getpwuid(os.getuid()).pw_name}  ", f"  {WHO}  "),  # a column of its own
         )
         self._bash = subprocess.Popen(
             ["bash"],
