@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from broker.store.schema import CURRENT
 from tests.support.recorded import BLOCK, masked, replayed, steps
 from tests.support.shared import REPOSITORY
 
@@ -36,7 +37,8 @@ def test_a_session_says_what_the_commands_say(name: str) -> None:
     differs = difflib.unified_diff(
         masked(page).splitlines(), masked(now).splitlines(), name, "now", n=1, lineterm=""
     )
-    assert list(differs) == [], f"run: python -m tests.support.recorded {name}"
+    told = "\n".join(differs)
+    assert not told, f"run: python -m tests.support.recorded {name}\n{told}"
 
 
 def test_every_page_with_what_a_command_printed_is_played_or_says_why_not() -> None:
@@ -51,6 +53,12 @@ def test_every_page_with_what_a_command_printed_is_played_or_says_why_not() -> N
 
     played = {page if isinstance(page, str) else page.values[0] for page in PAGES}
     assert recorded == played | NOT_PLAYED.keys()
+
+
+def test_the_cluster_has_the_schema_of_today() -> None:
+    page = (REPOSITORY / "docs/cluster.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^ok +schema: (\d+)$", page, re.MULTILINE) == [str(CURRENT)]
 
 
 def test_a_session_is_taken_apart_and_put_together_unchanged() -> None:
