@@ -25,6 +25,7 @@ class Broker:
     `settings` are environment variables beyond the ones below; an empty text unsets one. Without a PACS or an
     EPJ port the broker is pointed at a port where nobody listens. `roles`: of `broker run`, all of them when empty.
     `before`: what its command begins with, to start it in another network where it has the address `host`.
+    `place`: the folder that it is started in, where its settings file is looked for when none is set.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Broker:
         roles: Sequence[str] = (),
         host: str = "127.0.0.1",
         before: Sequence[str] = (),
+        place: Path = REPOSITORY,
     ) -> None:
         self.host = host
+        self.place = place
         parts = [part for role in roles for part in ("--role", role)]
         self._run = [*before, sys.executable, "-m", "broker", "run", *parts]
         self.data = folder / "data"
@@ -82,7 +85,7 @@ class Broker:
 
     def launch(self) -> None:
         """Starts it and returns at once."""
-        self._process = Program(self._run, self.log, folder=REPOSITORY, env=self._environment())
+        self._process = Program(self._run, self.log, folder=self.place, env=self._environment())
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:
         """Until `/readyz` answers 200; fails at once when the process ends."""
@@ -131,7 +134,7 @@ class Broker:
         """`broker <arguments>` with the same settings; any exit code."""
         return subprocess.run(
             [sys.executable, "-m", "broker", *map(str, arguments)],
-            cwd=REPOSITORY,
+            cwd=self.place,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
