@@ -164,20 +164,22 @@ def test_the_log_gives_the_registers_that_stand(years: Years) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "table"),
+    ("harm", "tables"),
     [
         ("UPDATE patient SET verified=0 WHERE merged_into IS NULL", "patient"),
         ("UPDATE patient_identifier SET current=1", "patient_identifier"),
         ("UPDATE step SET status='COMPLETED'", "step"),
-        ("DELETE FROM worklist", "worklist"),
+        ("DELETE FROM worklist", "worklist worklist_name"),
+        ("DELETE FROM worklist_name", "worklist_name"),
+        ("UPDATE worklist_name SET name=name||'x'", "worklist_name"),
         ("UPDATE worklist SET attributes='{}'", "worklist"),
     ],
 )
-def test_a_register_that_drifted_is_found(years: Years, harm: str, table: str) -> None:
+def test_a_register_that_drifted_is_found(years: Years, harm: str, tables: str) -> None:
     years.story(0)
     years.database.write(lambda tx: tx.execute(harm)).result(10)
 
-    assert [fault.partition(":")[0] for fault in years.rebuilt()] == [table]
+    assert [fault.partition(":")[0] for fault in years.rebuilt()] == tables.split()
 
 
 # retention
