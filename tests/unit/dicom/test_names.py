@@ -60,6 +60,7 @@ def test_no_beginning_is_longer_than_what_is_read_of_a_name() -> None:
 @given(ASKED)
 @example(("HANSEN^*", "Hansen"))
 @example(("aasen^", "Åsen^Kari"))
+@example(("A^^b", "a^x^b"))
 @example(("A•", "Å•sen"))
 @example(("山田=", "Yamada=山田"))
 def test_what_matches_is_read_as_one_of_the_beginnings(asked: tuple[str, str]) -> None:
