@@ -124,9 +124,8 @@ def _expiry(tx: Transaction, held: steps.Held, now: datetime) -> Reception:
 
 
 def _report(tx: Transaction, *, fence: Callable[[Transaction], None], before: str, now: datetime) -> int:
-    fence(
-        tx
-    )  # behind it nothing is folded until this stands: of one that ended since, it would stand for ever
+    fence(tx)  # behind it nothing is folded until this stands
+    # Asked again: of one that ended since, an exception would stand for ever.
     late = performed.overdue(tx, before)
     for uid in late:
         reason = (

@@ -109,8 +109,8 @@ def _targets(connections: int, floor: Load, load: Load, delivered: float, cpu: f
     name = f"{connections} connection{'s' if connections > 1 else ''}"
     limit = (
         f"one interpreter does all of it, one thread at a time: {milliseconds(cpu)} of processor a message in this run,"
-        " of which a sampling profile gives about half to reading, judging and answering on the event loop, two fifths"
-        " to the writer (commit 1, then folding, routing and rendering in commit 2), and an eighth to delivering"
+        " of which a profile gives about half to the writer (commit 1, then folding, routing and rendering in commit"
+        " 2), a third to reading, judging and answering on the event loop, and a fifth to delivering"
     )
     sustained = at_least(
         f"delivered / acknowledged, {name}",
