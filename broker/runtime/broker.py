@@ -319,7 +319,7 @@ class Broker:
 
     def _claim(self) -> None:
         """One broker per data folder: two would each think the journal theirs."""
-        self._data.mkdir(parents=True, exist_ok=True)
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self._data / "broker.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

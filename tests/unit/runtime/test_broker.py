@@ -205,6 +205,12 @@ def test_two_brokers_never_share_a_data_folder(make: Make) -> None:
     running(second)
 
 
+def test_the_data_folder_is_made_for_nobody_else(make: Make, tmp_path: Path) -> None:
+    running(make())
+
+    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
 def test_a_port_that_is_taken_ends_the_start_and_leaves_nothing_behind(make: Make) -> None:
     before = threads()
     with socket.create_server(("127.0.0.1", 0)) as taken:
